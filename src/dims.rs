@@ -1,0 +1,50 @@
+//! Letters and what divides what.
+//!
+//! B sequences, T tokens in a sequence, C model width, H heads, D = C/H, L layers, V vocabulary, P positions,
+//! N rows (tokens) of a packed batch, W local block. A matrix in a buffer has rows of [`pitch`] floats:
+//! its padding is zero and stays zero, so every kernel may read whole vectors, odd C and D too, and a copy to an image
+//! has rows of whole 256 bytes. Files and oracles know nothing of it.
+
+/// Floats in a pitch: 256 bytes, what buffer-to-texture copies ask for.
+pub const PITCH: usize = 64;
+
+/// The row pitch, in floats, of a matrix with `columns` columns: rounded up to [`PITCH`].
+pub const fn pitch(columns: usize) -> usize {
+    columns.div_ceil(PITCH) * PITCH
+}
+
+/// Floats of a matrix of `rows` × `columns` in a buffer.
+pub const fn floats(rows: usize, columns: usize) -> usize {
+    rows * pitch(columns)
+}
+
+/// Copies a dense row-major matrix into rows of [`pitch`] floats, padding zero.
+pub fn pad_rows(dense: &[f32], columns: usize) -> Vec<f32> {
+    let p = pitch(columns);
+    let rows = if columns == 0 { 0 } else { dense.len() / columns };
+    let mut out = vec![0.0; rows * p];
+    for r in 0..rows {
+        out[r * p..r * p + columns].copy_from_slice(&dense[r * columns..(r + 1) * columns]);
+    }
+    out
+}
+
+/// The inverse of [`pad_rows`].
+pub fn unpad_rows(padded: &[f32], columns: usize) -> Vec<f32> {
+    padded.chunks_exact(pitch(columns).max(1)).flat_map(|row| row[..columns].iter().copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_goes_in_and_out() {
+        let dense: Vec<f32> = (0..3 * 65).map(|i| i as f32).collect();
+        let padded = pad_rows(&dense, 65);
+        assert_eq!(padded.len(), 3 * 128);
+        assert_eq!(padded[128], 65.0);
+        assert_eq!(padded[65..128], [0.0; 63]);
+        assert_eq!(unpad_rows(&padded, 65), dense);
+    }
+}

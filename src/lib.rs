@@ -1,0 +1,14 @@
+//! GPT decoders trained on any GPU: hand-written WGSL kernels that wgpu runs on Vulkan, Metal and DX12.
+//!
+//! The rooms of the house, each naming only what stands to its left:
+//! `error dims philox config < {gpu reference data} < ops < {verify model} < store < train < report < cli`.
+#![deny(missing_docs)]
+#![deny(unsafe_code)]
+
+pub mod config;
+pub mod data;
+pub mod dims;
+pub mod error;
+pub mod philox;
+
+pub use error::{Error, Result};
