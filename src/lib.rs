@@ -9,6 +9,8 @@ pub mod config;
 pub mod data;
 pub mod dims;
 pub mod error;
+pub mod gpu;
+pub mod ops;
 pub mod philox;
 
 pub use error::{Error, Result};

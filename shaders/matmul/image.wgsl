@@ -1,0 +1,90 @@
+// C = A·B (+ what the epilogue adds), for CPU adapters: operands are read as images, eight lanes are one register.
+//
+// A [M, K] storage image, a texel is four k of a row. B sampled image: [K, N], or [N, K] when TRANSPOSED. C [M, N] packs.
+// Grid (pitch(N)/64, rows of A / p.rows_a_group); a group is one subgroup of 8, each lane owns 8 columns of C.
+// A block of B of 128 k × 64 columns is loaded into named values before the row loop, which turns them into memory
+// operands; a row of A is spread over the lanes by four image loads and broadcast by constant shuffles.
+// K > 128: a dispatch for each 128 (p.texel is where it starts), all but the first ADD to what C holds, read as an image.
+// Spec: TRANSPOSED, ADD, epilogue.
+#import pack
+#import epilogue
+struct Params { m: u32, texel: u32, rows_a_group: u32, packs: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var a: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(2) var b: texture_2d<f32>;
+#if ADD
+#update 3 c 9
+#end
+#if 1-ADD
+@group(0) @binding(3) var<storage, read_write> c: array<Pack>;
+#end
+
+@compute @workgroup_size(8)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let column = group.x * 8u + lane;
+    let first = group.y * p.rows_a_group;
+    let last = min(first + p.rows_a_group, p.m);
+    let packs = p.packs;
+    let texel = p.texel;
+    let kept = epilogue_kept(column);
+#if TRANSPOSED
+    #for q in 0..32
+    #for j in 0..8
+    let b${q}_${j} = textureLoad(b, vec2<u32>(texel + ${q}u, column * 8u + ${j}u), 0);
+    #end
+    #end
+#end
+#if 1-TRANSPOSED
+    #for q in 0..128
+    let b${q}_0 = textureLoad(b, vec2<u32>(column * 2u, texel * 4u + ${q}u), 0);
+    let b${q}_1 = textureLoad(b, vec2<u32>(column * 2u + 1u, texel * 4u + ${q}u), 0);
+    #end
+#end
+    for (var row = first; row < last; row++) {
+        #for g in 0..4
+        let a${g} = textureLoad(a, vec2<u32>(texel + ${8*g}u + lane, row));
+        #end
+#if TRANSPOSED
+        #for j in 0..8
+        var s${j} = 0.0;
+        #end
+        #for q in 0..32
+        let x${q} = subgroupShuffle(a${q/8}, ${q%8}u);
+        #for j in 0..8
+        s${j} += x${q}.x * b${q}_${j}.x;
+        #end
+        #for j in 0..8
+        s${j} += x${q}.y * b${q}_${j}.y;
+        #end
+        #for j in 0..8
+        s${j} += x${q}.z * b${q}_${j}.z;
+        #end
+        #for j in 0..8
+        s${j} += x${q}.w * b${q}_${j}.w;
+        #end
+        #end
+        var value = f8(s0, s1, s2, s3, s4, s5, s6, s7);
+#end
+#if 1-TRANSPOSED
+        var sa = vec4<f32>();
+        var sb = vec4<f32>();
+        #for q in 0..32
+        let x${q} = subgroupShuffle(a${q/8}, ${q%8}u);
+        sa += x${q}.x * b${4*q}_0;
+        sb += x${q}.x * b${4*q}_1;
+        sa += x${q}.y * b${4*q+1}_0;
+        sb += x${q}.y * b${4*q+1}_1;
+        sa += x${q}.z * b${4*q+2}_0;
+        sb += x${q}.z * b${4*q+2}_1;
+        sa += x${q}.w * b${4*q+3}_0;
+        sb += x${q}.w * b${4*q+3}_1;
+        #end
+        var value = f8(sa.x, sa.y, sa.z, sa.w, sb.x, sb.y, sb.z, sb.w);
+#end
+#if ADD
+        let before = load_c(row, column, packs);
+        value = F8(value.a + before.a, value.b + before.b);
+#end
+        c[row * packs + column] = pack8(epilogue(value, kept, row, column, packs));
+    }
+}

@@ -1,0 +1,131 @@
+// C = A·B, A·Bᵀ or Aᵀ·B (+ what the epilogue adds) by register tiles over workgroup memory: the kernel of every GPU.
+//
+// A [M, K] or [K, M] (A_TRANSPOSED), B [K, N] or [N, K] (B_TRANSPOSED) in vec4, C [M, N] in packs of 8 columns.
+// Grid (M / TILE_M, pitch(N) / 64); a group of 2·TILE_M invocations makes TILE_M × 64 of C, an invocation 4 × 8.
+// A step of K is 16 deep: its tiles are fetched into registers while the step before is multiplied, then stored in
+// workgroup memory with k outermost, so that both operands are read as vec4. Spec: TILE_M, the forms, ACCUMULATE, epilogue.
+#import pack
+#import epilogue
+struct Params { m: u32, k: u32, packs: u32, a_quads: u32, b_quads: u32, b_rows: u32, pad0: u32, pad1: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> c: array<Pack>;
+
+const A_QUADS = TILE_M / 4u;
+// Rows of workgroup memory are padded by one quad against bank conflicts.
+var<workgroup> a_tile: array<vec4<f32>, 16u * (TILE_M / 4u + 1u)>;
+var<workgroup> b_tile: array<vec4<f32>, 16u * 17u>;
+
+// Quad `q` of A's tile at k0: its place is (k, four rows) when A is transposed, else (row, four k).
+fn fetch_a(q: u32, row0: u32, k0: u32) -> vec4<f32> {
+#if A_TRANSPOSED
+    let k = k0 + q / A_QUADS;
+    let quad = row0 / 4u + q % A_QUADS;
+    if k < p.k && quad < p.a_quads { return a[k * p.a_quads + quad]; }
+#end
+#if 1-A_TRANSPOSED
+    let row = row0 + q / 4u;
+    let quad = k0 / 4u + q % 4u;
+    if row < p.m && quad < p.a_quads { return a[row * p.a_quads + quad]; }
+#end
+    return vec4<f32>();
+}
+
+fn fetch_b(q: u32, column0: u32, k0: u32) -> vec4<f32> {
+#if B_TRANSPOSED
+    let column = column0 + q / 4u;
+    let quad = k0 / 4u + q % 4u;
+    if column < p.b_rows && quad < p.b_quads { return b[column * p.b_quads + quad]; }
+#end
+#if 1-B_TRANSPOSED
+    let k = k0 + q / 16u;
+    if k < p.b_rows { return b[k * p.b_quads + column0 / 4u + q % 16u]; }
+#end
+    return vec4<f32>();
+}
+
+fn put_a(q: u32, value: vec4<f32>) {
+#if A_TRANSPOSED
+    a_tile[q / A_QUADS * (A_QUADS + 1u) + q % A_QUADS] = value;
+#end
+#if 1-A_TRANSPOSED
+    let row = q / 4u;
+    #for j in 0..4
+    a_tile[(q % 4u * 4u + ${j}u) * (A_QUADS + 1u) + row / 4u][row % 4u] = value[${j}];
+    #end
+#end
+}
+
+fn put_b(q: u32, value: vec4<f32>) {
+#if B_TRANSPOSED
+    let column = q / 4u;
+    #for j in 0..4
+    b_tile[(q % 4u * 4u + ${j}u) * 17u + column / 4u][column % 4u] = value[${j}];
+    #end
+#end
+#if 1-B_TRANSPOSED
+    b_tile[q / 16u * 17u + q % 16u] = value;
+#end
+}
+
+@compute @workgroup_size(GROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let row0 = group.x * TILE_M;
+    let column0 = group.y * 64u;
+    let lane_row = lane / 8u;
+    let lane_pack = lane % 8u;
+    #for i in 0..4
+    var s${i}_0 = vec4<f32>();
+    var s${i}_1 = vec4<f32>();
+    #end
+    // 4·TILE_M quads of A over 2·TILE_M invocations: two each; 256 of B: two, or one for the larger group.
+    var fa0 = fetch_a(lane, row0, 0u);
+    var fa1 = fetch_a(lane + GROUP, row0, 0u);
+    var fb0 = fetch_b(lane, column0, 0u);
+    #if 256-GROUP
+    var fb1 = fetch_b(lane + GROUP, column0, 0u);
+    #end
+    for (var k0 = 0u; k0 < p.k; k0 += 16u) {
+        workgroupBarrier();
+        put_a(lane, fa0);
+        put_a(lane + GROUP, fa1);
+        put_b(lane, fb0);
+        #if 256-GROUP
+        put_b(lane + GROUP, fb1);
+        #end
+        workgroupBarrier();
+        fa0 = fetch_a(lane, row0, k0 + 16u);
+        fa1 = fetch_a(lane + GROUP, row0, k0 + 16u);
+        fb0 = fetch_b(lane, column0, k0 + 16u);
+        #if 256-GROUP
+        fb1 = fetch_b(lane + GROUP, column0, k0 + 16u);
+        #end
+        #for k in 0..16
+        {
+            let x = a_tile[${k}u * (A_QUADS + 1u) + lane_row];
+            let y0 = b_tile[${k*17}u + lane_pack * 2u];
+            let y1 = b_tile[${k*17}u + lane_pack * 2u + 1u];
+            #for i in 0..4
+            s${i}_0 += x[${i}] * y0;
+            s${i}_1 += x[${i}] * y1;
+            #end
+        }
+        #end
+    }
+    let column = group.y * 8u + lane_pack;
+    let kept = epilogue_kept(column);
+    #for i in 0..4
+    {
+        let row = row0 + lane_row * 4u + ${i}u;
+        if row < p.m {
+            var value = F8(s${i}_0, s${i}_1);
+            #if ACCUMULATE
+            let before = unpack8(c[row * p.packs + column]);
+            value = F8(value.a + before.a, value.b + before.b);
+            #end
+            c[row * p.packs + column] = pack8(epilogue(value, kept, row, column, p.packs));
+        }
+    }
+    #end
+}

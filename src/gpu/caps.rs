@@ -1,0 +1,120 @@
+//! What an adapter can do, as plain numbers: `choose` functions decide from this alone, on machines without the adapter too.
+
+/// The kind of an adapter: decides which files of a kernel `choose` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AdapterKind {
+    /// Its own memory.
+    Discrete,
+    /// Shares the machine's memory.
+    Integrated,
+    /// A software driver on the CPU, such as lavapipe.
+    Cpu,
+    /// A virtual or unknown device.
+    Other,
+}
+
+/// What the adapter can do. Limits are those of the opened device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Caps {
+    /// The adapter's name.
+    pub name: String,
+    /// `vulkan`, `metal` or `dx12`.
+    pub backend: String,
+    /// The driver and its version.
+    pub driver: String,
+    /// Discrete, integrated, CPU.
+    pub kind: AdapterKind,
+    /// Smallest and largest subgroup; (0, 0) without subgroup operations.
+    pub subgroup: (u32, u32),
+    /// 64-bit integers in shaders.
+    pub int64: bool,
+    /// 16-bit floats in shaders.
+    pub f16: bool,
+    /// Timestamps around passes.
+    pub timestamps: bool,
+    /// Cooperative matrices, as `8x8x8 f16→f32`.
+    pub cooperative: Vec<String>,
+    /// Bytes of the largest storage binding.
+    pub max_binding: u64,
+    /// Bytes of the largest buffer.
+    pub max_buffer: u64,
+    /// Bytes of workgroup memory.
+    pub max_workgroup_bytes: u32,
+    /// Invocations of a workgroup.
+    pub max_workgroup_size: u32,
+    /// Workgroups in a dimension.
+    pub max_groups: u32,
+    /// Texels on a side of a texture.
+    pub max_texture: u32,
+    /// Storage buffers a kernel.
+    pub max_storage_buffers: u32,
+}
+
+impl Caps {
+    /// WebGPU's default limits: what every adapter has.
+    pub fn webgpu_defaults() -> Self {
+        Caps {
+            name: "WebGPU defaults".into(),
+            backend: "vulkan".into(),
+            driver: String::new(),
+            kind: AdapterKind::Other,
+            subgroup: (0, 0),
+            int64: false,
+            f16: false,
+            timestamps: false,
+            cooperative: Vec::new(),
+            max_binding: 128 << 20,
+            max_buffer: 256 << 20,
+            max_workgroup_bytes: 16 << 10,
+            max_workgroup_size: 256,
+            max_groups: 65535,
+            max_texture: 8192,
+            max_storage_buffers: 8,
+        }
+    }
+
+    /// One of each class that `choose` knows, for tests without an adapter: name and capabilities.
+    pub fn table() -> Vec<Caps> {
+        let base = Caps::webgpu_defaults();
+        let gpu = |name: &str, backend: &str, kind, subgroup, workgroup_bytes, workgroup_size| Caps {
+            name: name.into(),
+            backend: backend.into(),
+            kind,
+            subgroup,
+            f16: true,
+            timestamps: true,
+            max_binding: 2 << 30,
+            max_buffer: 4 << 30,
+            max_workgroup_bytes: workgroup_bytes,
+            max_workgroup_size: workgroup_size,
+            max_texture: 16384,
+            ..base.clone()
+        };
+        vec![
+            base.clone(),
+            gpu("NVIDIA", "vulkan", AdapterKind::Discrete, (32, 32), 48 << 10, 1024),
+            gpu("RDNA", "vulkan", AdapterKind::Discrete, (32, 64), 64 << 10, 1024),
+            gpu("Apple", "metal", AdapterKind::Integrated, (4, 64), 32 << 10, 1024),
+            gpu("Intel", "dx12", AdapterKind::Integrated, (8, 32), 32 << 10, 1024),
+            Caps {
+                int64: true,
+                max_binding: 128 << 20,
+                ..gpu("lavapipe", "vulkan", AdapterKind::Cpu, (8, 8), 32 << 10, 1024)
+            },
+        ]
+    }
+
+    /// Whether operands are best read as images and eight lanes are one register: software drivers like lavapipe.
+    pub fn reads_images(&self) -> bool {
+        self.kind == AdapterKind::Cpu && self.subgroup == (8, 8) && self.int64
+    }
+
+    /// FLOPs in one submission, so that none runs for seconds (desktop drivers stop at about two).
+    pub fn submission_flops(&self) -> f64 {
+        match self.kind {
+            AdapterKind::Discrete => 2e11,
+            AdapterKind::Integrated => 5e10,
+            _ => 1e10,
+        }
+    }
+}

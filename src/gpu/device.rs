@@ -1,0 +1,249 @@
+//! Choose an adapter and raise its limits, or take the caller's own device.
+
+use super::caps::{AdapterKind, Caps};
+use super::kernel::{self, Pipeline, Variant};
+use crate::{Error, Result};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// An opened device, cheap to clone.
+#[derive(Clone)]
+pub struct Device(Arc<Inner>);
+
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    caps: Caps,
+    pipelines: Mutex<HashMap<Variant, Pipeline>>,
+    bytes: AtomicU64,
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Device({})", self.0.caps.name)
+    }
+}
+
+fn instance() -> wgpu::Instance {
+    wgpu::Instance::new(wgpu::InstanceDescriptor {
+        // The GL backend lists a second llvmpipe and prints noise.
+        backends: wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
+        flags: wgpu::InstanceFlags::empty(),
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    })
+}
+
+/// The optional features that kernels or tools use where an adapter has them.
+fn wanted() -> wgpu::Features {
+    wgpu::Features::SUBGROUP
+        | wgpu::Features::SHADER_INT64
+        | wgpu::Features::SHADER_F16
+        | wgpu::Features::TIMESTAMP_QUERY
+}
+
+const MINIMUM_BINDING: u64 = 128 << 20;
+
+fn kind(device_type: wgpu::DeviceType) -> AdapterKind {
+    match device_type {
+        wgpu::DeviceType::DiscreteGpu => AdapterKind::Discrete,
+        wgpu::DeviceType::IntegratedGpu => AdapterKind::Integrated,
+        wgpu::DeviceType::Cpu => AdapterKind::Cpu,
+        _ => AdapterKind::Other,
+    }
+}
+
+fn caps(adapter: &wgpu::Adapter, features: wgpu::Features, limits: &wgpu::Limits) -> Caps {
+    let info = adapter.get_info();
+    let subgroup = features.contains(wgpu::Features::SUBGROUP);
+    let scalar = |s| match s {
+        wgpu::CooperativeScalarType::F16 => "f16",
+        wgpu::CooperativeScalarType::F32 => "f32",
+        wgpu::CooperativeScalarType::I32 => "i32",
+        wgpu::CooperativeScalarType::U32 => "u32",
+    };
+    Caps {
+        name: info.name.clone(),
+        backend: info.backend.to_string(),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
+        kind: kind(info.device_type),
+        subgroup: if subgroup { (info.subgroup_min_size, info.subgroup_max_size) } else { (0, 0) },
+        int64: features.contains(wgpu::Features::SHADER_INT64),
+        f16: features.contains(wgpu::Features::SHADER_F16),
+        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+        cooperative: adapter
+            .cooperative_matrix_properties()
+            .iter()
+            .map(|p| format!("{}x{}x{} {}→{}", p.m_size, p.n_size, p.k_size, scalar(p.ab_type), scalar(p.cr_type)))
+            .collect(),
+        max_binding: limits.max_storage_buffer_binding_size,
+        max_buffer: limits.max_buffer_size,
+        max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        max_workgroup_size: limits.max_compute_invocations_per_workgroup,
+        max_groups: limits.max_compute_workgroups_per_dimension,
+        max_texture: limits.max_texture_dimension_2d,
+        max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+    }
+}
+
+fn limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
+    let has = adapter.limits();
+    wgpu::Limits {
+        max_storage_buffer_binding_size: has.max_storage_buffer_binding_size,
+        max_buffer_size: has.max_buffer_size,
+        max_compute_workgroup_storage_size: has.max_compute_workgroup_storage_size,
+        max_compute_invocations_per_workgroup: has.max_compute_invocations_per_workgroup,
+        max_compute_workgroup_size_x: has.max_compute_workgroup_size_x,
+        max_texture_dimension_2d: has.max_texture_dimension_2d,
+        ..wgpu::Limits::default()
+    }
+}
+
+const INSTALL: &str = "no adapter with Vulkan, Metal or DX12 was found; on Debian or Ubuntu \
+    `apt-get install mesa-vulkan-drivers libvulkan1` brings a software driver and those of AMD and Intel; \
+    for NVIDIA install its own driver";
+
+fn adapters() -> Vec<wgpu::Adapter> {
+    let rank = |a: &wgpu::Adapter| match kind(a.get_info().device_type) {
+        AdapterKind::Discrete => 0,
+        AdapterKind::Integrated => 1,
+        AdapterKind::Other => 2,
+        AdapterKind::Cpu => 3,
+    };
+    let mut all = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()));
+    all.sort_by_key(rank);
+    all
+}
+
+impl Device {
+    /// Every adapter's capabilities, in the order of preference: discrete, integrated, other, CPU. An index into this list
+    /// names an adapter for [`Device::open`].
+    pub fn list() -> Vec<Caps> {
+        adapters().iter().map(|a| caps(a, a.features() & wanted(), &limits(a))).collect()
+    }
+
+    /// Opens an adapter: by index in [`Device::list`], by a part of its name, or the first.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] when there is none at all, [`Error::Input`] when none matches.
+    pub fn open(selector: Option<&str>) -> Result<Device> {
+        let all = adapters();
+        if all.is_empty() {
+            return Err(Error::NoAdapter(INSTALL.into()));
+        }
+        let names: Vec<String> = all.iter().map(|a| a.get_info().name).collect();
+        let index = match selector {
+            None => 0,
+            Some(s) => s
+                .parse::<usize>()
+                .ok()
+                .filter(|i| *i < names.len())
+                .or_else(|| names.iter().position(|n| !s.is_empty() && n.to_lowercase().contains(&s.to_lowercase())))
+                .ok_or_else(|| {
+                    let list: Vec<_> = names.iter().enumerate().map(|(i, n)| format!("{i} {n}")).collect();
+                    Error::Input(format!("adapter {s:?} matches none of: {}", list.join("; ")))
+                })?,
+        };
+        let adapter = &all[index];
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("wgpt"),
+            required_features: adapter.features() & wanted(),
+            required_limits: limits(adapter),
+            ..Default::default()
+        };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
+            .map_err(|e| Error::Device(format!("{}: {e}", names[index])))?;
+        Device::from_wgpu(adapter, device, queue)
+    }
+
+    /// Takes the caller's own device. It needs WebGPU's default limits; what more it was opened with (larger bindings,
+    /// SUBGROUP, SHADER_INT64) is used.
+    ///
+    /// # Errors
+    /// [`Error::Device`] with the limit that is missing.
+    pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Result<Device> {
+        let has = device.limits();
+        let need = wgpu::Limits::default();
+        for (name, got, expected) in [
+            ("max_storage_buffer_binding_size", has.max_storage_buffer_binding_size, MINIMUM_BINDING),
+            (
+                "max_storage_buffers_per_shader_stage",
+                u64::from(has.max_storage_buffers_per_shader_stage),
+                u64::from(need.max_storage_buffers_per_shader_stage),
+            ),
+            (
+                "max_compute_workgroup_storage_size",
+                u64::from(has.max_compute_workgroup_storage_size),
+                u64::from(need.max_compute_workgroup_storage_size),
+            ),
+            (
+                "max_compute_invocations_per_workgroup",
+                u64::from(has.max_compute_invocations_per_workgroup),
+                u64::from(need.max_compute_invocations_per_workgroup),
+            ),
+            (
+                "max_compute_workgroups_per_dimension",
+                u64::from(has.max_compute_workgroups_per_dimension),
+                u64::from(need.max_compute_workgroups_per_dimension),
+            ),
+        ] {
+            if got < expected {
+                return Err(Error::Device(format!("the device was opened with {name} = {got}: needs {expected}")));
+            }
+        }
+        let caps = caps(adapter, device.features(), &has);
+        Ok(Device(Arc::new(Inner {
+            device,
+            queue,
+            caps,
+            pipelines: Mutex::new(HashMap::new()),
+            bytes: AtomicU64::new(0),
+        })))
+    }
+
+    /// What it can do.
+    pub fn caps(&self) -> &Caps {
+        &self.0.caps
+    }
+
+    /// wgpu's own device: the way out for a program that has other work for it.
+    pub fn raw(&self) -> &wgpu::Device {
+        &self.0.device
+    }
+
+    /// wgpu's own queue.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.0.queue
+    }
+
+    /// Bytes of all buffers and textures made so far.
+    pub fn bytes_allocated(&self) -> u64 {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_bytes(&self, bytes: u64) {
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Waits until the device has done all that was submitted.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when it is lost.
+    pub fn wait(&self) -> Result<()> {
+        self.0.device.poll(wgpu::PollType::wait_indefinitely()).map(drop).map_err(|e| Error::Device(e.to_string()))
+    }
+
+    pub(super) fn poll(&self) -> Result<()> {
+        self.0.device.poll(wgpu::PollType::Poll).map(drop).map_err(|e| Error::Device(e.to_string()))
+    }
+
+    pub(super) fn pipeline(&self, variant: &Variant) -> Result<Pipeline> {
+        let cache = || self.0.pipelines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(pipeline) = cache().get(variant) {
+            return Ok(pipeline.clone());
+        }
+        let pipeline = kernel::build(self, variant)?;
+        cache().insert(variant.clone(), pipeline.clone());
+        Ok(pipeline)
+    }
+}

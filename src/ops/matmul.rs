@@ -1,0 +1,333 @@
+//! C = A·B, A·Bᵀ or Aᵀ·B for any M, N, K ≥ 1, with bias, GELU, a residual, or added to what C holds.
+//!
+//! Four files: `tiled` (every GPU: register tiles over workgroup memory), `rows` (a few rows: one token), `image` (CPU
+//! adapters) and `transpose`, which makes Aᵀ for `image`.
+
+use super::{Extent, Live, groups};
+use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
+use crate::{Error, Result, dims};
+
+/// Which operand is read transposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// A [M, K] · B [K, N]
+    AB,
+    /// A [M, K] · B [N, K]
+    ABt,
+    /// A [K, M] · B [K, N]
+    AtB,
+}
+
+/// What happens to a sum on its way out.
+#[derive(Clone, Copy, Debug)]
+pub enum Epilogue<'a> {
+    /// C = sum
+    None,
+    /// C = sum + bias [N]
+    Bias(&'a View),
+    /// pre [M, N] = sum + bias [N], C = GELU(pre)
+    BiasGelu(&'a View, &'a Matrix),
+    /// C = sum ∘ GELU'(pre [M, N])
+    GeluBackward(&'a Matrix),
+    /// C = sum + residual [M, N]
+    Residual(&'a Matrix),
+}
+
+impl Epilogue<'_> {
+    fn file(&self) -> &'static str {
+        match self {
+            Epilogue::None => "epilogue_none",
+            Epilogue::Bias(_) => "epilogue_bias",
+            Epilogue::BiasGelu(..) => "epilogue_bias_gelu",
+            Epilogue::GeluBackward(_) => "epilogue_gelu_backward",
+            Epilogue::Residual(_) => "epilogue_residual",
+        }
+    }
+}
+
+/// One product.
+pub struct Matmul<'a> {
+    /// Which operand is transposed.
+    pub form: Form,
+    /// A
+    pub a: &'a Matrix,
+    /// B
+    pub b: &'a Matrix,
+    /// C
+    pub c: &'a Matrix,
+    /// Live rows: M of A·B and A·Bᵀ, K of Aᵀ·B.
+    pub rows: Extent,
+    /// What is done to the sum.
+    pub epilogue: Epilogue<'a>,
+    /// C += instead of C =; without an epilogue.
+    pub accumulate: bool,
+    /// Room for Aᵀ [M, pitch of K] (form AtB with [`Spec::Image`]); [`scratch`] says how much.
+    pub scratch: Option<&'a View>,
+}
+
+/// Which file, with which numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Spec {
+    /// Register tiles of 4×8 an invocation over workgroup memory: `tile_m` × 64 × 16 a group of `2·tile_m` invocations.
+    Tiled {
+        /// Rows of C a group: 64 or 128.
+        tile_m: u32,
+    },
+    /// A group makes 64 columns of one row, its invocations split K.
+    Rows,
+    /// Operands as images, for CPU adapters.
+    Image,
+}
+
+/// The Spec for a product: `image` where images are quick and the operands fit, `rows` for M ≤ 4, else `tiled`.
+pub fn choose(caps: &Caps, form: Form, a: &Matrix, b: &Matrix) -> Spec {
+    let side = caps.max_texture as usize;
+    let fits = |rows: usize, columns: usize| rows <= side && dims::pitch(columns) / 4 <= side;
+    let a_fits = fits(a.rows, a.columns) && (form != Form::AtB || fits(a.columns, a.rows));
+    if caps.reads_images() && a_fits && fits(b.rows, b.columns) {
+        Spec::Image
+    } else if form != Form::AtB && a.rows <= 4 {
+        Spec::Rows
+    } else if caps.max_workgroup_bytes >= 24 << 10 && a.rows >= 512 {
+        Spec::Tiled { tile_m: 128 }
+    } else {
+        Spec::Tiled { tile_m: 64 }
+    }
+}
+
+/// Every Spec that an adapter can run for this form.
+pub fn specs(caps: &Caps, form: Form) -> Vec<Spec> {
+    let mut all = vec![Spec::Tiled { tile_m: 64 }, Spec::Tiled { tile_m: 128 }];
+    all.extend((form != Form::AtB).then_some(Spec::Rows));
+    all.extend(caps.reads_images().then_some(Spec::Image));
+    all
+}
+
+/// Floats of scratch that Aᵀ·B wants for A [k, m], or 0.
+pub fn scratch(caps: &Caps, k: usize, m: usize) -> usize {
+    if caps.reads_images() { m * dims::pitch(k) } else { 0 }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct ImageParams {
+    m: u32,
+    texel: u32,
+    rows_a_group: u32,
+    packs: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct TransposeParams {
+    k: u32,
+    packs: u32,
+    columns: u32,
+    live_packs: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct TiledParams {
+    m: u32,
+    k: u32,
+    packs: u32,
+    a_quads: u32,
+    b_quads: u32,
+    b_rows: u32,
+    pad: [u32; 2],
+}
+
+const IMAGE: &str = include_str!("../../shaders/matmul/image.wgsl");
+const TRANSPOSE: &str = include_str!("../../shaders/matmul/transpose.wgsl");
+const TILED: &str = include_str!("../../shaders/matmul/tiled.wgsl");
+const ROWS: &str = include_str!("../../shaders/matmul/rows.wgsl");
+
+fn image_variant(transposed: bool, add: bool, epilogue: &'static str) -> Variant {
+    super::Io::Image
+        .apply(Variant::new("matmul_image", IMAGE))
+        .constant("TRANSPOSED", transposed.into())
+        .constant("ADD", add.into())
+        .import("epilogue", epilogue)
+}
+
+fn transpose_variant() -> Variant {
+    super::Io::Image.apply(Variant::new("matmul_transpose", TRANSPOSE))
+}
+
+fn tiled_variant(tile_m: u32, form: Form, accumulate: bool, epilogue: &'static str) -> Variant {
+    super::Io::Buffer { group: tile_m * 2 }
+        .apply(Variant::new("matmul_tiled", TILED))
+        .constant("TILE_M", tile_m)
+        .constant("A_TRANSPOSED", (form == Form::AtB).into())
+        .constant("B_TRANSPOSED", (form == Form::ABt).into())
+        .constant("ACCUMULATE", accumulate.into())
+        .import("epilogue", epilogue)
+}
+
+fn rows_variant(form: Form, accumulate: bool, epilogue: &'static str) -> Variant {
+    super::Io::Buffer { group: 64 }
+        .apply(Variant::new("matmul_rows", ROWS))
+        .constant("B_TRANSPOSED", (form == Form::ABt).into())
+        .constant("ACCUMULATE", accumulate.into())
+        .import("epilogue", epilogue)
+}
+
+const EPILOGUES: [&str; 5] =
+    ["epilogue_none", "epilogue_bias", "epilogue_bias_gelu", "epilogue_gelu_backward", "epilogue_residual"];
+
+/// Every variant that can come up on an adapter, for the shader test.
+pub fn variants(caps: &Caps) -> Vec<Variant> {
+    let mut all = Vec::new();
+    for form in [Form::AB, Form::ABt, Form::AtB] {
+        for spec in specs(caps, form) {
+            for epilogue in EPILOGUES {
+                for add in [false, true] {
+                    all.push(match spec {
+                        Spec::Tiled { tile_m } if tile_m * 2 > caps.max_workgroup_size => continue,
+                        Spec::Tiled { tile_m } => tiled_variant(tile_m, form, add, epilogue),
+                        Spec::Rows => rows_variant(form, add, epilogue),
+                        Spec::Image => image_variant(form == Form::ABt, add, epilogue),
+                    });
+                }
+            }
+        }
+    }
+    all.extend(caps.reads_images().then(transpose_variant));
+    all
+}
+
+/// Records a product.
+///
+/// # Errors
+/// [`Error::Kernel`] when the shapes do not meet.
+pub fn matmul(recorder: &mut Recorder<Live>, spec: Spec, call: &Matmul) -> Result<()> {
+    let (a, b, c) = (call.a, call.b, call.c);
+    let (m, k) = if call.form == Form::AtB { (a.columns, a.rows) } else { (a.rows, a.columns) };
+    let (n, b_k) = if call.form == Form::ABt { (b.rows, b.columns) } else { (b.columns, b.rows) };
+    let kernel = || "matmul".to_string();
+    if k != b_k || c.rows < m || c.columns != n {
+        let message = format!(
+            "{:?}: `{}` [{}, {}] · `{}` [{}, {}] = `{}` [{}, {}] do not meet",
+            call.form, a.view.name, a.rows, a.columns, b.view.name, b.rows, b.columns, c.view.name, c.rows, c.columns
+        );
+        return Err(Error::Kernel { kernel: kernel(), message });
+    }
+    if call.accumulate && !matches!(call.epilogue, Epilogue::None) {
+        return Err(Error::Kernel { kernel: kernel(), message: "C += takes no epilogue".into() });
+    }
+    let sizes = Sizes { m: m as u32, n: n as u32, k: k as u32 };
+    match spec {
+        Spec::Image => image(recorder, call, sizes),
+        Spec::Tiled { tile_m } => {
+            let variant = tiled_variant(tile_m, call.form, call.accumulate, call.epilogue.file());
+            from_buffers(recorder, call, sizes, &variant, tile_m)
+        }
+        Spec::Rows => {
+            let variant = rows_variant(call.form, call.accumulate, call.epilogue.file());
+            from_buffers(recorder, call, sizes, &variant, 1)
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Sizes {
+    m: u32,
+    n: u32,
+    k: u32,
+}
+
+impl Sizes {
+    fn flops(self, form: Form, live: u32) -> f64 {
+        let (m, k) = if form == Form::AtB { (self.m, live) } else { (live, self.k) };
+        2.0 * f64::from(m) * f64::from(self.n) * f64::from(k)
+    }
+}
+
+fn from_buffers(rec: &mut Recorder<Live>, call: &Matmul, s: Sizes, variant: &Variant, tile_m: u32) -> Result<()> {
+    let out = if call.accumulate { Bind::Update(&call.c.view) } else { Bind::Write(&call.c.view) };
+    let mut binds = vec![Bind::Read(&call.a.view), Bind::Read(&call.b.view), out];
+    match &call.epilogue {
+        Epilogue::None => {}
+        Epilogue::Bias(bias) => binds.push(Bind::Read(bias)),
+        Epilogue::BiasGelu(bias, pre) => binds.extend([Bind::Read(bias), Bind::Write(&pre.view)]),
+        Epilogue::GeluBackward(x) | Epilogue::Residual(x) => binds.push(Bind::Read(&x.view)),
+    }
+    let (form, rows) = (call.form, call.rows);
+    let packs = dims::pitch(call.c.columns) as u32 / 8;
+    let (a_quads, b_quads) = (call.a.pitch() as u32 / 4, call.b.pitch() as u32 / 4);
+    rec.dispatch(variant, &binds, move |live| {
+        let extent = rows.at(live);
+        let (m, k) = if form == Form::AtB { (s.m, extent) } else { (extent, s.k) };
+        let b_rows = if form == Form::ABt { s.n } else { k };
+        let params = TiledParams { m, k, packs, a_quads, b_quads, b_rows, pad: [0; 2] };
+        // Rows first: groups that share a panel of B run together.
+        Launch::new(params, [groups(m, tile_m), packs / 8, 1]).flops(s.flops(form, extent))
+    })
+}
+
+/// Rows of A in a group, so that two cores have four groups and a block of B serves many rows.
+fn rows_a_group(m: u32, column_groups: u32) -> u32 {
+    let wanted = 4u32.div_ceil(column_groups.max(1));
+    m.div_ceil(wanted).clamp(1, 256)
+}
+
+fn image(rec: &mut Recorder<Live>, call: &Matmul, s: Sizes) -> Result<()> {
+    let (form, rows) = (call.form, call.rows);
+    let transposed;
+    let a = if form == Form::AtB {
+        let Some(view) = call.scratch.filter(|v| v.words as usize >= s.m as usize * dims::pitch(s.k as usize)) else {
+            let message = format!("`{}` transposed needs {} floats of scratch", call.a.view.name, s.m * s.k);
+            return Err(Error::Kernel { kernel: "matmul_transpose".into(), message });
+        };
+        transposed = Matrix::over(view.clone(), s.m as usize, s.k as usize);
+        transpose(rec, call.a, &transposed, rows)?;
+        &transposed
+    } else {
+        call.a
+    };
+    let a_rows = || if form == Form::AtB { Extent::Fixed(s.m).rows() } else { rows.rows() };
+    let b_rows = || if form == Form::AtB { rows.rows() } else { Extent::Fixed(call.b.rows as u32).rows() };
+    let c_rows = || if form == Form::AtB { Extent::Fixed(s.m).rows() } else { rows.rows() };
+    let packs = dims::pitch(call.c.columns) as u32 / 8;
+    for k0 in (0..s.k).step_by(128) {
+        let last = k0 + 128 >= s.k;
+        let add = k0 > 0 || call.accumulate;
+        let epilogue = if last { call.epilogue } else { Epilogue::None };
+        let variant = image_variant(form == Form::ABt, add, epilogue.file());
+        let out = if add { Bind::Update(&call.c.view) } else { Bind::Write(&call.c.view) };
+        let mut binds = vec![Bind::Image(a, &a_rows), Bind::Image(call.b, &b_rows), out];
+        match &epilogue {
+            Epilogue::None => {}
+            Epilogue::Bias(bias) => binds.push(Bind::Read(bias)),
+            Epilogue::BiasGelu(bias, pre) => binds.extend([Bind::Read(bias), Bind::Write(&pre.view)]),
+            Epilogue::GeluBackward(x) | Epilogue::Residual(x) => binds.push(Bind::Image(x, &c_rows)),
+        }
+        if add {
+            binds.push(Bind::Image(call.c, &c_rows));
+        }
+        rec.dispatch(&variant, &binds, move |live| {
+            let extent = rows.at(live);
+            let (m, depth) = if form == Form::AtB { (s.m, extent) } else { (extent, s.k) };
+            let needed = k0 < depth.max(1);
+            let column_groups = packs / 8;
+            let rows_a_group = rows_a_group(m, column_groups);
+            let params = ImageParams { m, texel: k0 / 4, rows_a_group, packs };
+            let grid = [column_groups, if needed { groups(m, rows_a_group) } else { 0 }, 1];
+            Launch::new(params, grid).flops(s.flops(form, extent) * 128.0 / f64::from(s.k.max(128)))
+        })?;
+    }
+    Ok(())
+}
+
+fn transpose(rec: &mut Recorder<Live>, a: &Matrix, out: &Matrix, rows: Extent) -> Result<()> {
+    let a_rows = || rows.rows();
+    let (columns, packs) = (a.columns as u32, out.pitch() as u32 / 8);
+    rec.dispatch(&transpose_variant(), &[Bind::Image(a, &a_rows), Bind::Write(&out.view)], move |live| {
+        let k = rows.at(live);
+        // Zeros up to the end of the last block of 128, which the product reads whole.
+        let live_packs = (k.next_multiple_of(128) / 8).min(packs);
+        let params = TransposeParams { k, packs, columns, live_packs };
+        Launch::new(params, [groups(live_packs, 8), groups(columns, 4), 1])
+    })
+}

@@ -1,0 +1,136 @@
+//! One file an op: its kernels, Specs, parameters and launcher. `choose(caps, …) -> Spec` holds all policy.
+
+use crate::gpu::program::Rows;
+use crate::gpu::{Bind, Caps, Matrix, Variant};
+
+pub mod matmul;
+
+/// The numbers that change from run to run of a program: sizes from the batch's layout, and what varies by step.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Live {
+    /// N, rows of the packed batch.
+    pub rows: u32,
+    /// Query tiles of the attention work list, of full and of local attention.
+    pub query_tiles: [u32; 2],
+    /// Key tiles, of full and of local attention.
+    pub key_tiles: [u32; 2],
+    /// Distinct token ids in the batch.
+    pub token_owners: u32,
+    /// Distinct positions in the batch.
+    pub position_owners: u32,
+    /// Real targets of the whole step (over its micro-batches).
+    pub targets: u32,
+    /// Updates done, this one included.
+    pub step: u32,
+    /// The learning rate.
+    pub lr: f64,
+    /// The step's dropout key.
+    pub key: [u32; 2],
+}
+
+/// How many rows a tensor has, live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Always so many.
+    Fixed(u32),
+    /// N.
+    Rows,
+    /// Rows `skip` to `skip + at_most` of N: a chunk of the head.
+    Chunk {
+        /// Rows before it.
+        skip: u32,
+        /// Its size at capacity.
+        at_most: u32,
+    },
+}
+
+impl Extent {
+    /// The number for these live sizes.
+    pub fn at(self, live: &Live) -> u32 {
+        match self {
+            Extent::Fixed(n) => n,
+            Extent::Rows => live.rows,
+            Extent::Chunk { skip, at_most } => live.rows.saturating_sub(skip).min(at_most),
+        }
+    }
+
+    fn rows(self) -> Rows<Live> {
+        Box::new(move |live| self.at(live))
+    }
+}
+
+/// How a row-wise kernel reads its tensors: from buffers, two vec4 at a time; or through image twins, which is the one
+/// quick load that software drivers have, with 64-bit stores. Decides the group's width too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Io {
+    /// Storage buffers, a group of this many invocations (a power of two).
+    Buffer {
+        /// Invocations a group.
+        group: u32,
+    },
+    /// Image twins, a group of one subgroup of eight.
+    Image,
+}
+
+impl Io {
+    /// The rule: images where they are quicker and the tensors fit into textures; 32 invocations a row up to 256 columns,
+    /// 64 up to 1024, else 256.
+    pub fn choose(caps: &Caps, columns: usize, tensors: &[&Matrix]) -> Io {
+        let fits = |m: &&Matrix| m.rows <= caps.max_texture as usize && m.pitch() / 4 <= caps.max_texture as usize;
+        if caps.reads_images() && tensors.iter().all(fits) {
+            return Io::Image;
+        }
+        Io::Buffer {
+            group: match columns {
+                0..=256 => 32,
+                257..=1024 => 64,
+                _ => 256,
+            },
+        }
+    }
+
+    /// Every Io that an adapter can run.
+    pub fn all(caps: &Caps) -> Vec<Io> {
+        let mut all = vec![Io::Buffer { group: 32 }, Io::Buffer { group: 64 }, Io::Buffer { group: 256 }];
+        all.extend(caps.reads_images().then_some(Io::Image));
+        all
+    }
+
+    /// Invocations a group.
+    pub fn group(self) -> u32 {
+        match self {
+            Io::Buffer { group } => group,
+            Io::Image => 8,
+        }
+    }
+
+    /// The variant with this Io's constants and library files.
+    pub fn apply(self, variant: Variant) -> Variant {
+        let variant = variant.constant("GROUP", self.group());
+        match self {
+            Io::Buffer { .. } => variant
+                .import("pack", "pack")
+                .import("input", "input_buffer")
+                .import("update", "update_buffer")
+                .import("reduce", "reduce_shared"),
+            Io::Image => variant
+                .import("pack", "pack_u64")
+                .import("input", "input_image")
+                .import("update", "update_image")
+                .import("reduce", "reduce_subgroup"),
+        }
+    }
+
+    /// Binds an `#input`.
+    pub(crate) fn input<'a>(self, matrix: &'a Matrix, rows: &'a dyn Fn() -> Rows<Live>) -> Bind<'a, Live> {
+        match self {
+            Io::Buffer { .. } => Bind::Read(&matrix.view),
+            Io::Image => Bind::Image(matrix, rows),
+        }
+    }
+}
+
+/// `ceil(a / b)` for grids.
+pub(crate) fn groups(a: u32, b: u32) -> u32 {
+    a.div_ceil(b)
+}
