@@ -73,3 +73,40 @@ pub fn step(parameters: &mut [f64], gradients: &[f64], m: &mut [f64], v: &mut [f
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One number, two steps, worked out by hand for both forms.
+    #[test]
+    fn two_steps_by_hand() {
+        let options = Options {
+            lr: 0.1,
+            beta1: 0.5,
+            beta2: 0.75,
+            eps: 1.0,
+            weight_decay: 0.5,
+            gradient_scale: 0.5,
+            ..Default::default()
+        };
+        let run = |form, steps: u32| {
+            let (mut p, mut m, mut v) = ([2.0], [0.0], [0.0]);
+            for t in 1..=steps {
+                step(&mut p, &[8.0], &mut m, &mut v, &Options { t, form, ..options });
+            }
+            (p[0], m[0], v[0])
+        };
+        // g = 4; m = 2, then 3; v = 4, then 7; corrections 1/2, 1/4, then 3/4, 7/16.
+        // torch: 2 − 0.1 − 0.1·4/(4+1) = 1.82, then 1.82·0.95 − 0.08.
+        let (p, m, v) = run(Form::Torch, 1);
+        assert!((p - 1.82).abs() < 1e-15 && m == 2.0 && v == 4.0);
+        let (p, m, v) = run(Form::Torch, 2);
+        assert!((p - (1.82 * 0.95 - 0.08)).abs() < 1e-15 && m == 3.0 && v == 7.0);
+        // hf2018: step 0.1·½/½ = 0.1: (2 − 0.1·2/(2+1))·0.95, then 0.1·√(7/16)/(3/4)·3/(√7+1).
+        let first = (2.0 - 0.2 / 3.0) * 0.95;
+        assert!((run(Form::Hf2018, 1).0 - first).abs() < 1e-15);
+        let second = (first - 0.1 * (7.0f64 / 16.0).sqrt() / 0.75 * 3.0 / (7f64.sqrt() + 1.0)) * 0.95;
+        assert!((run(Form::Hf2018, 2).0 - second).abs() < 1e-15);
+    }
+}

@@ -160,3 +160,100 @@ pub fn backward(qkv: &[f64], kept: &Forward, dy: &[f64], rules: &Rules, dropout:
     });
     dqkv
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check_gradient, largest_difference, normal};
+    use super::*;
+
+    /// Lengths 4, 0, 1, 9, 0: empty ones in the middle and at the end, a single token.
+    const BORDERS: [u32; 6] = [0, 4, 4, 5, 14, 14];
+    const N: usize = 14;
+    const C: usize = 6;
+
+    fn rules(block: Option<usize>) -> Rules<'static> {
+        Rules { c: C, heads: 2, cu_seqlens: &BORDERS, block }
+    }
+
+    fn check(block: Option<usize>, dropout: Option<&Dropout>) {
+        let (qkv, dy, rules) = (normal(N * 3 * C, 1), normal(N * C, 2), rules(block));
+        let dqkv = backward(&qkv, &forward(&qkv, &rules, dropout), &dy, &rules, dropout);
+        check_gradient("qkv", &qkv, &dqkv, |qkv| dot(&dy, &forward(qkv, &rules, dropout).y));
+    }
+
+    #[test]
+    fn gradients_full_and_local_with_and_without_dropout() {
+        let dropout = Dropout { rate: 0.4, key: [5, 6], layer: 3, sequence_numbers: &[8, 1, 0, 2, 3] };
+        for block in [None, Some(1), Some(3), Some(100)] {
+            check(block, None);
+            check(block, Some(&dropout));
+        }
+    }
+
+    #[test]
+    fn a_query_sees_its_own_past_and_block_alone() {
+        for (block, seen) in [(None, [0, 0, 0, 0, 0, 0, 0, 0, 0]), (Some(3), [0, 0, 0, 3, 3, 3, 6, 6, 6])] {
+            let (qkv, rules) = (normal(N * 3 * C, 1), rules(block));
+            let y = forward(&qkv, &rules, None).y;
+            for key in 0..N {
+                let mut other = qkv.clone();
+                other[key * 3 * C + C..(key + 1) * 3 * C].iter_mut().for_each(|x| *x += 1.0);
+                let moved = forward(&other, &rules, None).y;
+                for query in 0..N {
+                    let start = match query {
+                        0..4 => 0,
+                        4 => 4,
+                        _ => 5,
+                    };
+                    let first = start + seen[query - start];
+                    let changed = y[query * C..(query + 1) * C] != moved[query * C..(query + 1) * C];
+                    assert_eq!(changed, (first..=query).contains(&key), "query {query}, key {key}, block {block:?}");
+                }
+            }
+        }
+    }
+
+    /// One query, two keys, by hand: scores 0 and ln 3·√D/√D, so p = 1/4, 3/4.
+    #[test]
+    fn two_keys_by_hand() {
+        let ln3 = 3f64.ln();
+        let qkv = [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 2f64.sqrt(), 0.0, ln3, 0.0, 5.0, 1.0];
+        let rules = Rules { c: 2, heads: 1, cu_seqlens: &[0, 2], block: None };
+        let out = forward(&qkv, &rules, None);
+        assert!(largest_difference(&out.y, &[1.0, 0.0, 4.0, 0.75]) < 1e-14);
+        assert!(largest_difference(&out.log_sum_exp, &[0.0, 4f64.ln()]) < 1e-14);
+    }
+
+    #[test]
+    fn packing_changes_nothing_dropout_included() {
+        let qkv = normal(N * 3 * C, 1);
+        let dropout = Dropout { rate: 0.4, key: [5, 6], layer: 3, sequence_numbers: &[8, 1, 0, 2, 3] };
+        let packed = forward(&qkv, &rules(Some(4)), Some(&dropout));
+        let alone = Rules { cu_seqlens: &[0, 9], ..rules(Some(4)) };
+        let dropout = Dropout { sequence_numbers: &[2], ..dropout };
+        assert_eq!(packed.y[5 * C..], forward(&qkv[5 * 3 * C..], &alone, Some(&dropout)).y);
+        let dropout = Dropout { sequence_numbers: &[4], ..dropout };
+        assert_ne!(packed.y[5 * C..], forward(&qkv[5 * 3 * C..], &alone, Some(&dropout)).y);
+    }
+
+    /// y with v = identity columns shows m itself: the mask of SPEC 5, by head, layer, query and key.
+    #[test]
+    fn the_mask_stands_where_the_spec_says() {
+        let (length, rate) = (2, 0.5);
+        let dropout = Dropout { rate, key: [1, 2], layer: 5, sequence_numbers: &[9] };
+        let rules = Rules { c: 4, heads: 2, cu_seqlens: &[0, length], block: None };
+        let mut qkv = vec![0.0; 2 * 12];
+        for (key, head) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+            qkv[key * 12 + 8 + head * 2 + key] = 1.0;
+        }
+        let out = forward(&qkv, &rules, Some(&dropout));
+        for (query, head) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+            for key in 0..=query {
+                let word = crate::philox::philox([0, query, 9, head * 65536 + 5 * 8 + 1], [1, 2])[key as usize];
+                let expected = if word < 1 << 31 { 0.0 } else { 2.0 / f64::from(query + 1) };
+                let got = out.y[(query * 4 + head * 2 + key) as usize];
+                assert!((got - expected).abs() < 1e-15, "query {query} key {key} head {head}: {got}, not {expected}");
+            }
+        }
+    }
+}

@@ -42,3 +42,35 @@ pub fn cross_entropy(logits: &[f64], v: usize, targets: &[u32], count: usize) ->
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check_gradient, largest_difference, normal};
+    use super::*;
+
+    #[test]
+    fn gradient_with_ignored_rows() {
+        let (v, targets) = (11, [3, IGNORED, 0, 10, IGNORED]);
+        let logits: Vec<f64> = normal(v * targets.len(), 1).iter().map(|l| 5.0 * l).collect();
+        let count = count(&targets);
+        assert_eq!(count, 3);
+        let out = cross_entropy(&logits, v, &targets, count);
+        check_gradient("logits", &logits, &out.dlogits, |l| cross_entropy(l, v, &targets, 3).loss_sum / 3.0);
+        assert!(out.losses[1] == 0.0 && out.losses[4] == 0.0 && out.dlogits[v..2 * v].iter().all(|d| *d == 0.0));
+        assert!((out.losses.iter().sum::<f64>() - out.loss_sum).abs() < 1e-14);
+    }
+
+    #[test]
+    fn uniform_logits_and_a_thousand() {
+        let out = cross_entropy(&[7.0; 4], 4, &[2], 1);
+        assert!((out.loss_sum - 4f64.ln()).abs() < 1e-15);
+        assert!(largest_difference(&out.dlogits, &[0.25, 0.25, -0.75, 0.25]) < 1e-15);
+        assert_eq!(cross_entropy(&[1000.0, 0.0], 2, &[1], 1).loss_sum, 1000.0);
+    }
+
+    #[test]
+    fn without_targets_all_is_zero() {
+        let out = cross_entropy(&normal(6, 1), 3, &[IGNORED; 2], 0);
+        assert_eq!(out, CrossEntropy { loss_sum: 0.0, losses: vec![0.0; 2], dlogits: vec![0.0; 6] });
+    }
+}

@@ -33,3 +33,28 @@ pub fn backward(dx: &[f64], ids: &[u32], positions: &[u32], vocab: usize, n_posi
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check_gradient, dot, normal};
+    use super::*;
+
+    #[test]
+    fn rows_are_read_and_their_gradients_added() {
+        let (tokens, positions) = ([1., 2., 3., 4., 5., 6.], [10., 20., 30., 40.]);
+        assert_eq!(forward(&[2, 0, 2], &[0, 1, 0], &tokens, &positions, 2), [15., 26., 31., 42., 15., 26.]);
+        let back = backward(&[1., 2., 3., 4., 5., 6.], &[2, 0, 2], &[0, 1, 0], 3, 2, 2);
+        assert_eq!(back.dtokens, [3., 4., 0., 0., 6., 8.]);
+        assert_eq!(back.dpositions, [6., 8., 3., 4.]);
+    }
+
+    #[test]
+    fn gradients() {
+        let (v, p, c) = (5, 4, 3);
+        let (ids, at) = ([1, 4, 1, 0, 1], [0, 1, 2, 0, 1]);
+        let (tokens, positions, dy) = (normal(v * c, 1), normal(p * c, 2), normal(ids.len() * c, 3));
+        let back = backward(&dy, &ids, &at, v, p, c);
+        check_gradient("tokens", &tokens, &back.dtokens, |t| dot(&dy, &forward(&ids, &at, t, &positions, c)));
+        check_gradient("positions", &positions, &back.dpositions, |p| dot(&dy, &forward(&ids, &at, &tokens, p, c)));
+    }
+}

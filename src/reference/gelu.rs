@@ -35,3 +35,27 @@ pub fn forward(x: &[f64]) -> Vec<f64> {
 pub fn backward(dy: &[f64], x: &[f64]) -> Vec<f64> {
     dy.iter().zip(x).map(|(dy, &x)| dy * gelu_derivative(x)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check_gradient, dot, normal};
+    use super::*;
+
+    #[test]
+    fn equals_the_tanh_form_and_its_limits() {
+        for i in -400..=400 {
+            let x = f64::from(i) / 100.0;
+            let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            assert!((gelu(x) - 0.5 * x * (1.0 + u.tanh())).abs() < 1e-14, "gelu({x})");
+        }
+        assert_eq!((gelu(1000.0), gelu(-1000.0)), (1000.0, 0.0));
+        assert_eq!((gelu_derivative(1000.0), gelu_derivative(-1000.0)), (1.0, 0.0));
+        assert!((-1000..=1000).all(|x| gelu(f64::from(x)).is_finite() && gelu_derivative(f64::from(x)).is_finite()));
+    }
+
+    #[test]
+    fn gradient() {
+        let (x, dy) = (normal(60, 1).iter().map(|x| 3.0 * x).collect::<Vec<_>>(), normal(60, 2));
+        check_gradient("gelu", &x, &backward(&dy, &x), |x| dot(&dy, &forward(x)));
+    }
+}

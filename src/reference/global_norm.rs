@@ -12,3 +12,17 @@ pub fn global_norm<T: AsRef<[f64]>>(gradients: &[T]) -> f64 {
 pub fn clip_scale(norm: f64, clip: f64) -> f64 {
     (clip / (norm + 1e-6)).min(1.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_slices_are_one_and_clipping_is_torchs() {
+        assert_eq!(global_norm(&[vec![1.0, 2.0], vec![], vec![2.0, 4.0]]), 5.0);
+        assert_eq!(clip_scale(0.5, 1.0), 1.0);
+        assert_eq!(clip_scale(0.0, 1.0), 1.0);
+        assert_eq!(clip_scale(5.0, 1.0), 1.0 / 5.000001);
+        assert_eq!(clip_scale(1.0, 1.0), 1.0 / 1.000001);
+    }
+}

@@ -67,3 +67,35 @@ pub fn backward(dy: &[f64], sum: &[f64], mean: &[f64], rstd: &[f64], gain: &[f64
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check_gradient, dot, normal};
+    use super::*;
+
+    const EPS: f64 = 1e-5;
+
+    #[test]
+    fn a_row_by_hand() {
+        let out = forward(&[1.0, 2.0, 3.0], Some(&[0.0, 0.0, 3.0]), &[1.0, 1.0, 2.0], &[0.0, 0.5, 0.0], 1.0);
+        let r = 1.0 / (14.0f64 / 3.0 + 1.0).sqrt();
+        assert_eq!((&out.sum[..], &out.mean[..]), (&[1.0, 2.0, 6.0][..], &[3.0][..]));
+        assert!((out.rstd[0] - r).abs() < 1e-15);
+        assert!((out.y[0] + 2.0 * r).abs() < 1e-15 && (out.y[1] - 0.5 + r).abs() < 1e-15);
+        assert!((out.y[2] - 6.0 * r).abs() < 1e-15);
+    }
+
+    #[test]
+    fn gradients() {
+        let (n, c) = (4, 13);
+        let (x, residual, dy) = (normal(n * c, 1), normal(n * c, 2), normal(n * c, 3));
+        let (gain, bias) = (normal(c, 4), normal(c, 5));
+        let kept = forward(&x, Some(&residual), &gain, &bias, EPS);
+        let got = backward(&dy, &kept.sum, &kept.mean, &kept.rstd, &gain);
+        let f = |x: &[f64], r: &[f64], g: &[f64], b: &[f64]| dot(&dy, &forward(x, Some(r), g, b, EPS).y);
+        check_gradient("x", &x, &got.dx, |x| f(x, &residual, &gain, &bias));
+        check_gradient("residual", &residual, &got.dx, |r| f(&x, r, &gain, &bias));
+        check_gradient("gain", &gain, &got.dgain, |g| f(&x, &residual, g, &bias));
+        check_gradient("bias", &bias, &got.dbias, |b| f(&x, &residual, &gain, b));
+    }
+}

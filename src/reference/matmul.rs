@@ -57,3 +57,37 @@ pub fn bias_gradient(dy: &[f64], n: usize) -> Vec<f64> {
     }
     db
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check_gradient, dot, largest_difference, normal};
+    use super::*;
+
+    fn transposed(a: &[f64], rows: usize, columns: usize) -> Vec<f64> {
+        (0..rows * columns).map(|i| a[(i % rows) * columns + i / rows]).collect()
+    }
+
+    #[test]
+    fn a_product_by_hand() {
+        assert_eq!(matmul(Form::AB, &[1., 2., 3., 4.], &[5., 6., 7., 8.], 2, 2, 2), [19., 22., 43., 50.]);
+    }
+
+    #[test]
+    fn the_forms_agree() {
+        let (m, n, k) = (5, 7, 3);
+        let (a, b) = (normal(m * k, 1), normal(k * n, 2));
+        let ab = matmul(Form::AB, &a, &b, m, n, k);
+        assert!(largest_difference(&ab, &matmul(Form::ABt, &a, &transposed(&b, k, n), m, n, k)) < 1e-14);
+        assert!(largest_difference(&ab, &matmul(Form::AtB, &transposed(&a, m, k), &b, m, n, k)) < 1e-14);
+    }
+
+    #[test]
+    fn gradients_of_a_linear_layer() {
+        let (rows, n, k) = (5, 7, 3);
+        let (x, w, b, dy) = (normal(rows * k, 1), normal(k * n, 2), normal(n, 3), normal(rows * n, 4));
+        let f = |x: &[f64], w: &[f64], b: &[f64]| dot(&dy, &add_bias(&matmul(Form::AB, x, w, rows, n, k), b));
+        check_gradient("x", &x, &matmul(Form::ABt, &dy, &w, rows, k, n), |x| f(x, &w, &b));
+        check_gradient("w", &w, &matmul(Form::AtB, &x, &dy, k, n, rows), |w| f(&x, w, &b));
+        check_gradient("b", &b, &bias_gradient(&dy, n), |b| f(&x, &w, b));
+    }
+}

@@ -32,3 +32,8 @@ pub mod model;
 pub fn widen(x: &[f32]) -> Vec<f64> {
     x.iter().copied().map(f64::from).collect()
 }
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod testing;

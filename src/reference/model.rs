@@ -221,3 +221,113 @@ pub fn forward_backward(
     let loss = if count == 0 { 0.0 } else { head.loss_sum / count as f64 };
     Output { loss, per_row_losses: head.losses, logits, hidden, gradients }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check_gradient, dot, largest_difference, normal};
+    use super::*;
+    use crate::config::ParameterKind;
+    use cross_entropy::IGNORED;
+
+    /// Odd C and D, one full and one local layer, sequences of lengths 4, 0, 1, 6 and one that ignores a target.
+    const IDS: [u32; 11] = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 0];
+    const POSITIONS: [u32; 11] = [0, 1, 2, 3, 0, 0, 1, 2, 3, 4, 5];
+    const TARGETS: [u32; 11] = [1, 4, 1, IGNORED, IGNORED, 2, IGNORED, 5, 3, 0, IGNORED];
+    const BORDERS: [u32; 5] = [0, 4, 4, 5, 11];
+
+    fn tiny(rate: f32) -> (ModelConfig, Vec<Vec<f64>>) {
+        let mut config = ModelConfig {
+            n_layer: 2,
+            n_embd: 9,
+            n_head: 3,
+            n_positions: 7,
+            vocab_size: 10,
+            attention_pattern: "FL".into(),
+            local_block: 2,
+            ..Default::default()
+        };
+        config.set_dropout(rate);
+        let shapes = config.parameters();
+        let parameters = shapes.iter().zip(1..).map(|(shape, seed)| {
+            let mean = if shape.kind == ParameterKind::Gain { 1.0 } else { 0.0 };
+            normal(shape.count(), seed).into_iter().map(|x| mean + 0.3 * x).collect()
+        });
+        let parameters = parameters.collect();
+        (config, parameters)
+    }
+
+    fn dropout(rate: f32) -> Option<Dropout<'static>> {
+        (rate > 0.0).then_some(Dropout { key: [11, 12], sequence_numbers: &[0, 5, 2, 3] })
+    }
+
+    fn run(config: &ModelConfig, parameters: &[Vec<f64>], rate: f32) -> Output {
+        forward_backward(config, parameters, &IDS, &POSITIONS, &TARGETS, &BORDERS, dropout(rate))
+    }
+
+    /// Every tensor alone, then all of them along one direction.
+    #[test]
+    fn gradients_with_and_without_dropout() {
+        for rate in [0.0, 0.2] {
+            let (config, parameters) = tiny(rate);
+            let out = run(&config, &parameters, rate);
+            for (k, shape) in config.parameters().iter().enumerate() {
+                let f = |x: &[f64]| {
+                    let mut moved = parameters.clone();
+                    moved[k] = x.to_vec();
+                    run(&config, &moved, rate).loss
+                };
+                if shape.name.ends_with("c_attn.bias") {
+                    // The key bias's true gradient is zero: its noise has no relative error.
+                    let keys = &out.gradients[k][config.n_embd..2 * config.n_embd];
+                    assert!(rate > 0.0 || dot(keys, keys).sqrt() < 1e-15, "{}: key bias {keys:?}", shape.name);
+                }
+                check_gradient(&shape.name, &parameters[k], &out.gradients[k], f);
+            }
+            let f = |x: &[f64]| {
+                let mut rest = x;
+                let mut next = |p: &Vec<f64>| rest.split_off(..p.len()).expect("enough").to_vec();
+                run(&config, &parameters.iter().map(&mut next).collect::<Vec<_>>(), rate).loss
+            };
+            check_gradient("all", &parameters.concat(), &out.gradients.concat(), f);
+        }
+    }
+
+    #[test]
+    fn a_sequence_alone_gives_its_rows_of_the_packed_batch() {
+        let (config, parameters) = tiny(0.2);
+        let packed = run(&config, &parameters, 0.2);
+        let dropout = Some(Dropout { key: [11, 12], sequence_numbers: &[3] });
+        let part = |x: &[u32]| x[5..].to_vec();
+        let (ids, positions, targets) = (part(&IDS), part(&POSITIONS), part(&TARGETS));
+        let alone = forward_backward(&config, &parameters, &ids, &positions, &targets, &[0, 6], dropout);
+        assert_eq!(alone.hidden.len(), 3);
+        assert!(largest_difference(&alone.logits, &packed.logits[50..]) < 1e-13);
+        assert!(largest_difference(&alone.per_row_losses, &packed.per_row_losses[5..]) < 1e-13);
+    }
+
+    #[test]
+    fn dropout_acts_at_each_of_its_sites() {
+        let (plain, parameters) = tiny(0.0);
+        let base = run(&plain, &parameters, 0.2);
+        assert_eq!(base, run(&plain, &parameters, 0.0), "rate 0 with a key is no dropout");
+        for change in [
+            |c: &mut ModelConfig| c.embd_pdrop = 0.2,
+            |c: &mut ModelConfig| c.attn_pdrop = 0.2,
+            |c: &mut ModelConfig| c.resid_pdrop = 0.2,
+        ] {
+            let mut config = plain.clone();
+            change(&mut config);
+            assert_ne!(run(&config, &parameters, 0.2).loss, base.loss, "{config:?}");
+        }
+    }
+
+    #[test]
+    fn without_targets_loss_and_gradients_are_zero() {
+        let (config, parameters) = tiny(0.0);
+        let out = forward_backward(&config, &parameters, &IDS, &POSITIONS, &[IGNORED; 11], &BORDERS, None);
+        assert_eq!(out.loss, 0.0);
+        assert!(out.gradients.iter().flatten().all(|g| *g == 0.0));
+        let empty = forward_backward(&config, &parameters, &[], &[], &[], &[0, 0], None);
+        assert!(empty.loss == 0.0 && empty.gradients.iter().flatten().all(|g| *g == 0.0));
+    }
+}
