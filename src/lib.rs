@@ -12,5 +12,6 @@ pub mod error;
 pub mod gpu;
 pub mod ops;
 pub mod philox;
+pub mod reference;
 
 pub use error::{Error, Result};

@@ -1,0 +1,39 @@
+//! The maths, told plainly: one oracle an op, on dense row-major slices of f64. Knows no GPU.
+//!
+//! An oracle has its shader's loops, sums in f64 and says in its head what is computed, of which shapes, after whom.
+//! Inputs are `&[f64]`, so the same code judges kernels (f32 inputs, widened) and is itself judged by central differences.
+//! Letters as in [`crate::dims`]; the gradient of x is `dx`. Slices of a wrong length panic: a shape is the caller's.
+//!
+//! | file | op |
+//! | --- | --- |
+//! | [`matmul`] | products in three forms, bias and its gradient |
+//! | [`gelu`] | GELU, tanh form |
+//! | [`layer_norm`] | layer norm of x + residual |
+//! | [`dropout`] | masks that are a function of key and place |
+//! | [`embedding`] | rows by token and position, and their gradients |
+//! | [`attention`] | packed causal attention, full or in local blocks |
+//! | [`cross_entropy`] | loss and its gradient by the logits |
+//! | [`global_norm`] | norm of all gradients, clipping |
+//! | [`adamw`] | one update |
+//! | [`model`] | the whole decoder, forward and backward |
+
+pub mod adamw;
+pub mod attention;
+pub mod cross_entropy;
+pub mod dropout;
+pub mod embedding;
+pub mod gelu;
+pub mod global_norm;
+pub mod layer_norm;
+pub mod matmul;
+pub mod model;
+
+/// f32 numbers, widened: what a device was given, as an oracle takes it.
+pub fn widen(x: &[f32]) -> Vec<f64> {
+    x.iter().copied().map(f64::from).collect()
+}
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod testing;

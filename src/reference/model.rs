@@ -1,0 +1,333 @@
+//! The whole decoder in f64, forward and backward, built of the oracles beside it.
+//!
+//! h₀ = dropout(embedding); block: n = LN1(x + dropout(attn(x))), y = LN2(n + dropout(mlp(n))); logits = h·Eᵀ with the
+//! token table E (tied, no bias); loss = mean over real targets, 0 without any. The gradient of E has both ends.
+//! ids, positions, targets [n]; cu_seqlens [B+1]; parameters and gradients in the order of `ModelConfig::parameters`.
+//! Source: Radford et al. 2018; SPEC 1 and 5.
+
+use crate::config::{AttentionKind, ModelConfig};
+use crate::philox::{Site, place};
+
+use super::matmul::{Form, add_bias, bias_gradient, matmul};
+use super::{attention, cross_entropy, dropout, embedding, gelu, layer_norm};
+
+/// Dropout of one step; the rates are the config's.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout<'a> {
+    /// The step key.
+    pub key: [u32; 2],
+    /// Each sequence's number in the whole step, [B].
+    pub sequence_numbers: &'a [u32],
+}
+
+/// Everything a pass forward and backward gives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// Mean over real targets; 0 without any.
+    pub loss: f64,
+    /// Each row's loss, [n]; 0 where ignored.
+    pub per_row_losses: Vec<f64>,
+    /// [n,V].
+    pub logits: Vec<f64>,
+    /// The embedding (dropped), then each block's output: L+1 of [n,C].
+    pub hidden: Vec<Vec<f64>>,
+    /// One a parameter, in their order.
+    pub gradients: Vec<Vec<f64>>,
+}
+
+/// The tables' places among the parameters, and how many tensors a layer has.
+const TOKENS: usize = 0;
+const POSITIONS: usize = 1;
+const FIRST_LAYER: usize = 2;
+const PER_LAYER: usize = 12;
+
+/// The tensors of a layer, in the order of `ModelConfig::parameters`: parameters, or gradients.
+#[derive(Clone, Copy)]
+struct Layer<'a>(&'a [Vec<f64>]);
+
+#[rustfmt::skip]
+impl<'a> Layer<'a> {
+    fn c_attn(self) -> (&'a [f64], &'a [f64]) { (&self.0[0], &self.0[1]) }
+    fn attn_proj(self) -> (&'a [f64], &'a [f64]) { (&self.0[2], &self.0[3]) }
+    fn ln_1(self) -> (&'a [f64], &'a [f64]) { (&self.0[4], &self.0[5]) }
+    fn c_fc(self) -> (&'a [f64], &'a [f64]) { (&self.0[6], &self.0[7]) }
+    fn mlp_proj(self) -> (&'a [f64], &'a [f64]) { (&self.0[8], &self.0[9]) }
+    fn ln_2(self) -> (&'a [f64], &'a [f64]) { (&self.0[10], &self.0[11]) }
+}
+
+/// What a block's forward pass keeps.
+struct Kept {
+    x: Vec<f64>,
+    qkv: Vec<f64>,
+    attention: attention::Forward,
+    ln_1: layer_norm::Forward,
+    pre_activation: Vec<f64>,
+    activation: Vec<f64>,
+    ln_2: layer_norm::Forward,
+}
+
+/// The batch and the model's numbers, as every part of the pass sees them.
+struct Pass<'a> {
+    config: &'a ModelConfig,
+    positions: &'a [u32],
+    cu_seqlens: &'a [u32],
+    dropout: Option<Dropout<'a>>,
+    /// The sequence number of each row; empty without dropout.
+    row_sequences: Vec<u32>,
+}
+
+/// x·W + b, W [k,n].
+fn linear(x: &[f64], (w, b): (&[f64], &[f64])) -> Vec<f64> {
+    let n = b.len();
+    let k = w.len() / n;
+    add_bias(&matmul(Form::AB, x, w, x.len() / k, n, k), b)
+}
+
+/// The gradients (dx, dW, db) of y = x·W + b.
+fn linear_backward(dy: &[f64], x: &[f64], (w, b): (&[f64], &[f64])) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+    let n = b.len();
+    let k = w.len() / n;
+    let rows = x.len() / k;
+    (matmul(Form::ABt, dy, w, rows, k, n), matmul(Form::AtB, x, dy, k, n, rows), bias_gradient(dy, n))
+}
+
+fn add(x: &mut [f64], y: &[f64]) {
+    x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+}
+
+impl Pass<'_> {
+    /// Dropout at `site` of `layer`, forward and backward alike.
+    fn drop(&self, x: Vec<f64>, layer: usize, site: Site) -> Vec<f64> {
+        let rate = if site == Site::Embedding { self.config.embd_pdrop } else { self.config.resid_pdrop };
+        match self.dropout {
+            None => x,
+            Some(d) => {
+                let place = place(0, layer as u32, site);
+                dropout::apply(&x, self.config.n_embd, self.positions, &self.row_sequences, d.key, place, rate)
+            }
+        }
+    }
+
+    fn attention_rules(&self, layer: usize) -> (attention::Rules<'_>, Option<attention::Dropout<'_>>) {
+        let block = match self.config.attention(layer) {
+            AttentionKind::Full => None,
+            AttentionKind::Local => Some(self.config.local_block),
+        };
+        let rules =
+            attention::Rules { c: self.config.n_embd, heads: self.config.n_head, cu_seqlens: self.cu_seqlens, block };
+        let dropout = self.dropout.map(|d| attention::Dropout {
+            rate: self.config.attn_pdrop,
+            key: d.key,
+            layer: layer as u32,
+            sequence_numbers: d.sequence_numbers,
+        });
+        (rules, dropout)
+    }
+
+    fn block_forward(&self, x: Vec<f64>, layer: usize, w: Layer) -> Kept {
+        let eps = f64::from(self.config.layer_norm_epsilon);
+        let (rules, attention_dropout) = self.attention_rules(layer);
+        let qkv = linear(&x, w.c_attn());
+        let attention = attention::forward(&qkv, &rules, attention_dropout.as_ref());
+        let branch = self.drop(linear(&attention.y, w.attn_proj()), layer, Site::ResidualAttention);
+        let (gain, bias) = w.ln_1();
+        let ln_1 = layer_norm::forward(&x, Some(&branch), gain, bias, eps);
+        let pre_activation = linear(&ln_1.y, w.c_fc());
+        let activation = gelu::forward(&pre_activation);
+        let branch = self.drop(linear(&activation, w.mlp_proj()), layer, Site::ResidualMlp);
+        let (gain, bias) = w.ln_2();
+        let ln_2 = layer_norm::forward(&ln_1.y, Some(&branch), gain, bias, eps);
+        Kept { x, qkv, attention, ln_1, pre_activation, activation, ln_2 }
+    }
+
+    /// Gives dx and the gradients of the layer's tensors in their order.
+    fn block_backward(&self, dy: &[f64], layer: usize, w: Layer, kept: &Kept) -> (Vec<f64>, Vec<Vec<f64>>) {
+        let ln_2 = layer_norm::backward(dy, &kept.ln_2.sum, &kept.ln_2.mean, &kept.ln_2.rstd, w.ln_2().0);
+        let mut dn = ln_2.dx.clone();
+        let dbranch = self.drop(ln_2.dx, layer, Site::ResidualMlp);
+        let (dactivation, dmlp_proj, dmlp_proj_bias) = linear_backward(&dbranch, &kept.activation, w.mlp_proj());
+        let dpre_activation = gelu::backward(&dactivation, &kept.pre_activation);
+        let (dmlp, dc_fc, dc_fc_bias) = linear_backward(&dpre_activation, &kept.ln_1.y, w.c_fc());
+        add(&mut dn, &dmlp);
+        let ln_1 = layer_norm::backward(&dn, &kept.ln_1.sum, &kept.ln_1.mean, &kept.ln_1.rstd, w.ln_1().0);
+        let mut dx = ln_1.dx.clone();
+        let dbranch = self.drop(ln_1.dx, layer, Site::ResidualAttention);
+        let (dattention, dattn_proj, dattn_proj_bias) = linear_backward(&dbranch, &kept.attention.y, w.attn_proj());
+        let (rules, attention_dropout) = self.attention_rules(layer);
+        let dqkv = attention::backward(&kept.qkv, &kept.attention, &dattention, &rules, attention_dropout.as_ref());
+        let (dattn, dc_attn, dc_attn_bias) = linear_backward(&dqkv, &kept.x, w.c_attn());
+        add(&mut dx, &dattn);
+        let gradients = vec![
+            dc_attn,
+            dc_attn_bias,
+            dattn_proj,
+            dattn_proj_bias,
+            ln_1.dgain,
+            ln_1.dbias,
+            dc_fc,
+            dc_fc_bias,
+            dmlp_proj,
+            dmlp_proj_bias,
+            ln_2.dgain,
+            ln_2.dbias,
+        ];
+        (dx, gradients)
+    }
+}
+
+/// One pass forward and backward over a packed batch.
+pub fn forward_backward(
+    config: &ModelConfig,
+    parameters: &[Vec<f64>],
+    ids: &[u32],
+    positions: &[u32],
+    targets: &[u32],
+    cu_seqlens: &[u32],
+    dropout: Option<Dropout>,
+) -> Output {
+    let (n, c, v) = (ids.len(), config.n_embd, config.vocab_size);
+    let layer = |l: usize| Layer(&parameters[FIRST_LAYER + l * PER_LAYER..FIRST_LAYER + (l + 1) * PER_LAYER]);
+    let tokens_embed = &parameters[TOKENS];
+    let row_sequences = dropout.map_or(Vec::new(), |d| dropout::rows_of_sequences(cu_seqlens, d.sequence_numbers));
+    let pass = Pass { config, positions, cu_seqlens, dropout, row_sequences };
+
+    let x = embedding::forward(ids, positions, tokens_embed, &parameters[POSITIONS], c);
+    let mut hidden = vec![pass.drop(x, 0, Site::Embedding)];
+    let mut blocks = Vec::with_capacity(config.n_layer);
+    for l in 0..config.n_layer {
+        let kept = pass.block_forward(hidden[l].clone(), l, layer(l));
+        hidden.push(kept.ln_2.y.clone());
+        blocks.push(kept);
+    }
+    let last = &hidden[config.n_layer];
+    let logits = matmul(Form::ABt, last, tokens_embed, n, v, c);
+    let count = cross_entropy::count(targets);
+    let head = cross_entropy::cross_entropy(&logits, v, targets, count);
+
+    let mut dx = matmul(Form::AB, &head.dlogits, tokens_embed, n, c, v);
+    let mut dtokens = matmul(Form::AtB, &head.dlogits, last, v, c, n);
+    let mut layers = Vec::with_capacity(config.n_layer);
+    for (l, kept) in blocks.iter().enumerate().rev() {
+        let (below, gradients) = pass.block_backward(&dx, l, layer(l), kept);
+        dx = below;
+        layers.push(gradients);
+    }
+    let dx = pass.drop(dx, 0, Site::Embedding);
+    let tables = embedding::backward(&dx, ids, positions, v, config.n_positions, c);
+    add(&mut dtokens, &tables.dtokens);
+    let mut gradients = vec![dtokens, tables.dpositions];
+    gradients.extend(layers.into_iter().rev().flatten());
+
+    let loss = if count == 0 { 0.0 } else { head.loss_sum / count as f64 };
+    Output { loss, per_row_losses: head.losses, logits, hidden, gradients }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check_gradient, dot, largest_difference, normal};
+    use super::*;
+    use crate::config::ParameterKind;
+    use cross_entropy::IGNORED;
+
+    /// Odd C and D, one full and one local layer, sequences of lengths 4, 0, 1, 6 and one that ignores a target.
+    const IDS: [u32; 11] = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 0];
+    const POSITIONS: [u32; 11] = [0, 1, 2, 3, 0, 0, 1, 2, 3, 4, 5];
+    const TARGETS: [u32; 11] = [1, 4, 1, IGNORED, IGNORED, 2, IGNORED, 5, 3, 0, IGNORED];
+    const BORDERS: [u32; 5] = [0, 4, 4, 5, 11];
+
+    fn tiny(rate: f32) -> (ModelConfig, Vec<Vec<f64>>) {
+        let mut config = ModelConfig {
+            n_layer: 2,
+            n_embd: 9,
+            n_head: 3,
+            n_positions: 7,
+            vocab_size: 10,
+            attention_pattern: "FL".into(),
+            local_block: 2,
+            ..Default::default()
+        };
+        config.set_dropout(rate);
+        let shapes = config.parameters();
+        let parameters = shapes.iter().zip(1..).map(|(shape, seed)| {
+            let mean = if shape.kind == ParameterKind::Gain { 1.0 } else { 0.0 };
+            normal(shape.count(), seed).into_iter().map(|x| mean + 0.3 * x).collect()
+        });
+        let parameters = parameters.collect();
+        (config, parameters)
+    }
+
+    fn dropout(rate: f32) -> Option<Dropout<'static>> {
+        (rate > 0.0).then_some(Dropout { key: [11, 12], sequence_numbers: &[0, 5, 2, 3] })
+    }
+
+    fn run(config: &ModelConfig, parameters: &[Vec<f64>], rate: f32) -> Output {
+        forward_backward(config, parameters, &IDS, &POSITIONS, &TARGETS, &BORDERS, dropout(rate))
+    }
+
+    /// Every tensor alone, then all of them along one direction.
+    #[test]
+    fn gradients_with_and_without_dropout() {
+        for rate in [0.0, 0.2] {
+            let (config, parameters) = tiny(rate);
+            let out = run(&config, &parameters, rate);
+            for (k, shape) in config.parameters().iter().enumerate() {
+                let f = |x: &[f64]| {
+                    let mut moved = parameters.clone();
+                    moved[k] = x.to_vec();
+                    run(&config, &moved, rate).loss
+                };
+                if shape.name.ends_with("c_attn.bias") {
+                    // The key bias's true gradient is zero: its noise has no relative error.
+                    let keys = &out.gradients[k][config.n_embd..2 * config.n_embd];
+                    assert!(rate > 0.0 || dot(keys, keys).sqrt() < 1e-15, "{}: key bias {keys:?}", shape.name);
+                }
+                check_gradient(&shape.name, &parameters[k], &out.gradients[k], f);
+            }
+            let f = |x: &[f64]| {
+                let mut rest = x;
+                let mut next = |p: &Vec<f64>| rest.split_off(..p.len()).expect("enough").to_vec();
+                run(&config, &parameters.iter().map(&mut next).collect::<Vec<_>>(), rate).loss
+            };
+            check_gradient("all", &parameters.concat(), &out.gradients.concat(), f);
+        }
+    }
+
+    #[test]
+    fn a_sequence_alone_gives_its_rows_of_the_packed_batch() {
+        let (config, parameters) = tiny(0.2);
+        let packed = run(&config, &parameters, 0.2);
+        let dropout = Some(Dropout { key: [11, 12], sequence_numbers: &[3] });
+        let part = |x: &[u32]| x[5..].to_vec();
+        let (ids, positions, targets) = (part(&IDS), part(&POSITIONS), part(&TARGETS));
+        let alone = forward_backward(&config, &parameters, &ids, &positions, &targets, &[0, 6], dropout);
+        assert_eq!(alone.hidden.len(), 3);
+        assert!(largest_difference(&alone.logits, &packed.logits[50..]) < 1e-13);
+        assert!(largest_difference(&alone.per_row_losses, &packed.per_row_losses[5..]) < 1e-13);
+    }
+
+    #[test]
+    fn dropout_acts_at_each_of_its_sites() {
+        let (plain, parameters) = tiny(0.0);
+        let base = run(&plain, &parameters, 0.2);
+        assert_eq!(base, run(&plain, &parameters, 0.0), "rate 0 with a key is no dropout");
+        for change in [
+            |c: &mut ModelConfig| c.embd_pdrop = 0.2,
+            |c: &mut ModelConfig| c.attn_pdrop = 0.2,
+            |c: &mut ModelConfig| c.resid_pdrop = 0.2,
+        ] {
+            let mut config = plain.clone();
+            change(&mut config);
+            assert_ne!(run(&config, &parameters, 0.2).loss, base.loss, "{config:?}");
+        }
+    }
+
+    #[test]
+    fn without_targets_loss_and_gradients_are_zero() {
+        let (config, parameters) = tiny(0.0);
+        let out = forward_backward(&config, &parameters, &IDS, &POSITIONS, &[IGNORED; 11], &BORDERS, None);
+        assert_eq!(out.loss, 0.0);
+        assert!(out.gradients.iter().flatten().all(|g| *g == 0.0));
+        let empty = forward_backward(&config, &parameters, &[], &[], &[], &[0, 0], None);
+        assert!(empty.loss == 0.0 && empty.gradients.iter().flatten().all(|g| *g == 0.0));
+    }
+}
