@@ -14,4 +14,6 @@ pub mod ops;
 pub mod philox;
 pub mod reference;
 
+pub mod verify;
+
 pub use error::{Error, Result};

@@ -1,26 +1,16 @@
-// GELU in its tanh form (Hendrycks & Gimpel 2016; SPEC 1) and its derivative. tanh by exp of a clamped argument: some
-// drivers return NaN for tanh beyond 44, and at 10 it is 1 to the last digit of f32.
-fn tanh_safe(x: f32) -> f32 {
-    let e = exp(-2.0 * clamp(abs(x), 0.0, 10.0));
-    return sign(x) * (1.0 - e) / (1.0 + e);
-}
-
-fn gelu(x: f32) -> f32 {
-    return 0.5 * x * (1.0 + tanh_safe(0.7978845608028654 * (x + 0.044715 * x * x * x)));
-}
-
-fn gelu_derivative(x: f32) -> f32 {
-    let t = tanh_safe(0.7978845608028654 * (x + 0.044715 * x * x * x));
-    return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * 0.7978845608028654 * (1.0 + 3.0 * 0.044715 * x * x);
+// GELU in its tanh form (Hendrycks & Gimpel 2016; SPEC 1) and its derivative, written with the logistic function:
+// 0.5(1 + tanh u) = 1/(1 + exp(-2u)), u = √(2/π)(x + 0.044715x³). No cancellation in the negative tail, and no tanh, which
+// some drivers turn into NaN beyond 44; the exponent is clamped, since infinities may not occur.
+fn gelu4_gate(x: vec4<f32>) -> vec4<f32> {
+    let u = 0.7978845608028654 * (x + 0.044715 * x * x * x);
+    return 1.0 / (1.0 + exp(clamp(-2.0 * u, vec4<f32>(-80.0), vec4<f32>(80.0))));
 }
 
 fn gelu4(x: vec4<f32>) -> vec4<f32> {
-    let e = exp(-2.0 * min(abs(0.7978845608028654 * (x + 0.044715 * x * x * x)), vec4<f32>(10.0)));
-    return 0.5 * x * (1.0 + sign(x) * (1.0 - e) / (1.0 + e));
+    return x * gelu4_gate(x);
 }
 
 fn gelu4_derivative(x: vec4<f32>) -> vec4<f32> {
-    let e = exp(-2.0 * min(abs(0.7978845608028654 * (x + 0.044715 * x * x * x)), vec4<f32>(10.0)));
-    let t = sign(x) * (1.0 - e) / (1.0 + e);
-    return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * 0.7978845608028654 * (1.0 + 3.0 * 0.044715 * x * x);
+    let s = gelu4_gate(x);
+    return s + x * s * (1.0 - s) * (2.0 * 0.7978845608028654) * (1.0 + 3.0 * 0.044715 * x * x);
 }

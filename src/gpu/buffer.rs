@@ -87,6 +87,12 @@ impl View {
         super::readback::read(device, self)
     }
 
+    /// The `words` words before and after it in its buffer: where tests put fences.
+    pub fn neighbours(&self, words: usize) -> (View, View) {
+        let at = |offset| View { buffer: self.buffer.clone(), name: self.name.clone(), offset, words: words as u64 };
+        (at(self.offset.saturating_sub(words as u64)), at(self.offset + self.words))
+    }
+
     pub(super) fn same_buffer(&self, other: &View) -> bool {
         self.buffer.raw == other.buffer.raw
     }

@@ -216,6 +216,10 @@ pub fn matmul(recorder: &mut Recorder<Live>, spec: Spec, call: &Matmul) -> Resul
     if call.accumulate && !matches!(call.epilogue, Epilogue::None) {
         return Err(Error::Kernel { kernel: kernel(), message: "C += takes no epilogue".into() });
     }
+    if call.form == Form::AtB && !matches!(call.epilogue, Epilogue::None) {
+        // The last pass over a live K is known only when encoding, too late to choose its epilogue.
+        return Err(Error::Kernel { kernel: kernel(), message: "Aᵀ·B takes no epilogue: its K is the live rows".into() });
+    }
     let sizes = Sizes { m: m as u32, n: n as u32, k: k as u32 };
     match spec {
         Spec::Image => image(recorder, call, sizes),

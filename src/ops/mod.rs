@@ -134,3 +134,30 @@ impl Io {
 pub(crate) fn groups(a: u32, b: u32) -> u32 {
     a.div_ceil(b)
 }
+
+/// A Spec of any op, so that a case can be forced to one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Spec {
+    /// A product's file and tile.
+    Matmul(matmul::Spec),
+    /// How a row-wise kernel reads.
+    Row(Io),
+}
+
+impl Spec {
+    /// The error for a Spec given to another op's case.
+    pub fn foreign(self, op: &str) -> crate::Error {
+        crate::Error::Kernel { kernel: op.into(), message: format!("{self:?} is a Spec of another kernel") }
+    }
+}
+
+/// A registered kernel: its stem, and every variant that can come up on an adapter.
+pub struct Kernel {
+    /// The op's stem.
+    pub op: &'static str,
+    /// Its variants.
+    pub variants: fn(&Caps) -> Vec<Variant>,
+}
+
+/// Every kernel. One that is not here does not exist: tests, benches and `wgpt check` walk this list.
+pub const ALL: &[Kernel] = &[Kernel { op: "matmul", variants: matmul::variants }];

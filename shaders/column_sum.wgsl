@@ -1,0 +1,24 @@
+// out [blocks, C] = sums of x [N, C] over blocks of p.block rows; with ADD, out += (the second pass, onto a gradient).
+// Grid (packs of 8 columns / GROUP, blocks): an invocation a pack.
+#import pack
+struct Params { rows: u32, packs: u32, block: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+#input 1 x
+@group(0) @binding(2) var<storage, read_write> out: array<Pack>;
+
+@compute @workgroup_size(GROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = group.x * GROUP + lane;
+    if i >= p.packs { return; }
+    let first = group.y * p.block;
+    let end = min(first + p.block, p.rows);
+    var sum = F8();
+    #if ADD
+    sum = unpack8(out[group.y * p.packs + i]);
+    #end
+    for (var row = first; row < end; row++) {
+        let v = load_x(row, i, p.packs);
+        sum = F8(sum.a + v.a, sum.b + v.b);
+    }
+    out[group.y * p.packs + i] = pack8(sum);
+}

@@ -1,0 +1,51 @@
+// loss of a row = log Σ exp(logits) - logits[target]; dlogits = (softmax - onehot)·scale in place, scale = 1/count of real
+// targets. [R, V] a chunk of rows; a target of 0xffffffff is ignored: loss and gradient 0.
+// A group a row (folded into y), lanes step over packs of 8 columns, three times.
+#import pack
+#import reduce
+struct Params { rows: u32, packs: u32, columns: u32, scale: f32 }
+@group(0) @binding(0) var<uniform> p: Params;
+#update 1 logits 9
+@group(0) @binding(2) var<storage, read> targets: array<u32>;
+@group(0) @binding(3) var<storage, read_write> losses: array<f32>;
+
+@compute @workgroup_size(GROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let row = group.y * 32768u + group.x;
+    if row >= p.rows { return; }
+    let wanted = targets[row];
+    let low = vec4<f32>(-3.0e38);
+    var top = low;
+    for (var i = lane; i < p.packs; i += GROUP) {
+        let v = load_logits(row, i, p.packs);
+        top = max(top, select(low, v.a, i * 8u + PACK_A < vec4<u32>(p.columns)));
+        top = max(top, select(low, v.b, i * 8u + PACK_B < vec4<u32>(p.columns)));
+    }
+    let maximum = group_max(max(max(top.x, top.y), max(top.z, top.w)), lane);
+    var total = vec4<f32>();
+    var chosen = vec4<f32>();
+    for (var i = lane; i < p.packs; i += GROUP) {
+        let v = load_logits(row, i, p.packs);
+        let a = i * 8u + PACK_A;
+        let b = i * 8u + PACK_B;
+        total += select(vec4<f32>(), exp(v.a - maximum), a < vec4<u32>(p.columns));
+        total += select(vec4<f32>(), exp(v.b - maximum), b < vec4<u32>(p.columns));
+        chosen += select(vec4<f32>(), v.a, a == vec4<u32>(wanted)) + select(vec4<f32>(), v.b, b == vec4<u32>(wanted));
+    }
+    let sum = group_sum(total.x + total.y + total.z + total.w, lane);
+    let logit = group_sum(chosen.x + chosen.y + chosen.z + chosen.w, lane);
+    let real = wanted != 0xffffffffu;
+    let scale = select(0.0, p.scale, real);
+    for (var i = lane; i < p.packs; i += GROUP) {
+        let v = load_logits(row, i, p.packs);
+        let a = i * 8u + PACK_A;
+        let b = i * 8u + PACK_B;
+        let da = exp(v.a - maximum) / sum - select(vec4<f32>(), vec4<f32>(1.0), a == vec4<u32>(wanted));
+        let db = exp(v.b - maximum) / sum - select(vec4<f32>(), vec4<f32>(1.0), b == vec4<u32>(wanted));
+        logits[row * p.packs + i] = pack8(F8(
+            select(vec4<f32>(), da * scale, a < vec4<u32>(p.columns)),
+            select(vec4<f32>(), db * scale, b < vec4<u32>(p.columns)),
+        ));
+    }
+    if lane == 0u { losses[row] = select(0.0, maximum + log(sum) - logit, real); }
+}

@@ -1,0 +1,50 @@
+// sum = x + branch, y = (sum - mean)·rstd·gain + bias; all [N, C], mean and rstd a row. Biased variance, two passes over
+// registers. A group a row (folded into y); lane l holds packs l, l + GROUP, … (PACKS of them) of 8 columns.
+#import pack
+#import reduce
+struct Params { rows: u32, packs: u32, columns: u32, eps: f32 }
+@group(0) @binding(0) var<uniform> p: Params;
+#input 1 x
+#input 2 branch
+#input 3 gain
+#input 4 bias
+@group(0) @binding(5) var<storage, read_write> sum: array<Pack>;
+@group(0) @binding(6) var<storage, read_write> y: array<Pack>;
+@group(0) @binding(7) var<storage, read_write> stats: array<vec2<f32>>;
+
+@compute @workgroup_size(GROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let row = group.y * 32768u + group.x;
+    if row >= p.rows { return; }
+    var total = vec4<f32>();
+    #for j in 0..PACKS
+    var v${j} = F8();
+    if lane + ${j}u * GROUP < p.packs {
+        let s = load_x(row, lane + ${j}u * GROUP, p.packs);
+        let r = load_branch(row, lane + ${j}u * GROUP, p.packs);
+        v${j} = F8(s.a + r.a, s.b + r.b);
+        sum[row * p.packs + lane + ${j}u * GROUP] = pack8(v${j});
+    }
+    total += v${j}.a + v${j}.b;
+    #end
+    let mean = group_sum(total.x + total.y + total.z + total.w, lane) / f32(p.columns);
+    total = vec4<f32>();
+    #for j in 0..PACKS
+    let c${j} = (lane + ${j}u * GROUP) * 8u;
+    let d${j} = F8(
+        select(vec4<f32>(), v${j}.a - mean, c${j} + PACK_A < vec4<u32>(p.columns)),
+        select(vec4<f32>(), v${j}.b - mean, c${j} + PACK_B < vec4<u32>(p.columns)),
+    );
+    total += d${j}.a * d${j}.a + d${j}.b * d${j}.b;
+    #end
+    let variance = group_sum(total.x + total.y + total.z + total.w, lane) / f32(p.columns);
+    let rstd = 1.0 / sqrt(variance + p.eps);
+    #for j in 0..PACKS
+    if lane + ${j}u * GROUP < p.packs {
+        let g = load_gain(0u, lane + ${j}u * GROUP, p.packs);
+        let b = load_bias(0u, lane + ${j}u * GROUP, p.packs);
+        y[row * p.packs + lane + ${j}u * GROUP] = pack8(F8(d${j}.a * rstd * g.a + b.a, d${j}.b * rstd * g.b + b.b));
+    }
+    #end
+    if lane == 0u { stats[row] = vec2<f32>(mean, rstd); }
+}

@@ -1,0 +1,162 @@
+//! CASES of matmul: every form and epilogue, 1, primes, tiles ± 1, a live size below capacity; the products of a nano step
+//! and 512³ and 1024³ for the bench.
+
+use crate::gpu::{Matrix, Recorder, View};
+use crate::ops::matmul::{Epilogue, Form, Matmul, matmul, scratch, specs};
+use crate::ops::{Extent, Live, Spec};
+use crate::reference;
+use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
+
+/// What is done to the sum, without tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Out {
+    /// C =
+    Plain,
+    /// C +=
+    Add,
+    /// + bias
+    Bias,
+    /// + bias, GELU
+    BiasGelu,
+    /// ∘ GELU'
+    GeluBackward,
+    /// + residual
+    Residual,
+}
+
+/// A case of one product; `live` rows of M (A·B, A·Bᵀ) or K (Aᵀ·B) are live.
+pub fn case(form: Form, out: Out, [m, n, k]: [usize; 3], live: usize, purpose: Purpose) -> Case {
+    let seed = (m * 31 + n * 7 + k) as u32;
+    let (a_shape, b_shape) = match form {
+        Form::AB => ((m, k), (k, n)),
+        Form::ABt => ((m, k), (n, k)),
+        Form::AtB => ((k, m), (k, n)),
+    };
+    // Pre-activations reach to ±100, where a bare tanh is NaN on some drivers.
+    let pre_numbers = move || numbers(seed + 5, m * n).iter().map(|x| x * x * x * 100.0).collect::<Vec<_>>();
+    Case {
+        op: "matmul",
+        variant: format!("{form:?} {out:?}"),
+        shape: vec![("M", m), ("N", n), ("K", k)],
+        purpose,
+        tolerance: 2e-7 * (k as f64).sqrt() + 1e-6,
+        reason: "rounding of a sum of K products grows like √K; GELU adds an exp of some ulps",
+        flops: 2.0 * (m * n * k) as f64,
+        bytes: 4.0 * (m * k + k * n + m * n) as f64,
+        specs: Box::new(move |caps| {
+            let mut all: Vec<_> = specs(caps, form).into_iter().map(Spec::Matmul).collect();
+            let at = if caps.reads_images() { all.len() - 1 } else { 0 };
+            all.swap(0, at);
+            all
+        }),
+        build: Box::new(move |device, spec| {
+            let Spec::Matmul(spec) = spec else { return Err(spec.foreign("matmul")) };
+            let a = Matrix::new(device, "a", a_shape.0, a_shape.1)?;
+            let b = Matrix::new(device, "b", b_shape.0, b_shape.1)?;
+            a.write(device, &numbers(seed, m * k))?;
+            b.write(device, &numbers(seed + 1, n * k))?;
+            let bias = Matrix::new(device, "bias", 1, n)?;
+            bias.write(device, &numbers(seed + 2, n))?;
+            let c = match out {
+                Out::Add => Output::starting(device, "c", m, n, numbers(seed + 3, m * n))?,
+                _ => Output::poisoned(device, "c", m, n)?,
+            };
+            let extra = Matrix::new(device, "extra", m, n)?;
+            match out {
+                Out::GeluBackward => extra.write(device, &pre_numbers())?,
+                _ => extra.write(device, &numbers(seed + 4, m * n))?,
+            }
+            let pre = Output::poisoned(device, "pre", m, n)?;
+            let epilogue = match out {
+                Out::Plain | Out::Add => Epilogue::None,
+                Out::Bias => Epilogue::Bias(&bias.view),
+                Out::BiasGelu => Epilogue::BiasGelu(&bias.view, &pre.matrix),
+                Out::GeluBackward => Epilogue::GeluBackward(&extra),
+                Out::Residual => Epilogue::Residual(&extra),
+            };
+            let room = View::new(device, "scratch", scratch(device.caps(), k, m).max(1))?;
+            let mut recorder = Recorder::new(device, Live { rows: a_shape.0 as u32, ..Live::default() });
+            let call = Matmul {
+                form,
+                a: &a,
+                b: &b,
+                c: &c.matrix,
+                rows: Extent::Rows,
+                epilogue,
+                accumulate: out == Out::Add,
+                scratch: Some(&room),
+            };
+            matmul(&mut recorder, spec, &call)?;
+            let mut outputs = vec![c];
+            if out == Out::BiasGelu {
+                outputs.push(pre);
+            }
+            if form != Form::AtB {
+                outputs.iter_mut().for_each(|o| o.rows = live);
+            }
+            let live = Live { rows: live as u32, ..Live::default() };
+            Ok(Run { program: recorder.finish(), live, outputs })
+        }),
+        oracle: Box::new(move || {
+            let (a, b) = (wide(&numbers(seed, m * k)), wide(&numbers(seed + 1, n * k)));
+            let (m_live, k_live) = if form == Form::AtB { (m, live) } else { (live, k) };
+            let reference_form = match form {
+                Form::AB => reference::matmul::Form::AB,
+                Form::ABt => reference::matmul::Form::ABt,
+                Form::AtB => reference::matmul::Form::AtB,
+            };
+            let a = &a[..if form == Form::AtB { k_live * m } else { m_live * k }];
+            let b = &b[..if form == Form::AtB { k_live * n } else { b.len() }];
+            let sum = reference::matmul::matmul(reference_form, a, b, m_live, n, k_live);
+            let bias = wide(&numbers(seed + 2, n));
+            let extra = wide(&numbers(seed + 4, m * n));
+            let zip = |other: &[f64], f: fn(f64, f64) -> f64| sum.iter().zip(other).map(|(s, o)| f(*s, *o)).collect();
+            match out {
+                Out::Plain => vec![sum],
+                Out::Add => vec![zip(&wide(&numbers(seed + 3, m * n)), |s, c| s + c)],
+                Out::Bias => vec![reference::matmul::add_bias(&sum, &bias)],
+                Out::BiasGelu => {
+                    let pre = reference::matmul::add_bias(&sum, &bias);
+                    vec![reference::gelu::forward(&pre), pre]
+                }
+                Out::GeluBackward => {
+                    vec![zip(&wide(&pre_numbers()), |s, x| s * reference::gelu::gelu_derivative(x))]
+                }
+                Out::Residual => vec![zip(&extra, |s, r| s + r)],
+            }
+        }),
+    }
+}
+
+/// All of them.
+pub fn cases() -> Vec<Case> {
+    let mut all = Vec::new();
+    let shapes = [[1, 1, 1], [7, 13, 5], [65, 63, 17], [130, 129, 257], [64, 64, 128], [3, 200, 131]];
+    for form in [Form::AB, Form::ABt, Form::AtB] {
+        for out in [Out::Plain, Out::Add, Out::Bias, Out::BiasGelu, Out::GeluBackward, Out::Residual] {
+            if form == Form::AtB && !matches!(out, Out::Plain | Out::Add) {
+                continue;
+            }
+            let some = if out == Out::Plain || out == Out::Add { &shapes[..] } else { &shapes[1..4] };
+            for shape in some {
+                let extent = if form == Form::AtB { shape[2] } else { shape[0] };
+                all.push(case(form, out, *shape, extent.div_ceil(2).max(1), Purpose::Small));
+                all.push(case(form, out, *shape, extent, Purpose::Small));
+            }
+        }
+    }
+    for (form, out, [m, n, k]) in [
+        (Form::AB, Out::Plain, [512, 512, 512]),
+        (Form::AB, Out::Plain, [1024, 1024, 1024]),
+        (Form::AB, Out::Bias, [1024, 384, 128]),
+        (Form::AB, Out::BiasGelu, [1024, 512, 128]),
+        (Form::AB, Out::Bias, [1024, 128, 512]),
+        (Form::ABt, Out::Plain, [1024, 512, 128]),
+        (Form::ABt, Out::GeluBackward, [1024, 512, 128]),
+        (Form::AtB, Out::Add, [128, 384, 1024]),
+        (Form::AtB, Out::Add, [512, 128, 1024]),
+    ] {
+        all.push(case(form, out, [m, n, k], if form == Form::AtB { k } else { m }, Purpose::Bench));
+    }
+    all
+}
