@@ -72,5 +72,7 @@ mod tests {
     fn without_targets_all_is_zero() {
         let out = cross_entropy(&normal(6, 1), 3, &[IGNORED; 2], 0);
         assert_eq!(out, CrossEntropy { loss_sum: 0.0, losses: vec![0.0; 2], dlogits: vec![0.0; 6] });
+        let out = cross_entropy(&normal(6, 1), 3, &[0, 1], 0);
+        assert_eq!(out.dlogits, [0.0; 6], "a count of 0 divides nothing");
     }
 }

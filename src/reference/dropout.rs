@@ -64,6 +64,19 @@ mod tests {
         }
     }
 
+    /// A word equal to the threshold is kept: some words are thresholds of an f32 rate exactly.
+    #[test]
+    fn the_threshold_itself_is_kept() {
+        let found = (0..10_000).filter_map(|column| {
+            let word = mask_word([1, 2], column, 3, 4, 5);
+            let rate = (f64::from(word) / 4_294_967_296.0) as f32;
+            (rate < 1.0 && threshold(rate) == word).then_some((column, rate))
+        });
+        let found: Vec<_> = found.collect();
+        assert!(!found.is_empty());
+        assert!(found.into_iter().all(|(column, rate)| multiplier([1, 2], column, 3, 4, 5, rate) > 0.0));
+    }
+
     #[test]
     fn a_mask_follows_its_sequence_not_its_row() {
         let (c, x) = (6, vec![1.0; 30]);

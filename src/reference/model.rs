@@ -321,6 +321,43 @@ mod tests {
         }
     }
 
+    /// Projections that give 1 everywhere show the masks of both branches, of the spec's places.
+    #[test]
+    fn each_site_has_its_place() {
+        let (config, mut parameters) = tiny(0.2);
+        for (parameter, shape) in parameters.iter_mut().zip(config.parameters()) {
+            if shape.name.contains("c_proj") {
+                parameter.fill(if shape.kind == ParameterKind::Bias { 1.0 } else { 0.0 });
+            }
+        }
+        let dropout = dropout(0.2);
+        let sequences = dropout::rows_of_sequences(&BORDERS, &[0, 5, 2, 3]);
+        let pass = Pass {
+            config: &config,
+            positions: &POSITIONS,
+            cu_seqlens: &BORDERS,
+            dropout,
+            row_sequences: sequences.clone(),
+        };
+        let mask = |place| dropout::apply(&[1.0; 99], 9, &POSITIONS, &sequences, [11, 12], place, 0.2);
+        for l in 0..2 {
+            let w = Layer(&parameters[FIRST_LAYER + l * PER_LAYER..][..PER_LAYER]);
+            let kept = pass.block_forward(normal(99, 50), l, w);
+            let branch = |sum: &[f64], x: &[f64]| sum.iter().zip(x).map(|(s, x)| s - x).collect::<Vec<_>>();
+            let place = 8 * l as u32;
+            assert!(largest_difference(&branch(&kept.ln_1.sum, &kept.x), &mask(place + 2)) < 1e-14);
+            assert!(largest_difference(&branch(&kept.ln_2.sum, &kept.ln_1.y), &mask(place + 3)) < 1e-14);
+            let (rules, attention_dropout) = pass.attention_rules(l);
+            assert_eq!(rules.block, [None, Some(2)][l], "the pattern is FL");
+            assert_eq!(attention_dropout.map(|d| d.layer), Some(l as u32));
+        }
+        let ones = pass.drop(vec![1.0; 99], 0, Site::Embedding);
+        assert_eq!(ones, mask(0));
+        let tables = embedding::forward(&IDS, &POSITIONS, &parameters[TOKENS], &parameters[super::POSITIONS], 9);
+        let dropped: Vec<f64> = tables.iter().zip(&ones).map(|(x, m)| x * m).collect();
+        assert!(largest_difference(&run(&config, &parameters, 0.2).hidden[0], &dropped) < 1e-14);
+    }
+
     #[test]
     fn without_targets_loss_and_gradients_are_zero() {
         let (config, parameters) = tiny(0.0);
