@@ -2,7 +2,7 @@
 //!
 //! h₀ = dropout(embedding); block: n = LN1(x + dropout(attn(x))), y = LN2(n + dropout(mlp(n))); logits = h·Eᵀ with the
 //! token table E (tied, no bias); loss = mean over real targets, 0 without any. The gradient of E has both ends.
-//! ids, positions, targets [n]; cu_seqlens [B+1]; parameters and gradients in the order of `ModelConfig::parameters`.
+//! ids, positions, targets \[n\]; cu_seqlens \[B+1\]; parameters and gradients in the order of `ModelConfig::parameters`.
 //! Source: Radford et al. 2018; SPEC 1 and 5.
 
 use crate::config::{AttentionKind, ModelConfig};
@@ -16,7 +16,7 @@ use super::{attention, cross_entropy, dropout, embedding, gelu, layer_norm};
 pub struct Dropout<'a> {
     /// The step key.
     pub key: [u32; 2],
-    /// Each sequence's number in the whole step, [B].
+    /// Each sequence's number in the whole step, \[B\].
     pub sequence_numbers: &'a [u32],
 }
 
@@ -25,11 +25,11 @@ pub struct Dropout<'a> {
 pub struct Output {
     /// Mean over real targets; 0 without any.
     pub loss: f64,
-    /// Each row's loss, [n]; 0 where ignored.
+    /// Each row's loss, \[n\]; 0 where ignored.
     pub per_row_losses: Vec<f64>,
-    /// [n,V].
+    /// \[n,V\].
     pub logits: Vec<f64>,
-    /// The embedding (dropped), then each block's output: L+1 of [n,C].
+    /// The embedding (dropped), then each block's output: L+1 of \[n,C\].
     pub hidden: Vec<Vec<f64>>,
     /// One a parameter, in their order.
     pub gradients: Vec<Vec<f64>>,
@@ -76,7 +76,7 @@ struct Pass<'a> {
     row_sequences: Vec<u32>,
 }
 
-/// x·W + b, W [k,n].
+/// x·W + b, W \[k,n\].
 fn linear(x: &[f64], (w, b): (&[f64], &[f64])) -> Vec<f64> {
     let n = b.len();
     let k = w.len() / n;
