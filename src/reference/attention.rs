@@ -3,7 +3,7 @@
 //! For query t of a sequence, head h, over the keys s that t sees (s ≤ t, with a block W also ⌊s/W⌋ = ⌊t/W⌋):
 //! score = q·k/√D, ℓ = log Σ exp(score), p = exp(score − ℓ), p̃ = p∘m (m = mask/(1 − rate), 1 without dropout), y = p̃·v.
 //! Backward: δ = Σ_d dy·y, dv = p̃ᵀ·dy, ds = p∘(m∘(dy·vᵀ) − δ), dq = ds·k/√D, dk = dsᵀ·q/√D.
-//! qkv, dqkv [n,3c] hold q, k, v side by side, head h in columns h·D.. of each; y, dy [n,c]; ℓ, δ [n,h].
+//! qkv, dqkv \[n,3c\] hold q, k, v side by side, head h in columns h·D.. of each; y, dy \[n,c\]; ℓ, δ \[n,h\].
 //! A mask word's row is the query's position, its column the key's position in the sequence, also in local blocks.
 //! Source: Dao et al. 2022, 2023; SPEC 4 and 5.
 
@@ -18,7 +18,7 @@ pub struct Rules<'a> {
     pub c: usize,
     /// H; divides C.
     pub heads: usize,
-    /// Borders of the sequences, [B+1], from 0 to n; equal neighbours are an empty sequence.
+    /// Borders of the sequences, \[B+1\], from 0 to n; equal neighbours are an empty sequence.
     pub cu_seqlens: &'a [u32],
     /// W for local attention; none for full.
     pub block: Option<usize>,
@@ -33,16 +33,16 @@ pub struct Dropout<'a> {
     pub key: [u32; 2],
     /// The layer, for the mask's place.
     pub layer: u32,
-    /// Each sequence's number in the whole step, [B].
+    /// Each sequence's number in the whole step, \[B\].
     pub sequence_numbers: &'a [u32],
 }
 
 /// What the forward pass gives and keeps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forward {
-    /// [n,c].
+    /// \[n,c\].
     pub y: Vec<f64>,
-    /// ℓ of the scaled scores, [n,h].
+    /// ℓ of the scaled scores, \[n,h\].
     pub log_sum_exp: Vec<f64>,
 }
 
@@ -130,12 +130,12 @@ pub fn forward(qkv: &[f64], rules: &Rules, dropout: Option<&Dropout>) -> Forward
     out
 }
 
-/// δ [n,h] = Σ_d dy·y of the dropped y.
+/// δ \[n,h\] = Σ_d dy·y of the dropped y.
 pub fn delta(y: &[f64], dy: &[f64], head_dim: usize) -> Vec<f64> {
     y.chunks_exact(head_dim).zip(dy.chunks_exact(head_dim)).map(|(y, dy)| dot(y, dy)).collect()
 }
 
-/// The backward pass: dqkv [n,3c].
+/// The backward pass: dqkv \[n,3c\].
 pub fn backward(qkv: &[f64], kept: &Forward, dy: &[f64], rules: &Rules, dropout: Option<&Dropout>) -> Vec<f64> {
     let (c, d, scale) = (rules.c, rules.head_dim(), rules.scale());
     let delta = delta(&kept.y, dy, d);

@@ -1,8 +1,8 @@
 //! Cross-entropy of rows of logits, and its gradient.
 //!
-//! loss[r] = log Σ exp(logits[r]) − logits[r, target]; dlogits[r] = (softmax − onehot)/count, count = the real targets of
-//! the whole step. A row whose target is [`IGNORED`] has loss 0 and gradient 0; a count of 0 gives gradient 0.
-//! logits, dlogits [n,v]; targets, losses [n]. Source: SPEC 1 and 5.
+//! loss\[r\] = log Σ exp(logits\[r\]) − logits\[r, target\]; dlogits\[r\] = (softmax − onehot)/count, count = the real
+//! targets of the whole step. A row whose target is [`IGNORED`] has loss 0 and gradient 0; a count of 0 gives gradient 0.
+//! logits, dlogits \[n,v\]; targets, losses \[n\]. Source: SPEC 1 and 5.
 
 /// The target that is none (Hugging Face's −100).
 pub const IGNORED: u32 = u32::MAX;
@@ -12,9 +12,9 @@ pub const IGNORED: u32 = u32::MAX;
 pub struct CrossEntropy {
     /// Σ losses: divide by the count for the mean.
     pub loss_sum: f64,
-    /// Each row's loss, [n]; 0 where ignored.
+    /// Each row's loss, \[n\]; 0 where ignored.
     pub losses: Vec<f64>,
-    /// [n,v].
+    /// \[n,v\].
     pub dlogits: Vec<f64>,
 }
 
@@ -23,7 +23,7 @@ pub fn count(targets: &[u32]) -> usize {
     targets.iter().filter(|&&t| t != IGNORED).count()
 }
 
-/// Loss and gradient of logits [n,v].
+/// Loss and gradient of logits \[n,v\].
 pub fn cross_entropy(logits: &[f64], v: usize, targets: &[u32], count: usize) -> CrossEntropy {
     assert_eq!(logits.len(), targets.len() * v, "cross_entropy: logits hold n·v = {}·{v} numbers", targets.len());
     let scale = if count == 0 { 0.0 } else { 1.0 / count as f64 };
@@ -72,5 +72,7 @@ mod tests {
     fn without_targets_all_is_zero() {
         let out = cross_entropy(&normal(6, 1), 3, &[IGNORED; 2], 0);
         assert_eq!(out, CrossEntropy { loss_sum: 0.0, losses: vec![0.0; 2], dlogits: vec![0.0; 6] });
+        let out = cross_entropy(&normal(6, 1), 3, &[0, 1], 0);
+        assert_eq!(out.dlogits, [0.0; 6], "a count of 0 divides nothing");
     }
 }

@@ -1,7 +1,7 @@
 //! Dropout whose mask is a function of (key, column, row, sequence, place), never of packing, tiles or ranks.
 //!
 //! y = x/(1 − rate) where mask_word(key, column, row, sequence, place) ≥ ⌊rate·2³²⌋, else 0. Linear, so the backward pass
-//! is the same call on dy. x [n,c]; row = position in its sequence, sequence = its number in the whole step, column =
+//! is the same call on dy. x \[n,c\]; row = position in its sequence, sequence = its number in the whole step, column =
 //! channel (for attention the key's position in its sequence). Source: SPEC 5, [`crate::philox`].
 
 use crate::philox::{mask_word, threshold};
@@ -11,7 +11,7 @@ pub fn multiplier(key: [u32; 2], column: u32, row: u32, sequence: u32, place: u3
     if mask_word(key, column, row, sequence, place) >= threshold(rate) { 1.0 / (1.0 - f64::from(rate)) } else { 0.0 }
 }
 
-/// Drops elements of x [n,c]; `positions` and `sequences` [n] say of each row its position and its sequence's number.
+/// Drops elements of x \[n,c\]; `positions` and `sequences` \[n\] say of each row its position and its sequence's number.
 pub fn apply(
     x: &[f64],
     c: usize,
@@ -28,7 +28,7 @@ pub fn apply(
     x.iter().enumerate().map(element).collect()
 }
 
-/// The sequence number of each packed row: `sequence_numbers` [B] spread over the rows of `cu_seqlens` [B+1].
+/// The sequence number of each packed row: `sequence_numbers` \[B\] spread over the rows of `cu_seqlens` \[B+1\].
 pub fn rows_of_sequences(cu_seqlens: &[u32], sequence_numbers: &[u32]) -> Vec<u32> {
     let lengths = cu_seqlens.windows(2).map(|w| (w[1] - w[0]) as usize);
     lengths.zip(sequence_numbers).flat_map(|(length, &number)| std::iter::repeat_n(number, length)).collect()
@@ -62,6 +62,19 @@ mod tests {
             let kept = if word >= 1 << 31 { 2.0 } else { 0.0 };
             assert_eq!(multiplier(key, column, row, sequence, where_, rate), kept);
         }
+    }
+
+    /// A word equal to the threshold is kept: some words are thresholds of an f32 rate exactly.
+    #[test]
+    fn the_threshold_itself_is_kept() {
+        let found = (0..10_000).filter_map(|column| {
+            let word = mask_word([1, 2], column, 3, 4, 5);
+            let rate = (f64::from(word) / 4_294_967_296.0) as f32;
+            (rate < 1.0 && threshold(rate) == word).then_some((column, rate))
+        });
+        let found: Vec<_> = found.collect();
+        assert!(!found.is_empty());
+        assert!(found.into_iter().all(|(column, rate)| multiplier([1, 2], column, 3, 4, 5, rate) > 0.0));
     }
 
     #[test]

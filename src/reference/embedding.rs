@@ -1,18 +1,18 @@
 //! Embedding: a row of tokens_embed by id plus a row of positions_embed by position.
 //!
-//! x[r] = tokens_embed[ids[r]] + positions_embed[positions[r]]; backward: each table row is the sum of dx over the rows
-//! that read it, in the order of the rows. tokens_embed [V,c], positions_embed [P,c], x, dx [n,c]. Source: SPEC 1 and 5.
+//! x\[r\] = tokens_embed[ids\[r\]] + positions_embed[positions\[r\]]; backward: each table row is the sum of dx over the rows
+//! that read it, in the order of the rows. tokens_embed \[V,c\], positions_embed \[P,c\], x, dx \[n,c\]. Source: SPEC 1 and 5.
 
 /// The gradients of both tables.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Backward {
-    /// [V,c].
+    /// \[V,c\].
     pub dtokens: Vec<f64>,
-    /// [P,c].
+    /// \[P,c\].
     pub dpositions: Vec<f64>,
 }
 
-/// x [n,c].
+/// x \[n,c\].
 pub fn forward(ids: &[u32], positions: &[u32], tokens_embed: &[f64], positions_embed: &[f64], c: usize) -> Vec<f64> {
     let mut x = Vec::with_capacity(ids.len() * c);
     for (&id, &position) in ids.iter().zip(positions) {

@@ -2,30 +2,30 @@
 //!
 //! s = x + residual, μ = mean(s), r = 1/√(var(s) + ε) (biased variance, two passes), x̂ = (s − μ)·r, y = gain∘x̂ + bias.
 //! Backward: ds = r·(g∘dy − mean(g∘dy) − x̂·mean(g∘dy∘x̂)), dgain = Σ rows dy∘x̂, dbias = Σ rows dy; ds is the
-//! gradient of x and of the residual alike. x, residual, y, dy [n,c]; gain, bias [c]; mean, rstd [n].
+//! gradient of x and of the residual alike. x, residual, y, dy \[n,c\]; gain, bias \[c\]; mean, rstd \[n\].
 //! Source: Ba et al. 2016; SPEC 1 and 5.
 
 /// What the forward pass gives and keeps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forward {
-    /// x + residual (x without one), [n,c].
+    /// x + residual (x without one), \[n,c\].
     pub sum: Vec<f64>,
-    /// The output, [n,c].
+    /// The output, \[n,c\].
     pub y: Vec<f64>,
-    /// μ, [n].
+    /// μ, \[n\].
     pub mean: Vec<f64>,
-    /// r = 1/√(var + ε), [n].
+    /// r = 1/√(var + ε), \[n\].
     pub rstd: Vec<f64>,
 }
 
 /// What the backward pass gives.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Backward {
-    /// Gradient of the sum, so of x and of the residual, [n,c].
+    /// Gradient of the sum, so of x and of the residual, \[n,c\].
     pub dx: Vec<f64>,
-    /// [c].
+    /// \[c\].
     pub dgain: Vec<f64>,
-    /// [c].
+    /// \[c\].
     pub dbias: Vec<f64>,
 }
 

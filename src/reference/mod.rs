@@ -1,7 +1,7 @@
 //! The maths, told plainly: one oracle an op, on dense row-major slices of f64. Knows no GPU.
 //!
 //! An oracle has its shader's loops, sums in f64 and says in its head what is computed, of which shapes, after whom.
-//! Inputs are `&[f64]`, so the same code judges kernels (f32 inputs, widened) and is itself judged by central differences.
+//! Inputs are `&\[f64\]`, so the same code judges kernels (f32 inputs, widened) and is itself judged by central differences.
 //! Letters as in [`crate::dims`]; the gradient of x is `dx`. Slices of a wrong length panic: a shape is the caller's.
 //!
 //! | file | op |

@@ -2,7 +2,7 @@
 //!
 //! h₀ = dropout(embedding); block: n = LN1(x + dropout(attn(x))), y = LN2(n + dropout(mlp(n))); logits = h·Eᵀ with the
 //! token table E (tied, no bias); loss = mean over real targets, 0 without any. The gradient of E has both ends.
-//! ids, positions, targets [n]; cu_seqlens [B+1]; parameters and gradients in the order of `ModelConfig::parameters`.
+//! ids, positions, targets \[n\]; cu_seqlens \[B+1\]; parameters and gradients in the order of `ModelConfig::parameters`.
 //! Source: Radford et al. 2018; SPEC 1 and 5.
 
 use crate::config::{AttentionKind, ModelConfig};
@@ -16,7 +16,7 @@ use super::{attention, cross_entropy, dropout, embedding, gelu, layer_norm};
 pub struct Dropout<'a> {
     /// The step key.
     pub key: [u32; 2],
-    /// Each sequence's number in the whole step, [B].
+    /// Each sequence's number in the whole step, \[B\].
     pub sequence_numbers: &'a [u32],
 }
 
@@ -25,11 +25,11 @@ pub struct Dropout<'a> {
 pub struct Output {
     /// Mean over real targets; 0 without any.
     pub loss: f64,
-    /// Each row's loss, [n]; 0 where ignored.
+    /// Each row's loss, \[n\]; 0 where ignored.
     pub per_row_losses: Vec<f64>,
-    /// [n,V].
+    /// \[n,V\].
     pub logits: Vec<f64>,
-    /// The embedding (dropped), then each block's output: L+1 of [n,C].
+    /// The embedding (dropped), then each block's output: L+1 of \[n,C\].
     pub hidden: Vec<Vec<f64>>,
     /// One a parameter, in their order.
     pub gradients: Vec<Vec<f64>>,
@@ -76,7 +76,7 @@ struct Pass<'a> {
     row_sequences: Vec<u32>,
 }
 
-/// x·W + b, W [k,n].
+/// x·W + b, W \[k,n\].
 fn linear(x: &[f64], (w, b): (&[f64], &[f64])) -> Vec<f64> {
     let n = b.len();
     let k = w.len() / n;
@@ -319,6 +319,43 @@ mod tests {
             change(&mut config);
             assert_ne!(run(&config, &parameters, 0.2).loss, base.loss, "{config:?}");
         }
+    }
+
+    /// Projections that give 1 everywhere show the masks of both branches, of the spec's places.
+    #[test]
+    fn each_site_has_its_place() {
+        let (config, mut parameters) = tiny(0.2);
+        for (parameter, shape) in parameters.iter_mut().zip(config.parameters()) {
+            if shape.name.contains("c_proj") {
+                parameter.fill(if shape.kind == ParameterKind::Bias { 1.0 } else { 0.0 });
+            }
+        }
+        let dropout = dropout(0.2);
+        let sequences = dropout::rows_of_sequences(&BORDERS, &[0, 5, 2, 3]);
+        let pass = Pass {
+            config: &config,
+            positions: &POSITIONS,
+            cu_seqlens: &BORDERS,
+            dropout,
+            row_sequences: sequences.clone(),
+        };
+        let mask = |place| dropout::apply(&[1.0; 99], 9, &POSITIONS, &sequences, [11, 12], place, 0.2);
+        for l in 0..2 {
+            let w = Layer(&parameters[FIRST_LAYER + l * PER_LAYER..][..PER_LAYER]);
+            let kept = pass.block_forward(normal(99, 50), l, w);
+            let branch = |sum: &[f64], x: &[f64]| sum.iter().zip(x).map(|(s, x)| s - x).collect::<Vec<_>>();
+            let place = 8 * l as u32;
+            assert!(largest_difference(&branch(&kept.ln_1.sum, &kept.x), &mask(place + 2)) < 1e-14);
+            assert!(largest_difference(&branch(&kept.ln_2.sum, &kept.ln_1.y), &mask(place + 3)) < 1e-14);
+            let (rules, attention_dropout) = pass.attention_rules(l);
+            assert_eq!(rules.block, [None, Some(2)][l], "the pattern is FL");
+            assert_eq!(attention_dropout.map(|d| d.layer), Some(l as u32));
+        }
+        let ones = pass.drop(vec![1.0; 99], 0, Site::Embedding);
+        assert_eq!(ones, mask(0));
+        let tables = embedding::forward(&IDS, &POSITIONS, &parameters[TOKENS], &parameters[super::POSITIONS], 9);
+        let dropped: Vec<f64> = tables.iter().zip(&ones).map(|(x, m)| x * m).collect();
+        assert!(largest_difference(&run(&config, &parameters, 0.2).hidden[0], &dropped) < 1e-14);
     }
 
     #[test]
