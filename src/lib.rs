@@ -1,7 +1,7 @@
 //! GPT decoders trained on any GPU: hand-written WGSL kernels that wgpu runs on Vulkan, Metal and DX12.
 //!
 //! The rooms of the house, each naming only what stands to its left:
-//! `error dims philox config < {gpu reference data} < ops < {verify model} < store < train < report < cli`.
+//! `error dims philox config < {gpu reference data} < ops < {verify model} < store < report < train < cli`.
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
 
@@ -13,7 +13,7 @@ pub mod gpu;
 pub mod ops;
 pub mod philox;
 pub mod reference;
-
+pub mod store;
 pub mod verify;
 
 pub use error::{Error, Result};

@@ -1,0 +1,578 @@
+//! Text to ids and back, by byte pair encoding in one of two pipelines.
+//!
+//! `bytes` is ByteLevel: reversible, no unknown token. `bert` is GPT-1's (Hugging Face's OpenAIGPTTokenizer): text is
+//! lower-cased, words end in `</w>`, `<unk>` is id 0. The tokenizers crate runs both; training is [`bpe::train`], so
+//! that tokenizer.json is a pure function of text and settings, and what a file claims is checked before the crate
+//! sees it, which panics on merges whose parts are not in the vocabulary.
+
+use super::bpe;
+use crate::{Error, Result};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+use tokenizers::normalizers::BertNormalizer;
+use tokenizers::pre_tokenizers::{bert::BertPreTokenizer, byte_level::ByteLevel};
+use tokenizers::{Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
+
+/// What stands for a character that a `bert` vocabulary does not have; its id is 0.
+pub const UNKNOWN: &str = "<unk>";
+
+/// What a `bert` vocabulary adds to the last symbol of a word.
+const END_OF_WORD: &str = "</w>";
+
+/// Bytes of text that one thread encodes at a time.
+const PIECE: usize = 1 << 15;
+
+/// How text is cut in words before merges are applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pretokenizer {
+    /// ByteLevel, GPT-2's: every text comes back as it was.
+    Bytes,
+    /// BertNormalizer and BertPreTokenizer, GPT-1's in Hugging Face: lower case, spaces are not kept.
+    Bert,
+}
+
+impl std::fmt::Display for Pretokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Pretokenizer::Bytes => "bytes",
+            Pretokenizer::Bert => "bert",
+        })
+    }
+}
+
+impl std::str::FromStr for Pretokenizer {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "bytes" => Ok(Pretokenizer::Bytes),
+            "bert" => Ok(Pretokenizer::Bert),
+            _ => Err(Error::Input(format!("pretokenizer = {name:?}: must be \"bytes\" or \"bert\""))),
+        }
+    }
+}
+
+/// Text to ids and back.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    pretokenizer: Pretokenizer,
+    vocab_size: usize,
+    /// Whether a text may be cut before white space without changing any id.
+    cuttable: bool,
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tokenizer({}, {} ids)", self.pretokenizer, self.vocab_size)
+    }
+}
+
+impl Tokenizer {
+    /// Trains a vocabulary of `vocab_size` ids (fewer when the text has no more pairs to merge).
+    ///
+    /// # Errors
+    /// [`Error::Input`] when `vocab_size` is too small for the alphabet: 256 bytes, or `<unk>` and both forms (inside a
+    /// word, at its end) of every character of the text.
+    pub fn train(text: &str, vocab_size: usize, pretokenizer: Pretokenizer) -> Result<Self> {
+        let words = count_words(text, pretokenizer)?;
+        let alphabet = match pretokenizer {
+            Pretokenizer::Bytes => {
+                let sorted: BTreeSet<char> = ByteLevel::alphabet().into_iter().collect();
+                sorted.into_iter().map(String::from).collect::<Vec<_>>()
+            }
+            Pretokenizer::Bert => {
+                let sorted: BTreeSet<char> = words.keys().flat_map(|word| word.chars()).collect();
+                let inside = sorted.iter().map(|c| c.to_string());
+                let last = sorted.iter().map(|c| format!("{c}{END_OF_WORD}"));
+                std::iter::once(UNKNOWN.to_string()).chain(inside).chain(last).collect()
+            }
+        };
+        if vocab_size < alphabet.len() {
+            let why = match pretokenizer {
+                Pretokenizer::Bytes => "a bytes vocabulary begins with the 256 bytes".to_string(),
+                Pretokenizer::Bert => format!(
+                    "a bert vocabulary begins with {UNKNOWN} and two forms of each of the text's {} characters",
+                    alphabet.len() / 2
+                ),
+            };
+            return Err(Error::Input(format!("vocab_size = {vocab_size}: {why}, so at least {}", alphabet.len())));
+        }
+        let ids: HashMap<&str, u32> = alphabet.iter().map(String::as_str).zip(0..).collect();
+        let symbols = |word: &str| -> Vec<u32> {
+            let mut symbols = Vec::with_capacity(word.len());
+            let mut letters = word.chars().peekable();
+            while let Some(c) = letters.next() {
+                let last = pretokenizer == Pretokenizer::Bert && letters.peek().is_none();
+                let text = if last { format!("{c}{END_OF_WORD}") } else { c.to_string() };
+                symbols.extend(ids.get(text.as_str()));
+            }
+            symbols
+        };
+        let words: Vec<(Vec<u32>, u64)> = words.iter().map(|(word, count)| (symbols(word), *count)).collect();
+        Self::from_vocabulary(&bpe::train(alphabet, words, vocab_size), pretokenizer)
+    }
+
+    /// GPT-1's own files: the vocabulary (JSON, token to id) and the merges (a line each, the first may be a comment).
+    ///
+    /// # Errors
+    /// [`Error::Input`] naming the file and what is wrong in it.
+    pub fn from_gpt1_files(vocabulary: &Path, merges: &Path) -> Result<Self> {
+        let text = super::corpus::read_text(vocabulary)?;
+        let vocab: Value = serde_json::from_str(&text).map_err(|e| Error::file(vocabulary, e))?;
+        let text = super::corpus::read_text(merges)?;
+        let rules: Vec<&str> =
+            text.lines().filter(|line| !line.starts_with("#version") && !line.trim().is_empty()).collect();
+        Self::from_value(pipeline(vocab, json!(rules), Pretokenizer::Bert), vocabulary)
+    }
+
+    fn from_vocabulary(vocabulary: &bpe::Vocabulary, pretokenizer: Pretokenizer) -> Result<Self> {
+        let text = |id: u32| vocabulary.tokens[id as usize].as_str();
+        let vocab: serde_json::Map<String, Value> = vocabulary.tokens.iter().cloned().zip((0..).map(json_id)).collect();
+        let merges: Vec<[&str; 2]> = vocabulary.merges.iter().map(|&(a, b)| [text(a), text(b)]).collect();
+        Self::from_value(pipeline(Value::Object(vocab), json!(merges), pretokenizer), Path::new("trained tokenizer"))
+    }
+
+    /// Reads a tokenizer.json; `path` only names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for what is no BPE of one of the two pipelines, for ids beyond the vocabulary or given twice,
+    /// for merges that name or make what is not in the vocabulary.
+    pub fn from_json(bytes: &[u8], path: &Path) -> Result<Self> {
+        let value: Value = serde_json::from_slice(bytes).map_err(|e| Error::file(path, format!("not JSON: {e}")))?;
+        Self::from_value(value, path)
+    }
+
+    fn from_value(mut value: Value, path: &Path) -> Result<Self> {
+        let checked = check(&value).map_err(|message| Error::file(path, message))?;
+        if let Some(object) = value.as_object_mut() {
+            // Texts are never cut or padded here, and nothing is put around them: these parts would only get in the
+            // way, and the crate need not parse what is not used.
+            for key in ["truncation", "padding", "post_processor"] {
+                object.insert(key.into(), Value::Null);
+            }
+        }
+        let inner = tokenizers::Tokenizer::from_bytes(value.to_string())
+            .map_err(|e| Error::file(path, format!("not a tokenizer.json that the tokenizers crate reads: {e}")))?;
+        for id in 0..checked.vocab_size as u32 {
+            if inner.id_to_token(id).is_none() {
+                return Err(Error::file(path, format!("no token has id {id}: ids must run from 0 without a gap")));
+            }
+        }
+        let added = inner.get_added_tokens_decoder();
+        let plain = added
+            .values()
+            .all(|t| !t.lstrip && !t.rstrip && !t.single_word && !t.content.contains(char::is_whitespace));
+        Ok(Tokenizer {
+            cuttable: plain && checked.cuttable,
+            inner,
+            pretokenizer: checked.pretokenizer,
+            vocab_size: checked.vocab_size,
+        })
+    }
+
+    /// The ids of a text. Long texts are encoded in pieces on all threads; the ids are those of the whole text.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the crate refuses the text.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let pieces = if self.cuttable { cut(text) } else { vec![text] };
+        let encoded = on_threads(&pieces, |piece| {
+            let encoding = self.inner.encode_fast(*piece, false);
+            encoding.map(|e| e.get_ids().to_vec()).map_err(|e| Error::Input(format!("text could not be encoded: {e}")))
+        });
+        let mut ids = Vec::with_capacity(text.len() / 2);
+        for piece in encoded {
+            ids.extend(piece?);
+        }
+        Ok(ids)
+    }
+
+    /// The text of ids; special tokens are written out.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for an id beyond the vocabulary.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        if let Some(id) = ids.iter().find(|id| **id as usize >= self.vocab_size) {
+            return Err(Error::Input(format!("id {id} has no token: the vocabulary has {} ids", self.vocab_size)));
+        }
+        if ids.is_empty() {
+            // The crate's decoder for words that end in `</w>` takes the last of no tokens.
+            return Ok(String::new());
+        }
+        self.inner.decode(ids, false).map_err(|e| Error::Input(format!("ids could not be decoded: {e}")))
+    }
+
+    /// V: ids run from 0 to one less.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// Which of the two pipelines this is.
+    pub fn pretokenizer(&self) -> Pretokenizer {
+        self.pretokenizer
+    }
+
+    /// The id of a token's text, if it is one token.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The file tokenizer.json: the same bytes for the same tokenizer.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the crate cannot write it.
+    pub fn to_json(&self) -> Result<String> {
+        self.inner.to_string(true).map_err(|e| Error::Input(format!("tokenizer.json could not be written: {e}")))
+    }
+
+    /// The file tokenizer_config.json, with which transformers' `AutoTokenizer` loads the folder.
+    pub fn tokenizer_config_json(&self, n_positions: usize) -> String {
+        let mut config = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_max_length": n_positions,
+            "clean_up_tokenization_spaces": false,
+        });
+        if self.pretokenizer == Pretokenizer::Bert {
+            config["unk_token"] = json!(UNKNOWN);
+        }
+        format!("{config:#}\n")
+    }
+}
+
+fn json_id(id: u32) -> Value {
+    Value::from(id)
+}
+
+/// A tokenizer.json of our two pipelines.
+fn pipeline(vocab: Value, merges: Value, pretokenizer: Pretokenizer) -> Value {
+    let bert = pretokenizer == Pretokenizer::Bert;
+    let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let unknown = json!([{"id": 0, "content": UNKNOWN, "single_word": false, "lstrip": false, "rstrip": false,
+        "normalized": false, "special": true}]);
+    let normalizer = json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+        "strip_accents": null, "lowercase": true});
+    json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": if bert { unknown } else { json!([]) },
+        "normalizer": if bert { normalizer } else { Value::Null },
+        "pre_tokenizer": if bert { json!({"type": "BertPreTokenizer"}) } else { byte_level.clone() },
+        "post_processor": null,
+        "decoder": if bert { json!({"type": "BPEDecoder", "suffix": END_OF_WORD}) } else { byte_level },
+        "model": {
+            "type": "BPE",
+            "dropout": null,
+            "unk_token": if bert { json!(UNKNOWN) } else { Value::Null },
+            "continuing_subword_prefix": null,
+            "end_of_word_suffix": if bert { json!(END_OF_WORD) } else { Value::Null },
+            "fuse_unk": false,
+            "byte_fallback": false,
+            "ignore_merges": false,
+            "vocab": vocab,
+            "merges": merges,
+        }
+    })
+}
+
+/// What [`check`] learns of a tokenizer.json on the way.
+struct Checked {
+    pretokenizer: Pretokenizer,
+    vocab_size: usize,
+    cuttable: bool,
+}
+
+/// Everything that the crate takes on trust. The message is for the file's reader.
+fn check(value: &Value) -> Result<Checked, String> {
+    let kind = |part: &str| value[part]["type"].as_str().unwrap_or("nothing").to_string();
+    let pretokenizer = match kind("pre_tokenizer").as_str() {
+        "ByteLevel" => Pretokenizer::Bytes,
+        "BertPreTokenizer" => Pretokenizer::Bert,
+        other => return Err(format!("pre_tokenizer is {other}: must be ByteLevel or BertPreTokenizer")),
+    };
+    if !value["normalizer"].is_null() && kind("normalizer") != "BertNormalizer" {
+        return Err(format!("normalizer is {}: must be null or BertNormalizer", kind("normalizer")));
+    }
+    if !["ByteLevel", "BPEDecoder"].contains(&kind("decoder").as_str()) {
+        return Err(format!("decoder is {}: must be ByteLevel or BPEDecoder", kind("decoder")));
+    }
+    let model = &value["model"];
+    // Files of older versions do not say it.
+    if model["type"].as_str().unwrap_or("BPE") != "BPE" {
+        return Err(format!("model.type is {}: must be BPE", model["type"]));
+    }
+    if model["dropout"].as_f64().unwrap_or(0.0) != 0.0 {
+        return Err(format!("model.dropout is {}: must be null, for ids must not be random", model["dropout"]));
+    }
+    if !model["continuing_subword_prefix"].as_str().unwrap_or("").is_empty() {
+        return Err(format!("model.continuing_subword_prefix is {}: must be null", model["continuing_subword_prefix"]));
+    }
+    let Some(vocab) = model["vocab"].as_object() else {
+        return Err("model.vocab is missing: must be an object of tokens and ids".into());
+    };
+    let mut seen = vec![false; vocab.len()];
+    for (token, id) in vocab {
+        let place = id.as_u64().and_then(|id| seen.get_mut(usize::try_from(id).ok()?));
+        match place {
+            Some(place) if !*place => *place = true,
+            Some(_) => return Err(format!("model.vocab gives id {id} twice, the second time to {token:?}")),
+            None => {
+                return Err(format!(
+                    "model.vocab gives {token:?} the id {id}: {} entries have ids from 0 to {}",
+                    vocab.len(),
+                    vocab.len() - 1
+                ));
+            }
+        }
+    }
+    if let Some(unknown) = model["unk_token"].as_str()
+        && !vocab.contains_key(unknown)
+    {
+        return Err(format!("model.unk_token is {unknown:?}, which model.vocab does not have"));
+    }
+    let Some(merges) = model["merges"].as_array() else {
+        return Err("model.merges is missing: must be a list of pairs".into());
+    };
+    for (i, merge) in merges.iter().enumerate() {
+        let parts: Vec<&str> = match merge {
+            Value::String(line) => line.split(' ').collect(),
+            Value::Array(parts) => parts.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        };
+        let [left, right] = parts[..] else {
+            return Err(format!("model.merges[{i}] is {merge}: must be two tokens"));
+        };
+        for token in [left, right, &format!("{left}{right}")] {
+            if !vocab.contains_key(token) {
+                return Err(format!("model.merges[{i}] is {merge}: {token:?} is not in model.vocab"));
+            }
+        }
+    }
+    let vocab_size = vocab.len() + check_added(&value["added_tokens"], vocab)?;
+    let prefixed = value["pre_tokenizer"]["add_prefix_space"].as_bool().unwrap_or(true);
+    let whole = !value["pre_tokenizer"]["use_regex"].as_bool().unwrap_or(true);
+    let cuttable = match pretokenizer {
+        Pretokenizer::Bytes => !prefixed && !whole && value["normalizer"].is_null(),
+        Pretokenizer::Bert => true,
+    };
+    Ok(Checked { pretokenizer, vocab_size, cuttable })
+}
+
+/// Added tokens have the ids that the crate will give them: their own in the vocabulary, or the next ones behind it.
+/// Returns how many are behind it.
+fn check_added(added: &Value, vocab: &serde_json::Map<String, Value>) -> Result<usize, String> {
+    let mut behind = BTreeSet::new();
+    for token in added.as_array().map(Vec::as_slice).unwrap_or_default() {
+        let (Some(content), Some(id)) = (token["content"].as_str(), token["id"].as_u64()) else {
+            return Err(format!("added_tokens has {token}: must have content and id"));
+        };
+        let right = match vocab.get(content) {
+            Some(id) => id.as_u64().unwrap_or_default(),
+            None => (vocab.len() + behind.len()) as u64,
+        };
+        if content.is_empty() || id != right || (!vocab.contains_key(content) && !behind.insert(content)) {
+            return Err(format!("added_tokens gives {content:?} the id {id}: must be {right}, and each token once"));
+        }
+    }
+    Ok(behind.len())
+}
+
+/// How often each word occurs, as the pipeline's model would see it.
+fn count_words(text: &str, pretokenizer: Pretokenizer) -> Result<BTreeMap<String, u64>> {
+    let failed = |e: tokenizers::Error| Error::Input(format!("text could not be cut in words: {e}"));
+    let counted = on_threads(&cut(text), |piece| -> tokenizers::Result<HashMap<String, u64>> {
+        let mut string = PreTokenizedString::from(*piece);
+        match pretokenizer {
+            Pretokenizer::Bytes => ByteLevel::new(false, true, true).pre_tokenize(&mut string)?,
+            Pretokenizer::Bert => {
+                string.normalize(|s| BertNormalizer::default().normalize(s))?;
+                BertPreTokenizer.pre_tokenize(&mut string)?;
+            }
+        }
+        let mut counts: HashMap<String, u64> = HashMap::new();
+        for (word, _, _) in string.get_splits(OffsetReferential::Original, OffsetType::Byte) {
+            match counts.get_mut(word) {
+                Some(count) => *count += 1,
+                None => drop(counts.insert(word.to_string(), 1)),
+            }
+        }
+        Ok(counts)
+    });
+    let mut all = BTreeMap::new();
+    for piece in counted {
+        for (word, count) in piece.map_err(failed)? {
+            *all.entry(word).or_default() += count;
+        }
+    }
+    Ok(all)
+}
+
+/// Cuts a text in pieces of about [`PIECE`] bytes where both pre-tokenizers always split: before a space or a line's end
+/// that follows something other than white space. (Neither lets a word go on past white space, and ByteLevel's look
+/// ahead looks along a run of white space, which such a cut leaves whole. A space begins a new character in every
+/// normal form, so normalizing piece by piece is normalizing the whole.)
+fn cut(text: &str) -> Vec<&str> {
+    let bytes = text.as_bytes();
+    let mut pieces = Vec::with_capacity(bytes.len() / PIECE + 1);
+    let (mut start, mut at) = (0, PIECE);
+    while at < bytes.len() {
+        let before = || text[..at].chars().next_back();
+        if matches!(bytes[at], b' ' | b'\n') && before().is_some_and(|c| !c.is_whitespace()) {
+            pieces.push(&text[start..at]);
+            start = at;
+            at += PIECE;
+        } else {
+            at += 1;
+        }
+    }
+    pieces.push(&text[start..]);
+    pieces
+}
+
+/// `f` of every item, in order, by as many threads as there are cores.
+fn on_threads<T: Sync, R: Send>(items: &[T], f: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
+    if threads <= 1 {
+        return items.iter().map(f).collect();
+    }
+    let share = items.len().div_ceil(threads);
+    let mut results: Vec<Vec<R>> = items.chunks(share).map(|_| Vec::new()).collect();
+    std::thread::scope(|scope| {
+        for (items, results) in items.chunks(share).zip(&mut results) {
+            let f = &f;
+            scope.spawn(move || results.extend(items.iter().map(f)));
+        }
+    });
+    results.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TEXT: &str = "The cat sat. The dog, the cat and the hat: that's that!\n\nThe end  of the\tcat's day.\n";
+
+    fn bytes() -> Tokenizer {
+        Tokenizer::train(&TEXT.repeat(3), 280, Pretokenizer::Bytes).expect("train")
+    }
+
+    fn bert() -> Tokenizer {
+        Tokenizer::train(TEXT, 80, Pretokenizer::Bert).expect("train")
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_comes_back(text in any::<String>()) {
+            let tokenizer = bytes();
+            let ids = tokenizer.encode(&text).expect("encode");
+            prop_assert_eq!(tokenizer.decode(&ids).expect("decode"), text);
+        }
+    }
+
+    #[test]
+    fn the_alphabet_comes_first_and_merges_follow() {
+        let tokenizer = bytes();
+        assert_eq!(tokenizer.vocab_size(), 280);
+        assert_eq!(tokenizer.id("!"), Some(0), "the smallest of the byte characters");
+        assert!(tokenizer.encode("the cat").expect("encode").len() <= 3);
+        let tokenizer = bert();
+        assert_eq!(tokenizer.id(UNKNOWN), Some(0));
+        assert_eq!(tokenizer.encode("The CAT").expect("encode"), tokenizer.encode("the  cat\n").expect("encode"));
+        assert_eq!(tokenizer.decode(&tokenizer.encode("the cat").expect("encode")).expect("decode"), "the cat");
+        assert_eq!(tokenizer.encode("ж").expect("encode"), [0]);
+        assert_eq!(tokenizer.decode(&[]).expect("decode"), "");
+    }
+
+    #[test]
+    fn a_long_text_has_the_ids_of_the_whole() {
+        let mut text = String::new();
+        let mut random = crate::philox::Words::new(3, crate::philox::Stream::Order, 0, 0);
+        let parts =
+            ["the", "cat's", " ", "  ", "\n", "\n\n", "\t", "\u{a0}", "\u{3000}", "é", "e\u{301}", "\u{301}", "12"];
+        while text.len() < 6 * PIECE {
+            text.push_str(parts[random.below(parts.len() as u32) as usize]);
+        }
+        assert!(cut(&text).len() > 4);
+        assert_eq!(cut(&text).concat(), text);
+        for tokenizer in [bytes(), bert()] {
+            let whole = tokenizer.inner.encode_fast(text.as_str(), false).expect("encode");
+            assert!(tokenizer.encode(&text).expect("encode") == whole.get_ids(), "{tokenizer:?}");
+        }
+    }
+
+    #[test]
+    fn json_goes_out_and_in() {
+        for tokenizer in [bytes(), bert()] {
+            let json = tokenizer.to_json().expect("write");
+            let back = Tokenizer::from_json(json.as_bytes(), Path::new("t.json")).expect("read");
+            assert_eq!(back.to_json().expect("write"), json);
+            assert_eq!(back.encode(TEXT).expect("encode"), tokenizer.encode(TEXT).expect("encode"));
+            assert_eq!((back.vocab_size(), back.pretokenizer()), (tokenizer.vocab_size(), tokenizer.pretokenizer()));
+            assert!(back.cuttable);
+        }
+    }
+
+    #[test]
+    fn too_small_a_vocabulary_says_what_would_do() {
+        let error = Tokenizer::train(TEXT, 255, Pretokenizer::Bytes).expect_err("255");
+        assert!(error.to_string().ends_with("so at least 256"), "{error}");
+        let error = Tokenizer::train("abc ab", 6, Pretokenizer::Bert).expect_err("6");
+        assert!(error.to_string().ends_with("3 characters, so at least 7"), "{error}");
+        assert!(Tokenizer::train("abc ab", 7, Pretokenizer::Bert).is_ok());
+        assert_eq!(Tokenizer::train("", 256, Pretokenizer::Bytes).expect("no text").vocab_size(), 256);
+        assert!("word".parse::<Pretokenizer>().expect_err("word").to_string().contains("\"bert\""));
+    }
+
+    #[test]
+    fn ids_beyond_the_vocabulary_have_no_text() {
+        let error = bytes().decode(&[5, 280]).expect_err("280");
+        assert_eq!(error.to_string(), "id 280 has no token: the vocabulary has 280 ids");
+    }
+
+    #[test]
+    fn crafted_files_are_refused() {
+        let good: Value = serde_json::from_str(&bert().to_json().expect("write")).expect("json");
+        let damage: [(&str, fn(&mut Value)); 12] = [
+            ("not in model.vocab", |v| v["model"]["merges"][0] = json!(["zz", "y"])),
+            ("not in model.vocab", |v| v["model"]["merges"][0] = json!(["<unk>", "<unk>"])),
+            ("must be two tokens", |v| v["model"]["merges"][0] = json!("a b c")),
+            ("must be two tokens", |v| v["model"]["merges"][0] = json!(7)),
+            ("ids from 0 to", |v| v["model"]["vocab"]["a"] = json!(4_000_000_000u32)),
+            ("ids from 0 to", |v| v["model"]["vocab"]["a"] = json!(-1)),
+            ("twice", |v| v["model"]["vocab"]["a"] = json!(0)),
+            ("must be null", |v| v["model"]["continuing_subword_prefix"] = json!("##long prefix")),
+            ("must be null", |v| v["model"]["dropout"] = json!(0.5)),
+            ("does not have", |v| v["model"]["unk_token"] = json!("[UNK]")),
+            ("must be 0", |v| v["added_tokens"][0]["id"] = json!(1000)),
+            ("must be ByteLevel", |v| v["pre_tokenizer"] = json!({"type": "Whitespace"})),
+        ];
+        for (says, damage) in damage {
+            let mut bad = good.clone();
+            damage(&mut bad);
+            let error = Tokenizer::from_json(bad.to_string().as_bytes(), Path::new("t.json")).expect_err(says);
+            assert!(error.to_string().starts_with("t.json: ") && error.to_string().contains(says), "{error}");
+            assert_eq!(error.exit_code(), 2);
+        }
+        let text = good.to_string();
+        for length in [0, 1, text.len() / 2, text.len() - 1] {
+            assert!(Tokenizer::from_json(&text.as_bytes()[..length], Path::new("t.json")).is_err());
+        }
+        assert!(Tokenizer::from_json(b"[]", Path::new("t.json")).is_err());
+    }
+
+    #[test]
+    fn truncation_in_a_file_does_not_cut_texts_and_added_tokens_count() {
+        let mut value: Value = serde_json::from_str(&bytes().to_json().expect("write")).expect("json");
+        value["truncation"] = json!({"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0});
+        value["added_tokens"] = json!([{"id": 280, "content": "_start_", "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": true}]);
+        let tokenizer = Tokenizer::from_json(value.to_string().as_bytes(), Path::new("t.json")).expect("read");
+        assert_eq!(tokenizer.vocab_size(), 281);
+        let ids = tokenizer.encode("_start_The dog and that").expect("encode");
+        assert_eq!(ids[0], 280);
+        assert_eq!(tokenizer.decode(&ids).expect("decode"), "_start_The dog and that");
+    }
+}

@@ -1,0 +1,364 @@
+//! Tensors in safetensors files, and a model's parameters among them under Hugging Face's names (SPEC 1).
+//!
+//! f32, f16 and bf16 are read, f32 is written. Nothing is allocated from a header's claims before they are checked
+//! against the file.
+
+use super::mmap;
+use crate::config::{ModelConfig, ParameterShape};
+use crate::{Error, Result};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo, TensorView};
+use safetensors::{SafeTensorError, SafeTensors};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+/// One tensor in f32.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// Row-major numbers.
+    pub data: Vec<f32>,
+}
+
+/// Tensors by name.
+pub type Tensors = BTreeMap<String, Tensor>;
+
+/// A model's parameters as a file had them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// Dense numbers in the order of [`ModelConfig::parameters`].
+    pub tensors: Vec<Vec<f32>>,
+    /// What was in the file and is not used, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Reads every tensor of a file.
+///
+/// # Errors
+/// [`Error::Input`] for a missing or damaged file, and for a tensor that is not f32, f16 or bf16.
+pub fn read(path: &Path) -> Result<Tensors> {
+    let map = mmap::map(path)?;
+    let file = parse(&map, path)?;
+    let tensors = file.iter().map(|(name, view)| {
+        let data = numbers(&view, name, path)?;
+        Ok((name.to_string(), Tensor { shape: view.shape().to_vec(), data }))
+    });
+    tensors.collect()
+}
+
+/// Reads a model's parameters. Names may lack `transformer.`; attention mask buffers are ignored; a tied
+/// `lm_head.weight` is too. Anything else that the model does not have is named in a warning.
+///
+/// # Errors
+/// [`Error::Input`] for a missing or damaged file, and for a missing or misshapen tensor, with what was expected.
+pub fn load_parameters(path: &Path, config: &ModelConfig) -> Result<Loaded> {
+    let map = mmap::map(path)?;
+    let file = parse(&map, path)?;
+    let views: BTreeMap<&str, TensorView> = file.iter().collect();
+    let parameters = config.parameters();
+    let mut tensors = Vec::with_capacity(parameters.len());
+    let mut used = std::collections::BTreeSet::new();
+    for parameter in &parameters {
+        let short = parameter.name.strip_prefix("transformer.").unwrap_or(&parameter.name);
+        let Some((name, view)) = views.get_key_value(parameter.name.as_str()).or_else(|| views.get_key_value(short))
+        else {
+            return Err(Error::file(
+                path,
+                format!("tensor `{}` is missing: expected shape {:?}", parameter.name, parameter.dimensions()),
+            ));
+        };
+        if view.shape() != parameter.dimensions() {
+            return Err(Error::file(
+                path,
+                format!("tensor `{name}` has shape {:?}: expected {:?}", view.shape(), parameter.dimensions()),
+            ));
+        }
+        tensors.push(numbers(view, name, path)?);
+        used.insert(*name);
+    }
+    let mut warnings = Vec::new();
+    for (name, view) in &views {
+        if used.contains(name) || is_mask(name, view.shape()) {
+            continue;
+        }
+        if *name == "lm_head.weight" {
+            // The order of parameters begins with the token table, which the head is tied to.
+            if view.shape() != parameters[0].dimensions() || numbers(view, name, path)? != tensors[0] {
+                warnings.push(format!(
+                    "{}: lm_head.weight differs from {}, which is used in its place: the head is tied to it",
+                    path.display(),
+                    parameters[0].name
+                ));
+            }
+            continue;
+        }
+        warnings.push(format!(
+            "{}: tensor `{name}` of shape {:?} is not part of the model and was ignored",
+            path.display(),
+            view.shape()
+        ));
+    }
+    Ok(Loaded { tensors, warnings })
+}
+
+/// Writes tensors in f32 with the metadata that Hugging Face asks for, and has the system put them on the disk.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be written; [`Error::Input`] for data that does not fill its shape.
+pub fn write<'a>(path: &Path, tensors: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])>) -> Result<()> {
+    let mut tensors: Vec<_> = tensors.into_iter().collect();
+    // Files of the same tensors are the same bytes.
+    tensors.sort_by_key(|(name, _, _)| *name);
+    let mut infos = Vec::with_capacity(tensors.len());
+    let mut offset = 0;
+    for (name, shape, data) in &tensors {
+        if shape.iter().product::<usize>() != data.len() {
+            return Err(Error::file(path, format!("tensor `{name}` of shape {shape:?} has {} numbers", data.len())));
+        }
+        let end = offset + size_of_val(*data);
+        let info = TensorInfo { dtype: Dtype::F32, shape: shape.to_vec(), data_offsets: (offset, end) };
+        infos.push((name.to_string(), info));
+        offset = end;
+    }
+    let format = HashMap::from([("format".to_string(), "pt".to_string())]);
+    let header = Metadata::new(Some(format), infos).map_err(|e| Error::file(path, e))?;
+    let mut header = serde_json::to_vec(&header).map_err(|e| Error::file(path, e))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let written = || -> std::io::Result<()> {
+        let mut file = std::io::BufWriter::with_capacity(1 << 20, File::create(path)?);
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        for (_, _, data) in &tensors {
+            if cfg!(target_endian = "little") {
+                file.write_all(bytemuck::cast_slice(data))?;
+            } else {
+                data.iter().try_for_each(|x| file.write_all(&x.to_le_bytes()))?;
+            }
+        }
+        file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
+    };
+    written().map_err(|e| Error::io(path, e))
+}
+
+/// Writes a model's parameters, dense and in the order of [`ModelConfig::parameters`].
+///
+/// # Errors
+/// Those of [`write`], and [`Error::Input`] when there are more or fewer than the model has.
+pub fn save_parameters(path: &Path, config: &ModelConfig, parameters: &[Vec<f32>]) -> Result<()> {
+    save_named(path, &config.parameters(), "", parameters)
+}
+
+/// [`save_parameters`] with a prefix before every name ("m.", "v.": an optimizer's moments beside the weights').
+///
+/// # Errors
+/// Those of [`save_parameters`].
+pub fn save_named(path: &Path, shapes: &[ParameterShape], prefix: &str, parameters: &[Vec<f32>]) -> Result<()> {
+    if shapes.len() != parameters.len() {
+        return Err(Error::file(path, format!("{} tensors given: the model has {}", parameters.len(), shapes.len())));
+    }
+    let named: Vec<(String, Vec<usize>)> =
+        shapes.iter().map(|shape| (format!("{prefix}{}", shape.name), shape.dimensions())).collect();
+    write(
+        path,
+        named.iter().zip(parameters).map(|((name, shape), data)| (name.as_str(), shape.as_slice(), data.as_slice())),
+    )
+}
+
+/// Reads the header, and trusts nothing in it.
+fn parse<'a>(bytes: &'a [u8], path: &Path) -> Result<SafeTensors<'a>> {
+    let damaged = |e: &dyn std::fmt::Display| Error::file(path, format!("not a whole safetensors file: {e}"));
+    check_extent(bytes).map_err(|e| damaged(&e))?;
+    SafeTensors::deserialize(bytes).map_err(|e| match e {
+        SafeTensorError::MetadataIncompleteBuffer => damaged(&"its tensors do not end where the file ends"),
+        e => damaged(&e),
+    })
+}
+
+/// What the safetensors crate adds up without a check for overflow: every tensor ends inside the file.
+fn check_extent(bytes: &[u8]) -> Result<(), String> {
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
+        return Err(format!("it has {} bytes, a header's length alone has 8", bytes.len()));
+    };
+    let length = u64::from_le_bytes(*length);
+    let Some((header, data)) = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length)) else {
+        return Err(format!("its header of {length} bytes does not fit in {} bytes", bytes.len()));
+    };
+    let header: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(header).map_err(|e| format!("its header is not JSON: {e}"))?;
+    for (name, info) in header.iter().filter(|(name, _)| *name != "__metadata__") {
+        let end = info["data_offsets"][1].as_u64();
+        if end.is_none_or(|end| end > data.len() as u64) {
+            return Err(format!("tensor `{name}` ends behind the file's {} bytes of data", data.len()));
+        }
+    }
+    Ok(())
+}
+
+fn numbers(view: &TensorView, name: &str, path: &Path) -> Result<Vec<f32>> {
+    let bytes = view.data();
+    Ok(match view.dtype() {
+        Dtype::F32 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        Dtype::F16 => bytes.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
+        Dtype::BF16 => bytes.as_chunks().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect(),
+        other => {
+            return Err(Error::file(path, format!("tensor `{name}` is {other:?}: must be F32, F16 or BF16")));
+        }
+    })
+}
+
+/// The causal mask that older files carry as `h.{i}.attn.bias`, of shape \[1, 1, P, P\].
+fn is_mask(name: &str, shape: &[usize]) -> bool {
+    let name = name.strip_prefix("transformer.").unwrap_or(name);
+    let layer = name.strip_prefix("h.").and_then(|rest| rest.strip_suffix(".attn.bias"));
+    layer.is_some_and(|layer| layer.parse::<usize>().is_ok()) && shape.len() == 4
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn small() -> (ModelConfig, Vec<Vec<f32>>) {
+        let config =
+            ModelConfig { n_layer: 2, n_embd: 6, n_head: 2, n_positions: 5, vocab_size: 7, ..Default::default() };
+        let mut next = 0.0f32;
+        let parameters = config.parameters().into_iter().map(|p| {
+            (0..p.count())
+                .map(|_| {
+                    next += 0.5;
+                    next
+                })
+                .collect()
+        });
+        let parameters = parameters.collect();
+        (config, parameters)
+    }
+
+    fn tensors_of(config: &ModelConfig, parameters: &[Vec<f32>]) -> Tensors {
+        let shapes = config.parameters().into_iter();
+        shapes
+            .zip(parameters)
+            .map(|(p, data)| (p.name.clone(), Tensor { shape: p.dimensions(), data: data.clone() }))
+            .collect()
+    }
+
+    fn write_all(path: &Path, tensors: &Tensors) {
+        write(path, tensors.iter().map(|(n, t)| (n.as_str(), t.shape.as_slice(), t.data.as_slice()))).expect("write");
+    }
+
+    #[test]
+    fn parameters_go_out_and_in() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("model.safetensors");
+        let (config, parameters) = small();
+        save_parameters(&path, &config, &parameters).expect("save");
+        let loaded = load_parameters(&path, &config).expect("load");
+        assert_eq!(loaded, Loaded { tensors: parameters.clone(), warnings: vec![] });
+        assert_eq!(read(&path).expect("read"), tensors_of(&config, &parameters));
+        let bytes = std::fs::read(&path).expect("bytes");
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("header");
+        assert_eq!(metadata.metadata().as_ref().expect("metadata")["format"], "pt");
+        assert_eq!(u64::from_le_bytes(bytes[..8].try_into().expect("8")) % 8, 0, "numbers are aligned");
+        save_parameters(&path, &config, &parameters).expect("save");
+        assert_eq!(std::fs::read(&path).expect("bytes"), bytes, "the same tensors are the same bytes");
+        assert!(save_parameters(&path, &config, &parameters[1..]).is_err());
+    }
+
+    #[test]
+    fn names_may_lack_their_prefix_and_extras_are_named() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("model.safetensors");
+        let (config, parameters) = small();
+        let full = tensors_of(&config, &parameters);
+        let mut tensors: Tensors =
+            full.iter().map(|(n, t)| (n.trim_start_matches("transformer.").to_string(), t.clone())).collect();
+        tensors.insert("h.0.attn.bias".into(), Tensor { shape: vec![1, 1, 5, 5], data: vec![1.0; 25] });
+        tensors.insert("lm_head.weight".into(), full["transformer.tokens_embed.weight"].clone());
+        write_all(&path, &tensors);
+        assert_eq!(load_parameters(&path, &config).expect("load"), Loaded { tensors: parameters, warnings: vec![] });
+
+        tensors.insert("score.weight".into(), Tensor { shape: vec![2, 6], data: vec![0.0; 12] });
+        tensors.insert("h.1.attn.bias".into(), Tensor { shape: vec![25], data: vec![1.0; 25] });
+        tensors.get_mut("lm_head.weight").expect("head").data[0] = -1.0;
+        write_all(&path, &tensors);
+        let warnings = load_parameters(&path, &config).expect("load").warnings;
+        assert_eq!(warnings.len(), 3, "{warnings:?}");
+        for what in ["`score.weight` of shape [2, 6]", "`h.1.attn.bias` of shape [25]", "lm_head.weight differs"] {
+            assert!(warnings.iter().any(|w| w.contains(what)), "{warnings:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_or_misshapen_tensor_is_named() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("model.safetensors");
+        let (config, parameters) = small();
+        let good = tensors_of(&config, &parameters);
+        let name = "transformer.h.1.attn.c_proj.weight";
+        let mut bad = good.clone();
+        bad.remove(name);
+        write_all(&path, &bad);
+        let error = load_parameters(&path, &config).expect_err("missing").to_string();
+        assert!(error.ends_with(&format!("tensor `{name}` is missing: expected shape [6, 6]")), "{error}");
+        let mut bad = good;
+        bad.get_mut(name).expect("tensor").shape = vec![4, 9];
+        write_all(&path, &bad);
+        let error = load_parameters(&path, &config).expect_err("shape").to_string();
+        assert!(error.ends_with(&format!("tensor `{name}` has shape [4, 9]: expected [6, 6]")), "{error}");
+    }
+
+    #[test]
+    fn half_precision_is_read_and_integers_are_refused() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("t.safetensors");
+        let values = [1.5f32, -0.25, 65504.0];
+        let f16: Vec<u8> = values.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect();
+        let bf16: Vec<u8> = values.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect();
+        let view = |dtype, data| TensorView::new(dtype, vec![3], data).expect("view");
+        let both = [("a", view(Dtype::F16, &f16)), ("b", view(Dtype::BF16, &bf16))];
+        std::fs::write(&path, safetensors::serialize(both, None).expect("bytes")).expect("write");
+        let tensors = read(&path).expect("read");
+        assert_eq!(tensors["a"].data, values);
+        assert_eq!(tensors["b"].data, [1.5, -0.25, half::bf16::from_f32(65504.0).to_f32()]);
+        let ints = [("i", view(Dtype::I16, &f16))];
+        std::fs::write(&path, safetensors::serialize(ints, None).expect("bytes")).expect("write");
+        let error = read(&path).expect_err("integers").to_string();
+        assert!(error.contains("`i` is I16: must be F32, F16 or BF16"), "{error}");
+    }
+
+    #[test]
+    fn damaged_files_are_refused() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("model.safetensors");
+        let (config, parameters) = small();
+        save_parameters(&path, &config, &parameters).expect("save");
+        let good = std::fs::read(&path).expect("bytes");
+        let refused = |bytes: &[u8], what: &str| {
+            std::fs::write(&path, bytes).expect("write");
+            let error = load_parameters(&path, &config).expect_err(what);
+            assert!(error.to_string().contains("not a whole safetensors file"), "{what}: {error}");
+            assert_eq!(error.exit_code(), 2);
+        };
+        for length in [0, 7, 8, 100, good.len() / 2, good.len() - 1] {
+            refused(&good[..length], "cut short");
+        }
+        refused(&[good.as_slice(), &[0]].concat(), "a byte too many");
+        let headed = |header: &str| [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
+        for (header, what) in [
+            (r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,18446744073709551615]}}"#, "overflow"),
+            (r#"{"a":{"dtype":"U8","shape":[18446744073709551615],"data_offsets":[0,18446744073709551615]}}"#, "all"),
+            (r#"{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}}"#, "product"),
+            (r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#, "backwards"),
+            (r#"{"a":{"dtype":"F32","shape":[0],"data_offsets":[-1,0]}}"#, "negative"),
+            (r#"{"a":{}}"#, "no claims"),
+            ("[]", "a list"),
+            ("{", "half"),
+        ] {
+            refused(&headed(header), what);
+        }
+        refused(&[u64::MAX.to_le_bytes().as_slice(), &[b'{'; 50]].concat(), "absurd header");
+        let error = load_parameters(&folder.path().join("none"), &config).expect_err("none");
+        assert_eq!(error.exit_code(), 2);
+    }
+}
