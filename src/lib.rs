@@ -10,5 +10,6 @@ pub mod data;
 pub mod dims;
 pub mod error;
 pub mod philox;
+pub mod train;
 
 pub use error::{Error, Result};
