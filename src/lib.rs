@@ -10,6 +10,7 @@ pub mod data;
 pub mod dims;
 pub mod error;
 pub mod philox;
+pub mod report;
 pub mod train;
 
 pub use error::{Error, Result};
