@@ -386,7 +386,10 @@ mod tests {
                 .map(|s| {
                     let (s, warmup) = (f64::from(s), f64::from(whole) / 5.0);
                     let gone = (s - warmup) / (f64::from(whole) - warmup);
-                    (s as u32, 2e-3 * if s < warmup { s / warmup } else { 0.5 * (1.0 + (3.14159 * gone).cos()) })
+                    (
+                        s as u32,
+                        2e-3 * if s < warmup { s / warmup } else { 0.5 * (1.0 + (std::f64::consts::PI * gone).cos()) },
+                    )
                 })
                 .collect(),
             steps: whole,
