@@ -21,7 +21,7 @@ pub const fn floats(rows: usize, columns: usize) -> usize {
 /// Copies a dense row-major matrix into rows of [`pitch`] floats, padding zero.
 pub fn pad_rows(dense: &[f32], columns: usize) -> Vec<f32> {
     let p = pitch(columns);
-    let rows = if columns == 0 { 0 } else { dense.len() / columns };
+    let rows = dense.len().checked_div(columns).unwrap_or(0);
     let mut out = vec![0.0; rows * p];
     for r in 0..rows {
         out[r * p..r * p + columns].copy_from_slice(&dense[r * columns..(r + 1) * columns]);

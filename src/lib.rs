@@ -13,7 +13,9 @@ pub mod gpu;
 pub mod ops;
 pub mod philox;
 pub mod reference;
+pub mod report;
 pub mod store;
+pub mod train;
 pub mod verify;
 
 pub use error::{Error, Result};

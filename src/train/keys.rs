@@ -1,0 +1,550 @@
+//! Every key of a run, once: [`KEYS`] drives the file, `--set`, the options of the command line and their help.
+//!
+//! A key's value comes as text (command line) or typed (TOML); [`Setting`] reads both and writes TOML.
+
+use super::settings::{Length, Settings};
+
+/// A value as it was given.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Given {
+    /// Bare text of the command line.
+    Text(String),
+    /// A value of a TOML file, or several texts of one option.
+    Toml(toml::Value),
+}
+
+/// A type that a key can have.
+pub trait Setting: Sized {
+    /// What stands for the value in help.
+    const HINT: &'static str;
+    /// Reads it, or says what was expected.
+    ///
+    /// # Errors
+    /// The end of a sentence: "expected a whole number".
+    fn read(given: &Given) -> Result<Self, String>;
+    /// Writes it so that [`Setting::read`] gives it back.
+    fn write(&self) -> toml::Value;
+}
+
+macro_rules! whole_number {
+    ($($type:ty),+) => {$(
+        impl Setting for $type {
+            const HINT: &'static str = "N";
+            fn read(given: &Given) -> Result<Self, String> {
+                let number = match given {
+                    Given::Text(text) => text.parse::<i64>().ok(),
+                    Given::Toml(value) => value.as_integer(),
+                };
+                let number = number.ok_or("expected a whole number")?;
+                if number < 0 {
+                    return Err("must be 0 or more".into());
+                }
+                <$type>::try_from(number).map_err(|_| format!("must be at most {}", <$type>::MAX))
+            }
+            fn write(&self) -> toml::Value {
+                toml::Value::Integer(i64::try_from(*self).unwrap_or(i64::MAX))
+            }
+        }
+    )+};
+}
+whole_number!(u32, u64, usize);
+
+impl Setting for f64 {
+    const HINT: &'static str = "X";
+    fn read(given: &Given) -> Result<Self, String> {
+        let number = match given {
+            Given::Text(text) => text.parse().ok(),
+            Given::Toml(toml::Value::Integer(n)) => Some(*n as f64),
+            Given::Toml(value) => value.as_float(),
+        };
+        number.ok_or_else(|| "expected a number".into())
+    }
+    fn write(&self) -> toml::Value {
+        toml::Value::Float(*self)
+    }
+}
+
+impl Setting for f32 {
+    const HINT: &'static str = "X";
+    fn read(given: &Given) -> Result<Self, String> {
+        f64::read(given).map(|x| x as f32)
+    }
+    fn write(&self) -> toml::Value {
+        // By way of its shortest decimal: 0.1 stays 0.1 and is not 0.10000000149.
+        toml::Value::Float(self.to_string().parse().unwrap_or(f64::from(*self)))
+    }
+}
+
+impl Setting for String {
+    const HINT: &'static str = "TEXT";
+    fn read(given: &Given) -> Result<Self, String> {
+        match given {
+            Given::Text(text) => Ok(text.clone()),
+            Given::Toml(value) => value.as_str().map(Into::into).ok_or_else(|| "expected a text in quotes".into()),
+        }
+    }
+    fn write(&self) -> toml::Value {
+        toml::Value::String(self.clone())
+    }
+}
+
+impl Setting for bool {
+    const HINT: &'static str = "true|false";
+    fn read(given: &Given) -> Result<Self, String> {
+        let value = match given {
+            Given::Text(text) => text.parse().ok(),
+            Given::Toml(value) => value.as_bool(),
+        };
+        value.ok_or_else(|| "expected true or false".into())
+    }
+    fn write(&self) -> toml::Value {
+        toml::Value::Boolean(*self)
+    }
+}
+
+/// One path, or a list of them.
+impl Setting for Vec<std::path::PathBuf> {
+    const HINT: &'static str = "FILE";
+    fn read(given: &Given) -> Result<Self, String> {
+        match given {
+            Given::Text(text) => Some(vec![text.into()]),
+            Given::Toml(toml::Value::String(text)) => Some(vec![text.into()]),
+            Given::Toml(toml::Value::Array(all)) => all.iter().map(|v| v.as_str().map(Into::into)).collect(),
+            Given::Toml(_) => None,
+        }
+        .ok_or_else(|| "expected a path in quotes, or a list of them".into())
+    }
+    fn write(&self) -> toml::Value {
+        let text = |p: &std::path::PathBuf| toml::Value::String(p.to_string_lossy().into_owned());
+        match self.as_slice() {
+            [one] => text(one),
+            all => toml::Value::Array(all.iter().map(text).collect()),
+        }
+    }
+}
+
+macro_rules! choice {
+    ($(#[$outer:meta])* $name:ident, $hint:literal { $($(#[$inner:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$outer])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$inner])* $variant),+ }
+
+        impl $name {
+            /// The name it has in files and options.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl Setting for $name {
+            const HINT: &'static str = $hint;
+            fn read(given: &Given) -> Result<Self, String> {
+                let text = String::read(given).unwrap_or_default();
+                match text.as_str() {
+                    $($text => Ok(Self::$variant),)+
+                    _ => Err(format!("expected {}", one_of(&[$($text),+]))),
+                }
+            }
+            fn write(&self) -> toml::Value {
+                toml::Value::String(self.name().into())
+            }
+        }
+    };
+}
+
+choice! {
+    /// How text is cut before byte-pair encoding.
+    Pretokenizer, "bytes|bert" {
+        /// Reversible: every byte has a token.
+        Bytes = "bytes",
+        /// GPT-1's: lower case, words and punctuation apart.
+        Bert = "bert",
+    }
+}
+
+choice! {
+    /// The learning rate's way down after the warm-up.
+    ScheduleKind, "cosine|linear|constant" {
+        /// Half a cosine to 0.
+        Cosine = "cosine",
+        /// A straight line to 0.
+        Linear = "linear",
+        /// None.
+        Constant = "constant",
+    }
+}
+
+choice! {
+    /// The arithmetic of an update.
+    Optimizer, "adamw" {
+        /// PyTorch's AdamW.
+        AdamW = "adamw",
+        /// The 2018 port of GPT-1: decay after the update.
+        Hf2018 = "hf2018",
+    }
+}
+
+choice! {
+    /// The type of values and gradients.
+    Precision, "f32" {
+        /// Single precision throughout.
+        F32 = "f32",
+    }
+}
+
+/// The length of the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Warmup {
+    /// So many updates.
+    Updates(u32),
+    /// A share of all updates, rounded up; at least 0 and below 1.
+    Share(f64),
+}
+
+impl Setting for Warmup {
+    const HINT: &'static str = "N|SHARE";
+    fn read(given: &Given) -> Result<Self, String> {
+        let expected = "expected a whole number of updates, or a share of them below 1";
+        let number = f64::read(given).map_err(|_| expected)?;
+        if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number) {
+            Ok(Warmup::Updates(number as u32))
+        } else if (0.0..1.0).contains(&number) {
+            Ok(Warmup::Share(number))
+        } else {
+            Err(expected.into())
+        }
+    }
+    fn write(&self) -> toml::Value {
+        match self {
+            Warmup::Updates(n) => n.write(),
+            Warmup::Share(x) => x.write(),
+        }
+    }
+}
+
+/// What a number may be; every number is finite.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Range {
+    /// No number, or one that `ModelConfig::validate` looks at.
+    Free,
+    /// This or more.
+    AtLeast(f64),
+    /// More than this.
+    Above(f64),
+    /// The first or more, and less than the second.
+    From(f64, f64),
+    /// More than the first and less than the second.
+    Between(f64, f64),
+}
+
+impl Range {
+    /// Whether a value may be.
+    ///
+    /// # Errors
+    /// The end of a sentence: "must be above 0".
+    pub fn check(self, value: &toml::Value) -> Result<(), String> {
+        let number = match value {
+            toml::Value::Integer(n) => *n as f64,
+            toml::Value::Float(x) => *x,
+            _ => return Ok(()),
+        };
+        if !number.is_finite() {
+            return Err("must be a finite number".into());
+        }
+        match self {
+            Range::AtLeast(low) if number < low => Err(format!("must be {low} or more")),
+            Range::Above(low) if number <= low => Err(format!("must be above {low}")),
+            Range::From(low, high) if number < low || number >= high => {
+                Err(format!("must be at least {low} and below {high}"))
+            }
+            Range::Between(low, high) if number <= low || number >= high => {
+                Err(format!("must lie between {low} and {high}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The part of a run that a key belongs to: a heading in help and in config.toml.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// The decoder.
+    Model,
+    /// The text.
+    Data,
+    /// Batches, rates, the optimizer.
+    Training,
+    /// What is looked at and kept.
+    Looking,
+}
+
+impl Group {
+    /// The heading.
+    pub const fn heading(self) -> &'static str {
+        match self {
+            Group::Model => "Model",
+            Group::Data => "Data",
+            Group::Training => "Training",
+            Group::Looking => "Evaluation, samples, checkpoints",
+        }
+    }
+}
+
+/// One key.
+pub struct Key {
+    /// Its name in files and in `--set`.
+    pub name: &'static str,
+    /// What stands for its value in help.
+    pub hint: &'static str,
+    /// What it does.
+    pub help: &'static str,
+    /// Where it stands.
+    pub group: Group,
+    /// What its number may be.
+    pub range: Range,
+    /// What others call it: for "did you mean".
+    pub elsewhere: &'static [&'static str],
+    /// Sets it.
+    pub(super) set: fn(&mut Settings, &Given) -> Result<(), String>,
+    /// Its value; none where config.toml does not need it.
+    pub(super) get: fn(&Settings) -> Option<toml::Value>,
+}
+
+macro_rules! key {
+    ($group:ident, $name:literal, $type:ty, $range:expr, $elsewhere:expr, $help:literal, $set:expr, $get:expr $(,)?) => {
+        Key {
+            name: $name,
+            hint: <$type as Setting>::HINT,
+            help: $help,
+            group: Group::$group,
+            range: $range,
+            elsewhere: &$elsewhere,
+            set: |settings, given| {
+                let set: fn(&mut Settings, $type) = $set;
+                set(settings, <$type>::read(given)?);
+                Ok(())
+            },
+            get: |settings| {
+                let get: fn(&Settings) -> Option<$type> = $get;
+                get(settings).map(|value| value.write())
+            },
+        }
+    };
+    ($group:ident, $name:literal, $type:ty => $($field:ident).+, $range:expr, $elsewhere:expr, $help:literal) => {
+        key!($group, $name, $type, $range, $elsewhere, $help, |s, v| s.$($field).+ = v, |s| Some(s.$($field).+.clone()))
+    };
+}
+
+/// A dropout place that config.toml names apart only where the four differ.
+macro_rules! dropout_key {
+    ($field:ident, $help:literal) => {
+        Key {
+            name: stringify!($field),
+            hint: f32::HINT,
+            help: $help,
+            group: Group::Model,
+            range: Range::Free,
+            elsewhere: &[],
+            set: |s, v| f32::read(v).map(|rate| s.model.$field = rate),
+            get: |s| if one_dropout(s).is_some() { None } else { Some(s.model.$field.write()) },
+        }
+    };
+}
+
+/// Every key, in the order of config.toml. Within one place `dropout` comes before the four that it sets.
+pub static KEYS: &[Key] = &[
+    // The preset is taken before all others, by `Layers::settings`.
+    key!(Model, "preset", String => preset, Range::Free, ["size"], "What the other keys start from: nano, mini or gpt1"),
+    key!(Model, "n_layer", usize => model.n_layer, Range::Free, ["layers", "num_layers", "depth"], "Layers"),
+    key!(Model, "n_head", usize => model.n_head, Range::Free, ["heads", "num_heads"], "Attention heads; divides n_embd"),
+    key!(Model, "n_embd", usize => model.n_embd, Range::Free, ["width", "hidden_size", "d_model", "dim"], "Width"),
+    key!(Model, "n_positions", usize => model.n_positions, Range::Free,
+        ["n_ctx", "block_size", "context", "sequence_length", "max_length"], "Longest sequence, in tokens"),
+    key!(Model, "vocab_size", usize => model.vocab_size, Range::Free, ["vocab", "vocabulary"], "Entries of the vocabulary"),
+    key!(
+        Model,
+        "dropout",
+        f32,
+        Range::Free,
+        ["pdrop"],
+        "Dropout, in all four places",
+        |s, v| s.model.set_dropout(v),
+        one_dropout
+    ),
+    dropout_key!(resid_pdrop, "Dropout on both residual branches"),
+    dropout_key!(embd_pdrop, "Dropout on the summed embedding"),
+    dropout_key!(attn_pdrop, "Dropout on attention probabilities"),
+    dropout_key!(summary_first_dropout, "Dropout before a task head"),
+    key!(Model, "layer_norm_epsilon", f32 => model.layer_norm_epsilon, Range::Free, ["layer_norm_eps"],
+        "Added to the variance by layer norm"),
+    key!(Model, "initializer_range", f32 => model.initializer_range, Range::Free, ["init_std"],
+        "Standard deviation of the first weights"),
+    key!(Model, "attention_pattern", String => model.attention_pattern, Range::Free, ["attention"],
+        "Letters laid over the layers: F full attention, L local blocks"),
+    key!(Model, "local_block", usize => model.local_block, Range::Free, ["window", "local_window"],
+        "Tokens of a local block"),
+    key!(Data, "data", Vec<std::path::PathBuf> => data, Range::Free, ["text", "input", "dataset"],
+        "Text to train on, UTF-8"),
+    key!(Data, "valid", f64 => valid, Range::Between(0.0, 1.0), ["validation", "val_split", "held_out"],
+        "Share of the tokens, the last ones, held out for validation"),
+    key!(Data, "pretokenizer", Pretokenizer => pretokenizer, Range::Free, ["tokenization"],
+        "How text is cut before byte-pair encoding: bytes is reversible, bert is GPT-1's"),
+    key!(Training, "batch", usize => batch, Range::AtLeast(1.0), ["batch_size"], "Sequences an update"),
+    key!(Training, "accumulate", usize => accumulate, Range::AtLeast(1.0),
+        ["gradient_accumulation", "gradient_accumulation_steps", "grad_accum"], "Parts that a batch is cut in; divides batch"),
+    key!(
+        Training,
+        "steps",
+        u32,
+        Range::AtLeast(1.0),
+        ["max_steps", "max_iters", "iterations", "updates"],
+        "Updates in all; or give epochs",
+        |s, v| s.length = Length::Steps(v),
+        |s| match s.length {
+            Length::Steps(n) => Some(n),
+            Length::Epochs(_) => None,
+        }
+    ),
+    key!(
+        Training,
+        "epochs",
+        u32,
+        Range::AtLeast(1.0),
+        ["max_epochs", "num_epochs"],
+        "Passes over the training text; or give steps",
+        |s, v| s.length = Length::Epochs(v),
+        |s| match s.length {
+            Length::Epochs(n) => Some(n),
+            Length::Steps(_) => None,
+        }
+    ),
+    key!(Training, "lr", f64 => lr, Range::Above(0.0), ["learning_rate", "max_lr", "rate"],
+        "Learning rate at the end of the warm-up"),
+    key!(Training, "warmup", Warmup => warmup, Range::AtLeast(0.0), ["warmup_steps", "warmup_iters", "warmup_ratio"],
+        "Updates with a rising rate; below 1 a share of all, rounded up"),
+    key!(Training, "schedule", ScheduleKind => schedule, Range::Free, ["lr_schedule", "scheduler", "lr_scheduler_type"],
+        "The learning rate's way down after the warm-up"),
+    key!(Training, "optimizer", Optimizer => optimizer, Range::Free, ["optim"], "The arithmetic of an update"),
+    key!(Training, "beta1", f64 => beta1, Range::From(0.0, 1.0), ["adam_beta1"], "Adam's decay of the first moment"),
+    key!(Training, "beta2", f64 => beta2, Range::From(0.0, 1.0), ["adam_beta2"], "Adam's decay of the second moment"),
+    key!(Training, "eps", f64 => eps, Range::Above(0.0), ["epsilon", "adam_epsilon"], "Added to Adam's denominator"),
+    key!(Training, "weight_decay", f64 => weight_decay, Range::AtLeast(0.0), ["decay", "wd"],
+        "Decoupled weight decay of tensors with two dimensions"),
+    key!(Training, "clip", f64 => clip, Range::AtLeast(0.0), ["grad_clip", "max_grad_norm"],
+        "Largest global norm of the gradient; 0 does not clip"),
+    key!(
+        Training,
+        "precision",
+        Precision,
+        Range::Free,
+        ["dtype"],
+        "Type of values and gradients",
+        |_, _| (),
+        |_| Some(Precision::F32)
+    ),
+    Key {
+        name: "recompute",
+        hint: "false",
+        help: "Recompute activations in the backward pass; not built, so false only",
+        group: Group::Training,
+        range: Range::Free,
+        elsewhere: &["gradient_checkpointing", "checkpointing"],
+        set: |_, given| match bool::read(given)? {
+            false => Ok(()),
+            true => Err("expected false: activations are kept, never recomputed".into()),
+        },
+        get: |_| Some(false.write()),
+    },
+    key!(Training, "seed", u64 => seed, Range::Free, ["random_seed", "rng"],
+        "Seed of weights, data order, dropout and samples"),
+    key!(Looking, "eval_every", u32 => eval_every, Range::AtLeast(1.0), ["eval_steps", "eval_interval"],
+        "Updates between two evaluations"),
+    key!(Looking, "checkpoint_every", u32 => checkpoint_every, Range::AtLeast(1.0), ["save_every", "save_steps"],
+        "Updates between two checkpoints"),
+    key!(Looking, "sample_every", u32 => sample_every, Range::AtLeast(0.0), ["sample_interval"],
+        "Updates between two samples; 0: none on the way"),
+    key!(Looking, "keep", usize => keep, Range::AtLeast(1.0), ["save_total_limit"], "Checkpoints that stay, the newest"),
+];
+
+fn one_dropout(s: &Settings) -> Option<f32> {
+    let m = &s.model;
+    let rate = m.resid_pdrop;
+    [m.embd_pdrop, m.attn_pdrop, m.summary_first_dropout].iter().all(|r| *r == rate).then_some(rate)
+}
+
+/// The key of a name and its place in [`KEYS`].
+///
+/// # Errors
+/// The end of a sentence, with the nearest key: `unknown key; did you mean "lr"?`.
+pub fn find(name: &str) -> Result<(usize, &'static Key), String> {
+    KEYS.iter().enumerate().find(|(_, key)| key.name == name).ok_or_else(|| match nearest(name) {
+        Some(key) => format!("unknown key; did you mean {key:?}?"),
+        None => "unknown key; `wgpt pretrain --help` lists them".into(),
+    })
+}
+
+fn nearest(name: &str) -> Option<&'static str> {
+    let name = name.to_lowercase().replace('-', "_");
+    let names = KEYS.iter().flat_map(|key| std::iter::once(&key.name).chain(key.elsewhere).map(move |n| (key.name, n)));
+    let (distance, key) = names.map(|(key, known)| (edits(&name, known), key)).min_by_key(|(d, _)| *d)?;
+    (distance * 3 <= name.chars().count().max(3)).then_some(key)
+}
+
+/// Levenshtein's distance.
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let kept = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = kept.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// "a, b or c".
+pub(super) fn one_of(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).into(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_near_ones_are_found() {
+        let mut names: Vec<_> = KEYS.iter().map(|k| k.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), KEYS.len());
+        for (wrong, right) in [
+            ("lerning_rate", "lr"),
+            ("batch-size", "batch"),
+            ("n_layers", "n_layer"),
+            ("warmpu", "warmup"),
+            ("N_HEAD", "n_head"),
+            ("max_iters", "steps"),
+        ] {
+            assert_eq!(nearest(wrong), Some(right), "{wrong}");
+        }
+        assert_eq!(nearest("quux"), None);
+    }
+
+    #[test]
+    fn numbers_keep_their_shortest_form() {
+        assert_eq!(0.1f32.write().to_string(), "0.1");
+        assert_eq!(f32::read(&Given::Toml(1e-5f32.write())), Ok(1e-5f32));
+        assert_eq!(Warmup::read(&Given::Text("0.002".into())), Ok(Warmup::Share(0.002)));
+        assert_eq!(Warmup::read(&Given::Text("200".into())), Ok(Warmup::Updates(200)));
+        assert!(Warmup::read(&Given::Text("1.5".into())).is_err());
+        assert!(Warmup::read(&Given::Text("nan".into())).is_err());
+    }
+}

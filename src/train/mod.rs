@@ -1,0 +1,11 @@
+//! A run: its settings, its learning rate, the lines it leaves behind.
+
+pub mod keys;
+pub mod metrics;
+pub mod options;
+pub mod schedule;
+pub mod settings;
+
+pub use metrics::{EvaluationLine, Line, Metrics, StepLine};
+pub use schedule::Schedule;
+pub use settings::{Layers, Length, Settings};

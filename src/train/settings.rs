@@ -1,0 +1,510 @@
+//! What a run is: a preset, and over it the file, `--set` and the options, in this order.
+
+use std::path::{Path, PathBuf};
+
+use super::keys::{self, Given, Group, KEYS, Key, Optimizer, Pretokenizer, Range, ScheduleKind, Setting, Warmup};
+use super::schedule::Schedule;
+use crate::config::ModelConfig;
+use crate::{Error, Result};
+
+/// The presets, smallest first.
+pub const PRESETS: [&str; 3] = ["nano", "mini", "gpt1"];
+
+/// How long a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// Updates.
+    Steps(u32),
+    /// Passes over the training text.
+    Epochs(u32),
+}
+
+/// Every setting of a pretraining run; the fields have the names of their keys (SPEC 6).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// What the others started from.
+    pub preset: String,
+    /// The model's numbers.
+    pub model: ModelConfig,
+    /// Text to train on.
+    pub data: Vec<PathBuf>,
+    /// Share of the tokens held out.
+    pub valid: f64,
+    /// How text is cut before byte-pair encoding.
+    pub pretokenizer: Pretokenizer,
+    /// Sequences an update.
+    pub batch: usize,
+    /// Parts that a batch is cut in.
+    pub accumulate: usize,
+    /// The keys `steps` and `epochs`.
+    pub length: Length,
+    /// Learning rate at the end of the warm-up.
+    pub lr: f64,
+    /// Updates with a rising rate.
+    pub warmup: Warmup,
+    /// The rate's way down.
+    pub schedule: ScheduleKind,
+    /// The arithmetic of an update.
+    pub optimizer: Optimizer,
+    /// Adam's decay of the first moment.
+    pub beta1: f64,
+    /// Adam's decay of the second moment.
+    pub beta2: f64,
+    /// Added to Adam's denominator.
+    pub eps: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Largest global norm of the gradient; 0 does not clip.
+    pub clip: f64,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Updates between two evaluations.
+    pub eval_every: u32,
+    /// Updates between two checkpoints.
+    pub checkpoint_every: u32,
+    /// Updates between two samples; 0: none on the way.
+    pub sample_every: u32,
+    /// Checkpoints that stay.
+    pub keep: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            preset: "nano".into(),
+            model: ModelConfig::default(),
+            data: Vec::new(),
+            valid: 0.05,
+            pretokenizer: Pretokenizer::Bytes,
+            batch: 8,
+            accumulate: 1,
+            length: Length::Steps(1000),
+            lr: 2e-3,
+            warmup: Warmup::Updates(200),
+            schedule: ScheduleKind::Cosine,
+            optimizer: Optimizer::AdamW,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.01,
+            clip: 1.0,
+            seed: 0,
+            eval_every: 100,
+            checkpoint_every: 200,
+            sample_every: 200,
+            keep: 3,
+        }
+    }
+}
+
+impl Settings {
+    /// A preset's run (SPEC 1).
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the names there are.
+    pub fn preset(name: &str) -> Result<Self> {
+        let (batch, lr, warmup, length) = match name {
+            "nano" => (8, 2e-3, 200, Length::Steps(1000)),
+            "mini" => (8, 6e-4, 500, Length::Steps(5000)),
+            "gpt1" => (64, 2.5e-4, 2000, Length::Epochs(100)),
+            _ => return Err(Error::Input(format!("preset = {name:?}: {}", no_preset()))),
+        };
+        let model = ModelConfig::preset(name).unwrap_or_default();
+        let warmup = Warmup::Updates(warmup);
+        Ok(Settings { preset: name.into(), model, batch, lr, warmup, length, ..Settings::default() })
+    }
+
+    /// The files to train on.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where there is none.
+    pub fn data_files(&self) -> Result<&[PathBuf]> {
+        if self.data.is_empty() {
+            return Err(Error::Input("no data: name a text to train on, `--data FILE`".into()));
+        }
+        Ok(&self.data)
+    }
+
+    /// Updates in all, where an epoch has `updates_per_epoch`.
+    pub fn steps(&self, updates_per_epoch: u32) -> u32 {
+        match self.length {
+            Length::Steps(n) => n,
+            Length::Epochs(n) => n.saturating_mul(updates_per_epoch),
+        }
+    }
+
+    /// Updates of warm-up in a run of `steps`.
+    pub fn warmup_updates(&self, steps: u32) -> u32 {
+        match self.warmup {
+            Warmup::Updates(n) => n,
+            // A share of 0.002 of 1000 is 2, not the 3 that the product's last bit would make of it.
+            Warmup::Share(share) => (share * f64::from(steps) * (1.0 - 4.0 * f64::EPSILON)).ceil() as u32,
+        }
+    }
+
+    /// The learning rate of a run of `steps`.
+    pub fn schedule(&self, steps: u32) -> Schedule {
+        Schedule { kind: self.schedule, lr: self.lr, warmup: self.warmup_updates(steps), steps }
+    }
+
+    /// What a user should hear before a run of `steps` that is allowed, but hardly meant.
+    pub fn warning(&self, steps: u32) -> Option<String> {
+        let warmup = self.warmup_updates(steps);
+        (warmup >= steps).then(|| {
+            format!("warmup = {warmup} is not below steps = {steps}: the learning rate never reaches lr = {}", self.lr)
+        })
+    }
+
+    /// Says which setting is wrong, and what would be right. The presence of `data` is [`Settings::data_files`]'s.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the key's name.
+    pub fn validate(&self) -> Result<()> {
+        let bad = |message: String| Err(Error::Input(message));
+        if !PRESETS.contains(&self.preset.as_str()) {
+            return bad(format!("preset = {:?}: {}", self.preset, no_preset()));
+        }
+        for key in KEYS {
+            if let Some(value) = (key.get)(self) {
+                key.range.check(&value).or_else(|why| bad(format!("{} = {value}: {why}", key.name)))?;
+            }
+        }
+        if let Warmup::Share(share) = self.warmup
+            && share >= 1.0
+        {
+            return bad(format!("warmup = {share}: a share of the updates is below 1"));
+        }
+        if !self.batch.is_multiple_of(self.accumulate) {
+            return bad(format!("batch = {} is not divisible by accumulate = {}", self.batch, self.accumulate));
+        }
+        self.model.validate()
+    }
+
+    /// The whole run as config.toml, which runs again as it is.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        let mut last: Option<Group> = None;
+        for key in KEYS {
+            let Some(value) = (key.get)(self) else { continue };
+            if last != Some(key.group) {
+                let gap = if last.is_some() { "\n" } else { "" };
+                text += &format!("{gap}# {}\n", key.group.heading());
+                last = Some(key.group);
+            }
+            text += &format!("{} = {value}\n", key.name);
+        }
+        text
+    }
+}
+
+fn no_preset() -> String {
+    format!("expected {}", keys::one_of(&PRESETS))
+}
+
+/// Where a value stands. The order is that of precedence: later wins.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// A file of settings, by its name.
+    File(String),
+    /// `--set`.
+    Set,
+    /// An option of the key's own.
+    Option,
+}
+
+impl Source {
+    fn rank(&self) -> usize {
+        match self {
+            Source::File(_) => 0,
+            Source::Set => 1,
+            Source::Option => 2,
+        }
+    }
+
+    /// The place in the user's own spelling: `run.toml: lr = 1`, `--set lr=1`, `--lr 1`.
+    fn spell(&self, key: &str, given: &Given) -> String {
+        let value = match given {
+            Given::Text(text) => text.clone(),
+            Given::Toml(value) => value.to_string(),
+        };
+        match self {
+            Source::File(name) => format!("{name}: {key} = {value}"),
+            Source::Set => format!("--set {key}={value}"),
+            Source::Option => format!("--{} {value}", key.replace('_', "-")),
+        }
+    }
+}
+
+/// A key with its value and the place it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The key's name.
+    pub key: String,
+    /// The value as given.
+    pub given: Given,
+    /// Where.
+    pub source: Source,
+}
+
+/// Everything that was given, in the order given; [`Layers::settings`] lays it over the preset.
+#[derive(Clone, Debug, Default)]
+pub struct Layers {
+    entries: Vec<Entry>,
+}
+
+impl Layers {
+    /// Nothing given.
+    pub fn new() -> Self {
+        Layers::default()
+    }
+
+    /// Adds one entry.
+    pub fn push(&mut self, key: impl Into<String>, given: Given, source: Source) {
+        self.entries.push(Entry { key: key.into(), given, source });
+    }
+
+    /// Adds the keys of a TOML file.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where it cannot be read, is not UTF-8, or is not TOML with flat keys.
+    pub fn file(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, e))?;
+        self.toml(&path.display().to_string(), &text)
+    }
+
+    /// Adds the keys of a TOML text, under the name of its file.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the line, where it is not TOML with flat keys.
+    pub fn toml(&mut self, name: &str, text: &str) -> Result<()> {
+        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+            let start = e.span().map_or(0, |s| s.start).min(text.len());
+            let line = 1 + text.as_bytes()[..start].iter().filter(|b| **b == b'\n').count();
+            Error::Input(format!("{name}: line {line}: {}", e.message().trim().replace('\n', ", ")))
+        })?;
+        for (key, value) in table {
+            if value.is_table() {
+                return Err(Error::Input(format!("{name}: [{key}]: keys stand flat, outside of tables")));
+            }
+            self.push(key, Given::Toml(value), Source::File(name.into()));
+        }
+        Ok(())
+    }
+
+    /// Adds the `key=value` of a `--set`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where there is no `=`.
+    pub fn set(&mut self, assignment: &str) -> Result<()> {
+        let (key, value) = assignment
+            .split_once('=')
+            .ok_or_else(|| Error::Input(format!("--set {assignment}: expected key=value, as in --set lr=0.001")))?;
+        self.push(key.trim(), Given::Text(value.trim().into()), Source::Set);
+        Ok(())
+    }
+
+    /// Adds the value of an option of the key's own.
+    pub fn option(&mut self, key: &str, value: impl Into<String>) {
+        self.push(key, Given::Text(value.into()), Source::Option);
+    }
+
+    /// The settings: preset, then file, then `--set`, then options; within one place the last of a key. Validated.
+    ///
+    /// # Errors
+    /// [`Error::Input`] that names the key, the place, and what would be right.
+    pub fn settings(&self) -> Result<Settings> {
+        let mut sorted = Vec::with_capacity(self.entries.len());
+        for entry in &self.entries {
+            let (place, key) = keys::find(&entry.key).map_err(|why| entry.error(&why))?;
+            sorted.push((entry.source.rank(), place, key, entry));
+        }
+        // By place, then by the table: `dropout` goes before the four keys that it sets. Stable: the last of a key wins.
+        sorted.sort_by_key(|(rank, place, ..)| (*rank, *place));
+        self.check_lengths(&sorted)?;
+
+        let mut settings = Settings::default();
+        for (_, _, key, entry) in &sorted {
+            if key.name == "preset" {
+                let name = String::read(&entry.given).map_err(|why| entry.error(&why))?;
+                settings = Settings::preset(&name).map_err(|_| entry.error(&no_preset()))?;
+            }
+        }
+        for (_, _, key, entry) in &sorted {
+            if key.name != "preset" {
+                apply(&mut settings, key, &entry.given).map_err(|why| entry.error(&why))?;
+            }
+        }
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    fn check_lengths(&self, sorted: &[(usize, usize, &'static Key, &Entry)]) -> Result<()> {
+        let of = |name: &str| {
+            sorted
+                .iter()
+                .filter(|(_, _, key, _)| key.name == name)
+                .map(|(rank, _, _, e)| (*rank, *e))
+                .collect::<Vec<_>>()
+        };
+        for (rank, steps) in of("steps") {
+            if let Some((_, epochs)) = of("epochs").into_iter().find(|(r, _)| *r == rank) {
+                let (a, b) = (steps.spell(), epochs.spell());
+                return Err(Error::Input(format!("{a} and {b}: a run has steps or epochs, give one of them")));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Entry {
+    fn spell(&self) -> String {
+        self.source.spell(&self.key, &self.given)
+    }
+
+    fn error(&self, why: &str) -> Error {
+        Error::Input(format!("{}: {why}", self.spell()))
+    }
+}
+
+fn apply(settings: &mut Settings, key: &Key, given: &Given) -> Result<(), String> {
+    (key.set)(settings, given)?;
+    match (key.get)(settings) {
+        Some(value) if key.range != Range::Free => key.range.check(&value),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layers(file: &str, sets: &[&str], options: &[(&str, &str)]) -> Result<Settings> {
+        let mut layers = Layers::new();
+        // Given in the wrong order on purpose: precedence is of the place, not of the call.
+        for (key, value) in options {
+            layers.option(key, *value);
+        }
+        for set in sets {
+            layers.set(set)?;
+        }
+        layers.toml("run.toml", file)?;
+        layers.settings()
+    }
+
+    fn error(file: &str, sets: &[&str], options: &[(&str, &str)]) -> String {
+        layers(file, sets, options).expect_err("should be refused").to_string()
+    }
+
+    #[test]
+    fn presets_are_the_table() {
+        let nano = Settings::preset("nano").expect("nano");
+        assert_eq!(nano, Settings::default());
+        assert_eq!((nano.batch, nano.lr, nano.length), (8, 2e-3, Length::Steps(1000)));
+        let mini = Settings::preset("mini").expect("mini");
+        assert_eq!((mini.lr, mini.warmup, mini.length), (6e-4, Warmup::Updates(500), Length::Steps(5000)));
+        assert_eq!((mini.model.n_layer, mini.model.n_embd, mini.model.attn_pdrop), (6, 384, 0.1));
+        let gpt1 = Settings::preset("gpt1").expect("gpt1");
+        assert_eq!((gpt1.batch, gpt1.lr, gpt1.length), (64, 2.5e-4, Length::Epochs(100)));
+        for name in PRESETS {
+            let s = Settings::preset(name).expect("preset");
+            s.validate().expect("valid");
+            assert_eq!((s.eval_every, s.checkpoint_every, s.sample_every, s.keep), (100, 200, 200, 3));
+            assert_eq!((s.weight_decay, s.clip, s.valid, s.schedule), (0.01, 1.0, 0.05, ScheduleKind::Cosine));
+        }
+    }
+
+    #[test]
+    fn later_places_win() {
+        let s = layers("preset = \"mini\"\nlr = 1\nbatch = 2\nseed = 5", &["lr=2", "batch=4"], &[("lr", "3")]);
+        let s = s.expect("settings");
+        assert_eq!((s.preset.as_str(), s.lr, s.batch, s.seed), ("mini", 3.0, 4, 5));
+        assert_eq!(s.model.n_embd, 384);
+        let s = layers("preset = \"mini\"", &[], &[("preset", "nano")]).expect("settings");
+        assert_eq!(s, Settings::default());
+        let s = layers("", &["lr=1", "lr=2"], &[]).expect("settings");
+        assert_eq!(s.lr, 2.0);
+    }
+
+    #[test]
+    fn the_four_dropouts_stand_over_dropout() {
+        let s = layers("attn_pdrop = 0\ndropout = 0.25", &[], &[]).expect("settings");
+        assert_eq!((s.model.attn_pdrop, s.model.embd_pdrop), (0.0, 0.25));
+        assert!(s.to_toml().contains("attn_pdrop = 0.0\n") && !s.to_toml().contains("\ndropout"));
+    }
+
+    #[test]
+    fn steps_and_epochs() {
+        let s = layers("steps = 5", &[], &[("epochs", "2")]).expect("settings");
+        assert_eq!((s.length, s.steps(50)), (Length::Epochs(2), 100));
+        let s = layers("preset = \"gpt1\"\nsteps = 5", &[], &[]).expect("settings");
+        assert_eq!(s.length, Length::Steps(5));
+        assert_eq!(
+            error("steps = 5\nepochs = 1", &[], &[]),
+            "run.toml: steps = 5 and run.toml: epochs = 1: a run has steps or epochs, give one of them"
+        );
+        assert!(error("", &[], &[("steps", "5"), ("epochs", "1")]).starts_with("--steps 5 and --epochs 1: "));
+    }
+
+    #[test]
+    fn errors_name_key_place_and_cure() {
+        for (file, sets, options, message) in [
+            ("", &["lerning_rate=1"][..], &[][..], "--set lerning_rate=1: unknown key; did you mean \"lr\"?"),
+            ("n_embd = \"x\"", &[], &[], "run.toml: n_embd = \"x\": expected a whole number"),
+            ("", &[], &[("n_embd", "12.5")], "--n-embd 12.5: expected a whole number"),
+            ("", &["lr"], &[], "--set lr: expected key=value, as in --set lr=0.001"),
+            ("", &["lr=-1"], &[], "--set lr=-1: must be above 0"),
+            ("", &["lr=nan"], &[], "--set lr=nan: must be a finite number"),
+            ("", &["n_layer=-4"], &[], "--set n_layer=-4: must be 0 or more"),
+            ("steps = 0", &[], &[], "run.toml: steps = 0: must be 1 or more"),
+            ("valid = 1", &[], &[], "run.toml: valid = 1: must lie between 0 and 1"),
+            ("schedule = \"cosin\"", &[], &[], "run.toml: schedule = \"cosin\": expected cosine, linear or constant"),
+            ("", &[], &[("preset", "nona")], "--preset nona: expected nano, mini or gpt1"),
+            ("", &["precision=bf16"], &[], "--set precision=bf16: expected f32"),
+            (
+                "recompute = true",
+                &[],
+                &[],
+                "run.toml: recompute = true: expected false: activations are kept, never recomputed",
+            ),
+            ("[train]\nlr = 1", &[], &[], "run.toml: [train]: keys stand flat, outside of tables"),
+            ("", &["batch=6", "accumulate=4"], &[], "batch = 6 is not divisible by accumulate = 4"),
+            ("", &["n_embd=130"], &[], "n_embd = 130 is not divisible by n_head = 4"),
+        ] {
+            let e = layers(file, sets, options).expect_err(message);
+            assert_eq!((e.to_string().as_str(), e.exit_code()), (message, 2));
+        }
+        assert!(error("lr = 1\nlr = ", &[], &[]).starts_with("run.toml: line 2: "));
+        let missing = Layers::new().file("no/such/run.toml").expect_err("missing").to_string();
+        assert!(missing.starts_with("no/such/run.toml: "), "{missing}");
+    }
+
+    #[test]
+    fn config_toml_runs_again_as_it_is() {
+        let mut odd = Settings::preset("gpt1").expect("gpt1");
+        odd.data = vec!["a \"b\".txt".into(), "c.txt".into()];
+        odd.warmup = Warmup::Share(0.002);
+        odd.model.embd_pdrop = 0.3;
+        odd.model.attention_pattern = "FL".into();
+        (odd.lr, odd.eps, odd.seed) = (1.0 / 3.0, 1e-9, i64::MAX as u64);
+        (odd.pretokenizer, odd.optimizer, odd.schedule) = (Pretokenizer::Bert, Optimizer::Hf2018, ScheduleKind::Linear);
+        let mut all: Vec<Settings> = PRESETS.iter().map(|p| Settings::preset(p).expect("preset")).collect();
+        all[0].data = vec!["text.txt".into()];
+        all.push(odd);
+        for settings in all {
+            let text = settings.to_toml();
+            assert_eq!(layers(&text, &[], &[]).expect(&text), settings);
+        }
+    }
+
+    #[test]
+    fn a_share_of_warmup_is_rounded_up() {
+        let mut s = Settings { warmup: Warmup::Share(0.002), ..Settings::default() };
+        assert_eq!([1000, 1001, 100, 1].map(|steps| s.warmup_updates(steps)), [2, 3, 1, 1]);
+        s.warmup = Warmup::Updates(200);
+        assert_eq!(s.warning(1000), None);
+        assert!(s.warning(200).is_some_and(|w| w.starts_with("warmup = 200 is not below steps = 200")));
+        s.warmup = Warmup::Share(1.5);
+        assert!(s.validate().is_err());
+    }
+}
