@@ -10,6 +10,7 @@ pub mod data;
 pub mod dims;
 pub mod error;
 pub mod gpu;
+pub mod model;
 pub mod ops;
 pub mod philox;
 pub mod reference;

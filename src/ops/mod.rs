@@ -3,7 +3,13 @@
 use crate::gpu::program::Rows;
 use crate::gpu::{Bind, Caps, Matrix, Variant};
 
+pub mod column_sum;
+pub mod cross_entropy;
+pub mod dropout;
+pub mod embedding;
+pub mod layer_norm;
 pub mod matmul;
+pub mod optimizer;
 
 /// The numbers that change from run to run of a program: sizes from the batch's layout, and what varies by step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -128,6 +134,16 @@ impl Io {
             Io::Image => Bind::Image(matrix, rows),
         }
     }
+
+    /// The image that an `#update` reads, bound after all others.
+    pub(crate) fn updated<'a>(self, matrix: &'a Matrix, rows: &'a dyn Fn() -> Rows<Live>) -> Option<Bind<'a, Live>> {
+        (self == Io::Image).then_some(Bind::Image(matrix, rows))
+    }
+}
+
+/// A grid of `n` groups, folded into y: what shaders read back as `group.y * 32768 + group.x`.
+pub(crate) fn fold(n: u32) -> [u32; 3] {
+    if n <= 32768 { [n, 1, 1] } else { [32768, n.div_ceil(32768), 1] }
 }
 
 /// `ceil(a / b)` for grids.
@@ -160,4 +176,16 @@ pub struct Kernel {
 }
 
 /// Every kernel. One that is not here does not exist: tests, benches and `wgpt check` walk this list.
-pub const ALL: &[Kernel] = &[Kernel { op: "matmul", variants: matmul::variants }];
+pub const ALL: &[Kernel] = &[
+    Kernel { op: "embedding", variants: embedding::variants },
+    Kernel { op: "embedding_backward", variants: embedding::backward_variants },
+    Kernel { op: "matmul", variants: matmul::variants },
+    Kernel { op: "layer_norm", variants: layer_norm::variants },
+    Kernel { op: "layer_norm_backward", variants: layer_norm::backward_variants },
+    Kernel { op: "column_sum", variants: column_sum::variants },
+    Kernel { op: "dropout", variants: dropout::variants },
+    Kernel { op: "cross_entropy", variants: cross_entropy::variants },
+    Kernel { op: "global_norm", variants: optimizer::norm_variants },
+    Kernel { op: "step_state", variants: optimizer::state_variants },
+    Kernel { op: "adamw", variants: optimizer::adamw_variants },
+];

@@ -1,0 +1,53 @@
+//! Loss a row and dlogits in place, over a chunk of the batch's rows.
+
+use super::{Extent, Io, Live, fold};
+use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
+use crate::{Result, dims};
+
+const SOURCE: &str = include_str!("../../shaders/cross_entropy.wgsl");
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    rows: u32,
+    packs: u32,
+    columns: u32,
+    scale: f32,
+}
+
+/// Every variant that can come up on an adapter.
+pub fn variants(caps: &Caps) -> Vec<Variant> {
+    Io::all(caps).into_iter().map(|io| io.apply(Variant::new("cross_entropy", SOURCE))).collect()
+}
+
+/// Tensors of one chunk.
+pub struct CrossEntropy<'a> {
+    /// [R, V], becomes dlogits.
+    pub logits: &'a Matrix,
+    /// R targets; u32::MAX for none.
+    pub targets: &'a View,
+    /// Out: R losses, 0 without a target.
+    pub losses: &'a View,
+    /// Which rows of the batch.
+    pub rows: Extent,
+    /// What the gradient is divided by besides the count of real targets, so L3's λ has a place: 1 in pretraining.
+    pub weight: f32,
+}
+
+/// Records it. dlogits = weight·(softmax − onehot)/targets of the whole step.
+///
+/// # Errors
+/// [`crate::Error::Kernel`].
+pub fn cross_entropy(recorder: &mut Recorder<Live>, io: Io, call: &CrossEntropy) -> Result<()> {
+    let columns = call.logits.columns as u32;
+    let packs = dims::pitch(call.logits.columns) as u32 / 8;
+    let (rows, weight) = (call.rows, call.weight);
+    let live_rows = || rows.rows();
+    let mut binds = vec![Bind::Update(&call.logits.view), Bind::Read(call.targets), Bind::Write(call.losses)];
+    binds.extend(io.updated(call.logits, &live_rows));
+    recorder.dispatch(&io.apply(Variant::new("cross_entropy", SOURCE)), &binds, move |live| {
+        let count = rows.at(live);
+        let params = Params { rows: count, packs, columns, scale: weight / live.targets.max(1) as f32 };
+        Launch::new(params, fold(count))
+    })
+}

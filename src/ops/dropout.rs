@@ -1,0 +1,57 @@
+//! Dropout in place by Philox, forward over x and backward over dx: the same kernel.
+
+use super::{Extent, Io, Live, fold};
+use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
+use crate::{Result, dims, philox};
+
+const SOURCE: &str = include_str!("../../shaders/dropout.wgsl");
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    rows: u32,
+    packs: u32,
+    threshold: u32,
+    place: u32,
+    key: [u32; 2],
+    scale: f32,
+    pad: u32,
+}
+
+/// Every variant that can come up on an adapter.
+pub fn variants(caps: &Caps) -> Vec<Variant> {
+    Io::all(caps).into_iter().map(|io| io.apply(Variant::new("dropout", SOURCE))).collect()
+}
+
+/// Views and numbers of one application.
+pub struct Dropout<'a> {
+    /// [N, C], in place.
+    pub x: &'a Matrix,
+    /// N positions.
+    pub positions: &'a View,
+    /// The number of each row's sequence in the whole step.
+    pub sequences: &'a View,
+    /// Share that is dropped.
+    pub rate: f32,
+    /// [`philox::place`].
+    pub place: u32,
+}
+
+/// Records it; a rate of 0 records nothing.
+///
+/// # Errors
+/// [`crate::Error::Kernel`].
+pub fn dropout(recorder: &mut Recorder<Live>, io: Io, call: &Dropout) -> Result<()> {
+    if call.rate <= 0.0 {
+        return Ok(());
+    }
+    let packs = dims::pitch(call.x.columns) as u32 / 8;
+    let rows = || Extent::Rows.rows();
+    let mut binds = vec![Bind::Update(&call.x.view), Bind::Read(call.positions), Bind::Read(call.sequences)];
+    binds.extend(io.updated(call.x, &rows));
+    let (threshold, place, scale) = (philox::threshold(call.rate), call.place, 1.0 / (1.0 - call.rate));
+    recorder.dispatch(&io.apply(Variant::new("dropout", SOURCE)), &binds, move |live| {
+        let params = Params { rows: live.rows, packs, threshold, place, key: live.key, scale, pad: 0 };
+        Launch::new(params, fold(live.rows))
+    })
+}

@@ -1,0 +1,106 @@
+//! x = tokens_embed\[id\] + positions_embed\[position\], and its backward: one owner a table row.
+
+use super::{Extent, Io, Live, fold};
+use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
+use crate::{Result, dims};
+
+const FORWARD: &str = include_str!("../../shaders/embedding.wgsl");
+const BACKWARD: &str = include_str!("../../shaders/embedding_backward.wgsl");
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    rows: u32,
+    packs: u32,
+}
+
+/// Every variant that can come up on an adapter.
+pub fn variants(caps: &Caps) -> Vec<Variant> {
+    Io::all(caps).into_iter().map(|io| io.apply(Variant::new("embedding", FORWARD))).collect()
+}
+
+/// As [`variants`], of the backward pass.
+pub fn backward_variants(caps: &Caps) -> Vec<Variant> {
+    Io::all(caps).into_iter().map(|io| io.apply(Variant::new("embedding_backward", BACKWARD))).collect()
+}
+
+/// Views of the forward pass.
+pub struct Embedding<'a> {
+    /// [V, C]
+    pub tokens: &'a Matrix,
+    /// [P, C]
+    pub positions_embed: &'a Matrix,
+    /// N token ids.
+    pub ids: &'a View,
+    /// N positions.
+    pub positions: &'a View,
+    /// Out [N, C].
+    pub x: &'a Matrix,
+}
+
+/// Records x = tokens_embed[id] + positions_embed[position].
+///
+/// # Errors
+/// [`crate::Error::Kernel`].
+pub fn embedding(recorder: &mut Recorder<Live>, io: Io, call: &Embedding) -> Result<()> {
+    let packs = dims::pitch(call.x.columns) as u32 / 8;
+    let all = |m: &Matrix| Extent::Fixed(m.rows as u32);
+    let (token_rows, position_rows) = (all(call.tokens), all(call.positions_embed));
+    let (tokens, positions) = (move || token_rows.rows(), move || position_rows.rows());
+    let binds = [
+        io.input(call.tokens, &tokens),
+        io.input(call.positions_embed, &positions),
+        Bind::Read(call.ids),
+        Bind::Read(call.positions),
+        Bind::Write(&call.x.view),
+    ];
+    recorder.dispatch(&io.apply(Variant::new("embedding", FORWARD)), &binds, move |live| {
+        Launch::new(Params { rows: live.rows, packs }, fold(live.rows))
+    })
+}
+
+/// Which table's owners a backward pass walks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// Rows of the same token id.
+    Tokens,
+    /// Rows of the same position.
+    Positions,
+}
+
+/// Views of the backward pass.
+pub struct EmbeddingBackward<'a> {
+    /// Whose owners.
+    pub table: Table,
+    /// [N, C]
+    pub dx: &'a Matrix,
+    /// (table row, first, end) an owner.
+    pub owners: &'a View,
+    /// N rows, sorted by owner.
+    pub rows: &'a View,
+    /// += [V or P, C]
+    pub gradient: &'a Matrix,
+}
+
+/// Records gradient += the sums of dx over the rows of each owner.
+///
+/// # Errors
+/// [`crate::Error::Kernel`].
+pub fn backward(recorder: &mut Recorder<Live>, io: Io, call: &EmbeddingBackward) -> Result<()> {
+    let packs = dims::pitch(call.dx.columns) as u32 / 8;
+    let rows = || Extent::Rows.rows();
+    let binds = [
+        io.input(call.dx, &rows),
+        Bind::Read(call.owners),
+        Bind::Read(call.rows),
+        Bind::Update(&call.gradient.view),
+    ];
+    let table = call.table;
+    recorder.dispatch(&io.apply(Variant::new("embedding_backward", BACKWARD)), &binds, move |live| {
+        let owners = match table {
+            Table::Tokens => live.token_owners,
+            Table::Positions => live.position_owners,
+        };
+        Launch::new(Params { rows: owners, packs }, fold(owners))
+    })
+}

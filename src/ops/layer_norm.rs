@@ -1,0 +1,138 @@
+//! y = LN(x + branch), and its backward with partial sums of dgain and dbias.
+
+use super::{Extent, Io, Live, column_sum, fold, groups};
+use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
+use crate::{Result, dims};
+
+const FORWARD: &str = include_str!("../../shaders/layer_norm.wgsl");
+const BACKWARD: &str = include_str!("../../shaders/layer_norm_backward.wgsl");
+
+/// Rows whose dgain and dbias one group adds up.
+pub const BLOCK: usize = 32;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    rows: u32,
+    packs: u32,
+    columns: u32,
+    eps: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct BackwardParams {
+    rows: u32,
+    packs: u32,
+    columns: u32,
+    block: u32,
+}
+
+fn variant(io: Io, stem: &'static str, source: &'static str, columns: usize) -> Variant {
+    io.apply(Variant::new(stem, source)).constant("PACKS", (dims::pitch(columns) as u32 / 8).div_ceil(io.group()))
+}
+
+/// Every variant that can come up on an adapter, for some widths.
+pub fn variants(caps: &Caps) -> Vec<Variant> {
+    every(caps, "layer_norm", FORWARD)
+}
+
+/// As [`variants`], of the backward pass.
+pub fn backward_variants(caps: &Caps) -> Vec<Variant> {
+    every(caps, "layer_norm_backward", BACKWARD)
+}
+
+fn every(caps: &Caps, stem: &'static str, source: &'static str) -> Vec<Variant> {
+    let wide = |io| [33, 768, 1600].map(|columns| variant(io, stem, source, columns));
+    Io::all(caps).into_iter().flat_map(wide).collect()
+}
+
+/// Tensors of the forward pass.
+pub struct LayerNorm<'a> {
+    /// [N, C]
+    pub x: &'a Matrix,
+    /// [N, C], added first.
+    pub branch: &'a Matrix,
+    /// [1, C]
+    pub gain: &'a Matrix,
+    /// [1, C]
+    pub bias: &'a Matrix,
+    /// ε
+    pub eps: f32,
+    /// Out: x + branch [N, C].
+    pub sum: &'a Matrix,
+    /// Out [N, C].
+    pub y: &'a Matrix,
+    /// Out: mean and rstd a row, 2N.
+    pub stats: &'a View,
+}
+
+/// Records the forward pass.
+///
+/// # Errors
+/// [`crate::Error::Kernel`].
+pub fn layer_norm(recorder: &mut Recorder<Live>, io: Io, call: &LayerNorm) -> Result<()> {
+    let columns = call.x.columns;
+    let packs = dims::pitch(columns) as u32 / 8;
+    let (rows, one) = (|| Extent::Rows.rows(), || Extent::Fixed(1).rows());
+    let binds = [
+        io.input(call.x, &rows),
+        io.input(call.branch, &rows),
+        io.input(call.gain, &one),
+        io.input(call.bias, &one),
+        Bind::Write(&call.sum.view),
+        Bind::Write(&call.y.view),
+        Bind::Write(call.stats),
+    ];
+    let eps = call.eps;
+    recorder.dispatch(&variant(io, "layer_norm", FORWARD, columns), &binds, move |live| {
+        Launch::new(Params { rows: live.rows, packs, columns: columns as u32, eps }, fold(live.rows))
+    })
+}
+
+/// Tensors of the backward pass.
+pub struct LayerNormBackward<'a> {
+    /// [N, C]
+    pub dy: &'a Matrix,
+    /// Kept by the forward pass.
+    pub sum: &'a Matrix,
+    /// Kept by the forward pass.
+    pub stats: &'a View,
+    /// [1, C]
+    pub gain: &'a Matrix,
+    /// Out: the gradient of both addends [N, C].
+    pub dsum: &'a Matrix,
+    /// += [1, C]
+    pub dgain: &'a Matrix,
+    /// += [1, C]
+    pub dbias: &'a Matrix,
+    /// Room for partial sums: two matrices of [N / 32, C].
+    pub partial: [&'a Matrix; 2],
+}
+
+/// Records the backward pass.
+///
+/// # Errors
+/// [`crate::Error::Kernel`].
+pub fn backward(recorder: &mut Recorder<Live>, io: Io, call: &LayerNormBackward) -> Result<()> {
+    let columns = call.dy.columns;
+    let packs = dims::pitch(columns) as u32 / 8;
+    let (rows, one) = (|| Extent::Rows.rows(), || Extent::Fixed(1).rows());
+    let binds = [
+        io.input(call.dy, &rows),
+        io.input(call.sum, &rows),
+        io.input(call.gain, &one),
+        Bind::Read(call.stats),
+        Bind::Write(&call.dsum.view),
+        Bind::Write(&call.partial[0].view),
+        Bind::Write(&call.partial[1].view),
+    ];
+    recorder.dispatch(&variant(io, "layer_norm_backward", BACKWARD, columns), &binds, move |live| {
+        let block = BLOCK as u32;
+        let params = BackwardParams { rows: live.rows, packs, columns: columns as u32, block };
+        Launch::new(params, [groups(live.rows, block), 1, 1])
+    })?;
+    let blocks = |live: &Live| groups(live.rows, BLOCK as u32);
+    column_sum::add(recorder, io, call.partial[0], blocks, call.dgain)?;
+    column_sum::add(recorder, io, call.partial[1], blocks, call.dbias)
+}
