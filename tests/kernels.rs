@@ -12,10 +12,14 @@ fn every_case_with_every_spec() {
         let expected = (case.oracle)();
         for spec in (case.specs)(device.caps()) {
             runs += 1;
+            let start = std::time::Instant::now();
             match check(&device, case, spec, &expected) {
                 Ok(outcome) if outcome.is_ok() => {}
                 Ok(outcome) => failures.push(format!("{} {spec:?}: {}", case.label(), outcome.faults.join("; "))),
                 Err(e) => failures.push(format!("{} {spec:?}: {e}", case.label())),
+            }
+            if !only.is_empty() {
+                println!("{:7.2} s {} {spec:?}", start.elapsed().as_secs_f64(), case.label());
             }
         }
     }

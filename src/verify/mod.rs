@@ -26,6 +26,7 @@ pub struct Output {
     pub rows: usize,
     /// What it holds before: `None` is poisoned with NaN, so that what is not written is seen.
     pub start: Option<Vec<f32>>,
+    is_vector: bool,
 }
 
 impl Output {
@@ -45,10 +46,27 @@ impl Output {
         Self::fenced(device, name, rows, columns, Some(start))
     }
 
+    /// A fresh poisoned vector between two fences: one row without padding.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn vector(device: &Device, name: &'static str, count: usize) -> Result<Self> {
+        let mut output = Self::fenced(device, name, 1, count.next_multiple_of(dims::PITCH).max(1), None)?;
+        output.matrix.columns = count;
+        output.matrix.view.words = count.max(1) as u64;
+        output.is_vector = true;
+        Ok(output)
+    }
+
+    /// Floats from one row to the next: none past the columns of a vector.
+    fn pitch(&self) -> usize {
+        if self.is_vector { self.matrix.columns } else { self.matrix.pitch() }
+    }
+
     fn fenced(device: &Device, name: &'static str, rows: usize, columns: usize, start: Option<Vec<f32>>) -> Result<Self> {
         let words = dims::floats(rows, columns);
         let buffer = crate::gpu::Buffer::new(device, name, words + 2 * FENCE)?;
-        Ok(Output { name, matrix: Matrix::over(buffer.range(name, FENCE, words), rows, columns), rows, start })
+        Ok(Output { name, matrix: Matrix::over(buffer.range(name, FENCE, words), rows, columns), rows, start, is_vector: false })
     }
 
     fn prepare(&self, device: &Device) -> Result<()> {
@@ -62,7 +80,7 @@ impl Output {
                 // Padding is zero by contract; what a kernel must write starts as NaN.
                 let row = |_| {
                     let columns = self.matrix.columns;
-                    (0..self.matrix.pitch()).map(move |c| if c < columns { POISON } else { 0 })
+                    (0..self.pitch()).map(move |c| if c < columns { POISON } else { 0 })
                 };
                 let words: Vec<u32> = (0..self.matrix.rows).flat_map(row).collect();
                 self.matrix.view.write(device, &words)
@@ -166,13 +184,14 @@ pub fn check(device: &Device, case: &Case, spec: Spec, expected: &[Vec<f64>]) ->
                 outcome.faults.push(format!("{name}: written {side} its range"));
             }
         }
-        let pitch = output.matrix.pitch();
+        let pitch = output.pitch();
         let columns = output.matrix.columns;
         let padding = (0..output.rows).flat_map(|r| &got[r * pitch + columns..(r + 1) * pitch]).any(|x| x.to_bits() != 0);
         if padding {
             outcome.faults.push(format!("{name}: the padding of a row is not zero"));
         }
-        let dense: Vec<f32> = dims::unpad_rows(&got[..output.rows * pitch], columns);
+        let rows = got.chunks_exact(pitch.max(1)).take(output.rows);
+        let dense: Vec<f32> = rows.flat_map(|row| row[..columns].iter().copied()).collect();
         let scale = expected.iter().fold(0.0f64, |m, x| m.max(x.abs())).max(1e-30);
         let mut worst = (0.0, 0);
         for (j, (g, e)) in dense.iter().zip(expected).enumerate() {

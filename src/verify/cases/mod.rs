@@ -1,5 +1,6 @@
 //! The CASES, one file an op.
 
+pub mod attention;
 pub mod matmul;
 
 use super::Case;
@@ -7,6 +8,6 @@ use super::Case;
 /// Every case: small ones and those of the benchmarks.
 pub fn all() -> Vec<Case> {
     let mut all = matmul::cases();
-    all.extend([]);
+    all.extend(attention::cases());
     all
 }
