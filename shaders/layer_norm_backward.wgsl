@@ -18,7 +18,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first = group.x * p.block;
     let end = min(first + p.block, p.rows);
     #for j in 0..PACKS
-    let g${j} = load_gain(0u, lane + ${j}u * GROUP, p.packs);
+    var g${j} = F8();
+    if lane + ${j}u * GROUP < p.packs { g${j} = load_gain(0u, lane + ${j}u * GROUP, p.packs); }
     let k${j} = F8(
         select(vec4<f32>(), vec4<f32>(1.0), (lane + ${j}u * GROUP) * 8u + PACK_A < vec4<u32>(p.columns)),
         select(vec4<f32>(), vec4<f32>(1.0), (lane + ${j}u * GROUP) * 8u + PACK_B < vec4<u32>(p.columns)),

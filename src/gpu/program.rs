@@ -96,10 +96,10 @@ enum Entry {
 struct Twin {
     source: View,
     pitch: u32,
-    rows: usize,
     texture: wgpu::Texture,
     view: wgpu::TextureView,
-    clean: bool,
+    /// Rows, at capacity, that hold what the matrix holds.
+    clean: u32,
 }
 
 /// Parameters of a dispatch lie at multiples of this in the uniform buffer.
@@ -220,7 +220,7 @@ impl<L: 'static> Recorder<L> {
 
     fn dirty(&mut self, view: &View) {
         for twin in self.twins.iter_mut().filter(|t| t.source.overlaps(view)) {
-            twin.clean = false;
+            twin.clean = 0;
         }
     }
 
@@ -228,7 +228,10 @@ impl<L: 'static> Recorder<L> {
         let pitch = matrix.pitch() as u32;
         let view = &matrix.view;
         self.check_view(view)?;
-        let same = |t: &Twin| t.source.same_buffer(view) && t.source.offset == view.offset && t.pitch == pitch && t.rows == matrix.rows;
+        let same = |t: &Twin| {
+            let place = t.source.same_buffer(view) && t.source.offset == view.offset && t.pitch == pitch;
+            place && t.texture.height() as usize >= matrix.rows
+        };
         let index = match self.twins.iter().position(same) {
             Some(i) => i,
             None => {
@@ -252,15 +255,17 @@ impl<L: 'static> Recorder<L> {
                 });
                 self.device.count_bytes(matrix.rows as u64 * u64::from(pitch) * 4);
                 let texture_view = texture.create_view(&wgpu::TextureViewDescriptor::default());
-                self.twins.push(Twin { source: view.clone(), pitch, rows: matrix.rows, texture, view: texture_view, clean: false });
+                self.twins.push(Twin { source: view.clone(), pitch, texture, view: texture_view, clean: 0 });
                 self.twins.len() - 1
             }
         };
         let twin = &mut self.twins[index];
-        if !twin.clean {
-            twin.clean = true;
+        let rows = rows();
+        let needed = rows(&self.capacity).clamp(1, matrix.rows.max(1) as u32);
+        if twin.clean < needed {
+            twin.clean = needed;
             let (source, texture) = (view.clone(), twin.texture.clone());
-            self.steps.push(Step::Twin { source, texture, pitch, rows: rows() });
+            self.steps.push(Step::Twin { source, texture, pitch, rows });
         }
         Ok(twin.view.clone())
     }

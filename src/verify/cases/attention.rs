@@ -8,7 +8,7 @@ use crate::ops::attention::{self, Attention, backward, forward};
 use crate::ops::layout::{Capacity, Layout};
 use crate::ops::{Live, Spec};
 use crate::reference::attention as oracle;
-use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
+use crate::verify::{Case, Output, Purpose, Run, float, numbers, wide};
 use crate::Error;
 
 /// The numbers of one case.
@@ -82,7 +82,7 @@ pub fn case(shape: Shape, with_backward: bool, purpose: Purpose) -> Case {
             let qkv = Matrix::new(device, "qkv", n, 3 * c)?;
             qkv.write(device, &qkv_numbers())?;
             let y = Output::poisoned(device, "y", n, c)?;
-            let lse_rows = Output::vector(device, "log_sum_exp", n * heads)?;
+            let lse_rows = Output::plain(device, "log_sum_exp", [n, heads], None, float)?;
             let mut rec = Recorder::new(device, Live { key: KEY, ..layout.capacity() });
             let call = Attention {
                 kind: if shape.block.is_some() { AttentionKind::Local } else { AttentionKind::Full },
@@ -100,7 +100,7 @@ pub fn case(shape: Shape, with_backward: bool, purpose: Purpose) -> Case {
             }
             let dy = Matrix::new(device, "dy", n, c)?;
             dy.write(device, &numbers(seed + 1, n * c))?;
-            let delta = Output::vector(device, "delta", n * heads)?;
+            let delta = Output::plain(device, "delta", [n, heads], None, float)?;
             let dqkv = Output::poisoned(device, "dqkv", n, 3 * c)?;
             backward(&mut rec, spec, &call, &dy, &delta.matrix.view, &dqkv.matrix)?;
             Ok(Run { program: rec.finish(), live, outputs: vec![dqkv, delta] })
