@@ -1,7 +1,7 @@
 //! Trained tokenizers are a pure function of text and settings: two processes, the same bytes. And the counting
 //! baseline on real text, where there is some.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use wgpt::data::baseline::baseline;
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
@@ -11,12 +11,15 @@ use wgpt::philox::{Stream, Words};
 /// Set in the child: the file to write tokenizers to.
 const CHILD: &str = "WGPT_TEST_TOKENIZER_CHILD";
 
-/// Shakespeare from the folder in `WGPT_DATA`, or the one beside the checkout.
-fn shakespeare() -> Option<PathBuf> {
-    let data = std::env::var_os("WGPT_DATA")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
-    let path = data.join("shakespeare/input.txt");
+/// A file of the folder in `WGPT_DATA`, or of the one beside the checkout.
+fn data_file(name: &str) -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let path = std::env::var_os("WGPT_DATA").map_or_else(beside, PathBuf::from).join(name);
     path.is_file().then_some(path)
+}
+
+fn shakespeare() -> Option<PathBuf> {
+    data_file("shakespeare/input.txt")
 }
 
 /// Stories, and words of random syllables: enough different ones for 8192 ids.
@@ -90,4 +93,28 @@ fn the_baseline_on_shakespeare_is_the_known_one() {
     assert!((figures.bigram - 3.661).abs() < 0.001, "{figures:?}");
     assert!((bytes_a_token - 1.94).abs() < 0.01, "{bytes_a_token}");
     assert_eq!(tokenizer.decode(&ids).expect("decode"), text);
+}
+
+#[test]
+fn gpt1s_own_files_give_hugging_faces_ids() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let golden = std::env::var_os("WGPT_GOLDEN").map_or(golden, PathBuf::from).join("j_tokenizer/tokenizer.json");
+    let files = (data_file("gpt1-bpe/encoder_bpe_40000.json"), data_file("gpt1-bpe/vocab_40000.bpe"));
+    let ((Some(vocabulary), Some(merges)), true) = (files, golden.is_file()) else {
+        println!(
+            "skipped: no gpt1-bpe in WGPT_DATA or ../shared/data, or no j_tokenizer in WGPT_GOLDEN or tests/golden"
+        );
+        return;
+    };
+    let tokenizer = Tokenizer::from_gpt1_files(&vocabulary, &merges).expect("gpt1");
+    assert_eq!(tokenizer.vocab_size(), 40478);
+    let cases: serde_json::Value = serde_json::from_slice(&std::fs::read(golden).expect("golden")).expect("json");
+    let cases = cases["sentences"].as_array().expect("sentences");
+    assert!(cases.len() > 100);
+    for case in cases {
+        let text = case["text"].as_str().expect("text");
+        let ids = tokenizer.encode(text).expect("encode");
+        assert_eq!(serde_json::json!(ids), case["hf_fast"]["ids"], "{text:?}");
+        assert_eq!(tokenizer.decode(&ids).expect("decode"), case["hf_fast"]["decode"], "{text:?}");
+    }
 }
