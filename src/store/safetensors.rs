@@ -145,7 +145,7 @@ pub fn write<'a>(path: &Path, tensors: impl IntoIterator<Item = (&'a str, &'a [u
 /// Writes a model's parameters, dense and in the order of [`ModelConfig::parameters`].
 ///
 /// # Errors
-/// Those of [`write`], and [`Error::Input`] when there are more or fewer than the model has.
+/// Those of [`write()`], and [`Error::Input`] when there are more or fewer than the model has.
 pub fn save_parameters(path: &Path, config: &ModelConfig, parameters: &[Vec<f32>]) -> Result<()> {
     save_named(path, &config.parameters(), "", parameters)
 }
