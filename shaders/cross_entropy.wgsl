@@ -49,5 +49,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             select(vec4<f32>(), db * scale, b < vec4<u32>(p.columns)),
         ));
     }
-    if lane == 0u { losses[row] = select(0.0, maximum + log(sum) - logit, real); }
+    if lane == 0u { losses[row] = select(0.0, maximum - logit + log(sum), real); }
 }

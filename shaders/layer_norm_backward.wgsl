@@ -48,9 +48,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let mean_x = group_sum(total_x.x + total_x.y + total_x.z + total_x.w, lane) / f32(p.columns);
         #for j in 0..PACKS
         if lane + ${j}u * GROUP < p.packs {
+            // A product with 0 may be -0, which padding is not.
             dsum[row * p.packs + lane + ${j}u * GROUP] = pack8(F8(
-                stat.y * (d${j}.a * g${j}.a - mean - x${j}.a * mean_x) * k${j}.a,
-                stat.y * (d${j}.b * g${j}.b - mean - x${j}.b * mean_x) * k${j}.b,
+                select(vec4<f32>(), stat.y * (d${j}.a * g${j}.a - mean - x${j}.a * mean_x), k${j}.a > vec4<f32>()),
+                select(vec4<f32>(), stat.y * (d${j}.b * g${j}.b - mean - x${j}.b * mean_x), k${j}.b > vec4<f32>()),
             ));
         }
         #end

@@ -26,6 +26,8 @@ pub struct Output {
     pub rows: usize,
     /// What it holds before: `None` is poisoned with NaN, so that what is not written is seen.
     pub start: Option<Vec<f32>>,
+    /// Errors are relative to the largest expected number, or to this where that is larger.
+    pub least: f64,
     /// Rows without padding, their words as these numbers; `None` for rows of [`dims::pitch`] floats.
     plain: Option<Number>,
 }
@@ -94,7 +96,7 @@ impl Output {
         let words = if plain.is_some() { rows * columns } else { dims::floats(rows, columns) };
         let buffer = crate::gpu::Buffer::new(device, name, words + 2 * FENCE)?;
         let matrix = Matrix::over(buffer.range(name, FENCE, words), rows, columns);
-        Ok(Output { name, matrix, rows, start, plain })
+        Ok(Output { name, matrix, rows, start, least: 1e-30, plain })
     }
 
     fn pitch(&self) -> usize {
@@ -236,13 +238,13 @@ fn compare(output: &Output, words: &[u32], expected: &[f64], tolerance: f64, fau
         faults.push(format!("{name}: {} numbers, the oracle has {}", output.rows * columns, expected.len()));
         return 0.0;
     }
-    let mut scales = vec![1e-30f64; columns];
+    let mut scales = vec![output.least; columns];
     for (j, e) in expected.iter().enumerate() {
         scales[j % columns] = scales[j % columns].max(e.abs());
     }
     if output.plain.is_none() {
-        let top = scales.iter().fold(0.0, |m: f64, s| m.max(*s));
-        scales.fill(top);
+        let largest = scales.iter().fold(0.0f64, |m, s| m.max(*s));
+        scales.fill(largest);
     }
     let (mut worst, mut at, mut kept) = (0.0, 0, None);
     for (j, e) in expected.iter().enumerate() {
@@ -252,14 +254,16 @@ fn compare(output: &Output, words: &[u32], expected: &[f64], tolerance: f64, fau
         if error > worst {
             (worst, at) = (error, j);
         }
-        let start = output.start.as_ref().and_then(|s| s.get(j)).map(|s| s.to_bits());
-        if start.is_some_and(|s| s != word && output.number(s, column) == *e) {
+        let start = output.start.as_ref().and_then(|s| s.get(j)).map(|s| output.number(s.to_bits(), column));
+        if start == Some(*e) && got != *e {
             kept = Some(j);
         }
     }
-    let place = |j: usize| format!("{name}[{}, {}]: got {:e}", j / columns, j % columns, {
-        output.number(rows[j / columns][j % columns], j % columns)
-    });
+    let place = |j: usize| {
+        format!("{name}[{}, {}]: got {:e}", j / columns, j % columns, {
+            output.number(rows[j / columns][j % columns], j % columns)
+        })
+    };
     if worst > tolerance {
         let what = format!("error {worst:.1e} of the largest, tolerance {tolerance:.1e}");
         faults.push(format!("{}, expected {:e}: {what}", place(at), expected[at]));
