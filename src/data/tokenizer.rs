@@ -535,7 +535,8 @@ mod tests {
     #[test]
     fn crafted_files_are_refused() {
         let good: Value = serde_json::from_str(&bert().to_json().expect("write")).expect("json");
-        let damage: [(&str, fn(&mut Value)); 12] = [
+        type Damage = fn(&mut Value);
+        let damage: [(&str, Damage); 12] = [
             ("not in model.vocab", |v| v["model"]["merges"][0] = json!(["zz", "y"])),
             ("not in model.vocab", |v| v["model"]["merges"][0] = json!(["<unk>", "<unk>"])),
             ("must be two tokens", |v| v["model"]["merges"][0] = json!("a b c")),
