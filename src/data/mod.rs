@@ -7,5 +7,6 @@ pub mod baseline;
 pub mod batch;
 pub mod bpe;
 pub mod corpus;
+pub mod stories;
 pub mod tokenizer;
 pub mod windows;
