@@ -131,10 +131,8 @@ pub(super) fn build(device: &Device, variant: &Variant) -> Result<Pipeline> {
     let bindings: std::sync::Arc<[_]> = module.bindings.clone().into();
     let raw = device.raw();
     let scope = raw.push_error_scope(wgpu::ErrorFilter::Validation);
-    let layout = raw.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-        label: Some(variant.stem),
-        entries: &entries,
-    });
+    let layout =
+        raw.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(variant.stem), entries: &entries });
     let pipeline_layout = raw.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
         label: Some(variant.stem),
         bind_group_layouts: &[Some(&layout)],

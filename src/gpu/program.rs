@@ -451,7 +451,8 @@ impl Encoder {
                 }
                 self.flops += launch.flops;
                 let raw = &mut self.raw;
-                let pass = self.pass.get_or_insert_with(|| raw.begin_compute_pass(&Default::default()).forget_lifetime());
+                let pass =
+                    self.pass.get_or_insert_with(|| raw.begin_compute_pass(&Default::default()).forget_lifetime());
                 pass.set_pipeline(pipeline);
                 pass.set_bind_group(0, group, &[]);
                 pass.dispatch_workgroups(x, y, z);

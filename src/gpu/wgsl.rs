@@ -324,7 +324,9 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        for (body, word) in [("#import nothing", "nothing"), ("#for i in 0..2", "no #end"), ("${M}", "`M`"), ("#x", "#x")] {
+        for (body, word) in
+            [("#import nothing", "nothing"), ("#for i in 0..2", "no #end"), ("${M}", "`M`"), ("#x", "#x")]
+        {
             let message = expand("t", body, &[], &[], &[]).unwrap_err().to_string();
             assert!(message.contains(word), "{message}");
         }

@@ -89,12 +89,8 @@ pub struct EmbeddingBackward<'a> {
 pub fn backward(recorder: &mut Recorder<Live>, io: Io, call: &EmbeddingBackward) -> Result<()> {
     let packs = dims::pitch(call.dx.columns) as u32 / 8;
     let rows = || Extent::Rows.rows();
-    let binds = [
-        io.input(call.dx, &rows),
-        Bind::Read(call.owners),
-        Bind::Read(call.rows),
-        Bind::Update(&call.gradient.view),
-    ];
+    let binds =
+        [io.input(call.dx, &rows), Bind::Read(call.owners), Bind::Read(call.rows), Bind::Update(&call.gradient.view)];
     let table = call.table;
     recorder.dispatch(&io.apply(Variant::new("embedding_backward", BACKWARD)), &binds, move |live| {
         let owners = match table {

@@ -218,7 +218,10 @@ pub fn matmul(recorder: &mut Recorder<Live>, spec: Spec, call: &Matmul) -> Resul
     }
     if call.form == Form::AtB && !matches!(call.epilogue, Epilogue::None) {
         // The last pass over a live K is known only when encoding, too late to choose its epilogue.
-        return Err(Error::Kernel { kernel: kernel(), message: "Aᵀ·B takes no epilogue: its K is the live rows".into() });
+        return Err(Error::Kernel {
+            kernel: kernel(),
+            message: "Aᵀ·B takes no epilogue: its K is the live rows".into(),
+        });
     }
     let sizes = Sizes { m: m as u32, n: n as u32, k: k as u32 };
     match spec {

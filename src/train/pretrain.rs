@@ -253,8 +253,7 @@ impl Run {
         }
         let tokens = u64::from(pending.targets);
         let (elapsed_s, tokens_per_second) = self.clock.finished(tokens);
-        let line =
-            StepLine { step, loss, lr: pending.lr, grad_norm: state.norm, tokens, tokens_per_second, elapsed_s };
+        let line = StepLine { step, loss, lr: pending.lr, grad_norm: state.norm, tokens, tokens_per_second, elapsed_s };
         self.metrics.step(&line)?;
         self.curve.training.push((step, f64::from(loss)));
         self.curve.rate.push((step, pending.lr));

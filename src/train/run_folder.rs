@@ -47,7 +47,10 @@ impl RunFolder {
     /// [`Error::Input`] naming the path.
     pub fn check_new(dir: &Path) -> Result<()> {
         if dir.file_name().is_none() {
-            return Err(Error::Input(format!("--out {:?}: must be the path of a new folder", dir.display().to_string())));
+            return Err(Error::Input(format!(
+                "--out {:?}: must be the path of a new folder",
+                dir.display().to_string()
+            )));
         }
         if dir.symlink_metadata().is_ok() {
             return Err(Error::Input(format!("--out {}: exists already: must be a new folder", dir.display())));
@@ -163,7 +166,8 @@ mod tests {
     use crate::config::ModelConfig;
 
     fn checkpoint() -> Checkpoint {
-        let config = ModelConfig { n_layer: 1, n_embd: 4, n_head: 1, n_positions: 2, vocab_size: 3, ..Default::default() };
+        let config =
+            ModelConfig { n_layer: 1, n_embd: 4, n_head: 1, n_positions: 2, vocab_size: 3, ..Default::default() };
         let parameters = config.parameters().iter().map(|p| vec![0.5; p.count()]).collect();
         Checkpoint { config, parameters, tokenizer: None }
     }

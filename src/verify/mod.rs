@@ -45,7 +45,13 @@ impl Output {
         Self::fenced(device, name, rows, columns, Some(start))
     }
 
-    fn fenced(device: &Device, name: &'static str, rows: usize, columns: usize, start: Option<Vec<f32>>) -> Result<Self> {
+    fn fenced(
+        device: &Device,
+        name: &'static str,
+        rows: usize,
+        columns: usize,
+        start: Option<Vec<f32>>,
+    ) -> Result<Self> {
         let words = dims::floats(rows, columns);
         let buffer = crate::gpu::Buffer::new(device, name, words + 2 * FENCE)?;
         Ok(Output { name, matrix: Matrix::over(buffer.range(name, FENCE, words), rows, columns), rows, start })
@@ -168,7 +174,8 @@ pub fn check(device: &Device, case: &Case, spec: Spec, expected: &[Vec<f64>]) ->
         }
         let pitch = output.matrix.pitch();
         let columns = output.matrix.columns;
-        let padding = (0..output.rows).flat_map(|r| &got[r * pitch + columns..(r + 1) * pitch]).any(|x| x.to_bits() != 0);
+        let padding =
+            (0..output.rows).flat_map(|r| &got[r * pitch + columns..(r + 1) * pitch]).any(|x| x.to_bits() != 0);
         if padding {
             outcome.faults.push(format!("{name}: the padding of a row is not zero"));
         }
