@@ -15,6 +15,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if row >= p.rows { return; }
     let wanted = targets[row];
     let low = vec4<f32>(-3.0e38);
+    // Padding is 0, maybe far above every logit: its difference is cut at 0, since infinities may not occur.
+    let none = vec4<f32>();
     var top = low;
     for (var i = lane; i < p.packs; i += GROUP) {
         let v = load_logits(row, i, p.packs);
@@ -28,8 +30,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let v = load_logits(row, i, p.packs);
         let a = i * 8u + PACK_A;
         let b = i * 8u + PACK_B;
-        total += select(vec4<f32>(), exp(v.a - maximum), a < vec4<u32>(p.columns));
-        total += select(vec4<f32>(), exp(v.b - maximum), b < vec4<u32>(p.columns));
+        total += select(vec4<f32>(), exp(min(v.a - maximum, none)), a < vec4<u32>(p.columns));
+        total += select(vec4<f32>(), exp(min(v.b - maximum, none)), b < vec4<u32>(p.columns));
         chosen += select(vec4<f32>(), v.a, a == vec4<u32>(wanted)) + select(vec4<f32>(), v.b, b == vec4<u32>(wanted));
     }
     let sum = group_sum(total.x + total.y + total.z + total.w, lane);
@@ -40,12 +42,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let v = load_logits(row, i, p.packs);
         let a = i * 8u + PACK_A;
         let b = i * 8u + PACK_B;
-        let da = exp(v.a - maximum) / sum - select(vec4<f32>(), vec4<f32>(1.0), a == vec4<u32>(wanted));
-        let db = exp(v.b - maximum) / sum - select(vec4<f32>(), vec4<f32>(1.0), b == vec4<u32>(wanted));
+        let da = exp(min(v.a - maximum, none)) / sum - select(vec4<f32>(), vec4<f32>(1.0), a == vec4<u32>(wanted));
+        let db = exp(min(v.b - maximum, none)) / sum - select(vec4<f32>(), vec4<f32>(1.0), b == vec4<u32>(wanted));
         logits[row * p.packs + i] = pack8(F8(
             select(vec4<f32>(), da * scale, a < vec4<u32>(p.columns)),
             select(vec4<f32>(), db * scale, b < vec4<u32>(p.columns)),
         ));
     }
-    if lane == 0u { losses[row] = select(0.0, maximum + log(sum) - logit, real); }
+    if lane == 0u { losses[row] = select(0.0, maximum - logit + log(sum), real); }
 }

@@ -18,7 +18,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first = group.x * p.block;
     let end = min(first + p.block, p.rows);
     #for j in 0..PACKS
-    let g${j} = load_gain(0u, lane + ${j}u * GROUP, p.packs);
+    var g${j} = F8();
+    if lane + ${j}u * GROUP < p.packs { g${j} = load_gain(0u, lane + ${j}u * GROUP, p.packs); }
     let k${j} = F8(
         select(vec4<f32>(), vec4<f32>(1.0), (lane + ${j}u * GROUP) * 8u + PACK_A < vec4<u32>(p.columns)),
         select(vec4<f32>(), vec4<f32>(1.0), (lane + ${j}u * GROUP) * 8u + PACK_B < vec4<u32>(p.columns)),
@@ -47,9 +48,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let mean_x = group_sum(total_x.x + total_x.y + total_x.z + total_x.w, lane) / f32(p.columns);
         #for j in 0..PACKS
         if lane + ${j}u * GROUP < p.packs {
+            // A product with 0 may be -0, which padding is not.
             dsum[row * p.packs + lane + ${j}u * GROUP] = pack8(F8(
-                stat.y * (d${j}.a * g${j}.a - mean - x${j}.a * mean_x) * k${j}.a,
-                stat.y * (d${j}.b * g${j}.b - mean - x${j}.b * mean_x) * k${j}.b,
+                select(vec4<f32>(), stat.y * (d${j}.a * g${j}.a - mean - x${j}.a * mean_x), k${j}.a > vec4<f32>()),
+                select(vec4<f32>(), stat.y * (d${j}.b * g${j}.b - mean - x${j}.b * mean_x), k${j}.b > vec4<f32>()),
             ));
         }
         #end

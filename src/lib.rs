@@ -21,3 +21,5 @@ pub mod train;
 pub mod verify;
 
 pub use error::{Error, Result};
+/// The wgpu that devices and queues of [`gpu::Device::from_wgpu`] come from.
+pub use wgpu;

@@ -93,6 +93,11 @@ impl View {
         (at(self.offset.saturating_sub(words as u64)), at(self.offset + self.words))
     }
 
+    /// `words` words of it from word `offset`.
+    pub fn part(&self, offset: usize, words: usize) -> View {
+        View { offset: self.offset + offset as u64, words: words as u64, ..self.clone() }
+    }
+
     pub(super) fn same_buffer(&self, other: &View) -> bool {
         self.buffer.raw == other.buffer.raw
     }
@@ -125,6 +130,11 @@ impl Matrix {
     /// A matrix over an existing range.
     pub fn over(view: View, rows: usize, columns: usize) -> Self {
         Matrix { view, rows, columns }
+    }
+
+    /// Rows `first` to `first + rows` of it.
+    pub fn rows_from(&self, first: usize, rows: usize) -> Matrix {
+        Matrix::over(self.view.part(first * self.pitch(), rows * self.pitch()), rows, self.columns)
     }
 
     /// Floats from one row to the next.

@@ -85,6 +85,7 @@ enum Step<L> {
     Dispatch { label: &'static str, pipeline: super::kernel::Pipeline, entries: Vec<Entry>, plan: Plan<L> },
     Twin { source: View, texture: wgpu::Texture, pitch: u32, rows: Rows<L> },
     Clear { view: View },
+    Copy { from: View, to: View },
 }
 
 enum Entry {
@@ -97,7 +98,8 @@ struct Twin {
     pitch: u32,
     texture: wgpu::Texture,
     view: wgpu::TextureView,
-    clean: bool,
+    /// Rows, at capacity, that hold what the matrix holds.
+    clean: u32,
 }
 
 /// Parameters of a dispatch lie at multiples of this in the uniform buffer.
@@ -131,6 +133,12 @@ impl<L: 'static> Recorder<L> {
     pub fn clear(&mut self, view: &View) {
         self.dirty(view);
         self.steps.push(Step::Clear { view: view.clone() });
+    }
+
+    /// Copies `from` over the start of `to`.
+    pub fn copy(&mut self, from: &View, to: &View) {
+        self.dirty(to);
+        self.steps.push(Step::Copy { from: from.clone(), to: to.clone() });
     }
 
     /// Records a dispatch. Binding 0 is the uniform, if the kernel has one; `binds` are the others in ascending order.
@@ -212,7 +220,7 @@ impl<L: 'static> Recorder<L> {
 
     fn dirty(&mut self, view: &View) {
         for twin in self.twins.iter_mut().filter(|t| t.source.overlaps(view)) {
-            twin.clean = false;
+            twin.clean = 0;
         }
     }
 
@@ -220,7 +228,10 @@ impl<L: 'static> Recorder<L> {
         let pitch = matrix.pitch() as u32;
         let view = &matrix.view;
         self.check_view(view)?;
-        let same = |t: &Twin| t.source.same_buffer(view) && t.source.offset == view.offset && t.pitch == pitch;
+        let same = |t: &Twin| {
+            let place = t.source.same_buffer(view) && t.source.offset == view.offset && t.pitch == pitch;
+            place && t.texture.height() as usize >= matrix.rows
+        };
         let index = match self.twins.iter().position(same) {
             Some(i) => i,
             None => {
@@ -244,15 +255,17 @@ impl<L: 'static> Recorder<L> {
                 });
                 self.device.count_bytes(matrix.rows as u64 * u64::from(pitch) * 4);
                 let texture_view = texture.create_view(&wgpu::TextureViewDescriptor::default());
-                self.twins.push(Twin { source: view.clone(), pitch, texture, view: texture_view, clean: false });
+                self.twins.push(Twin { source: view.clone(), pitch, texture, view: texture_view, clean: 0 });
                 self.twins.len() - 1
             }
         };
         let twin = &mut self.twins[index];
-        if !twin.clean {
-            twin.clean = true;
+        let rows = rows();
+        let needed = rows(&self.capacity).clamp(1, matrix.rows.max(1) as u32);
+        if twin.clean < needed {
+            twin.clean = needed;
             let (source, texture) = (view.clone(), twin.texture.clone());
-            self.steps.push(Step::Twin { source, texture, pitch, rows: rows() });
+            self.steps.push(Step::Twin { source, texture, pitch, rows });
         }
         Ok(twin.view.clone())
     }
@@ -270,6 +283,7 @@ impl<L: 'static> Recorder<L> {
         let items = self.steps.into_iter().map(|step| match step {
             Step::Twin { source, texture, pitch, rows } => Item::Twin { source, texture, pitch, rows },
             Step::Clear { view } => Item::Clear { view },
+            Step::Copy { from, to } => Item::Copy { from, to },
             Step::Dispatch { label, pipeline, entries, plan } => {
                 let mut all = Vec::with_capacity(entries.len() + 1);
                 let mut numbers = pipeline.bindings.iter();
@@ -307,6 +321,7 @@ enum Item<L> {
     Dispatch { label: &'static str, pipeline: wgpu::ComputePipeline, group: wgpu::BindGroup, plan: Plan<L> },
     Twin { source: View, texture: wgpu::Texture, pitch: u32, rows: Rows<L> },
     Clear { view: View },
+    Copy { from: View, to: View },
 }
 
 /// A recorded list, run as often as one likes.
@@ -421,6 +436,7 @@ impl<L: 'static> Program<L> {
                 Item::Dispatch { label, .. } => label,
                 Item::Twin { .. } => "twin",
                 Item::Clear { .. } => "clear",
+                Item::Copy { .. } => "copy",
             };
             timings.push(Timing { label: label.into(), ms: start.elapsed().as_secs_f64() * 1e3, flops });
         }
@@ -460,6 +476,11 @@ impl Encoder {
             Item::Clear { view } => {
                 self.pass = None;
                 self.raw.clear_buffer(&view.buffer.raw, view.offset * 4, Some(view.words * 4));
+            }
+            Item::Copy { from, to } => {
+                self.pass = None;
+                let (a, b) = (&from.buffer.raw, &to.buffer.raw);
+                self.raw.copy_buffer_to_buffer(a, from.offset * 4, b, to.offset * 4, from.words.min(to.words) * 4);
             }
             Item::Twin { source, texture, pitch, rows } => {
                 let rows = rows(live).min(texture.height());

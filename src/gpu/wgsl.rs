@@ -13,6 +13,8 @@ use std::collections::HashMap;
 
 /// Every library file, by name.
 pub(crate) const LIBRARIES: &[(&str, &str)] = &[
+    ("attention_params", include_str!("../../shaders/lib/attention_params.wgsl")),
+    ("dropout_words", include_str!("../../shaders/lib/dropout_words.wgsl")),
     ("epilogue_bias", include_str!("../../shaders/lib/epilogue_bias.wgsl")),
     ("epilogue_bias_gelu", include_str!("../../shaders/lib/epilogue_bias_gelu.wgsl")),
     ("epilogue_gelu_backward", include_str!("../../shaders/lib/epilogue_gelu_backward.wgsl")),
@@ -25,6 +27,7 @@ pub(crate) const LIBRARIES: &[(&str, &str)] = &[
     ("pack", include_str!("../../shaders/lib/pack.wgsl")),
     ("pack_u64", include_str!("../../shaders/lib/pack_u64.wgsl")),
     ("philox", include_str!("../../shaders/lib/philox.wgsl")),
+    ("quad_u64", include_str!("../../shaders/lib/quad_u64.wgsl")),
     ("reduce_shared", include_str!("../../shaders/lib/reduce_shared.wgsl")),
     ("reduce_subgroup", include_str!("../../shaders/lib/reduce_subgroup.wgsl")),
     ("update_buffer", include_str!("../../shaders/lib/update_buffer.wgsl")),

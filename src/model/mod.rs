@@ -1,5 +1,10 @@
-//! The decoder: parameters in slabs, activations by name, forward and backward door by door; a step as a program.
+//! The decoder: parameters in slabs, activations by name, forward and backward door by door; a step as programs.
 
+pub mod activations;
+pub mod decoder;
+pub mod parameters;
 pub mod training;
 
-pub use training::{Capacity, Options, Training};
+pub use activations::{Capacity, Memory, plan};
+pub use parameters::{Parameters, initial_parameters};
+pub use training::{Options, Training};

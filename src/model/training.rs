@@ -1,19 +1,17 @@
 //! A step as programs: `micro` (forward, backward, gradients +=) k times, `update` (norm, clip, AdamW) once; `evaluate`.
 
+use super::activations::{Activations, Capacity, layout_capacity};
+use super::decoder::Decoder;
+use super::parameters::{Flat, Parameters};
 use crate::config::ModelConfig;
 use crate::data::batch::Batch;
-use crate::gpu::Device;
-use crate::ops::optimizer::{AdamW, State};
+use crate::gpu::program::Timing;
+use crate::gpu::{Device, Matrix, Program, Recorder, Ring, View};
+use crate::ops::layout::Layout;
+use crate::ops::optimizer::{self, AdamW, STATE_WORDS, State};
+use crate::ops::{Io, Live};
 use crate::{Error, Result};
-
-/// The largest batch that will come: activations are made for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capacity {
-    /// N, rows of a micro-batch.
-    pub rows: usize,
-    /// B, sequences of a micro-batch.
-    pub sequences: usize,
-}
+use std::collections::VecDeque;
 
 /// What a run fixes besides the model.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,16 +26,94 @@ pub struct Options {
     pub clip: f64,
 }
 
+/// Updates whose state may be on its way at once.
+const IN_FLIGHT: usize = 4;
+
 /// A model in training on a device.
-pub struct Training {}
+pub struct Training {
+    device: Device,
+    config: ModelConfig,
+    parameters: Parameters,
+    activations: Activations,
+    layout: Layout,
+    micro: Program<Live>,
+    update: Program<Live>,
+    evaluate: Program<Live>,
+    logits: Option<(Program<Live>, Matrix)>,
+    state: View,
+    ring: Ring,
+    flying: VecDeque<u32>,
+    back: VecDeque<(u32, State)>,
+    updates: u32,
+}
 
 impl Training {
     /// Allocates everything and records the programs. `parameters` are dense, in the order of [`ModelConfig::parameters`].
     ///
     /// # Errors
     /// [`Error::Input`] for a config or shapes that do not fit, [`Error::Device`] and [`Error::Kernel`] past limits.
-    pub fn new(_: &Device, _: &ModelConfig, _: &[Vec<f32>], _: Capacity, _: Options) -> Result<Self> {
-        Err(Error::Device("not recorded yet".into()))
+    pub fn new(
+        device: &Device,
+        config: &ModelConfig,
+        parameters: &[Vec<f32>],
+        capacity: Capacity,
+        options: Options,
+    ) -> Result<Self> {
+        config.validate()?;
+        let parameters = Parameters::new(device, config, parameters)?;
+        let activations = Activations::new(device, config, capacity)?;
+        let layout = Layout::new(device, layout_capacity(config, capacity))?;
+        let state = View::new(device, "state", STATE_WORDS)?;
+        let decoder = |training| Decoder {
+            config,
+            parameters: &parameters,
+            activations: &activations,
+            layout: &layout,
+            training,
+        };
+        let mut rec = Recorder::new(device, layout.capacity());
+        decoder(true).forward(&mut rec)?;
+        decoder(true).head(&mut rec, true)?;
+        decoder(true).backward(&mut rec)?;
+        optimizer::loss_sum(&mut rec, &activations.losses, &state)?;
+        let micro = rec.finish();
+        let mut rec = Recorder::new(device, layout.capacity());
+        decoder(false).forward(&mut rec)?;
+        decoder(false).head(&mut rec, false)?;
+        let evaluate = rec.finish();
+        let update = record_update(device, &parameters, &state, layout.capacity(), options)?;
+        let ring = Ring::new(device, STATE_WORDS, IN_FLIGHT);
+        Ok(Training {
+            device: device.clone(),
+            config: config.clone(),
+            parameters,
+            activations,
+            layout,
+            micro,
+            update,
+            evaluate,
+            logits: None,
+            state,
+            ring,
+            flying: VecDeque::new(),
+            back: VecDeque::new(),
+            updates: 0,
+        })
+    }
+
+    /// The model's numbers.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn live(&self, batch: &Batch, targets: u32, key: [u32; 2]) -> Result<Live> {
+        let live = self.layout.upload(&self.device, batch)?;
+        Ok(Live { targets, key, step: self.updates + 1, ..live })
     }
 
     /// Forward and backward of one micro-batch; gradients are added up. `targets` are the real targets of the whole step,
@@ -45,16 +121,36 @@ impl Training {
     ///
     /// # Errors
     /// [`Error::Input`] for a batch past capacity.
-    pub fn micro(&mut self, _batch: &Batch, _targets: u32, _key: [u32; 2]) -> Result<()> {
-        Ok(())
+    pub fn micro(&mut self, batch: &Batch, targets: u32, key: [u32; 2]) -> Result<()> {
+        let live = self.live(batch, targets, key)?;
+        self.micro.run(&live)
     }
 
-    /// The update from the gradients: norm, clipping, AdamW. Returns at once.
+    /// The update from the gradients: norm, clipping, AdamW. Returns at once, unless four updates are on their way.
     ///
     /// # Errors
     /// [`Error::Device`].
-    pub fn update(&mut self, _lr: f64) -> Result<()> {
+    pub fn update(&mut self, lr: f64) -> Result<()> {
+        if self.ring.is_full() {
+            let words = self.ring.wait()?;
+            self.land(words);
+        }
+        self.updates += 1;
+        let live = Live { step: self.updates, lr, ..Live::default() };
+        self.update.run_and_read(&live, &self.state, &mut self.ring)?;
+        self.flying.push_back(self.updates);
         Ok(())
+    }
+
+    fn land(&mut self, words: Option<Vec<u32>>) -> bool {
+        match (words, self.flying.front()) {
+            (Some(words), Some(step)) => {
+                self.back.push_back((*step, State::from_words(&words)));
+                self.flying.pop_front();
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The oldest update's state that has come back, with its step (counted from 1); `None` when none has yet.
@@ -63,7 +159,9 @@ impl Training {
     /// # Errors
     /// [`Error::Device`].
     pub fn finished(&mut self) -> Result<Option<(u32, State)>> {
-        Ok(None)
+        let words = self.ring.take()?;
+        self.land(words);
+        Ok(self.back.pop_front())
     }
 
     /// Waits for all updates and returns the states that had not been taken.
@@ -71,23 +169,65 @@ impl Training {
     /// # Errors
     /// [`Error::Device`].
     pub fn drain(&mut self) -> Result<Vec<(u32, State)>> {
-        Ok(Vec::new())
+        while !self.flying.is_empty() {
+            let words = self.ring.wait()?;
+            if !self.land(words) {
+                return Err(Error::Device("a step's state never came back".into()));
+            }
+        }
+        Ok(self.back.drain(..).collect())
     }
 
     /// Losses a row of a batch, dropout off, nothing kept; rows without a target have 0. Waits.
     ///
     /// # Errors
     /// [`Error::Input`] for a batch past capacity.
-    pub fn evaluate(&mut self, _batch: &Batch) -> Result<Vec<f32>> {
-        Ok(Vec::new())
+    pub fn evaluate(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+        let live = self.live(batch, batch.target_count, [0; 2])?;
+        self.evaluate.run(&live)?;
+        if batch.rows() == 0 {
+            return Ok(Vec::new());
+        }
+        self.activations.losses.part(0, batch.rows()).read(&self.device)
     }
 
     /// The logits [N, V] of a batch, dense, dropout off. Waits.
     ///
     /// # Errors
     /// [`Error::Input`] for a batch past capacity.
-    pub fn logits(&mut self, _batch: &Batch) -> Result<Vec<f32>> {
-        Ok(Vec::new())
+    pub fn logits(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+        let (program, logits) = match self.logits.take() {
+            Some(made) => made,
+            None => {
+                let rows = self.activations.embedded.rows;
+                let logits = Matrix::new(&self.device, "all logits", rows, self.config.vocab_size)?;
+                let decoder = Decoder {
+                    config: &self.config,
+                    parameters: &self.parameters,
+                    activations: &self.activations,
+                    layout: &self.layout,
+                    training: false,
+                };
+                let mut rec = Recorder::new(&self.device, self.layout.capacity());
+                decoder.forward(&mut rec)?;
+                decoder.logits(&mut rec, &logits)?;
+                (rec.finish(), logits)
+            }
+        };
+        let live = self.live(batch, batch.target_count, [0; 2])?;
+        program.run(&live)?;
+        let rows = logits.rows_from(0, batch.rows().max(1)).read(&self.device)?;
+        self.logits = Some((program, logits));
+        Ok(rows[..batch.rows() * self.config.vocab_size].to_vec())
+    }
+
+    /// Block `i`'s output of the last batch, `rows` of it, dense; 0 is the summed embedding. Waits.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn hidden(&self, i: usize, rows: usize) -> Result<Vec<f32>> {
+        let x = if i == 0 { &self.activations.embedded } else { &self.activations.blocks[i - 1].out };
+        x.rows_from(0, rows).read(&self.device)
     }
 
     /// The weights, dense, in the order of [`ModelConfig::parameters`]. Waits.
@@ -95,11 +235,62 @@ impl Training {
     /// # Errors
     /// [`Error::Device`].
     pub fn parameters(&self) -> Result<Vec<Vec<f32>>> {
-        Ok(Vec::new())
+        self.parameters.read(&self.device, Flat::Values)
+    }
+
+    /// One of the flat tensors, as [`Training::parameters`]. Waits.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn read(&self, flat: Flat) -> Result<Vec<Vec<f32>>> {
+        self.parameters.read(&self.device, flat)
+    }
+
+    /// Runs one micro-batch and an update of rate 0 dispatch by dispatch: where a step's time goes.
+    ///
+    /// # Errors
+    /// As [`Training::micro`].
+    pub fn profile(&mut self, batch: &Batch) -> Result<Vec<Timing>> {
+        let live = self.live(batch, batch.target_count, [0; 2])?;
+        let mut timings = self.micro.profile(&live)?;
+        timings.extend(self.update.profile(&live)?);
+        Ok(timings)
     }
 }
 
-/// Start weights: N(0, initializer_range) by Philox stream 0, biases 0, gains 1; a function of config and seed.
-pub fn initial_parameters(_config: &ModelConfig, _seed: u64) -> Vec<Vec<f32>> {
-    Vec::new()
+fn record_update(
+    device: &Device,
+    parameters: &Parameters,
+    state: &View,
+    capacity: Live,
+    options: Options,
+) -> Result<Program<Live>> {
+    let mut rec = Recorder::new(device, capacity);
+    let flats: Vec<_> = (0..parameters.slabs())
+        .map(|s| {
+            [Flat::Values, Flat::Gradients, Flat::FirstMoments, Flat::SecondMoments].map(|f| parameters.flat(f, s))
+        })
+        .collect();
+    let counts: Vec<_> = flats.iter().map(|f| optimizer::norm_partials(f[0].view.words as usize)).collect();
+    let total: usize = counts.iter().sum();
+    // A slab's partial sums start at a multiple of 64 words; what lies between stays zero.
+    let starts: Vec<usize> = counts
+        .iter()
+        .scan(0, |at, n| Some(std::mem::replace(at, *at + n.next_multiple_of(64))))
+        .collect();
+    let words = starts.last().map_or(0, |s| s + counts.last().map_or(0, |n| n.next_multiple_of(64)));
+    let partial = View::new(device, "norm partials", words.max(total))?;
+    let io = |m: &Matrix| Io::choose(device.caps(), optimizer::FLAT_COLUMNS, &[m]);
+    for ((flat, start), count) in flats.iter().zip(&starts).zip(&counts) {
+        optimizer::global_norm(&mut rec, io(&flat[1]), &flat[1], &partial.part(*start, *count))?;
+    }
+    optimizer::step_state(&mut rec, &partial, words, state, options.clip as f32)?;
+    for (slab, flat) in flats.iter().enumerate() {
+        let [values, gradients, first_moments, second_moments] = flat;
+        let tensors = optimizer::Slab { values, gradients, first_moments, second_moments };
+        for range in parameters.ranges(slab, options.weight_decay, options.decay_all) {
+            optimizer::adamw(&mut rec, io(values), &tensors, state, options.adam, range)?;
+        }
+    }
+    Ok(rec.finish())
 }

@@ -3,11 +3,13 @@
 use crate::gpu::program::Rows;
 use crate::gpu::{Bind, Caps, Matrix, Variant};
 
+pub mod attention;
 pub mod column_sum;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
 pub mod layer_norm;
+pub mod layout;
 pub mod matmul;
 pub mod optimizer;
 
@@ -156,6 +158,8 @@ pub(crate) fn groups(a: u32, b: u32) -> u32 {
 pub enum Spec {
     /// A product's file and tile.
     Matmul(matmul::Spec),
+    /// Attention's files.
+    Attention(attention::Spec),
     /// How a row-wise kernel reads.
     Row(Io),
 }
@@ -180,6 +184,8 @@ pub const ALL: &[Kernel] = &[
     Kernel { op: "embedding", variants: embedding::variants },
     Kernel { op: "embedding_backward", variants: embedding::backward_variants },
     Kernel { op: "matmul", variants: matmul::variants },
+    Kernel { op: "attention", variants: attention::variants },
+    Kernel { op: "attention_backward", variants: attention::backward_variants },
     Kernel { op: "layer_norm", variants: layer_norm::variants },
     Kernel { op: "layer_norm_backward", variants: layer_norm::backward_variants },
     Kernel { op: "column_sum", variants: column_sum::variants },

@@ -100,8 +100,8 @@ struct AdamParams {
     pad: [u32; 3],
 }
 
-/// A loop over scalars gains nothing from images: always from buffers.
-fn scalar_io(caps: &Caps) -> Io {
+/// For loops over scalars, which no image holds: only the way of adding up differs.
+pub(crate) fn scalar_io(caps: &Caps) -> Io {
     if caps.reads_images() { Io::Image } else { Io::Buffer { group: 256 } }
 }
 
@@ -135,6 +135,11 @@ pub fn adamw_variants(caps: &Caps) -> Vec<Variant> {
 /// [`Error::Kernel`].
 pub fn loss_sum(rec: &mut Recorder<Live>, losses: &View, state: &View) -> Result<()> {
     let io = scalar_io(rec.device().caps());
+    loss_sum_by(rec, io, losses, state)
+}
+
+/// [`loss_sum`] with a forced Io.
+pub(crate) fn loss_sum_by(rec: &mut Recorder<Live>, io: Io, losses: &View, state: &View) -> Result<()> {
     let binds = [Bind::Read(losses), Bind::Update(state)];
     rec.dispatch(&io.apply(Variant::new("loss_sum", LOSS_SUM)), &binds, |live| {
         Launch::new(LossParams { rows: live.rows, pad: [0; 3] }, [1, 1, 1])
@@ -166,6 +171,17 @@ pub fn global_norm(rec: &mut Recorder<Live>, io: Io, gradient: &Matrix, partial:
 /// [`Error::Kernel`].
 pub fn step_state(rec: &mut Recorder<Live>, partial: &View, partials: usize, state: &View, clip: f32) -> Result<()> {
     let io = scalar_io(rec.device().caps());
+    step_state_by(rec, io, (partial, partials), state, clip)
+}
+
+/// [`step_state`] with a forced Io.
+pub(crate) fn step_state_by(
+    rec: &mut Recorder<Live>,
+    io: Io,
+    (partial, partials): (&View, usize),
+    state: &View,
+    clip: f32,
+) -> Result<()> {
     let binds = [Bind::Read(partial), Bind::Update(state)];
     rec.dispatch(&io.apply(Variant::new("step_state", STEP_STATE)), &binds, move |live| {
         let params = StateParams { partials: partials as u32, step: live.step, clip, pad: 0 };

@@ -26,6 +26,23 @@ pub struct Output {
     pub rows: usize,
     /// What it holds before: `None` is poisoned with NaN, so that what is not written is seen.
     pub start: Option<Vec<f32>>,
+    /// Errors are relative to the largest expected number, or to this where that is larger.
+    pub least: f64,
+    /// Rows without padding, their words as these numbers; `None` for rows of [`dims::pitch`] floats.
+    plain: Option<Number>,
+}
+
+/// What a word of a column says.
+pub type Number = fn(u32, usize) -> f64;
+
+/// The [`Number`] of an f32.
+pub fn float(word: u32, _: usize) -> f64 {
+    f64::from(f32::from_bits(word))
+}
+
+/// The [`Number`] that says only whether an f32 is finite (0) or not (1).
+pub fn not_finite(word: u32, column: usize) -> f64 {
+    if float(word, column).is_finite() { 0.0 } else { 1.0 }
 }
 
 impl Output {
@@ -34,7 +51,7 @@ impl Output {
     /// # Errors
     /// [`Error::Device`].
     pub fn poisoned(device: &Device, name: &'static str, rows: usize, columns: usize) -> Result<Self> {
-        Self::fenced(device, name, rows, columns, None)
+        Self::fenced(device, name, rows, columns, None, None)
     }
 
     /// A fresh output that starts as `start` (dense), between two fences.
@@ -42,7 +59,30 @@ impl Output {
     /// # Errors
     /// [`Error::Device`].
     pub fn starting(device: &Device, name: &'static str, rows: usize, columns: usize, start: Vec<f32>) -> Result<Self> {
-        Self::fenced(device, name, rows, columns, Some(start))
+        Self::fenced(device, name, rows, columns, Some(start), None)
+    }
+
+    /// A fresh list of `rows` × `columns` words without padding: losses, statistics, states. A column is a kind of number,
+    /// with a scale of its own.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn plain(
+        device: &Device,
+        name: &'static str,
+        [rows, columns]: [usize; 2],
+        start: Option<Vec<f32>>,
+        number: Number,
+    ) -> Result<Self> {
+        Self::fenced(device, name, rows, columns, start, Some(number))
+    }
+
+    /// Room that a kernel works in: fenced, poisoned, its numbers not looked at (the oracle has none).
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn room(device: &Device, name: &'static str, rows: usize, columns: usize) -> Result<Self> {
+        Ok(Output { rows: 0, ..Self::fenced(device, name, rows, columns, None, None)? })
     }
 
     fn fenced(
@@ -51,10 +91,20 @@ impl Output {
         rows: usize,
         columns: usize,
         start: Option<Vec<f32>>,
+        plain: Option<Number>,
     ) -> Result<Self> {
-        let words = dims::floats(rows, columns);
+        let words = if plain.is_some() { rows * columns } else { dims::floats(rows, columns) };
         let buffer = crate::gpu::Buffer::new(device, name, words + 2 * FENCE)?;
-        Ok(Output { name, matrix: Matrix::over(buffer.range(name, FENCE, words), rows, columns), rows, start })
+        let matrix = Matrix::over(buffer.range(name, FENCE, words), rows, columns);
+        Ok(Output { name, matrix, rows, start, least: 1e-30, plain })
+    }
+
+    fn pitch(&self) -> usize {
+        if self.plain.is_some() { self.matrix.columns } else { self.matrix.pitch() }
+    }
+
+    fn number(&self, word: u32, column: usize) -> f64 {
+        self.plain.unwrap_or(float)(word, column)
     }
 
     fn prepare(&self, device: &Device) -> Result<()> {
@@ -63,12 +113,13 @@ impl Output {
         before.write(device, &fence)?;
         after.write(device, &fence)?;
         match &self.start {
+            Some(start) if self.plain.is_some() => self.matrix.view.write(device, start),
             Some(start) => self.matrix.write(device, start),
             None => {
                 // Padding is zero by contract; what a kernel must write starts as NaN.
                 let row = |_| {
                     let columns = self.matrix.columns;
-                    (0..self.matrix.pitch()).map(move |c| if c < columns { POISON } else { 0 })
+                    (0..self.pitch()).map(move |c| if c < columns { POISON } else { 0 })
                 };
                 let words: Vec<u32> = (0..self.matrix.rows).flat_map(row).collect();
                 self.matrix.view.write(device, &words)
@@ -161,49 +212,69 @@ pub fn check(device: &Device, case: &Case, spec: Spec, expected: &[Vec<f64>]) ->
         return Err(Error::Kernel { kernel: case.op.into(), message });
     }
     for (i, (output, expected)) in run.outputs.iter().zip(expected).enumerate() {
-        let got = &first[i];
-        let name = output.name;
-        if got.iter().zip(&second[i]).any(|(a, b)| a.to_bits() != b.to_bits()) {
-            outcome.faults.push(format!("{name}: two runs differ in their bits"));
+        if first[i] != second[i] {
+            outcome.faults.push(format!("{}: two runs differ in their bits", output.name));
         }
         let (before, after) = output.fences();
         for (side, fence) in [("before", before), ("after", after)] {
             if fence.read::<u32>(device)?.iter().any(|w| *w != SENTINEL) {
-                outcome.faults.push(format!("{name}: written {side} its range"));
+                outcome.faults.push(format!("{}: written {side} its range", output.name));
             }
         }
-        let pitch = output.matrix.pitch();
-        let columns = output.matrix.columns;
-        let padding =
-            (0..output.rows).flat_map(|r| &got[r * pitch + columns..(r + 1) * pitch]).any(|x| x.to_bits() != 0);
-        if padding {
-            outcome.faults.push(format!("{name}: the padding of a row is not zero"));
-        }
-        let dense: Vec<f32> = dims::unpad_rows(&got[..output.rows * pitch], columns);
-        let scale = expected.iter().fold(0.0f64, |m, x| m.max(x.abs())).max(1e-30);
-        let mut worst = (0.0, 0);
-        for (j, (g, e)) in dense.iter().zip(expected).enumerate() {
-            let error = if g.is_finite() { (f64::from(*g) - e).abs() / scale } else { f64::INFINITY };
-            if error > worst.0 {
-                worst = (error, j);
-            }
-        }
-        if dense.len() != expected.len() {
-            outcome.faults.push(format!("{name}: {} numbers, the oracle has {}", dense.len(), expected.len()));
-        } else if worst.0 > case.tolerance {
-            let (row, column) = (worst.1 / columns, worst.1 % columns);
-            let (g, e) = (dense[worst.1], expected[worst.1]);
-            outcome.faults.push(format!(
-                "{name}[{row}, {column}]: got {g:e}, expected {e:e}: error {:.1e} of the largest, tolerance {:.1e}",
-                worst.0, case.tolerance
-            ));
-        }
-        outcome.error_over_tolerance = outcome.error_over_tolerance.max(worst.0 / case.tolerance);
+        let worst = compare(output, &first[i], expected, case.tolerance, &mut outcome.faults);
+        outcome.error_over_tolerance = outcome.error_over_tolerance.max(worst / case.tolerance);
     }
     Ok(outcome)
 }
 
-fn once(device: &Device, run: &Run) -> Result<Vec<Vec<f32>>> {
+/// The largest error; what is wrong goes to `faults`.
+fn compare(output: &Output, words: &[u32], expected: &[f64], tolerance: f64, faults: &mut Vec<String>) -> f64 {
+    let (name, pitch, columns) = (output.name, output.pitch(), output.matrix.columns);
+    let rows: Vec<&[u32]> = words.chunks_exact(pitch).take(output.rows).collect();
+    if rows.iter().any(|row| row[columns..].iter().any(|w| *w != 0)) {
+        faults.push(format!("{name}: the padding of a row is not zero"));
+    }
+    if output.rows * columns != expected.len() {
+        faults.push(format!("{name}: {} numbers, the oracle has {}", output.rows * columns, expected.len()));
+        return 0.0;
+    }
+    let mut scales = vec![output.least; columns];
+    for (j, e) in expected.iter().enumerate() {
+        scales[j % columns] = scales[j % columns].max(e.abs());
+    }
+    if output.plain.is_none() {
+        let largest = scales.iter().fold(0.0f64, |m, s| m.max(*s));
+        scales.fill(largest);
+    }
+    let (mut worst, mut at, mut kept) = (0.0, 0, None);
+    for (j, e) in expected.iter().enumerate() {
+        let (word, column) = (rows[j / columns][j % columns], j % columns);
+        let got = output.number(word, column);
+        let error = if got.is_finite() { (got - e).abs() / scales[column] } else { f64::INFINITY };
+        if error > worst {
+            (worst, at) = (error, j);
+        }
+        let start = output.start.as_ref().and_then(|s| s.get(j)).map(|s| output.number(s.to_bits(), column));
+        if start == Some(*e) && got != *e {
+            kept = Some(j);
+        }
+    }
+    let place = |j: usize| {
+        format!("{name}[{}, {}]: got {:e}", j / columns, j % columns, {
+            output.number(rows[j / columns][j % columns], j % columns)
+        })
+    };
+    if worst > tolerance {
+        let what = format!("error {worst:.1e} of the largest, tolerance {tolerance:.1e}");
+        faults.push(format!("{}, expected {:e}: {what}", place(at), expected[at]));
+    }
+    if let Some(j) = kept {
+        faults.push(format!("{}, which the oracle leaves as it was: {:e}", place(j), expected[j]));
+    }
+    worst
+}
+
+fn once(device: &Device, run: &Run) -> Result<Vec<Vec<u32>>> {
     for output in &run.outputs {
         output.prepare(device)?;
     }

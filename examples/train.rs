@@ -1,0 +1,50 @@
+//! A model learns our story grammar: text → tokenizer → windows → steps, in one screen.
+//!
+//! `cargo run --release --example train [STEPS]`
+
+use wgpt::config::ModelConfig;
+use wgpt::data::corpus;
+use wgpt::data::stories::stories;
+use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
+use wgpt::data::windows::{WindowOrder, evaluation_batches};
+use wgpt::gpu::Device;
+use wgpt::model::{Capacity, Options, Training, initial_parameters};
+use wgpt::ops::optimizer::{AdamW, Arithmetic};
+use wgpt::philox::step_key;
+
+const SEED: u64 = 1;
+
+fn main() -> wgpt::Result<()> {
+    let steps: u32 = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(20);
+    let device = Device::open(None)?;
+    let config = ModelConfig { n_layer: 2, n_embd: 64, n_positions: 64, ..ModelConfig::default() };
+    let text = stories(SEED, 200_000);
+    let tokenizer = Tokenizer::train(&text, config.vocab_size, Pretokenizer::Bytes)?;
+    let ids = tokenizer.encode(&text)?;
+    let (train, valid) = corpus::split(&ids, 0.05);
+
+    let adam = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic: Arithmetic::Torch };
+    let options = Options { adam, weight_decay: 0.01, decay_all: false, clip: 1.0 };
+    let capacity = Capacity { rows: 8 * config.n_positions, sequences: 8 };
+    let mut training = Training::new(&device, &config, &initial_parameters(&config, SEED), capacity, options)?;
+    let mut order = WindowOrder::new(train.len(), config.n_positions, SEED)?;
+    for step in 0..steps {
+        let batch = order.next_batch(train, 8)?;
+        training.micro(&batch, batch.target_count, step_key(SEED, step))?;
+        // Post-layer-norm needs its warm-up.
+        training.update(2e-3 * f64::from(step + 1).min(100.0) / 100.0)?;
+        while let Some((step, state)) = training.finished()? {
+            println!("step {step}: loss {:.4}", f64::from(state.loss) / f64::from(batch.target_count));
+        }
+    }
+    for (step, state) in training.drain()? {
+        println!("step {step}: loss {:.4}", f64::from(state.loss) / f64::from(8 * config.n_positions as u32));
+    }
+    let (mut sum, mut count) = (0.0, 0);
+    for batch in evaluation_batches(valid, config.n_positions, 8).take(4) {
+        sum += training.evaluate(&batch)?.iter().map(|x| f64::from(*x)).sum::<f64>();
+        count += batch.target_count;
+    }
+    println!("validation loss {:.4} over {count} tokens", sum / f64::from(count.max(1)));
+    Ok(())
+}

@@ -1,0 +1,27 @@
+// Dropout words of attention (SPEC 5): column = the key's position in its sequence. Eight keys from position `first`
+// lie in three blocks of four words; `keep8` is 1/(1-rate) or 0 for each of the eight.
+#import philox
+struct Keep8 { a: vec4<f32>, b: vec4<f32> }
+
+fn dropout_word(w0: vec4<u32>, w1: vec4<u32>, w2: vec4<u32>, i: u32) -> u32 {
+    let w = select(select(w2, w1, i < 8u), w0, i < 4u);
+    return select(select(w.w, w.z, (i & 3u) == 2u), select(w.y, w.x, (i & 3u) == 0u), (i & 3u) < 2u);
+}
+
+fn keep_one(first: u32, row: u32, sequence: u32, place: u32, key: vec2<u32>, threshold: u32, scale: f32) -> f32 {
+    let w = philox(vec4<u32>(first / 4u, row, sequence, place), key);
+    return select(0.0, scale, dropout_word(w, w, w, first & 3u) >= threshold);
+}
+
+fn keep8(first: u32, row: u32, sequence: u32, place: u32, key: vec2<u32>, threshold: u32, scale: f32) -> Keep8 {
+    let w0 = philox(vec4<u32>(first / 4u, row, sequence, place), key);
+    let w1 = philox(vec4<u32>(first / 4u + 1u, row, sequence, place), key);
+    let w2 = philox(vec4<u32>(first / 4u + 2u, row, sequence, place), key);
+    let o = first & 3u;
+    let limit = vec4<u32>(threshold);
+    let a = vec4<u32>(dropout_word(w0, w1, w2, o), dropout_word(w0, w1, w2, o + 1u),
+                      dropout_word(w0, w1, w2, o + 2u), dropout_word(w0, w1, w2, o + 3u));
+    let b = vec4<u32>(dropout_word(w0, w1, w2, o + 4u), dropout_word(w0, w1, w2, o + 5u),
+                      dropout_word(w0, w1, w2, o + 6u), dropout_word(w0, w1, w2, o + 7u));
+    return Keep8(select(vec4<f32>(), vec4<f32>(scale), a >= limit), select(vec4<f32>(), vec4<f32>(scale), b >= limit));
+}

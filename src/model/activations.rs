@@ -1,0 +1,245 @@
+//! What a step keeps and what it only needs in passing, by name and shape: one list that allocation and `wgpt plan` read.
+
+use super::parameters::flat_bytes;
+use crate::config::ModelConfig;
+use crate::dims;
+use crate::gpu::{Device, Matrix, View};
+use crate::ops::layout::{self, Layout};
+use crate::ops::{column_sum, layer_norm, matmul};
+use crate::{Error, Result};
+
+/// The largest batch that will come: activations are made for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// N, rows of a micro-batch.
+    pub rows: usize,
+    /// B, sequences of a micro-batch.
+    pub sequences: usize,
+}
+
+/// What the forward pass of one block keeps for its backward pass.
+pub struct Block {
+    /// [N, 3C]
+    pub qkv: Matrix,
+    /// ℓ, N·H
+    pub log_sum_exp: View,
+    /// Attention's output [N, C].
+    pub attention: Matrix,
+    /// x + attention branch [N, C].
+    pub sum_1: Matrix,
+    /// mean and rstd, 2N.
+    pub stats_1: View,
+    /// ln_1's output [N, C].
+    pub normed: Matrix,
+    /// c_fc's output before GELU [N, 4C].
+    pub pre: Matrix,
+    /// After GELU [N, 4C].
+    pub act: Matrix,
+    /// normed + MLP branch [N, C].
+    pub sum_2: Matrix,
+    /// mean and rstd, 2N.
+    pub stats_2: View,
+    /// The block's output [N, C].
+    pub out: Matrix,
+}
+
+/// Everything of a step but the parameters.
+pub struct Activations {
+    /// The summed embedding [N, C].
+    pub embedded: Matrix,
+    /// A block each.
+    pub blocks: Vec<Block>,
+    /// A branch's output before it is added [N, C].
+    pub branch: Matrix,
+    /// Gradient of the residual stream [N, C].
+    pub dx: Matrix,
+    /// Gradient of a sum [N, C].
+    pub dsum: Matrix,
+    /// The same past dropout [N, C].
+    pub dbranch: Matrix,
+    /// [N, C]
+    pub dattention: Matrix,
+    /// [N, 4C]
+    pub dpre: Matrix,
+    /// [N, 3C]
+    pub dqkv: Matrix,
+    /// δ, N·H
+    pub delta: View,
+    /// Partial sums [.., 4C], twice.
+    pub partial: [Matrix; 2],
+    /// A transposed operand.
+    pub scratch: View,
+    /// A chunk of logits [R, V].
+    pub logits: Matrix,
+    /// N losses.
+    pub losses: View,
+}
+
+/// Rows of the head's chunk: as many as 64 MiB of logits hold, a multiple of 64.
+pub fn chunk_rows(config: &ModelConfig, rows: usize) -> usize {
+    let most = ((16 << 20) / dims::pitch(config.vocab_size)).max(64) / 64 * 64;
+    rows.next_multiple_of(64).min(most)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Kept,
+    Passing,
+    Head,
+}
+
+/// The floats of every activation, in the order in which [`Activations::new`] takes them.
+fn slots(config: &ModelConfig, capacity: Capacity) -> Vec<(&'static str, Kind, usize, usize)> {
+    let (n, c, h) = (capacity.rows.max(1), config.n_embd, config.n_head);
+    let mut all = vec![("embedded", Kind::Kept, n, c)];
+    for _ in 0..config.n_layer {
+        all.extend([
+            ("qkv", Kind::Kept, n, 3 * c),
+            ("log_sum_exp", Kind::Kept, 1, n * h),
+            ("attention", Kind::Kept, n, c),
+            ("sum_1", Kind::Kept, n, c),
+            ("stats_1", Kind::Kept, 1, 2 * n),
+            ("normed", Kind::Kept, n, c),
+            ("pre", Kind::Kept, n, 4 * c),
+            ("act", Kind::Kept, n, 4 * c),
+            ("sum_2", Kind::Kept, n, c),
+            ("stats_2", Kind::Kept, 1, 2 * n),
+            ("out", Kind::Kept, n, c),
+        ]);
+    }
+    let blocks = n.div_ceil(layer_norm::BLOCK.min(column_sum::BLOCK));
+    let dropped = if config.resid_pdrop > 0.0 { n } else { 1 };
+    let chunk = chunk_rows(config, n);
+    all.extend([
+        ("branch", Kind::Passing, n, c),
+        ("dx", Kind::Passing, n, c),
+        ("dsum", Kind::Passing, n, c),
+        ("dbranch", Kind::Passing, dropped, c),
+        ("dattention", Kind::Passing, n, c),
+        ("dpre", Kind::Passing, n, 4 * c),
+        ("dqkv", Kind::Passing, n, 3 * c),
+        ("delta", Kind::Passing, 1, n * h),
+        ("partial", Kind::Passing, blocks, 4 * c),
+        ("partial", Kind::Passing, blocks, 4 * c),
+        ("logits", Kind::Head, chunk, config.vocab_size),
+        ("losses", Kind::Head, 1, n.next_multiple_of(64)),
+    ]);
+    all
+}
+
+impl Activations {
+    /// Allocates all of it.
+    ///
+    /// # Errors
+    /// [`Error::Device`] past the device's limits.
+    pub fn new(device: &Device, config: &ModelConfig, capacity: Capacity) -> Result<Self> {
+        let mut slots = slots(config, capacity).into_iter();
+        let mut next = || -> Result<Matrix> {
+            let missing = || Error::Device("the list of activations is short".into());
+            let (name, _, rows, columns) = slots.next().ok_or_else(missing)?;
+            Matrix::new(device, name, rows, columns)
+        };
+        let embedded = next()?;
+        let mut blocks = Vec::with_capacity(config.n_layer);
+        for _ in 0..config.n_layer {
+            blocks.push(Block {
+                qkv: next()?,
+                log_sum_exp: next()?.view,
+                attention: next()?,
+                sum_1: next()?,
+                stats_1: next()?.view,
+                normed: next()?,
+                pre: next()?,
+                act: next()?,
+                sum_2: next()?,
+                stats_2: next()?.view,
+                out: next()?,
+            });
+        }
+        let n = capacity.rows.max(1);
+        let caps = device.caps();
+        let chunk = chunk_rows(config, n);
+        let scratch = matmul::scratch(caps, n, 4 * config.n_embd).max(matmul::scratch(caps, chunk, config.vocab_size));
+        Ok(Activations {
+            embedded,
+            blocks,
+            branch: next()?,
+            dx: next()?,
+            dsum: next()?,
+            dbranch: next()?,
+            dattention: next()?,
+            dpre: next()?,
+            dqkv: next()?,
+            delta: next()?.view,
+            partial: [next()?, next()?],
+            scratch: View::new(device, "scratch", scratch)?,
+            logits: next()?,
+            losses: next()?.view,
+        })
+    }
+}
+
+/// Bytes on the device by kind; image twins of CPU adapters are not in it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Memory {
+    /// Weights.
+    pub weights: usize,
+    /// Gradients.
+    pub gradients: usize,
+    /// Both moments.
+    pub moments: usize,
+    /// What the forward pass keeps for the backward pass.
+    pub kept: usize,
+    /// What lives between two kernels.
+    pub passing: usize,
+    /// The head's chunk of logits and the losses.
+    pub head: usize,
+    /// Integers of the batch.
+    pub layout: usize,
+}
+
+impl Memory {
+    /// All of it.
+    pub fn total(&self) -> usize {
+        self.weights + self.gradients + self.moments + self.kept + self.passing + self.head + self.layout
+    }
+}
+
+/// What training takes, without a device.
+pub fn plan(config: &ModelConfig, capacity: Capacity) -> Memory {
+    let flat = flat_bytes(config);
+    let bytes = |wanted: Kind| {
+        let of_kind = slots(config, capacity).into_iter().filter(|s| s.1 == wanted);
+        of_kind.map(|(_, _, rows, columns)| dims::floats(rows, columns) * 4).sum()
+    };
+    Memory {
+        weights: flat,
+        gradients: flat,
+        moments: 2 * flat,
+        kept: bytes(Kind::Kept),
+        passing: bytes(Kind::Passing),
+        head: bytes(Kind::Head),
+        layout: Layout::words(&layout_capacity(config, capacity)) * 4,
+    }
+}
+
+/// The layout's capacity for a model and a batch.
+pub fn layout_capacity(config: &ModelConfig, capacity: Capacity) -> layout::Capacity {
+    let local = (0..config.n_layer).any(|l| config.attention(l) == crate::config::AttentionKind::Local);
+    layout::Capacity {
+        rows: capacity.rows.max(1),
+        sequences: capacity.sequences.max(1),
+        vocab: config.vocab_size,
+        positions: config.n_positions,
+        local_block: local.then_some(config.local_block),
+    }
+}
+
+/// Floating-point operations of one training step over N rows in sequences of P tokens: products of weights, the head, and
+/// attention over the causal half; forward once, backward twice.
+pub fn step_flops(config: &ModelConfig, rows: usize) -> f64 {
+    let (n, c, l) = (rows as f64, config.n_embd as f64, config.n_layer as f64);
+    let products = 2.0 * n * (12.0 * c * c * l + c * config.vocab_size as f64);
+    let attention = l * 2.0 * 2.0 * n * c * (config.n_positions as f64 + 1.0) / 2.0;
+    3.0 * products + 3.5 * attention
+}

@@ -1,0 +1,347 @@
+//! The decoder's passes, recorded door by door: embedding, blocks, head; under each forward pass its backward pass, in mirror
+//! order. Gradients of parameters are `+=`, of activations `=`.
+
+use super::activations::{Activations, Block, chunk_rows};
+use super::parameters::{Flat, Parameters};
+use crate::config::ModelConfig;
+use crate::gpu::{Matrix, Recorder};
+use crate::ops::attention::{self, Attention};
+use crate::ops::cross_entropy::{CrossEntropy, cross_entropy};
+use crate::ops::dropout::{Dropout, dropout};
+use crate::ops::embedding::{self, Embedding, EmbeddingBackward, Table, embedding};
+use crate::ops::layer_norm::{self, LayerNorm, LayerNormBackward, layer_norm};
+use crate::ops::layout::Layout;
+use crate::ops::matmul::{self, Epilogue, Form, Matmul};
+use crate::ops::{Extent, Io, Live, column_sum};
+use crate::philox::{Site, place};
+use crate::{Result, dims};
+
+const TOKENS: usize = 0;
+const POSITIONS: usize = 1;
+
+/// A parameter of a block, by its place in the config's list.
+#[derive(Clone, Copy)]
+enum Of {
+    CAttn = 0,
+    CAttnBias = 1,
+    CProj = 2,
+    CProjBias = 3,
+    Ln1Gain = 4,
+    Ln1Bias = 5,
+    CFc = 6,
+    CFcBias = 7,
+    MlpProj = 8,
+    MlpProjBias = 9,
+    Ln2Gain = 10,
+    Ln2Bias = 11,
+}
+
+/// What a recording needs.
+pub struct Decoder<'a> {
+    /// The model's numbers.
+    pub config: &'a ModelConfig,
+    /// Its tensors.
+    pub parameters: &'a Parameters,
+    /// The step's memory.
+    pub activations: &'a Activations,
+    /// The batch's integers.
+    pub layout: &'a Layout,
+    /// Whether dropout is on.
+    pub training: bool,
+}
+
+impl Decoder<'_> {
+    fn value(&self, layer: usize, of: Of) -> Matrix {
+        self.parameters.tensor(Flat::Values, 2 + 12 * layer + of as usize)
+    }
+
+    fn gradient(&self, layer: usize, of: Of) -> Matrix {
+        self.parameters.tensor(Flat::Gradients, 2 + 12 * layer + of as usize)
+    }
+
+    fn input(&self, layer: usize) -> &Matrix {
+        match layer {
+            0 => &self.activations.embedded,
+            l => &self.activations.blocks[l - 1].out,
+        }
+    }
+
+    fn rate(&self, rate: f32) -> f32 {
+        if self.training { rate } else { 0.0 }
+    }
+
+    fn io(&self, rec: &Recorder<Live>, x: &Matrix) -> Io {
+        Io::choose(rec.device().caps(), x.columns, &[x])
+    }
+
+    fn product(&self, rec: &mut Recorder<Live>, call: Matmul) -> Result<()> {
+        let spec = matmul::choose(rec.device().caps(), call.form, call.a, call.b);
+        matmul::matmul(rec, spec, &Matmul { scratch: Some(&self.activations.scratch), ..call })
+    }
+
+    /// C = A·B or A·Bᵀ with an epilogue, over N rows.
+    fn rows(
+        &self,
+        rec: &mut Recorder<Live>,
+        form: Form,
+        [a, b, c]: [&Matrix; 3],
+        epilogue: Epilogue<'_>,
+    ) -> Result<()> {
+        self.product(rec, Matmul { form, a, b, c, rows: Extent::Rows, epilogue, accumulate: false, scratch: None })
+    }
+
+    /// dW += xᵀ·dy, db += Σ dy.
+    fn weight_gradient(
+        &self,
+        rec: &mut Recorder<Live>,
+        layer: usize,
+        [x, dy]: [&Matrix; 2],
+        [weight, bias]: [Of; 2],
+    ) -> Result<()> {
+        let (dw, db) = (self.gradient(layer, weight), self.gradient(layer, bias));
+        self.product(
+            rec,
+            Matmul {
+                form: Form::AtB,
+                a: x,
+                b: dy,
+                c: &dw,
+                rows: Extent::Rows,
+                epilogue: Epilogue::None,
+                accumulate: true,
+                scratch: None,
+            },
+        )?;
+        column_sum::column_sum(rec, self.io(rec, dy), dy, &self.activations.partial[0], &db)
+    }
+
+    fn drop(&self, rec: &mut Recorder<Live>, x: &Matrix, rate: f32, layer: usize, site: Site) -> Result<()> {
+        let call = Dropout {
+            x,
+            positions: &self.layout.positions,
+            sequences: &self.layout.sequences,
+            rate: self.rate(rate),
+            place: place(0, layer as u32, site),
+        };
+        dropout(rec, self.io(rec, x), &call)
+    }
+
+    /// The summed embedding and all blocks.
+    ///
+    /// # Errors
+    /// [`crate::Error::Kernel`].
+    pub fn forward(&self, rec: &mut Recorder<Live>) -> Result<()> {
+        let acts = self.activations;
+        let tokens = self.parameters.tensor(Flat::Values, TOKENS);
+        let positions = self.parameters.tensor(Flat::Values, POSITIONS);
+        let io = Io::choose(rec.device().caps(), self.config.n_embd, &[&tokens, &positions, &acts.embedded]);
+        let call = Embedding {
+            tokens: &tokens,
+            positions_embed: &positions,
+            ids: &self.layout.ids,
+            positions: &self.layout.positions,
+            x: &acts.embedded,
+        };
+        embedding(rec, io, &call)?;
+        self.drop(rec, &acts.embedded, self.config.embd_pdrop, 0, Site::Embedding)?;
+        (0..self.config.n_layer).try_for_each(|layer| self.block(rec, layer))
+    }
+
+    fn attention<'b>(&'b self, block: &'b Block, layer: usize) -> Attention<'b> {
+        Attention {
+            kind: self.config.attention(layer),
+            heads: self.config.n_head,
+            qkv: &block.qkv,
+            y: &block.attention,
+            log_sum_exp: &block.log_sum_exp,
+            layout: self.layout,
+            rate: self.rate(self.config.attn_pdrop),
+            layer: layer as u32,
+        }
+    }
+
+    fn block(&self, rec: &mut Recorder<Live>, layer: usize) -> Result<()> {
+        let (acts, block, x) = (self.activations, &self.activations.blocks[layer], self.input(layer));
+        let value = |of| self.value(layer, of);
+        let branch = &acts.branch;
+
+        let bias = value(Of::CAttnBias).view;
+        self.rows(rec, Form::AB, [x, &value(Of::CAttn), &block.qkv], Epilogue::Bias(&bias))?;
+        let spec = attention::choose(rec.device().caps(), x.rows, self.config.head_dim());
+        attention::forward(rec, spec, &self.attention(block, layer))?;
+        let bias = value(Of::CProjBias).view;
+        self.rows(rec, Form::AB, [&block.attention, &value(Of::CProj), branch], Epilogue::Bias(&bias))?;
+        self.drop(rec, branch, self.config.resid_pdrop, layer, Site::ResidualAttention)?;
+        let (gain, bias) = (value(Of::Ln1Gain), value(Of::Ln1Bias));
+        self.norm(rec, [x, branch, &gain, &bias], [&block.sum_1, &block.normed], &block.stats_1)?;
+
+        let bias = value(Of::CFcBias).view;
+        let gelu = Epilogue::BiasGelu(&bias, &block.pre);
+        self.rows(rec, Form::AB, [&block.normed, &value(Of::CFc), &block.act], gelu)?;
+        let bias = value(Of::MlpProjBias).view;
+        self.rows(rec, Form::AB, [&block.act, &value(Of::MlpProj), branch], Epilogue::Bias(&bias))?;
+        self.drop(rec, branch, self.config.resid_pdrop, layer, Site::ResidualMlp)?;
+        let (gain, bias) = (value(Of::Ln2Gain), value(Of::Ln2Bias));
+        self.norm(rec, [&block.normed, branch, &gain, &bias], [&block.sum_2, &block.out], &block.stats_2)
+    }
+
+    fn norm(
+        &self,
+        rec: &mut Recorder<Live>,
+        [x, branch, gain, bias]: [&Matrix; 4],
+        [sum, y]: [&Matrix; 2],
+        stats: &crate::gpu::View,
+    ) -> Result<()> {
+        let eps = self.config.layer_norm_epsilon;
+        layer_norm(rec, self.io(rec, x), &LayerNorm { x, branch, gain, bias, eps, sum, y, stats })
+    }
+
+    /// The block's backward pass: dx holds the gradient of its output, and then of its input.
+    fn block_backward(&self, rec: &mut Recorder<Live>, layer: usize) -> Result<()> {
+        let (acts, block, x) = (self.activations, &self.activations.blocks[layer], self.input(layer));
+        let value = |of| self.value(layer, of);
+        let (dx, dsum) = (&acts.dx, &acts.dsum);
+
+        self.norm_backward(rec, layer, [dx, &block.sum_2], &block.stats_2, [Of::Ln2Gain, Of::Ln2Bias])?;
+        let dbranch = self.branch_gradient(rec, layer, Site::ResidualMlp)?;
+        let gelu = Epilogue::GeluBackward(&block.pre);
+        self.rows(rec, Form::ABt, [dbranch, &value(Of::MlpProj), &acts.dpre], gelu)?;
+        self.rows(rec, Form::ABt, [&acts.dpre, &value(Of::CFc), dx], Epilogue::Residual(dsum))?;
+        self.weight_gradient(rec, layer, [&block.act, dbranch], [Of::MlpProj, Of::MlpProjBias])?;
+        self.weight_gradient(rec, layer, [&block.normed, &acts.dpre], [Of::CFc, Of::CFcBias])?;
+
+        self.norm_backward(rec, layer, [dx, &block.sum_1], &block.stats_1, [Of::Ln1Gain, Of::Ln1Bias])?;
+        let dbranch = self.branch_gradient(rec, layer, Site::ResidualAttention)?;
+        self.rows(rec, Form::ABt, [dbranch, &value(Of::CProj), &acts.dattention], Epilogue::None)?;
+        let spec = attention::choose(rec.device().caps(), x.rows, self.config.head_dim());
+        let call = self.attention(block, layer);
+        attention::backward(rec, spec, &call, &acts.dattention, &acts.delta, &acts.dqkv)?;
+        self.rows(rec, Form::ABt, [&acts.dqkv, &value(Of::CAttn), dx], Epilogue::Residual(dsum))?;
+        self.weight_gradient(rec, layer, [&block.attention, dbranch], [Of::CProj, Of::CProjBias])?;
+        self.weight_gradient(rec, layer, [x, &acts.dqkv], [Of::CAttn, Of::CAttnBias])
+    }
+
+    fn norm_backward(
+        &self,
+        rec: &mut Recorder<Live>,
+        layer: usize,
+        [dy, sum]: [&Matrix; 2],
+        stats: &crate::gpu::View,
+        [gain, bias]: [Of; 2],
+    ) -> Result<()> {
+        let acts = self.activations;
+        let room = |m: &Matrix| {
+            let rows = m.view.words as usize / dims::pitch(self.config.n_embd);
+            Matrix::over(m.view.clone(), rows.min(dy.rows.div_ceil(layer_norm::BLOCK)), self.config.n_embd)
+        };
+        let partial = [&room(&acts.partial[0]), &room(&acts.partial[1])];
+        let (dgain, dbias) = (self.gradient(layer, gain), self.gradient(layer, bias));
+        let gain = self.value(layer, gain);
+        let (dgain, dbias, dsum) = (&dgain, &dbias, &acts.dsum);
+        let call = LayerNormBackward { dy, sum, stats, gain: &gain, dsum, dgain, dbias, partial };
+        layer_norm::backward(rec, self.io(rec, dy), &call)
+    }
+
+    /// The gradient of a branch: that of its sum, past the branch's dropout.
+    fn branch_gradient(&self, rec: &mut Recorder<Live>, layer: usize, site: Site) -> Result<&Matrix> {
+        let acts = self.activations;
+        if self.rate(self.config.resid_pdrop) <= 0.0 {
+            return Ok(&acts.dsum);
+        }
+        rec.copy(&acts.dsum.view, &acts.dbranch.view);
+        self.drop(rec, &acts.dbranch, self.config.resid_pdrop, layer, site)?;
+        Ok(&acts.dbranch)
+    }
+
+    fn last(&self) -> &Matrix {
+        self.input(self.config.n_layer)
+    }
+
+    /// Losses of all rows; with `backward`, dx and the token table's gradient at once: here forward turns into backward.
+    ///
+    /// # Errors
+    /// [`crate::Error::Kernel`].
+    pub fn head(&self, rec: &mut Recorder<Live>, backward: bool) -> Result<()> {
+        let acts = self.activations;
+        let rows = self.last().rows;
+        let chunk = chunk_rows(self.config, rows);
+        let table = self.parameters.tensor(Flat::Values, TOKENS);
+        let dtable = self.parameters.tensor(Flat::Gradients, TOKENS);
+        for skip in (0..rows).step_by(chunk) {
+            let count = chunk.min(rows - skip);
+            let extent = Extent::Chunk { skip: skip as u32, at_most: count as u32 };
+            let hidden = self.last().rows_from(skip, count);
+            let logits = acts.logits.rows_from(0, count);
+            let call = Matmul {
+                form: Form::ABt,
+                a: &hidden,
+                b: &table,
+                c: &logits,
+                rows: extent,
+                epilogue: Epilogue::None,
+                accumulate: false,
+                scratch: None,
+            };
+            self.product(rec, call)?;
+            let targets = self.layout.targets_from(skip, count);
+            let losses = acts.losses.part(skip, count);
+            let call = CrossEntropy { logits: &logits, targets: &targets, losses: &losses, rows: extent, weight: 1.0 };
+            cross_entropy(rec, self.io(rec, &logits), &call)?;
+            if backward {
+                let dhidden = acts.dx.rows_from(skip, count);
+                let call = Matmul {
+                    form: Form::AB,
+                    a: &logits,
+                    b: &table,
+                    c: &dhidden,
+                    rows: extent,
+                    epilogue: Epilogue::None,
+                    accumulate: false,
+                    scratch: None,
+                };
+                self.product(rec, call)?;
+                let call = Matmul {
+                    form: Form::AtB,
+                    a: &logits,
+                    b: &hidden,
+                    c: &dtable,
+                    rows: extent,
+                    epilogue: Epilogue::None,
+                    accumulate: true,
+                    scratch: None,
+                };
+                self.product(rec, call)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All logits [N, V] into `logits`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Kernel`].
+    pub fn logits(&self, rec: &mut Recorder<Live>, logits: &Matrix) -> Result<()> {
+        let table = self.parameters.tensor(Flat::Values, TOKENS);
+        self.rows(rec, Form::ABt, [self.last(), &table, logits], Epilogue::None)
+    }
+
+    /// From dx at the top to the gradients of all tensors.
+    ///
+    /// # Errors
+    /// [`crate::Error::Kernel`].
+    pub fn backward(&self, rec: &mut Recorder<Live>) -> Result<()> {
+        (0..self.config.n_layer).rev().try_for_each(|layer| self.block_backward(rec, layer))?;
+        let dx = &self.activations.dx;
+        self.drop(rec, dx, self.config.embd_pdrop, 0, Site::Embedding)?;
+        let layout = self.layout;
+        for (table, owners, rows, at) in [
+            (Table::Tokens, &layout.token_owners, &layout.token_rows, TOKENS),
+            (Table::Positions, &layout.position_owners, &layout.position_rows, POSITIONS),
+        ] {
+            let gradient = self.parameters.tensor(Flat::Gradients, at);
+            let call = EmbeddingBackward { table, dx, owners, rows, gradient: &gradient };
+            embedding::backward(rec, self.io(rec, dx), &call)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,231 @@
+//! Weights, gradients and both moments: four flat buffers a slab, tensors as named views at multiples of 256 bytes, those
+//! that decay first, so that AdamW's rules are two ranges a slab. A slab ends where a binding would pass the device's limit.
+
+use crate::config::{ModelConfig, ParameterKind, ParameterShape};
+use crate::gpu::{Buffer, Device, Matrix};
+use crate::ops::optimizer::{FLAT_COLUMNS, Range};
+use crate::philox::{Stream, Words};
+use crate::{Error, Result, dims};
+
+/// Which of the four flat tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flat {
+    /// Weights.
+    Values = 0,
+    /// Their gradients.
+    Gradients = 1,
+    /// Adam's m.
+    FirstMoments = 2,
+    /// Adam's v.
+    SecondMoments = 3,
+}
+
+const NAMES: [&str; 4] = ["weights", "gradients", "first moments", "second moments"];
+
+/// The place of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    slab: usize,
+    offset: usize,
+}
+
+struct Slab {
+    buffers: [Buffer; 4],
+    floats: usize,
+    ranges: Vec<(usize, usize, bool)>,
+}
+
+/// A model's tensors on a device.
+pub struct Parameters {
+    shapes: Vec<ParameterShape>,
+    places: Vec<Place>,
+    slabs: Vec<Slab>,
+}
+
+struct SlabPlan {
+    tensors: Vec<(usize, usize)>,
+    floats: usize,
+    decaying: usize,
+}
+
+fn floats(shape: &ParameterShape) -> usize {
+    dims::floats(shape.rows, shape.columns)
+}
+
+/// Where each tensor goes: slab by slab in the order of names, inside a slab those that decay first.
+fn arrange(shapes: &[ParameterShape], limit: usize) -> Result<Vec<SlabPlan>> {
+    let mut groups: Vec<Vec<usize>> = vec![Vec::new()];
+    let mut used = 0;
+    for (i, shape) in shapes.iter().enumerate() {
+        let size = floats(shape);
+        if size > limit {
+            let bytes = size * 4;
+            return Err(Error::Device(format!("{}: {bytes} bytes, a binding holds {}", shape.name, limit * 4)));
+        }
+        if used + size > limit {
+            groups.push(Vec::new());
+            used = 0;
+        }
+        used += size;
+        if let Some(group) = groups.last_mut() {
+            group.push(i);
+        }
+    }
+    let plan = |group: Vec<usize>| {
+        let (weights, vectors): (Vec<usize>, Vec<usize>) =
+            group.into_iter().partition(|i| shapes[*i].kind == ParameterKind::Weight);
+        let mut at = 0;
+        let mut tensors = Vec::new();
+        let mut decaying = 0;
+        for (part, last) in [(&weights, false), (&vectors, true)] {
+            for &i in part {
+                tensors.push((i, at));
+                at += floats(&shapes[i]);
+            }
+            if !last {
+                decaying = at;
+            }
+        }
+        SlabPlan { tensors, floats: at.next_multiple_of(FLAT_COLUMNS), decaying }
+    };
+    Ok(groups.into_iter().map(plan).collect())
+}
+
+/// Bytes of one of the four flat tensors.
+pub fn flat_bytes(config: &ModelConfig) -> usize {
+    config.parameters().iter().map(floats).sum::<usize>().next_multiple_of(FLAT_COLUMNS) * 4
+}
+
+impl Parameters {
+    /// Allocates and uploads `dense` tensors, in the order of [`ModelConfig::parameters`].
+    ///
+    /// # Errors
+    /// [`Error::Input`] for other shapes, [`Error::Device`] past limits.
+    pub fn new(device: &Device, config: &ModelConfig, dense: &[Vec<f32>]) -> Result<Self> {
+        let shapes = config.parameters();
+        if shapes.len() != dense.len() {
+            return Err(Error::Input(format!("{} tensors: the config has {}", dense.len(), shapes.len())));
+        }
+        let caps = device.caps();
+        let limit = (caps.max_binding.min(caps.max_buffer) / 4) as usize / FLAT_COLUMNS * FLAT_COLUMNS;
+        let mut places = vec![Place { slab: 0, offset: 0 }; shapes.len()];
+        let mut slabs = Vec::new();
+        for (slab, plan) in arrange(&shapes, limit)?.into_iter().enumerate() {
+            for (i, offset) in plan.tensors {
+                places[i] = Place { slab, offset };
+            }
+            let buffer = |name| Buffer::new(device, name, plan.floats);
+            let [a, b, c, d] = NAMES;
+            let buffers = [buffer(a)?, buffer(b)?, buffer(c)?, buffer(d)?];
+            let mut ranges = vec![(0, plan.decaying, true), (plan.decaying, plan.floats, false)];
+            ranges.retain(|(start, end, _)| end > start);
+            slabs.push(Slab { buffers, floats: plan.floats, ranges });
+        }
+        let parameters = Parameters { shapes, places, slabs };
+        for (i, (shape, tensor)) in parameters.shapes.iter().zip(dense).enumerate() {
+            if tensor.len() != shape.count() {
+                let (got, expected) = (tensor.len(), shape.count());
+                return Err(Error::Input(format!("{}: {got} numbers, its shape has {expected}", shape.name)));
+            }
+            parameters.tensor(Flat::Values, i).write(device, tensor)?;
+        }
+        Ok(parameters)
+    }
+
+    /// Tensor `i` of the config's order.
+    pub fn tensor(&self, flat: Flat, i: usize) -> Matrix {
+        let (shape, place) = (&self.shapes[i], self.places[i]);
+        let buffer = &self.slabs[place.slab].buffers[flat as usize];
+        Matrix::over(buffer.range(&shape.name, place.offset, floats(shape)), shape.rows, shape.columns)
+    }
+
+    /// Slabs.
+    pub fn slabs(&self) -> usize {
+        self.slabs.len()
+    }
+
+    /// One flat tensor of a slab, [.., [`FLAT_COLUMNS`]].
+    pub fn flat(&self, flat: Flat, slab: usize) -> Matrix {
+        let slab = &self.slabs[slab];
+        let view = slab.buffers[flat as usize].range(NAMES[flat as usize], 0, slab.floats);
+        Matrix::over(view, slab.floats / FLAT_COLUMNS, FLAT_COLUMNS)
+    }
+
+    /// AdamW's ranges of a slab.
+    pub fn ranges(&self, slab: usize, decay: f64, decay_all: bool) -> Vec<Range> {
+        let range = |&(start, end, decays): &(usize, usize, bool)| Range {
+            start,
+            end,
+            lr_scale: 1.0,
+            decay: if decays || decay_all { decay } else { 0.0 },
+            t0: 0,
+        };
+        self.slabs[slab].ranges.iter().map(range).collect()
+    }
+
+    /// All tensors, dense, in the config's order. Waits.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn read(&self, device: &Device, flat: Flat) -> Result<Vec<Vec<f32>>> {
+        let whole = (0..self.slabs.len()).map(|s| self.flat(flat, s).view.read::<f32>(device));
+        let whole = whole.collect::<Result<Vec<_>>>()?;
+        let dense = |(shape, place): (&ParameterShape, &Place)| {
+            let data = &whole[place.slab][place.offset..place.offset + floats(shape)];
+            dims::unpad_rows(data, shape.columns)
+        };
+        Ok(self.shapes.iter().zip(&self.places).map(dense).collect())
+    }
+}
+
+/// Start weights: N(0, initializer_range) by Philox stream 0, biases 0, gains 1; a function of config and seed.
+pub fn initial_parameters(config: &ModelConfig, seed: u64) -> Vec<Vec<f32>> {
+    let tensor = |(i, shape): (usize, ParameterShape)| match shape.kind {
+        ParameterKind::Bias => vec![0.0; shape.count()],
+        ParameterKind::Gain => vec![1.0; shape.count()],
+        ParameterKind::Weight => {
+            let mut words = Words::new(seed, Stream::Weights, i as u32, 0);
+            let scale = f64::from(config.initializer_range);
+            let mut values = Vec::with_capacity(shape.count() + 1);
+            while values.len() < shape.count() {
+                values.extend(words.normal_pair().map(|x| (x * scale) as f32));
+            }
+            values.truncate(shape.count());
+            values
+        }
+    };
+    config.parameters().into_iter().enumerate().map(tensor).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slabs_hold_every_tensor_once() {
+        let shapes = ModelConfig::default().parameters();
+        for limit in [FLAT_COLUMNS * 40, FLAT_COLUMNS * 1000] {
+            let plans = arrange(&shapes, limit).unwrap();
+            let mut seen: Vec<usize> = plans.iter().flat_map(|p| p.tensors.iter().map(|t| t.0)).collect();
+            seen.sort_unstable();
+            assert_eq!(seen, (0..shapes.len()).collect::<Vec<_>>());
+            for plan in &plans {
+                assert!(plan.floats <= limit);
+                for (i, at) in &plan.tensors {
+                    assert_eq!(shapes[*i].kind == ParameterKind::Weight, *at < plan.decaying);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn start_weights_have_their_deviation() {
+        let config = ModelConfig::default();
+        let tensors = initial_parameters(&config, 1);
+        let table = &tensors[0];
+        let deviation = (table.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / table.len() as f64).sqrt();
+        assert!((deviation - 0.02).abs() < 2e-4, "{deviation}");
+        assert_eq!(tensors, initial_parameters(&config, 1));
+        assert_ne!(tensors[0], initial_parameters(&config, 2)[0]);
+    }
+}

@@ -1,0 +1,47 @@
+//! CASES of column_sum: out += the sums of columns by two passes, with blocks that are full, cut short and alone.
+
+use super::{ROW_SHAPES, input, row_io, row_specs};
+use crate::gpu::Recorder;
+use crate::ops::Live;
+use crate::ops::column_sum::{BLOCK, column_sum};
+use crate::reference;
+use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
+
+/// A case of N rows, some of them live, and C columns.
+pub fn case([n, live, c]: [usize; 3], purpose: Purpose) -> Case {
+    let seed = (n * 3 + c) as u32;
+    Case {
+        op: "column_sum",
+        variant: "add".into(),
+        shape: vec![("N", n), ("live", live), ("C", c)],
+        purpose,
+        tolerance: 1e-6,
+        reason: "a sum over N rows in f32",
+        flops: (live * c) as f64,
+        bytes: 4.0 * (live * c) as f64,
+        specs: row_specs(c),
+        build: Box::new(move |device, spec| {
+            let io = row_io(spec, "column_sum")?;
+            let x = input(device, "x", n, c, &numbers(seed, live * c))?;
+            let room = Output::room(device, "partial", n.div_ceil(BLOCK), c)?;
+            let out = Output::starting(device, "out", 1, c, numbers(seed + 1, c))?;
+            let mut recorder = Recorder::new(device, Live { rows: n as u32, ..Live::default() });
+            column_sum(&mut recorder, io, &x, &room.matrix, &out.matrix)?;
+            let live = Live { rows: live as u32, ..Live::default() };
+            Ok(Run { program: recorder.finish(), live, outputs: vec![out, room] })
+        }),
+        oracle: Box::new(move || {
+            let sums = reference::matmul::bias_gradient(&wide(&numbers(seed, live * c)), c);
+            let before = wide(&numbers(seed + 1, c));
+            vec![before.iter().zip(&sums).map(|(b, s)| b + s).collect(), Vec::new()]
+        }),
+    }
+}
+
+/// All of them.
+pub fn cases() -> Vec<Case> {
+    let mut all: Vec<_> = ROW_SHAPES.iter().map(|shape| case(*shape, Purpose::Small)).collect();
+    all.extend([[64, 64, 65], [129, 128, 3], [200, 0, 31]].map(|shape| case(shape, Purpose::Small)));
+    all.push(case([1024, 1024, 512], Purpose::Bench));
+    all
+}

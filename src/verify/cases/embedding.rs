@@ -1,0 +1,140 @@
+//! CASES of embedding and of its backward pass over both tables: repeated ids, ragged positions, rows below capacity.
+
+use super::{ROW_SHAPES, indices, input, ragged, row_io, row_specs, table};
+use crate::gpu::Recorder;
+use crate::ops::Live;
+use crate::ops::embedding::{Embedding, EmbeddingBackward, Table, backward, embedding};
+use crate::reference;
+use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
+
+/// Sizes: N, live rows, C, V, P.
+pub type Sizes = [usize; 5];
+
+fn dx(n: usize, c: usize) -> Vec<f32> {
+    numbers((n * 31 + c) as u32, n * c)
+}
+
+fn ids(live: usize, v: usize) -> Vec<u32> {
+    indices(live as u32 + 5, live, v)
+}
+
+/// A case of the forward pass.
+pub fn forward_case([n, live, c, v, p]: Sizes, purpose: Purpose) -> Case {
+    let tokens = move || numbers((v + c) as u32, v * c);
+    let places = move || numbers((p + c) as u32 + 1, p * c);
+    Case {
+        op: "embedding",
+        variant: "forward".into(),
+        shape: vec![("N", n), ("live", live), ("C", c), ("V", v), ("P", p)],
+        purpose,
+        tolerance: 1e-7,
+        reason: "one addition, rounded once",
+        flops: (live * c) as f64,
+        bytes: 4.0 * (3 * live * c) as f64,
+        specs: row_specs(c),
+        build: Box::new(move |device, spec| {
+            let io = row_io(spec, "embedding")?;
+            let x = Output::poisoned(device, "x", n, c)?;
+            let mut recorder = Recorder::new(device, Live { rows: n as u32, ..Live::default() });
+            let call = Embedding {
+                tokens: &input(device, "tokens", v, c, &tokens())?,
+                positions_embed: &input(device, "positions_embed", p, c, &places())?,
+                ids: &table(device, "ids", n, &ids(live, v))?,
+                positions: &table(device, "positions", n, &ragged(live, p).0)?,
+                x: &x.matrix,
+            };
+            embedding(&mut recorder, io, &call)?;
+            let outputs = vec![Output { rows: live, ..x }];
+            Ok(Run { program: recorder.finish(), live: Live { rows: live as u32, ..Live::default() }, outputs })
+        }),
+        oracle: Box::new(move || {
+            let (tokens, places) = (wide(&tokens()), wide(&places()));
+            vec![reference::embedding::forward(&ids(live, v), &ragged(live, p).0, &tokens, &places, c)]
+        }),
+    }
+}
+
+/// (table row, first, end) an owner, and the rows sorted by owner, in their order.
+fn owners(keys: &[u32]) -> (Vec<u32>, Vec<u32>) {
+    let mut rows: Vec<u32> = (0..keys.len() as u32).collect();
+    rows.sort_by_key(|r| keys[*r as usize]);
+    let mut owners: Vec<u32> = Vec::new();
+    for (i, row) in rows.iter().enumerate() {
+        let key = keys[*row as usize];
+        match owners.last_chunk_mut::<3>() {
+            Some([owner, _, end]) if *owner == key => *end = i as u32 + 1,
+            _ => owners.extend([key, i as u32, i as u32 + 1]),
+        }
+    }
+    (owners, rows)
+}
+
+/// A case of one table's backward pass.
+pub fn backward_case(whose: Table, [n, live, c, v, p]: Sizes, purpose: Purpose) -> Case {
+    let table_rows = if whose == Table::Tokens { v } else { p };
+    let before = move || numbers(77, table_rows * c);
+    Case {
+        op: "embedding_backward",
+        variant: format!("{whose:?}"),
+        shape: vec![("N", n), ("live", live), ("C", c), ("V", v), ("P", p)],
+        purpose,
+        tolerance: 1e-6,
+        reason: "a sum of some tens of rows in f32",
+        flops: (live * c) as f64,
+        bytes: 4.0 * (live * c + 2 * table_rows.min(live) * c) as f64,
+        specs: row_specs(c),
+        build: Box::new(move |device, spec| {
+            let io = row_io(spec, "embedding_backward")?;
+            let (ids, positions) = (ids(live, v), ragged(live, p).0);
+            let (token_owners, token_rows) = owners(&ids);
+            let (position_owners, position_rows) = owners(&positions);
+            let (list, rows) =
+                if whose == Table::Tokens { (&token_owners, &token_rows) } else { (&position_owners, &position_rows) };
+            let gradient = Output::starting(device, "gradient", table_rows, c, before())?;
+            let capacity = Live {
+                rows: n as u32,
+                token_owners: n.min(v) as u32,
+                position_owners: n.min(p) as u32,
+                ..Live::default()
+            };
+            let mut recorder = Recorder::new(device, capacity);
+            let call = EmbeddingBackward {
+                table: whose,
+                dx: &input(device, "dx", n, c, &dx(live, c))?,
+                owners: &table(device, "owners", 3 * n, list)?,
+                rows: &table(device, "rows", n, rows)?,
+                gradient: &gradient.matrix,
+            };
+            backward(&mut recorder, io, &call)?;
+            let live = Live {
+                rows: live as u32,
+                token_owners: token_owners.len() as u32 / 3,
+                position_owners: position_owners.len() as u32 / 3,
+                ..Live::default()
+            };
+            Ok(Run { program: recorder.finish(), live, outputs: vec![gradient] })
+        }),
+        oracle: Box::new(move || {
+            let (ids, positions) = (ids(live, v), ragged(live, p).0);
+            let sums = reference::embedding::backward(&wide(&dx(live, c)), &ids, &positions, v, p, c);
+            let sums = if whose == Table::Tokens { sums.dtokens } else { sums.dpositions };
+            vec![wide(&before()).iter().zip(&sums).map(|(b, s)| b + s).collect()]
+        }),
+    }
+}
+
+/// All of them.
+pub fn cases() -> Vec<Case> {
+    let mut all = Vec::new();
+    for [n, live, c] in ROW_SHAPES {
+        let sizes = [n, live, c, (live / 2).max(1) + 1, live.min(40)];
+        all.push(forward_case(sizes, Purpose::Small));
+        all.push(backward_case(Table::Tokens, sizes, Purpose::Small));
+        all.push(backward_case(Table::Positions, sizes, Purpose::Small));
+    }
+    let nano = [1024, 1024, 128, 512, 128];
+    all.push(forward_case(nano, Purpose::Bench));
+    all.push(backward_case(Table::Tokens, nano, Purpose::Bench));
+    all.push(backward_case(Table::Positions, nano, Purpose::Bench));
+    all
+}

@@ -1,0 +1,286 @@
+//! CASES of a step's end: loss_sum, global_norm and step_state (a NaN and an infinity in the gradient too), and adamw in
+//! both arithmetics, over ranges that start in the middle, and halted.
+
+use super::{input, row_io, row_specs, table};
+use crate::gpu::{Caps, Recorder};
+use crate::ops::optimizer::{
+    AdamW, Arithmetic, FLAT_COLUMNS, Range, STATE_WORDS, Slab, adamw, global_norm, loss_sum_by, norm_partials,
+    scalar_io, step_state_by,
+};
+use crate::ops::{Io, Live, Spec};
+use crate::reference;
+use crate::reference::adamw::{Form, Options};
+use crate::verify::{Case, Number, Output, Purpose, Run, float, not_finite, numbers, wide};
+
+/// loss_sum, loss, norm, scale as f32; halted and its step as u32.
+fn state(loss_sum: f32, halted: Option<u32>) -> Vec<f32> {
+    let mut words = vec![0.0; STATE_WORDS];
+    words[..4].copy_from_slice(&[loss_sum, 0.25, 3.0, 0.5]);
+    if let Some(step) = halted {
+        words[4..6].copy_from_slice(&[f32::from_bits(1), f32::from_bits(step)]);
+    }
+    words
+}
+
+fn state_number(word: u32, column: usize) -> f64 {
+    if column == 4 || column == 5 { f64::from(word) } else { float(word, column) }
+}
+
+/// As [`state_number`], where a norm that is not finite counts as 1 and the scale, which nobody uses then, as 0.
+fn broken_state_number(word: u32, column: usize) -> f64 {
+    match column {
+        2 => not_finite(word, column),
+        3 => 0.0,
+        _ => state_number(word, column),
+    }
+}
+
+fn numbers_of(words: &[f32], number: Number) -> Vec<f64> {
+    words.iter().enumerate().map(|(i, w)| number(w.to_bits(), i)).collect()
+}
+
+fn scalar_specs() -> Box<dyn Fn(&Caps) -> Vec<Spec> + Send + Sync> {
+    Box::new(|caps| {
+        let others = Io::all(caps).into_iter().filter(|io| *io != scalar_io(caps));
+        std::iter::once(scalar_io(caps)).chain(others).map(Spec::Row).collect()
+    })
+}
+
+/// A case of loss_sum, whose kernel belongs to step_state.
+pub fn loss_sum_case([n, live]: [usize; 2], purpose: Purpose) -> Case {
+    let losses = move || numbers(n as u32, live).iter().map(|x| 5.0 + x).collect::<Vec<f32>>();
+    Case {
+        op: "step_state",
+        variant: "loss_sum".into(),
+        shape: vec![("N", n), ("live", live)],
+        purpose,
+        tolerance: 1e-6,
+        reason: "a sum of N losses in f32",
+        flops: live as f64,
+        bytes: 4.0 * live as f64,
+        specs: scalar_specs(),
+        build: Box::new(move |device, spec| {
+            let io = row_io(spec, "loss_sum")?;
+            let bits: Vec<u32> = losses().iter().map(|x| x.to_bits()).collect();
+            let losses = table(device, "losses", n, &bits)?;
+            let state = Output::plain(device, "state", [1, STATE_WORDS], Some(state(2.5, None)), state_number)?;
+            let mut recorder = Recorder::new(device, Live { rows: n as u32, ..Live::default() });
+            loss_sum_by(&mut recorder, io, &losses, &state.matrix.view)?;
+            let live = Live { rows: live as u32, ..Live::default() };
+            Ok(Run { program: recorder.finish(), live, outputs: vec![state] })
+        }),
+        oracle: Box::new(move || {
+            let mut words = numbers_of(&state(2.5, None), state_number);
+            words[0] += wide(&losses()).iter().sum::<f64>();
+            vec![words]
+        }),
+    }
+}
+
+/// What is in the gradient, or before it in the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Nothing but numbers.
+    Sound,
+    /// A NaN in the gradient.
+    Nan,
+    /// An infinity in the gradient.
+    Infinite,
+    /// Squares that pass f32.
+    Huge,
+    /// A loss that is a NaN.
+    Loss,
+    /// Halted at an earlier step, now a NaN again.
+    Before,
+}
+
+const STEP: u32 = 7;
+
+/// A case of global_norm and step_state, one after the other.
+pub fn norm_case(op: &'static str, health: Health, clip: f32, rows: usize, purpose: Purpose) -> Case {
+    let floats = rows * FLAT_COLUMNS;
+    let gradient = move || {
+        let mut all = numbers(rows as u32, floats);
+        match health {
+            Health::Nan | Health::Before => all[floats - 1] = f32::NAN,
+            Health::Infinite => all[floats / 2 + 1] = f32::NEG_INFINITY,
+            Health::Huge => all[3] = 1e30,
+            Health::Sound | Health::Loss => {}
+        }
+        all
+    };
+    let start = move || match health {
+        Health::Loss => state(f32::NAN, None),
+        Health::Before => state(40.0, Some(3)),
+        _ => state(40.0, None),
+    };
+    let finite_norm = matches!(health, Health::Sound | Health::Loss);
+    let number: Number = match health {
+        Health::Sound => state_number,
+        Health::Loss => |word, column| if column == 1 { not_finite(word, 1) } else { state_number(word, column) },
+        _ => broken_state_number,
+    };
+    Case {
+        op,
+        variant: format!("{health:?}, clip {clip}"),
+        shape: vec![("floats", floats)],
+        purpose,
+        tolerance: 1e-6,
+        reason: "sums of squares in f32, by partials",
+        flops: 2.0 * floats as f64,
+        bytes: 4.0 * floats as f64,
+        specs: if op == "global_norm" { row_specs(FLAT_COLUMNS) } else { scalar_specs() },
+        build: Box::new(move |device, spec| {
+            let io = row_io(spec, op)?;
+            let gradient = input(device, "gradient", rows, FLAT_COLUMNS, &gradient())?;
+            let partials = norm_partials(floats);
+            let of_partial = if finite_norm { float } else { not_finite };
+            let partial = Output::plain(device, "partial", [partials, 1], None, of_partial)?;
+            let state = Output::plain(device, "state", [1, STATE_WORDS], Some(start()), number)?;
+            let mut recorder = Recorder::new(device, Live { step: STEP, ..Live::default() });
+            global_norm(&mut recorder, io, &gradient, &partial.matrix.view)?;
+            step_state_by(&mut recorder, io, (&partial.matrix.view, partials), &state.matrix.view, clip)?;
+            let live = Live { step: STEP, ..Live::default() };
+            Ok(Run { program: recorder.finish(), live, outputs: vec![partial, state] })
+        }),
+        oracle: Box::new(move || {
+            let gradient = wide(&gradient());
+            let square = |g: &f64| if g.is_finite() && g.abs() < 1e19 { g * g } else { f64::INFINITY };
+            let sums = gradient.chunks(2048 * 8).map(|block| block.iter().map(square).sum::<f64>());
+            let broken = |s: f64| if s.is_finite() { 0.0 } else { 1.0 };
+            let partials = sums.map(|s| if finite_norm { s } else { broken(s) }).collect();
+            let mut words = numbers_of(&start(), number);
+            words[..2].copy_from_slice(&[0.0, if health == Health::Loss { 1.0 } else { 40.0 }]);
+            let norm = reference::global_norm::global_norm(&[&gradient]);
+            words[2] = if finite_norm { norm } else { 1.0 };
+            words[3] = match clip {
+                _ if !finite_norm => 0.0,
+                0.0 => 1.0,
+                clip => reference::global_norm::clip_scale(norm, f64::from(clip)),
+            };
+            match health {
+                Health::Sound => {}
+                Health::Before => words[4..6].copy_from_slice(&[1.0, 3.0]),
+                _ => words[4..6].copy_from_slice(&[1.0, f64::from(STEP)]),
+            }
+            vec![partials, words]
+        }),
+    }
+}
+
+const ADAM: AdamW = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic: Arithmetic::Torch };
+/// Halves what gradients were: the state's scale.
+const SCALE: f64 = 0.5;
+
+/// Weights, gradients and moments of sizes that training has; adamw takes away about as much as a weight is.
+fn slab(floats: usize) -> [Vec<f32>; 4] {
+    let scaled = |seed, by: f32| numbers(seed, floats).iter().map(|x| x * by).collect::<Vec<f32>>();
+    let squares = numbers(4, floats).iter().map(|x| x * x * 0.01 + 1e-6).collect();
+    [scaled(1, 0.02), scaled(2, 0.3), scaled(3, 0.1), squares]
+}
+
+/// Ranges of a slab: all of it, or two that start in the middle, with rates, decays and wakings of their own.
+pub fn ranges(floats: usize, whole: bool) -> Vec<Range> {
+    if whole {
+        return vec![Range { start: 0, end: floats, lr_scale: 1.0, decay: 0.1, t0: 0 }];
+    }
+    let middle = (floats / 2 + 64) / 64 * 64;
+    vec![
+        Range { start: 192, end: 256, lr_scale: 0.5, decay: 0.0, t0: 0 },
+        Range { start: middle, end: floats - 64, lr_scale: 1.0, decay: 0.01, t0: 5 },
+    ]
+}
+
+/// A case of adamw.
+pub fn adamw_case(arithmetic: Arithmetic, step: u32, halted: bool, rows: usize, whole: bool, purpose: Purpose) -> Case {
+    let floats = rows * FLAT_COLUMNS;
+    let ranges = move || ranges(floats, whole);
+    let lr = 0.01;
+    let extent = if whole { "all" } else { "two ranges" };
+    Case {
+        op: "adamw",
+        variant: format!("{arithmetic:?} t {step}, {extent}{}", if halted { ", halted" } else { "" }),
+        shape: vec![("floats", floats)],
+        purpose,
+        tolerance: 1e-6,
+        reason: "some ten roundings a weight",
+        flops: 15.0 * floats as f64,
+        bytes: 4.0 * 8.0 * floats as f64,
+        specs: row_specs(FLAT_COLUMNS),
+        build: Box::new(move |device, spec| {
+            let io = row_io(spec, "adamw")?;
+            let names = ["values", "gradients", "first_moments", "second_moments"];
+            let mut outputs = Vec::new();
+            for (name, start) in names.into_iter().zip(slab(floats)) {
+                outputs.push(Output::starting(device, name, rows, FLAT_COLUMNS, start)?);
+            }
+            let words: Vec<u32> = state(0.0, halted.then_some(3)).iter().map(|x| x.to_bits()).collect();
+            let state = table(device, "state", STATE_WORDS, &words)?;
+            let slab = Slab {
+                values: &outputs[0].matrix,
+                gradients: &outputs[1].matrix,
+                first_moments: &outputs[2].matrix,
+                second_moments: &outputs[3].matrix,
+            };
+            let live = Live { step, lr, ..Live::default() };
+            let mut recorder = Recorder::new(device, live);
+            for range in ranges() {
+                adamw(&mut recorder, io, &slab, &state, AdamW { arithmetic, ..ADAM }, range)?;
+            }
+            Ok(Run { program: recorder.finish(), live, outputs })
+        }),
+        oracle: Box::new(move || {
+            let [mut p, mut g, mut m, mut v] = slab(floats).map(|x| wide(&x));
+            for range in ranges() {
+                let of = range.start..range.end;
+                let options = Options {
+                    lr: lr * range.lr_scale,
+                    beta1: ADAM.beta1,
+                    beta2: ADAM.beta2,
+                    eps: ADAM.eps,
+                    weight_decay: range.decay,
+                    t: step.saturating_sub(range.t0).max(1),
+                    gradient_scale: SCALE,
+                    form: if arithmetic == Arithmetic::Torch { Form::Torch } else { Form::Hf2018 },
+                };
+                if !halted {
+                    let (p, m, v) = (&mut p[of.clone()], &mut m[of.clone()], &mut v[of.clone()]);
+                    reference::adamw::step(p, &g[of.clone()], m, v, &options);
+                }
+                g[of].fill(0.0);
+            }
+            vec![p, g, m, v]
+        }),
+    }
+}
+
+/// All of them.
+pub fn cases() -> Vec<Case> {
+    let mut all: Vec<_> =
+        [[1, 1], [65, 33], [200, 200], [300, 257]].map(|shape| loss_sum_case(shape, Purpose::Small)).into();
+    for rows in [1, 3, 5] {
+        all.push(norm_case("global_norm", Health::Sound, 1.0, rows, Purpose::Small));
+    }
+    for (health, clip) in [
+        (Health::Sound, 0.0),
+        (Health::Sound, 1e6),
+        (Health::Nan, 1.0),
+        (Health::Infinite, 1.0),
+        (Health::Huge, 0.0),
+        (Health::Loss, 1.0),
+        (Health::Before, 1.0),
+    ] {
+        all.push(norm_case("step_state", health, clip, 2, Purpose::Small));
+    }
+    for arithmetic in [Arithmetic::Torch, Arithmetic::Hf2018] {
+        for step in [1, 1000] {
+            all.push(adamw_case(arithmetic, step, false, 1, true, Purpose::Small));
+            all.push(adamw_case(arithmetic, step, false, 3, false, Purpose::Small));
+        }
+        all.push(adamw_case(arithmetic, 1000, true, 2, false, Purpose::Small));
+        all.push(adamw_case(arithmetic, 1000, false, 216, true, Purpose::Bench));
+    }
+    all.push(loss_sum_case([1024, 1024], Purpose::Bench));
+    all.push(norm_case("global_norm", Health::Sound, 1.0, 216, Purpose::Bench));
+    all
+}
