@@ -2,16 +2,17 @@
 //! AdamW decays all. So the losses must be theirs (nano: 6.2754, after five updates 6.0952), and the work is the same.
 
 use super::bench::middle;
-use super::{Context, Done, json_flag, plan};
+use super::{Context, Done, json_flag};
 use crate::config::{ModelConfig, ParameterKind};
 use crate::data::batch::{Batch, Sequence};
 use crate::gpu::Device;
-use crate::model::{Capacity, Options, Training};
+use crate::model::{Capacity, Options, Training, step_flops};
 use crate::ops::optimizer::{AdamW, Arithmetic};
 use crate::report::{Align, Table};
 use crate::train::settings::PRESETS;
 use crate::{Error, Result};
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 const LR: f64 = 2.5e-4;
@@ -38,6 +39,13 @@ pub(super) fn command() -> Command {
                 .value_parser(value_parser!(u32).range(3..=100_000))
                 .help("Steps that the median is of; three more come before them"),
         )
+        .arg(
+            Arg::new("profile")
+                .long("profile")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("json")
+                .help("A step more, dispatch by dispatch, each awaited: where its time goes"),
+        )
         .arg(json_flag())
 }
 
@@ -62,7 +70,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let model = peers_model(preset)?;
     let data = peers_batch(batch, model.n_positions, model.vocab_size)?;
     let parameters = peers_parameters(&model);
-    let row = measure(context, preset, &model, &data, &parameters, steps)?;
+    let (row, mut training) = measure(context, preset, &model, &data, &parameters, steps)?;
     if matches.get_flag("json") {
         return context.json(&row);
     }
@@ -75,6 +83,9 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     table.row(["loss after five updates".to_string(), format!("{:.4}", row.loss_5)]);
     table.row(["first step, with compilation, s".to_string(), format!("{:.2}", row.first_step_s)]);
     write!(context.out, "{table}")?;
+    if matches.get_flag("profile") {
+        write!(context.out, "\n{}", profile(&mut training, &data)?)?;
+    }
     Ok(())
 }
 
@@ -85,7 +96,7 @@ fn measure(
     data: &Batch,
     parameters: &[Vec<f32>],
     steps: usize,
-) -> Result<Row> {
+) -> Result<(Row, Training)> {
     let begin = Instant::now();
     let device: Device = context.open()?;
     let adam = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic: Arithmetic::Torch };
@@ -116,18 +127,39 @@ fn measure(
     };
     let seconds = middle(&mut times[WARM_UP..]);
     let tokens = data.rows() as f64;
-    Ok(Row {
+    let row = Row {
         preset: preset.into(),
         batch: data.sequences(),
         adapter: device.caps().name.clone(),
         step_ms: seconds * 1e3,
         tokens_per_second: tokens / seconds,
-        gflops: plan::flops(model, model.n_positions, data.rows() as u64).all() / seconds / 1e9,
+        gflops: step_flops(model, data.rows()) / seconds / 1e9,
         peak_bytes: device.bytes_allocated(),
         loss_first,
         loss_5,
         first_step_s,
-    })
+    };
+    Ok((row, training))
+}
+
+/// A step's time by kernel, the longest first.
+fn profile(training: &mut Training, data: &Batch) -> Result<Table> {
+    let mut kernels: BTreeMap<String, (usize, f64, f64)> = BTreeMap::new();
+    for timing in training.profile(data)? {
+        let sum = kernels.entry(timing.label).or_default();
+        *sum = (sum.0 + 1, sum.1 + timing.ms, sum.2 + timing.flops);
+    }
+    let mut kernels: Vec<_> = kernels.into_iter().collect();
+    kernels.sort_by(|a, b| b.1.1.total_cmp(&a.1.1));
+    let right = |head| (head, Align::Right);
+    let mut table =
+        Table::new(&[("kernel", Align::Left), right("dispatches"), right("ms"), right("share"), right("GFLOP/s")]);
+    let all: f64 = kernels.iter().map(|(_, (_, ms, _))| ms).sum();
+    for (kernel, (count, ms, flops)) in kernels {
+        let speed = if flops > 0.0 { format!("{:.1}", flops / ms / 1e6) } else { String::new() };
+        table.row([kernel, count.to_string(), format!("{ms:.2}"), format!("{:.1} %", 100.0 * ms / all), speed]);
+    }
+    Ok(table)
 }
 
 /// The preset without dropout; gpt1 has the peers' vocabulary there, with three special tokens.

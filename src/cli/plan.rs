@@ -1,8 +1,8 @@
 //! `wgpt plan`: what a run will need, of its settings alone.
 
 use super::{Context, Done, bytes, grouped};
-use crate::config::{AttentionKind, ModelConfig, ParameterKind};
-use crate::dims;
+use crate::config::ModelConfig;
+use crate::model::{self, Capacity, Memory};
 use crate::report::{Align, Table};
 use crate::train::options;
 use clap::{ArgMatches, Command};
@@ -13,28 +13,27 @@ pub(super) fn command() -> Command {
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let settings = options::layers(matches)?.settings()?;
-    let model = &settings.model;
+    let config = &settings.model;
     let right = |head| (head, Align::Right);
     let mut table = Table::new(&[("parameters", Align::Left), right("count")]);
-    for (part, count) in parameters(model) {
+    for (part, count) in parameters(config) {
         table.row([part.to_string(), grouped(count)]);
     }
     writeln!(context.out, "{table}")?;
 
+    let sequences = settings.batch / settings.accumulate;
+    let capacity = Capacity { rows: sequences * config.n_positions, sequences };
     let mut table = Table::new(&[("memory", Align::Left), right("bytes")]);
-    for (kind, count) in memory(model) {
-        table.row([kind.to_string(), bytes(count)]);
+    for (kind, count) in memory(&model::plan(config, capacity)) {
+        table.row([kind.to_string(), bytes(count as u64)]);
     }
     writeln!(context.out, "{table}")?;
 
-    let rows = (settings.batch * model.n_positions) as u64;
-    let flops = flops(model, model.n_positions, rows);
+    let rows = settings.batch * config.n_positions;
     let mut table = Table::new(&[("an update", Align::Left), right("")]);
-    table.row(["tokens".to_string(), grouped(rows)]);
-    table.row(["of them in a micro-batch".to_string(), grouped(rows / settings.accumulate as u64)]);
-    table.row(["GFLOP in products".to_string(), format!("{:.2}", flops.products / 1e9)]);
-    table.row(["GFLOP in attention".to_string(), format!("{:.2}", flops.attention / 1e9)]);
-    table.row(["GFLOP in all".to_string(), format!("{:.2}", flops.all() / 1e9)]);
+    table.row(["tokens".to_string(), grouped(rows as u64)]);
+    table.row(["of them in a micro-batch".to_string(), grouped(capacity.rows as u64)]);
+    table.row(["GFLOP".to_string(), format!("{:.2}", model::step_flops(config, rows) / 1e9)]);
     write!(context.out, "{table}")?;
     Ok(())
 }
@@ -53,46 +52,17 @@ fn parameters(model: &ModelConfig) -> Vec<(&'static str, u64)> {
     ]
 }
 
-/// Bytes by kind. Rows are padded to whole pitches as in buffers.
-fn memory(model: &ModelConfig) -> Vec<(&'static str, u64)> {
-    let values: u64 = model.parameters().iter().map(|p| 4 * dims::floats(p.rows, p.columns) as u64).sum();
-    // What depends on the batch (activations, the head's chunk) is known to `model`, and its rows go here.
-    vec![("values", values), ("gradients", values), ("Adam's two moments", 2 * values)]
-}
-
-/// Operations of one update, forward and backward, nothing recomputed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Flops {
-    /// 6 a weight and token.
-    pub products: f64,
-    /// Scores and sums over the keys that are seen.
-    pub attention: f64,
-}
-
-impl Flops {
-    pub(super) fn all(self) -> f64 {
-        self.products + self.attention
-    }
-}
-
-/// FLOPs of `rows` tokens in sequences of `length`.
-pub(super) fn flops(model: &ModelConfig, length: usize, rows: u64) -> Flops {
-    // The position table is only looked up; the token table is a product in the head.
-    let weights: usize = model
-        .parameters()
-        .iter()
-        .filter(|p| p.kind == ParameterKind::Weight && !p.name.contains("positions_embed"))
-        .map(|p| p.count())
-        .sum();
-    let seen: usize = (0..model.n_layer)
-        .map(|layer| match model.attention(layer) {
-            AttentionKind::Full => length * (length + 1) / 2,
-            AttentionKind::Local => (0..length).map(|t| t % model.local_block + 1).sum(),
-        })
-        .sum();
-    // Two products of D a head and visible key forward, twice as many backward.
-    let attention = 12.0 * model.n_embd as f64 * seen as f64 / length.max(1) as f64;
-    Flops { products: 6.0 * weights as f64 * rows as f64, attention: attention * rows as f64 }
+fn memory(all: &Memory) -> [(&'static str, usize); 8] {
+    [
+        ("weights", all.weights),
+        ("gradients", all.gradients),
+        ("Adam's two moments", all.moments),
+        ("activations kept for the backward pass", all.kept),
+        ("activations that pass", all.passing),
+        ("the head's chunk of logits", all.head),
+        ("the batch's layout", all.layout),
+        ("in all", all.total()),
+    ]
 }
 
 #[cfg(test)]
@@ -100,14 +70,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nano_by_hand() {
+    fn parts_make_the_whole() {
         let model = ModelConfig::default();
-        let f = flops(&model, 128, 1024);
-        assert_eq!(f.products, 6.0 * 1024.0 * (4.0 * 12.0 * 128.0 * 128.0 + 512.0 * 128.0));
-        assert_eq!(f.attention, 12.0 * 1024.0 * 4.0 * 128.0 * 129.0 / 2.0);
-        let local = ModelConfig { attention_pattern: "L".into(), local_block: 1, ..model.clone() };
-        assert_eq!(flops(&local, 128, 1024).attention, 12.0 * 1024.0 * 4.0 * 128.0);
         let parts = parameters(&model);
         assert_eq!(parts.iter().take(5).map(|p| p.1).sum::<u64>(), parts[5].1);
+        let parts = memory(&model::plan(&model, Capacity { rows: 1024, sequences: 8 }));
+        assert_eq!(parts.iter().take(7).map(|p| p.1).sum::<usize>(), parts[7].1);
+        assert!(parts.iter().all(|part| part.1 > 0), "{parts:?}");
     }
 }
