@@ -1,1 +1,5 @@
-fn main() {}
+//! The program's door.
+
+fn main() -> std::process::ExitCode {
+    wgpt::cli::main()
+}

@@ -1,7 +1,8 @@
 //! What an adapter can do, as plain numbers: `choose` functions decide from this alone, on machines without the adapter too.
 
 /// The kind of an adapter: decides which files of a kernel `choose` takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum AdapterKind {
     /// Its own memory.
     Discrete,
@@ -14,7 +15,7 @@ pub enum AdapterKind {
 }
 
 /// What the adapter can do. Limits are those of the opened device.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Caps {
     /// The adapter's name.
     pub name: String,

@@ -122,6 +122,11 @@ impl Device {
         adapters().iter().map(|a| caps(a, a.features() & wanted(), &limits(a))).collect()
     }
 
+    /// What to say where [`Device::list`] is empty: what to install.
+    pub fn none_found() -> Error {
+        Error::NoAdapter(INSTALL.into())
+    }
+
     /// Opens an adapter: by index in [`Device::list`], by a part of its name, or the first.
     ///
     /// # Errors
@@ -129,7 +134,7 @@ impl Device {
     pub fn open(selector: Option<&str>) -> Result<Device> {
         let all = adapters();
         if all.is_empty() {
-            return Err(Error::NoAdapter(INSTALL.into()));
+            return Err(Self::none_found());
         }
         let names: Vec<String> = all.iter().map(|a| a.get_info().name).collect();
         let index = match selector {

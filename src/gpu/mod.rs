@@ -5,6 +5,7 @@ pub mod caps;
 pub mod device;
 pub mod kernel;
 pub mod program;
+pub mod quiet;
 pub mod readback;
 pub mod wgsl;
 

@@ -236,10 +236,16 @@ pub fn layout_capacity(config: &ModelConfig, capacity: Capacity) -> layout::Capa
 }
 
 /// Floating-point operations of one training step over N rows in sequences of P tokens: products of weights, the head, and
-/// attention over the causal half; forward once, backward twice.
+/// attention over the keys that are seen; forward once, backward twice, and attention's scores once more.
 pub fn step_flops(config: &ModelConfig, rows: usize) -> f64 {
-    let (n, c, l) = (rows as f64, config.n_embd as f64, config.n_layer as f64);
-    let products = 2.0 * n * (12.0 * c * c * l + c * config.vocab_size as f64);
-    let attention = l * 2.0 * 2.0 * n * c * (config.n_positions as f64 + 1.0) / 2.0;
-    3.0 * products + 3.5 * attention
+    let (n, c, p) = (rows as f64, config.n_embd as f64, config.n_positions.max(1));
+    let products = 2.0 * n * (12.0 * c * c * config.n_layer as f64 + c * config.vocab_size as f64);
+    let seen = |layer| match config.attention(layer) {
+        crate::config::AttentionKind::Full => (p as f64 + 1.0) / 2.0,
+        crate::config::AttentionKind::Local => {
+            (0..p).map(|t| (t % config.local_block.max(1) + 1) as f64).sum::<f64>() / p as f64
+        }
+    };
+    let keys: f64 = (0..config.n_layer).map(seen).sum();
+    3.0 * products + 3.5 * 2.0 * 2.0 * n * c * keys
 }

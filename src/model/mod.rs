@@ -5,6 +5,6 @@ pub mod decoder;
 pub mod parameters;
 pub mod training;
 
-pub use activations::{Capacity, Memory, plan};
+pub use activations::{Capacity, Memory, plan, step_flops};
 pub use parameters::{Parameters, initial_parameters};
 pub use training::{Options, Training};

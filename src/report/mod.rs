@@ -1,7 +1,9 @@
 //! What a person sees of a run: the curve as a picture, tables in the terminal. Pure functions of numbers to text.
 
 pub mod curve;
+pub mod sketch;
 pub mod table;
 
 pub use curve::{Curve, Reference, curve};
+pub use sketch::sketch;
 pub use table::{Align, Table};

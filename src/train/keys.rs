@@ -3,6 +3,7 @@
 //! A key's value comes as text (command line) or typed (TOML); [`Setting`] reads both and writes TOML.
 
 use super::settings::{Length, Settings};
+use crate::data::tokenizer::Pretokenizer;
 
 /// A value as it was given.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,13 +153,13 @@ macro_rules! choice {
     };
 }
 
-choice! {
-    /// How text is cut before byte-pair encoding.
-    Pretokenizer, "bytes|bert" {
-        /// Reversible: every byte has a token.
-        Bytes = "bytes",
-        /// GPT-1's: lower case, words and punctuation apart.
-        Bert = "bert",
+impl Setting for Pretokenizer {
+    const HINT: &'static str = "bytes|bert";
+    fn read(given: &Given) -> Result<Self, String> {
+        String::read(given).unwrap_or_default().parse().map_err(|_| "expected bytes or bert".into())
+    }
+    fn write(&self) -> toml::Value {
+        toml::Value::String(self.to_string())
     }
 }
 

@@ -3,9 +3,15 @@
 pub mod keys;
 pub mod metrics;
 pub mod options;
+pub mod prepared;
+pub mod pretrain;
+pub mod run_folder;
+pub mod sample;
 pub mod schedule;
 pub mod settings;
 
 pub use metrics::{EvaluationLine, Line, Metrics, StepLine};
+pub use prepared::Prepared;
+pub use pretrain::{Nobody, Observer, Summary, Trained, pretrain};
 pub use schedule::Schedule;
 pub use settings::{Layers, Length, Settings};

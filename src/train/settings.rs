@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::keys::{self, Given, Group, KEYS, Key, Optimizer, Pretokenizer, Range, ScheduleKind, Setting, Warmup};
+use super::keys::{self, Given, Group, KEYS, Key, Optimizer, Range, ScheduleKind, Setting, Warmup};
 use super::schedule::Schedule;
 use crate::config::ModelConfig;
+use crate::data::tokenizer::Pretokenizer;
 use crate::{Error, Result};
 
 /// The presets, smallest first.
@@ -125,11 +126,11 @@ impl Settings {
         Ok(&self.data)
     }
 
-    /// Updates in all, where an epoch has `updates_per_epoch`.
-    pub fn steps(&self, updates_per_epoch: u32) -> u32 {
+    /// Updates in all; `updates_in` says how many there are in so many epochs of the data.
+    pub fn steps(&self, updates_in: impl FnOnce(u32) -> u32) -> u32 {
         match self.length {
             Length::Steps(n) => n,
-            Length::Epochs(n) => n.saturating_mul(updates_per_epoch),
+            Length::Epochs(n) => updates_in(n),
         }
     }
 
@@ -436,7 +437,7 @@ mod tests {
     #[test]
     fn steps_and_epochs() {
         let s = layers("steps = 5", &[], &[("epochs", "2")]).expect("settings");
-        assert_eq!((s.length, s.steps(50)), (Length::Epochs(2), 100));
+        assert_eq!((s.length, s.steps(|epochs| 50 * epochs)), (Length::Epochs(2), 100));
         let s = layers("preset = \"gpt1\"\nsteps = 5", &[], &[]).expect("settings");
         assert_eq!(s.length, Length::Steps(5));
         assert_eq!(

@@ -1,0 +1,149 @@
+//! The program from outside: what the user gave wrong is one line on stderr and exit code 2 and leaves nothing behind;
+//! what needs no device works without one; rows of `--json` stand alone on stdout.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn wgpt(folder: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
+    command.current_dir(folder).args(words);
+    command
+}
+
+fn run(words: &[&str]) -> Output {
+    wgpt(Path::new("."), words).output().expect("the program starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+/// Runs in a folder with texts, expects exit code 2 and one line with all of `says`, and nothing new in the folder.
+fn refused(words: &[&str], environment: &[(&str, &str)], says: &[&str]) {
+    let folder = tempfile::tempdir().expect("folder");
+    let put = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("write");
+    put("text.txt", "The quick brown fox jumps over the lazy dog.\n".repeat(2000).as_bytes());
+    put("empty.txt", b"");
+    put("latin1.txt", b"caf\xe9");
+    put("short.txt", b"Too short.");
+    put("wrong.toml", b"lr = 1\nlerning_rate = 2\n");
+    std::fs::create_dir(folder.path().join("there")).expect("folder");
+    let files = || {
+        let mut all: Vec<_> =
+            std::fs::read_dir(folder.path()).expect("list").map(|entry| entry.expect("entry").file_name()).collect();
+        all.sort();
+        all
+    };
+    let before = files();
+    let mut command = wgpt(folder.path(), words);
+    command.env_remove("WGPT_ADAPTER").envs(environment.iter().copied());
+    let output = command.output().expect("the program starts");
+    let (code, error) = (output.status.code(), stderr(&output));
+    assert_eq!(code, Some(2), "{words:?}: {error}");
+    assert_eq!(error.lines().count(), 1, "{words:?}: {error}");
+    assert!(error.starts_with("error: ") && says.iter().all(|part| error.contains(part)), "{words:?}: {error}");
+    assert!(stdout(&output).is_empty() && files() == before, "{words:?} left something behind: {:?}", files());
+}
+
+#[test]
+fn bad_input_is_named() {
+    let pretrain = |more: &[&'static str]| [&["pretrain", "--data", "text.txt"], more].concat();
+    for (words, says) in [
+        (pretrain(&["--set", "lerning_rate=1"]), &["--set lerning_rate=1", "did you mean \"lr\""][..]),
+        (pretrain(&["--config", "wrong.toml"]), &["wrong.toml: lerning_rate = 2", "\"lr\""]),
+        (pretrain(&["--config", "none.toml"]), &["none.toml"]),
+        (pretrain(&["--n-embd", "130"]), &["n_embd = 130 is not divisible by n_head = 4"]),
+        (pretrain(&["--batch", "6", "--accumulate", "4"]), &["batch = 6 is not divisible by accumulate = 4"]),
+        (pretrain(&["--lr", "-1"]), &["--lr -1: must be above 0"]),
+        (pretrain(&["--vocab-size", "100"]), &["vocab_size = 100", "at least 256"]),
+        (pretrain(&["--out", "there"]), &["--out there: exists already: must be a new folder"]),
+        (pretrain(&["--out", "text.txt/run"]), &["text.txt is no folder"]),
+        (vec!["pretrain"], &["no data", "--data FILE"]),
+        (vec!["pretrain", "--data", "empty.txt"], &["empty.txt: is empty: must hold text"]),
+        (vec!["pretrain", "--data", "latin1.txt"], &["latin1.txt: not UTF-8 at byte offset 3"]),
+        (vec!["pretrain", "--data", "none.txt"], &["none.txt: could not be read"]),
+        (vec!["pretrain", "--data", "there"], &["there: is a folder: must be a text file"]),
+        (vec!["pretrain", "--data", "short.txt"], &["training part", "n_positions = 128 needs 129"]),
+        (vec!["plan", "--set", "n_layers=3"], &["--set n_layers=3", "\"n_layer\""]),
+        (vec!["shader", "matmull", "--caps", "Apple"], &["\"matmull\"", "matmul"]),
+        (vec!["shader", "matmul", "--caps", "Banana"], &["--caps Banana", "Apple"]),
+        (vec!["shader", "matmul", "--caps", "Apple", "--spec", "nothing"], &["--spec nothing"]),
+        (vec!["bench", "kernels", "--only", "nothing"], &["--only nothing"]),
+        (vec!["demo", "--steps", "0"], &["--steps 0: must be 1 or more"]),
+        (vec!["demo", "--out", "there"], &["--out there: exists already"]),
+    ] {
+        refused(&words, &[], says);
+    }
+}
+
+#[test]
+fn an_unknown_adapter_is_named() {
+    let says = &["\"Voodoo 2\" matches none of: 0 "];
+    refused(&["pretrain", "--data", "text.txt", "--adapter", "Voodoo 2"], &[], says);
+    refused(&["--adapter", "Voodoo 2", "check"], &[], says);
+    refused(&["bench", "kernels"], &[("WGPT_ADAPTER", "Voodoo 2")], says);
+    refused(&["pretrain", "--data", "text.txt", "--adapter", "99"], &[], &["\"99\" matches none of"]);
+}
+
+#[test]
+fn what_clap_refuses_has_its_exit_code() {
+    for words in [&["pretrain", "--no-such-option"][..], &["no-such-command"], &[], &["bench"]] {
+        let output = run(words);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{words:?}");
+    }
+    for words in [&["--help"][..], &["--version"], &["pretrain", "--help"]] {
+        assert_eq!(run(words).status.code(), Some(0), "{words:?}");
+    }
+}
+
+#[test]
+fn devices_are_rows_of_json() {
+    let output = run(&["devices", "--json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let rows: Vec<serde_json::Value> =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(!rows.is_empty());
+    for (index, row) in rows.iter().enumerate() {
+        assert_eq!(row["index"], index);
+        for key in ["name", "backend", "kind", "subgroup", "f16", "timestamps", "cooperative", "max_binding"] {
+            assert!(!row[key].is_null(), "{key} of {row}");
+        }
+    }
+    let text = stdout(&run(&["devices"]));
+    assert!(text.starts_with(&format!("0  {}\n", rows[0]["name"].as_str().expect("name"))), "{text}");
+}
+
+#[test]
+fn a_plan_needs_no_device() {
+    let output = run(&["plan", "--preset", "gpt1"]);
+    assert!(output.status.success() && stderr(&output).is_empty(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("116,534,784"), "{}", stdout(&output));
+    assert!(run(&["plan", "--set", "n_embd=100", "--n-head", "5"]).status.success());
+}
+
+#[test]
+fn shaders_are_printed_for_every_class_of_adapter() {
+    for class in ["WebGPU", "NVIDIA", "RDNA", "Apple", "Intel", "lavapipe"] {
+        let output = run(&["shader", "matmul", "--caps", class]);
+        let text = stdout(&output);
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(text.starts_with("// matmul_") && text.contains("@compute") && !text.contains("\n#"), "{text}");
+    }
+    let list = stdout(&run(&["shader", "--caps", "lavapipe"]));
+    assert!(list.lines().count() > 20 && list.contains("matmul_image ") && list.contains("adamw "), "{list}");
+    let text = stdout(&run(&["shader", "matmul_tiled", "--caps", "NVIDIA", "--spec", "TILE_M=128"]));
+    assert!(text.contains("TILE_M: u32 = 128u") && !text.contains("TILE_M: u32 = 64u"));
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_panic() {
+    let words = ["shader", "matmul", "--all", "--caps", "lavapipe"];
+    let mut child = wgpt(Path::new("."), &words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("end");
+    assert!(output.status.success() && stderr(&output).is_empty(), "{:?} {}", output.status, stderr(&output));
+}
