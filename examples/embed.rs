@@ -60,7 +60,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(number, 2.5);
 
     // A model: three steps on one small batch.
-    let config = ModelConfig { n_layer: 2, n_embd: 48, n_head: 3, n_positions: 16, vocab_size: 61, ..Default::default() };
+    let config =
+        ModelConfig { n_layer: 2, n_embd: 48, n_head: 3, n_positions: 16, vocab_size: 61, ..Default::default() };
     let sequence = |s: u32| Sequence {
         ids: (0..16).map(|t| (7 * t + s) % 61).collect(),
         targets: (0..16).map(|t| (7 * (t + 1) + s) % 61).collect(),

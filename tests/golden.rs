@@ -286,8 +286,7 @@ fn packed(device: &Device, case: &Golden) -> f64 {
         let (y, dqkv) = run().expect("attention");
         worst = worst.max(case.judge("out.y", &wide(&y), |_| true));
         for (i, name) in ["q", "k", "v"].into_iter().enumerate() {
-            let part: Vec<f64> =
-                (0..n).flat_map(|r| wide(&dqkv[r * 3 * c + i * c..r * 3 * c + (i + 1) * c])).collect();
+            let part: Vec<f64> = (0..n).flat_map(|r| wide(&dqkv[r * 3 * c + i * c..r * 3 * c + (i + 1) * c])).collect();
             worst = worst.max(case.judge(&format!("grad_in.{name}"), &part, |_| true));
         }
     }

@@ -274,10 +274,8 @@ fn record_update(
     let counts: Vec<_> = flats.iter().map(|f| optimizer::norm_partials(f[0].view.words as usize)).collect();
     let total: usize = counts.iter().sum();
     // A slab's partial sums start at a multiple of 64 words; what lies between stays zero.
-    let starts: Vec<usize> = counts
-        .iter()
-        .scan(0, |at, n| Some(std::mem::replace(at, *at + n.next_multiple_of(64))))
-        .collect();
+    let starts: Vec<usize> =
+        counts.iter().scan(0, |at, n| Some(std::mem::replace(at, *at + n.next_multiple_of(64)))).collect();
     let words = starts.last().map_or(0, |s| s + counts.last().map_or(0, |n| n.next_multiple_of(64)));
     let partial = View::new(device, "norm partials", words.max(total))?;
     let io = |m: &Matrix| Io::choose(device.caps(), optimizer::FLAT_COLUMNS, &[m]);

@@ -29,11 +29,7 @@ pub enum Spec {
 /// The Spec for N rows of C channels in H heads.
 pub fn choose(caps: &Caps, rows: usize, head_dim: usize) -> Spec {
     let fits = rows <= caps.max_texture as usize && head_dim.is_multiple_of(4) && head_dim <= 64;
-    if caps.reads_images() && fits {
-        Spec::Image
-    } else {
-        Spec::Tiled { keys: if head_dim <= 64 { 16 } else { 8 } }
-    }
+    if caps.reads_images() && fits { Spec::Image } else { Spec::Tiled { keys: if head_dim <= 64 { 16 } else { 8 } } }
 }
 
 /// Every Spec that an adapter can run for this head width.

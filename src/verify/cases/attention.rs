@@ -1,6 +1,7 @@
 //! CASES of attention, forward and backward: packed sequences of length 0 and 1, borders of tiles, local blocks, odd heads,
 //! dropout; a nano step's size for the bench.
 
+use crate::Error;
 use crate::config::AttentionKind;
 use crate::data::batch::{Batch, IGNORED, Sequence};
 use crate::gpu::{Matrix, Recorder};
@@ -9,7 +10,6 @@ use crate::ops::layout::{Capacity, Layout};
 use crate::ops::{Live, Spec};
 use crate::reference::attention as oracle;
 use crate::verify::{Case, Output, Purpose, Run, float, numbers, wide};
-use crate::Error;
 
 /// The numbers of one case.
 #[derive(Clone, Debug)]
@@ -109,12 +109,8 @@ pub fn case(shape: Shape, with_backward: bool, purpose: Purpose) -> Case {
             let shape = &told;
             let Ok(batch) = batch(shape) else { return Vec::new() };
             let rules = oracle::Rules { c, heads, cu_seqlens: &batch.cu_seqlens, block: shape.block };
-            let dropout = oracle::Dropout {
-                rate: shape.rate,
-                key: KEY,
-                layer: LAYER,
-                sequence_numbers: &batch.sequence_numbers,
-            };
+            let dropout =
+                oracle::Dropout { rate: shape.rate, key: KEY, layer: LAYER, sequence_numbers: &batch.sequence_numbers };
             let dropout = (shape.rate > 0.0).then_some(&dropout);
             let qkv = wide(&qkv_numbers());
             let kept = oracle::forward(&qkv, &rules, dropout);
