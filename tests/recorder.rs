@@ -1,9 +1,10 @@
 //! What the recorder refuses, with the words that tell where; and that an image twin holds all that is read from it.
 
 use wgpt::Error;
-use wgpt::dims;
 use wgpt::gpu::{Bind, Buffer, Device, Launch, Matrix, Recorder, Variant, View};
-use wgpt::ops::column_sum::{BLOCK, column_sum};
+use wgpt::ops::column_sum::column_sum;
+use wgpt::ops::embedding::{Embedding, embedding};
+use wgpt::ops::optimizer::{AdamW, Arithmetic, FLAT_COLUMNS, Range, STATE_WORDS, Slab, adamw};
 use wgpt::ops::{Io, Live};
 use wgpt::verify::numbers;
 
@@ -96,29 +97,69 @@ fn live_numbers_decide_what_runs() {
     assert_eq!(seen, [0, 5]);
 }
 
-/// Two sums share their room for partials: the second has more rows, so a twin made for the first is too low.
+/// Two lookups in one table, of which the first knows one row alone: a twin made for it would be too low for the second.
 #[test]
 fn a_taller_matrix_over_the_same_words_has_a_twin_of_its_own() {
     let device = open();
+    let columns = 3;
     for io in Io::all(device.caps()) {
-        let columns = 3;
-        let room = Matrix::new(&device, "partial", 8, columns).expect("room");
-        let mut recorder = Recorder::new(&device, Live { rows: 200, ..Live::default() });
+        let places = Matrix::new(&device, "positions_embed", 1, columns).expect("zeros");
+        let table = Matrix::new(&device, "tokens", 3, columns).expect("table");
+        table.write(&device, &numbers(1, 3 * columns)).expect("write");
+        let list = |id: u32| {
+            let view = View::new(&device, "ids", 1).expect("list");
+            view.write(&device, &[id]).expect("write");
+            view
+        };
+        let live = Live { rows: 1, ..Live::default() };
+        let mut recorder = Recorder::new(&device, live);
         let mut outs = Vec::new();
-        for rows in [BLOCK, 200] {
-            let x = Matrix::new(&device, "x", rows, columns).expect("x");
-            x.write(&device, &numbers(rows as u32, rows * columns)).expect("write");
-            let out = Matrix::new(&device, "out", 1, columns).expect("out");
-            column_sum(&mut recorder, io, &x, &room, &out).expect("column_sum");
-            outs.push((rows, x, out));
+        for rows in [1, 3] {
+            let x = Matrix::new(&device, "x", 1, columns).expect("x");
+            let call = Embedding {
+                tokens: &Matrix::over(table.view.clone(), rows, columns),
+                positions_embed: &places,
+                ids: &list(rows as u32 - 1),
+                positions: &list(0),
+                x: &x,
+            };
+            embedding(&mut recorder, io, &call).expect("embedding");
+            outs.push(x);
         }
-        recorder.finish().run(&Live { rows: 200, ..Live::default() }).expect("a run");
-        let (rows, x, out) = &outs[1];
-        let (x, got) = (x.read(&device).expect("x"), out.read(&device).expect("out"));
-        for column in 0..columns {
-            let want: f64 = (0..*rows).map(|r| f64::from(x[r * columns + column])).sum();
-            assert!((f64::from(got[column]) - want).abs() < 1e-4, "{io:?}: {} for {want}", got[column]);
+        recorder.finish().run(&live).expect("a run");
+        for (out, row) in outs.iter().zip([0, 2]) {
+            let want = &numbers(1, 3 * columns)[row * columns..][..columns];
+            assert_eq!(out.read(&device).expect("x"), want, "{io:?} row {row}");
         }
-        assert_eq!(dims::pitch(columns), 64);
+    }
+}
+
+/// Kernels check no bounds: launchers refuse tensors that are too small for the capacity.
+#[test]
+fn tensors_too_small_are_refused_by_name() {
+    let device = open();
+    let io = Io::choose(device.caps(), 33, &[]);
+    let matrix = |name: &str, rows, columns| Matrix::new(&device, name, rows, columns).expect("a matrix");
+    let mut recorder = Recorder::new(&device, Live { rows: 65, ..Live::default() });
+    let mut sum = |x: &Matrix, partial: &Matrix, out: &Matrix| column_sum(&mut recorder, io, x, partial, out);
+    let (x, partial, out) = (matrix("x", 65, 33), matrix("partial", 2, 33), matrix("out", 1, 33));
+    assert!(sum(&x, &partial, &out).is_ok());
+    for (result, words) in [
+        (sum(&matrix("low", 64, 33), &partial, &out), ["`low`", "[64, 33]", "65"]),
+        (sum(&x, &matrix("room", 1, 33), &out), ["`room`", "64 words", "128"]),
+        (sum(&x, &partial, &matrix("narrow", 1, 32)), ["`narrow`", "[1, 32]", "33"]),
+    ] {
+        let said = result.expect_err(words[0]).to_string();
+        assert!(said.contains("column_sum") && words.iter().all(|w| said.contains(w)), "{said}");
+    }
+    let state = View::new(&device, "state", STATE_WORDS).expect("state");
+    let flat = [1, 2, 3, 4].map(|_| matrix("flat", 2, FLAT_COLUMNS));
+    let [values, gradients, first_moments, second_moments] = &flat;
+    let slab = Slab { values, gradients, first_moments, second_moments };
+    let adam = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic: Arithmetic::Torch };
+    for (start, end) in [(0, 2 * FLAT_COLUMNS + 64), (8, 64), (128, 64)] {
+        let range = Range { start, end, lr_scale: 1.0, decay: 0.0, t0: 0 };
+        let said = adamw(&mut recorder, io, &slab, &state, adam, range).expect_err("a range").to_string();
+        assert!(said.contains(&format!("{start}..{end}")), "{said}");
     }
 }

@@ -1,6 +1,6 @@
 //! Sums over rows: the gradients of biases, and the second pass of every partial sum.
 
-use super::{Io, Live, groups};
+use super::{Io, Live, groups, shapes};
 use crate::gpu::program::Rows;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant};
 use crate::{Result, dims};
@@ -34,6 +34,9 @@ pub fn variants(caps: &Caps) -> Vec<Variant> {
 /// [`crate::Error::Kernel`].
 pub fn column_sum(rec: &mut Recorder<Live>, io: Io, x: &Matrix, partial: &Matrix, out: &Matrix) -> Result<()> {
     let partial = &Matrix::over(partial.view.clone(), x.rows.div_ceil(BLOCK), x.columns);
+    let n = rec.capacity().rows;
+    let all = [(x, n, x.columns), (partial, groups(n, BLOCK as u32), x.columns), (out, 1, x.columns)];
+    shapes("column_sum", &all, &[])?;
     pass(rec, io, x, partial, false, |live| live.rows, BLOCK as u32)?;
     add(rec, io, partial, |live| groups(live.rows, BLOCK as u32), out)
 }

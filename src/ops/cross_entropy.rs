@@ -1,6 +1,6 @@
 //! Loss a row and dlogits in place, over a chunk of the batch's rows.
 
-use super::{Extent, Io, Live, fold};
+use super::{Extent, Io, Live, fold, shapes};
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Result, dims};
 
@@ -42,6 +42,9 @@ pub fn cross_entropy(recorder: &mut Recorder<Live>, io: Io, call: &CrossEntropy)
     let columns = call.logits.columns as u32;
     let packs = dims::pitch(call.logits.columns) as u32 / 8;
     let (rows, weight) = (call.rows, call.weight);
+    let n = rows.at(recorder.capacity());
+    let lists = [(call.targets, n as usize), (call.losses, n as usize)];
+    shapes("cross_entropy", &[(call.logits, n, call.logits.columns)], &lists)?;
     let live_rows = || rows.rows();
     let mut binds = vec![Bind::Update(&call.logits.view), Bind::Read(call.targets), Bind::Write(call.losses)];
     binds.extend(io.updated(call.logits, &live_rows));

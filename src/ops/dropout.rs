@@ -1,6 +1,6 @@
 //! Dropout in place by Philox, forward over x and backward over dx: the same kernel.
 
-use super::{Extent, Io, Live, fold};
+use super::{Extent, Io, Live, fold, shapes};
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Result, dims, philox};
 
@@ -45,6 +45,9 @@ pub fn dropout(recorder: &mut Recorder<Live>, io: Io, call: &Dropout) -> Result<
     if call.rate <= 0.0 {
         return Ok(());
     }
+    let n = recorder.capacity().rows;
+    let lists = [(call.positions, n as usize), (call.sequences, n as usize)];
+    shapes("dropout", &[(call.x, n, call.x.columns)], &lists)?;
     let packs = dims::pitch(call.x.columns) as u32 / 8;
     let rows = || Extent::Rows.rows();
     let mut binds = vec![Bind::Update(&call.x.view), Bind::Read(call.positions), Bind::Read(call.sequences)];

@@ -1,6 +1,6 @@
 //! x = tokens_embed\[id\] + positions_embed\[position\], and its backward: one owner a table row.
 
-use super::{Extent, Io, Live, fold};
+use super::{Extent, Io, Live, fold, shapes};
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Result, dims};
 
@@ -43,7 +43,13 @@ pub struct Embedding<'a> {
 /// # Errors
 /// [`crate::Error::Kernel`].
 pub fn embedding(recorder: &mut Recorder<Live>, io: Io, call: &Embedding) -> Result<()> {
-    let packs = dims::pitch(call.x.columns) as u32 / 8;
+    let (n, c) = (recorder.capacity().rows, call.x.columns);
+    shapes(
+        "embedding",
+        &[(call.tokens, 1, c), (call.positions_embed, 1, c), (call.x, n, c)],
+        &[(call.ids, n as usize), (call.positions, n as usize)],
+    )?;
+    let packs = dims::pitch(c) as u32 / 8;
     let all = |m: &Matrix| Extent::Fixed(m.rows as u32);
     let (token_rows, position_rows) = (all(call.tokens), all(call.positions_embed));
     let (tokens, positions) = (move || token_rows.rows(), move || position_rows.rows());
@@ -68,6 +74,15 @@ pub enum Table {
     Positions,
 }
 
+impl Table {
+    fn owners(self, live: &Live) -> u32 {
+        match self {
+            Table::Tokens => live.token_owners,
+            Table::Positions => live.position_owners,
+        }
+    }
+}
+
 /// Views of the backward pass.
 pub struct EmbeddingBackward<'a> {
     /// Whose owners.
@@ -87,16 +102,15 @@ pub struct EmbeddingBackward<'a> {
 /// # Errors
 /// [`crate::Error::Kernel`].
 pub fn backward(recorder: &mut Recorder<Live>, io: Io, call: &EmbeddingBackward) -> Result<()> {
-    let packs = dims::pitch(call.dx.columns) as u32 / 8;
+    let (live, c, table) = (*recorder.capacity(), call.dx.columns, call.table);
+    let lists = [(call.owners, 3 * table.owners(&live) as usize), (call.rows, live.rows as usize)];
+    shapes("embedding_backward", &[(call.dx, live.rows, c), (call.gradient, 1, c)], &lists)?;
+    let packs = dims::pitch(c) as u32 / 8;
     let rows = || Extent::Rows.rows();
     let binds =
         [io.input(call.dx, &rows), Bind::Read(call.owners), Bind::Read(call.rows), Bind::Update(&call.gradient.view)];
-    let table = call.table;
     recorder.dispatch(&io.apply(Variant::new("embedding_backward", BACKWARD)), &binds, move |live| {
-        let owners = match table {
-            Table::Tokens => live.token_owners,
-            Table::Positions => live.position_owners,
-        };
+        let owners = table.owners(live);
         Launch::new(Params { rows: owners, packs }, fold(owners))
     })
 }

@@ -1,6 +1,6 @@
 //! y = LN(x + branch), and its backward with partial sums of dgain and dbias.
 
-use super::{Extent, Io, Live, column_sum, fold, groups};
+use super::{Extent, Io, Live, column_sum, fold, groups, shapes};
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Result, dims};
 
@@ -72,7 +72,10 @@ pub struct LayerNorm<'a> {
 /// # Errors
 /// [`crate::Error::Kernel`].
 pub fn layer_norm(recorder: &mut Recorder<Live>, io: Io, call: &LayerNorm) -> Result<()> {
-    let columns = call.x.columns;
+    let (n, columns) = (recorder.capacity().rows, call.x.columns);
+    let wide = [call.x, call.branch, call.sum, call.y].map(|m| (m, n, columns));
+    let all = [&wide[..], &[(call.gain, 1, columns), (call.bias, 1, columns)]].concat();
+    shapes("layer_norm", &all, &[(call.stats, 2 * n as usize)])?;
     let packs = dims::pitch(columns) as u32 / 8;
     let (rows, one) = (|| Extent::Rows.rows(), || Extent::Fixed(1).rows());
     let binds = [
@@ -115,7 +118,12 @@ pub struct LayerNormBackward<'a> {
 /// # Errors
 /// [`crate::Error::Kernel`].
 pub fn backward(recorder: &mut Recorder<Live>, io: Io, call: &LayerNormBackward) -> Result<()> {
-    let columns = call.dy.columns;
+    let (n, columns) = (recorder.capacity().rows, call.dy.columns);
+    let wide = [call.dy, call.sum, call.dsum].map(|m| (m, n, columns));
+    let single = [call.gain, call.dgain, call.dbias].map(|m| (m, 1, columns));
+    let partial = call.partial.map(|m| (m, groups(n, BLOCK as u32), columns));
+    let all = [&wide[..], &single, &partial].concat();
+    shapes("layer_norm_backward", &all, &[(call.stats, 2 * n as usize)])?;
     let packs = dims::pitch(columns) as u32 / 8;
     let (rows, one) = (|| Extent::Rows.rows(), || Extent::Fixed(1).rows());
     let binds = [

@@ -1,7 +1,8 @@
 //! One file an op: its kernels, Specs, parameters and launcher. `choose(caps, …) -> Spec` holds all policy.
 
 use crate::gpu::program::Rows;
-use crate::gpu::{Bind, Caps, Matrix, Variant};
+use crate::gpu::{Bind, Caps, Matrix, Variant, View};
+use crate::{Error, Result, dims};
 
 pub mod attention;
 pub mod column_sum;
@@ -140,6 +141,26 @@ impl Io {
     /// The image that an `#update` reads, bound after all others.
     pub(crate) fn updated<'a>(self, matrix: &'a Matrix, rows: &'a dyn Fn() -> Rows<Live>) -> Option<Bind<'a, Live>> {
         (self == Io::Image).then_some(Bind::Image(matrix, rows))
+    }
+}
+
+/// Refuses tensors that are smaller than what a kernel will touch at capacity, since it checks no bounds: matrices with
+/// least rows and exact columns, lists with least words.
+pub(crate) fn shapes(kernel: &str, matrices: &[(&Matrix, u32, usize)], lists: &[(&View, usize)]) -> Result<()> {
+    let error = |message: String| Err(Error::Kernel { kernel: kernel.into(), message });
+    for (m, rows, columns) in matrices {
+        let name = &m.view.name;
+        if m.columns != *columns || m.rows < *rows as usize {
+            return error(format!("`{name}` is [{}, {}]: expected [{rows} at least, {columns}]", m.rows, m.columns));
+        }
+        let words = dims::floats(*rows as usize, *columns);
+        if m.view.words < words as u64 {
+            return error(format!("`{name}` has {} words: expected {words} at least", m.view.words));
+        }
+    }
+    match lists.iter().find(|(list, words)| list.words < *words as u64) {
+        Some((list, words)) => error(format!("`{}` has {} words: expected {words} at least", list.name, list.words)),
+        None => Ok(()),
     }
 }
 

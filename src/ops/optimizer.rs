@@ -1,6 +1,6 @@
 //! The end of a step: loss sum, global norm, clipping and AdamW, with the state that lives on the device.
 
-use super::{Extent, Io, Live, fold};
+use super::{Extent, Io, Live, fold, shapes};
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Error, Result};
 
@@ -140,6 +140,7 @@ pub fn loss_sum(rec: &mut Recorder<Live>, losses: &View, state: &View) -> Result
 
 /// [`loss_sum`] with a forced Io.
 pub(crate) fn loss_sum_by(rec: &mut Recorder<Live>, io: Io, losses: &View, state: &View) -> Result<()> {
+    shapes("loss_sum", &[], &[(losses, rec.capacity().rows as usize), (state, STATE_WORDS)])?;
     let binds = [Bind::Read(losses), Bind::Update(state)];
     rec.dispatch(&io.apply(Variant::new("loss_sum", LOSS_SUM)), &binds, |live| {
         Launch::new(LossParams { rows: live.rows, pad: [0; 3] }, [1, 1, 1])
@@ -156,7 +157,8 @@ pub fn norm_partials(floats: usize) -> usize {
 /// # Errors
 /// [`Error::Kernel`].
 pub fn global_norm(rec: &mut Recorder<Live>, io: Io, gradient: &Matrix, partial: &View) -> Result<()> {
-    check_flat("global_norm", gradient)?;
+    let least = norm_partials(gradient.rows * FLAT_COLUMNS);
+    shapes("global_norm", &[(gradient, gradient.rows as u32, FLAT_COLUMNS)], &[(partial, least)])?;
     let packs = (gradient.rows * FLAT_COLUMNS / 8) as u32;
     let rows = || Extent::Fixed(gradient.rows as u32).rows();
     let binds = [io.input(gradient, &rows), Bind::Write(partial)];
@@ -182,6 +184,7 @@ pub(crate) fn step_state_by(
     state: &View,
     clip: f32,
 ) -> Result<()> {
+    shapes("step_state", &[], &[(partial, partials), (state, STATE_WORDS)])?;
     let binds = [Bind::Read(partial), Bind::Update(state)];
     rec.dispatch(&io.apply(Variant::new("step_state", STEP_STATE)), &binds, move |live| {
         let params = StateParams { partials: partials as u32, step: live.step, clip, pad: 0 };
@@ -222,10 +225,13 @@ pub struct Range {
 /// [`Error::Kernel`].
 pub fn adamw(rec: &mut Recorder<Live>, io: Io, slab: &Slab, state: &View, adam: AdamW, range: Range) -> Result<()> {
     let tensors = [slab.values, slab.gradients, slab.first_moments, slab.second_moments];
-    for tensor in tensors {
-        check_flat("adamw", tensor)?;
-    }
     let all = slab.values.rows as u32;
+    shapes("adamw", &tensors.map(|t| (t, all, FLAT_COLUMNS)), &[(state, STATE_WORDS)])?;
+    let Range { start, end, .. } = range;
+    if start % 64 != 0 || end % 64 != 0 || start > end || end > slab.values.rows * FLAT_COLUMNS {
+        let message = format!("range {start}..{end}: expected multiples of 64 within {all} rows of {FLAT_COLUMNS}");
+        return Err(Error::Kernel { kernel: "adamw".into(), message });
+    }
     let rows = || Extent::Fixed(all).rows();
     let mut binds: Vec<Bind<'_, Live>> = tensors.iter().map(|t| Bind::Update(&t.view)).collect();
     binds.push(Bind::Read(state));
@@ -253,12 +259,4 @@ pub fn adamw(rec: &mut Recorder<Live>, io: Io, slab: &Slab, state: &View, adam: 
         };
         Launch::new(params, fold(((range.end - range.start) as u32 / 8).div_ceil(a_group)))
     })
-}
-
-fn check_flat(kernel: &str, tensor: &Matrix) -> Result<()> {
-    if tensor.columns == FLAT_COLUMNS {
-        return Ok(());
-    }
-    let message = format!("`{}` has {} columns: a flat tensor has {FLAT_COLUMNS}", tensor.view.name, tensor.columns);
-    Err(Error::Kernel { kernel: kernel.into(), message })
 }
