@@ -1,0 +1,219 @@
+//! The whole decoder on the device against its f64 twin: losses, hidden states and every gradient, packed and ragged, with
+//! dropout, with local attention, by micro-batches; and the same bits twice.
+
+use wgpt::config::ModelConfig;
+use wgpt::data::batch::{Batch, IGNORED, Sequence};
+use wgpt::gpu::Device;
+use wgpt::model::parameters::Flat;
+use wgpt::model::{Capacity, Options, Training, initial_parameters};
+use wgpt::ops::optimizer::{AdamW, Arithmetic};
+use wgpt::philox::{Stream, Words, step_key};
+use wgpt::reference::model::{Dropout, Output, forward_backward};
+
+const SEED: u64 = 11;
+
+fn device() -> Device {
+    Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter")
+}
+
+fn options() -> Options {
+    let adam = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic: Arithmetic::Torch };
+    Options { adam, weight_decay: 0.01, decay_all: false, clip: 1.0 }
+}
+
+/// A small model of odd sizes whose weights are large enough for every path to matter.
+fn tiny(change: impl FnOnce(&mut ModelConfig)) -> (ModelConfig, Vec<Vec<f32>>) {
+    let mut config = ModelConfig {
+        n_layer: 2,
+        n_embd: 36,
+        n_head: 3,
+        n_positions: 90,
+        vocab_size: 67,
+        initializer_range: 0.25,
+        ..ModelConfig::default()
+    };
+    change(&mut config);
+    let mut parameters = initial_parameters(&config, SEED);
+    let mut words = Words::new(SEED, Stream::Weights, 99, 0);
+    for (shape, tensor) in config.parameters().iter().zip(&mut parameters) {
+        if shape.rows == 1 {
+            tensor.iter_mut().for_each(|x| *x += (0.3 * (words.uniform() - 0.5)) as f32);
+        }
+    }
+    (config, parameters)
+}
+
+fn batch(config: &ModelConfig, lengths: &[usize]) -> Batch {
+    let mut words = Words::new(SEED, Stream::Order, 0, 0);
+    let sequences = lengths.iter().map(|n| {
+        let ids: Vec<u32> = (0..*n).map(|_| words.below(config.vocab_size as u32)).collect();
+        let target = |i: usize| if i % 5 == 3 { IGNORED } else { (ids[i] * 7 + i as u32) % config.vocab_size as u32 };
+        Sequence { targets: (0..*n).map(target).collect(), ids: ids.clone() }
+    });
+    Batch::from_sequences(&sequences.collect::<Vec<_>>()).expect("a batch")
+}
+
+fn twin(config: &ModelConfig, parameters: &[Vec<f32>], batch: &Batch, key: Option<[u32; 2]>) -> Output {
+    let wide: Vec<Vec<f64>> = parameters.iter().map(|t| t.iter().map(|x| f64::from(*x)).collect()).collect();
+    let dropout = key.map(|key| Dropout { key, sequence_numbers: &batch.sequence_numbers });
+    forward_backward(config, &wide, &batch.ids, &batch.positions, &batch.targets, &batch.cu_seqlens, dropout)
+}
+
+fn train(device: &Device, config: &ModelConfig, parameters: &[Vec<f32>], capacity: &Batch) -> Training {
+    let capacity = Capacity { rows: capacity.rows(), sequences: capacity.sequences() };
+    Training::new(device, config, parameters, capacity, options()).expect("a recording")
+}
+
+/// Largest error of each gradient over its largest value; the key bias, whose true gradient is 0, over its tensor's.
+fn worst(config: &ModelConfig, got: &[Vec<f32>], expected: &[Vec<f64>]) -> (f64, String) {
+    let mut worst = (0.0, String::new());
+    for ((shape, got), expected) in config.parameters().iter().zip(got).zip(expected) {
+        let scale = expected.iter().fold(1e-12f64, |m, x| m.max(x.abs()));
+        for (g, e) in got.iter().zip(expected) {
+            let error = (f64::from(*g) - e).abs() / scale;
+            if !(error <= worst.0) {
+                worst = (error, shape.name.clone());
+            }
+        }
+    }
+    worst
+}
+
+fn compare(change: impl FnOnce(&mut ModelConfig), lengths: &[usize]) {
+    let device = device();
+    let (config, parameters) = tiny(change);
+    let batch = batch(&config, lengths);
+    let key = step_key(SEED, 4);
+    let dropout = (config.resid_pdrop > 0.0).then_some(key);
+    let expected = twin(&config, &parameters, &batch, dropout);
+    let mut training = train(&device, &config, &parameters, &batch);
+    training.micro(&batch, batch.target_count, key).expect("a step");
+    let gradients = training.read(Flat::Gradients).expect("gradients");
+    let (error, name) = worst(&config, &gradients, &expected.gradients);
+    assert!(error < 2e-4, "{name}: {error:.1e} of its largest gradient");
+    let last = config.n_layer;
+    let hidden = training.hidden(last, batch.rows()).expect("hidden");
+    for (g, e) in hidden.iter().zip(&expected.hidden[last]) {
+        assert!((f64::from(*g) - e).abs() < 2e-4, "{g} {e}");
+    }
+    // A direction drawn at random: the loss moves along it as the gradient says, by the twin's forward pass alone.
+    let mut words = Words::new(SEED, Stream::Weights, 7, 7);
+    let direction: Vec<Vec<f64>> =
+        parameters.iter().map(|t| t.iter().map(|_| words.uniform() - 0.5).collect()).collect();
+    let moved = |by: f64| {
+        let at: Vec<Vec<f64>> = parameters
+            .iter()
+            .zip(&direction)
+            .map(|(t, u)| t.iter().zip(u).map(|(x, u)| f64::from(*x) + by * u).collect())
+            .collect();
+        let dropout = dropout.map(|key| Dropout { key, sequence_numbers: &batch.sequence_numbers });
+        forward_backward(&config, &at, &batch.ids, &batch.positions, &batch.targets, &batch.cu_seqlens, dropout).loss
+    };
+    let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+    let along: f64 = gradients
+        .iter()
+        .zip(&direction)
+        .map(|(g, u)| g.iter().zip(u).map(|(g, u)| f64::from(*g) * u).sum::<f64>())
+        .sum();
+    assert!((slope - along).abs() < 1e-4 * slope.abs().max(0.1), "along a direction: {slope} by the loss, {along}");
+}
+
+#[test]
+fn packed_and_ragged() {
+    compare(|_| {}, &[70, 0, 1, 33]);
+}
+
+#[test]
+fn with_dropout_in_every_place() {
+    compare(|c| c.set_dropout(0.2), &[70, 0, 1, 33]);
+}
+
+#[test]
+fn local_blocks_beside_full_attention() {
+    compare(|c| (c.attention_pattern, c.local_block) = ("LF".into(), 7), &[70, 2, 20]);
+}
+
+#[test]
+fn odd_heads() {
+    compare(|c| (c.n_embd, c.n_head) = (35, 5), &[66, 3]);
+}
+
+#[test]
+fn every_token_a_block_of_its_own_sees_itself_alone() {
+    let device = device();
+    let (config, parameters) = tiny(|c| (c.attention_pattern, c.local_block) = ("L".into(), 1));
+    let batch = batch(&config, &[12]);
+    let mut training = train(&device, &config, &parameters, &batch);
+    let before = training.logits(&batch).expect("logits");
+    let mut other = batch.clone();
+    other.ids[..11].iter_mut().for_each(|id| *id = (*id + 1) % 67);
+    let after = training.logits(&other).expect("logits");
+    let last = 11 * config.vocab_size;
+    assert_eq!(before[last..], after[last..], "the last token saw another");
+    assert_ne!(before[..last], after[..last]);
+}
+
+#[test]
+fn micro_batches_give_the_gradient_of_their_union() {
+    let device = device();
+    let (config, parameters) = tiny(|c| c.set_dropout(0.2));
+    let whole = batch(&config, &[20, 31, 5, 64]);
+    let key = step_key(SEED, 0);
+    let expected = twin(&config, &parameters, &whole, Some(key));
+    let mut training = train(&device, &config, &parameters, &whole);
+    for part in [0..1, 1..3, 3..4] {
+        training.micro(&whole.part(part), whole.target_count, key).expect("a step");
+    }
+    let gradients = training.read(Flat::Gradients).expect("gradients");
+    let (error, name) = worst(&config, &gradients, &expected.gradients);
+    assert!(error < 2e-4, "{name}: {error:.1e} of its largest gradient");
+}
+
+#[test]
+fn the_same_bits_twice() {
+    let device = device();
+    let (config, parameters) = tiny(|c| c.set_dropout(0.1));
+    let batch = batch(&config, &[40, 1, 33]);
+    let run = || {
+        let mut training = train(&device, &config, &parameters, &batch);
+        for step in 0..3 {
+            training.micro(&batch, batch.target_count, step_key(SEED, step)).expect("a step");
+            training.update(1e-3).expect("an update");
+        }
+        let states = training.drain().expect("states");
+        (states, training.parameters().expect("weights"))
+    };
+    let (first, second) = (run(), run());
+    assert_eq!(first.0, second.0);
+    assert!(first.1 == second.1, "weights differ");
+}
+
+#[test]
+fn a_step_without_targets_changes_nothing_but_decay() {
+    let device = device();
+    let (config, parameters) = tiny(|_| {});
+    let mut batch = batch(&config, &[9]);
+    batch.targets.iter_mut().for_each(|t| *t = IGNORED);
+    batch.target_count = 0;
+    let mut training = train(&device, &config, &parameters, &batch);
+    training.micro(&batch, 0, [0; 2]).expect("a step");
+    assert!(training.read(Flat::Gradients).expect("gradients").iter().flatten().all(|g| *g == 0.0));
+    assert_eq!(training.evaluate(&batch).expect("losses"), vec![0.0; 9]);
+}
+
+#[test]
+fn a_norm_that_is_not_finite_halts_and_keeps_the_weights() {
+    let device = device();
+    let (config, mut parameters) = tiny(|_| {});
+    let batch = batch(&config, &[9, 8]);
+    parameters[2][5] = f32::NAN;
+    let mut training = train(&device, &config, &parameters, &batch);
+    for _ in 0..2 {
+        training.micro(&batch, batch.target_count, [0; 2]).expect("a step");
+        training.update(1e-3).expect("an update");
+    }
+    let states = training.drain().expect("states");
+    assert_eq!(states.iter().map(|(_, s)| s.halted).collect::<Vec<_>>(), [Some(1), Some(1)]);
+    let after = training.parameters().expect("weights");
+    assert!(after[3..] == parameters[3..], "weights changed after a step that was not finite");
+}
