@@ -44,7 +44,9 @@ pub struct Training {
     ring: Ring,
     flying: VecDeque<u32>,
     back: VecDeque<(u32, State)>,
+    steps: u32,
     updates: u32,
+    targets: u32,
 }
 
 impl Training {
@@ -97,7 +99,9 @@ impl Training {
             ring,
             flying: VecDeque::new(),
             back: VecDeque::new(),
+            steps: 0,
             updates: 0,
+            targets: 0,
         })
     }
 
@@ -113,7 +117,7 @@ impl Training {
 
     fn live(&self, batch: &Batch, targets: u32, key: [u32; 2]) -> Result<Live> {
         let live = self.layout.upload(&self.device, batch)?;
-        Ok(Live { targets, key, step: self.updates + 1, ..live })
+        Ok(Live { targets, key, step: self.steps + 1, ..live })
     }
 
     /// Forward and backward of one micro-batch; gradients are added up. `targets` are the real targets of the whole step,
@@ -123,10 +127,12 @@ impl Training {
     /// [`Error::Input`] for a batch past capacity.
     pub fn micro(&mut self, batch: &Batch, targets: u32, key: [u32; 2]) -> Result<()> {
         let live = self.live(batch, targets, key)?;
+        self.targets = targets;
         self.micro.run(&live)
     }
 
-    /// The update from the gradients: norm, clipping, AdamW. Returns at once, unless four updates are on their way.
+    /// The update from the gradients: norm, clipping, AdamW; a step without targets changes no weight and counts for none.
+    /// Returns at once, unless four updates are on their way.
     ///
     /// # Errors
     /// [`Error::Device`].
@@ -135,10 +141,12 @@ impl Training {
             let words = self.ring.wait()?;
             self.land(words);
         }
-        self.updates += 1;
-        let live = Live { step: self.updates, lr, ..Live::default() };
+        self.steps += 1;
+        self.updates += u32::from(self.targets > 0);
+        let (step, updates, targets) = (self.steps, self.updates, self.targets);
+        let live = Live { step, updates, targets, lr, ..Live::default() };
         self.update.run_and_read(&live, &self.state, &mut self.ring)?;
-        self.flying.push_back(self.updates);
+        self.flying.push_back(step);
         Ok(())
     }
 

@@ -219,6 +219,7 @@ impl Layout {
             position_owners: self.capacity.rows.min(self.capacity.positions) as u32,
             targets: self.capacity.rows as u32,
             step: 1,
+            updates: 1,
             lr: 0.0,
             key: [0; 2],
         }

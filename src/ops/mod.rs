@@ -29,8 +29,10 @@ pub struct Live {
     pub position_owners: u32,
     /// Real targets of the whole step (over its micro-batches).
     pub targets: u32,
-    /// Updates done, this one included.
+    /// Steps done, this one included.
     pub step: u32,
+    /// Updates done, this one included: AdamW's t. A step without targets is none.
+    pub updates: u32,
     /// The learning rate.
     pub lr: f64,
     /// The step's dropout key.

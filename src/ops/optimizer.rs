@@ -238,7 +238,7 @@ pub fn adamw(rec: &mut Recorder<Live>, io: Io, slab: &Slab, state: &View, adam: 
     binds.extend(tensors.iter().filter_map(|t| io.updated(t, &rows)));
     let a_group = io.group() * PER_LANE;
     rec.dispatch(&adamw_variant(io, adam.arithmetic), &binds, move |live| {
-        let t = live.step.saturating_sub(range.t0).max(1);
+        let t = live.updates.saturating_sub(range.t0).max(1);
         let (correction1, correction2) = (1.0 - adam.beta1.powf(t.into()), 1.0 - adam.beta2.powf(t.into()));
         let lr = live.lr * range.lr_scale;
         let (rate, root) = match adam.arithmetic {
@@ -257,6 +257,8 @@ pub fn adamw(rec: &mut Recorder<Live>, io: Io, slab: &Slab, state: &View, adam: 
             decay: (lr * range.decay) as f32,
             pad: [0; 3],
         };
-        Launch::new(params, fold(((range.end - range.start) as u32 / 8).div_ceil(a_group)))
+        // Without a target there is no loss to follow: not even decay.
+        let live_packs = if live.targets == 0 { 0 } else { (range.end - range.start) as u32 / 8 };
+        Launch::new(params, fold(live_packs.div_ceil(a_group)))
     })
 }

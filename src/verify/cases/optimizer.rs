@@ -222,7 +222,7 @@ pub fn adamw_case(arithmetic: Arithmetic, step: u32, halted: bool, rows: usize, 
                 first_moments: &outputs[2].matrix,
                 second_moments: &outputs[3].matrix,
             };
-            let live = Live { step, lr, ..Live::default() };
+            let live = Live { updates: step, targets: 1, lr, ..Live::default() };
             let mut recorder = Recorder::new(device, live);
             for range in ranges() {
                 adamw(&mut recorder, io, &slab, &state, AdamW { arithmetic, ..ADAM }, range)?;
