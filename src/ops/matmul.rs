@@ -183,6 +183,11 @@ pub fn variants(caps: &Caps) -> Vec<Variant> {
         for spec in specs(caps, form) {
             for epilogue in EPILOGUES {
                 for add in [false, true] {
+                    // A product of several passes adds before its epilogue; only `image` has them.
+                    let plain = epilogue == EPILOGUES[0];
+                    if !plain && (form == Form::AtB || (add && spec != Spec::Image)) {
+                        continue;
+                    }
                     all.push(match spec {
                         Spec::Tiled { tile_m } if tile_m * 2 > caps.max_workgroup_size => continue,
                         Spec::Tiled { tile_m } => tiled_variant(tile_m, form, add, epilogue),

@@ -146,6 +146,8 @@ pub struct Run {
     pub outputs: Vec<Output>,
 }
 
+/// Specs that an adapter can run, the chosen one first.
+pub type Specs = Box<dyn Fn(&Caps) -> Vec<Spec> + Send + Sync>;
 type Build = Box<dyn Fn(&Device, Spec) -> Result<Run> + Send + Sync>;
 
 /// One case of one kernel.
@@ -167,7 +169,7 @@ pub struct Case {
     /// Bytes that must move.
     pub bytes: f64,
     /// Specs that an adapter can run, the chosen one first.
-    pub specs: Box<dyn Fn(&Caps) -> Vec<Spec> + Send + Sync>,
+    pub specs: Specs,
     /// Allocates, uploads, records.
     pub build: Build,
     /// The oracle's values, dense, in the order of the outputs.

@@ -9,8 +9,8 @@ pub mod layer_norm;
 pub mod matmul;
 pub mod optimizer;
 
-use super::Case;
-use crate::gpu::{Caps, Device, Matrix, View};
+use super::{Case, Specs};
+use crate::gpu::{Device, Matrix, View};
 use crate::ops::{Io, Spec};
 use crate::philox::{Stream, Words};
 use crate::{Result, dims};
@@ -42,7 +42,7 @@ const ROW_SHAPES: [[usize; 3]; 9] = [
 ];
 
 /// Every Io as a Spec, the chosen one first.
-fn row_specs(columns: usize) -> Box<dyn Fn(&Caps) -> Vec<Spec> + Send + Sync> {
+fn row_specs(columns: usize) -> Specs {
     Box::new(move |caps| {
         let chosen = Io::choose(caps, columns, &[]);
         let others = Io::all(caps).into_iter().filter(|io| *io != chosen);

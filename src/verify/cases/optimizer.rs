@@ -2,7 +2,7 @@
 //! both arithmetics, over ranges that start in the middle, and halted.
 
 use super::{input, row_io, row_specs, table};
-use crate::gpu::{Caps, Recorder};
+use crate::gpu::Recorder;
 use crate::ops::optimizer::{
     AdamW, Arithmetic, FLAT_COLUMNS, Range, STATE_WORDS, Slab, adamw, global_norm, loss_sum_by, norm_partials,
     scalar_io, step_state_by,
@@ -10,7 +10,7 @@ use crate::ops::optimizer::{
 use crate::ops::{Io, Live, Spec};
 use crate::reference;
 use crate::reference::adamw::{Form, Options};
-use crate::verify::{Case, Number, Output, Purpose, Run, float, not_finite, numbers, wide};
+use crate::verify::{Case, Number, Output, Purpose, Run, Specs, float, not_finite, numbers, wide};
 
 /// loss_sum, loss, norm, scale as f32; halted and its step as u32.
 fn state(loss_sum: f32, halted: Option<u32>) -> Vec<f32> {
@@ -39,7 +39,7 @@ fn numbers_of(words: &[f32], number: Number) -> Vec<f64> {
     words.iter().enumerate().map(|(i, w)| number(w.to_bits(), i)).collect()
 }
 
-fn scalar_specs() -> Box<dyn Fn(&Caps) -> Vec<Spec> + Send + Sync> {
+fn scalar_specs() -> Specs {
     Box::new(|caps| {
         let others = Io::all(caps).into_iter().filter(|io| *io != scalar_io(caps));
         std::iter::once(scalar_io(caps)).chain(others).map(Spec::Row).collect()
