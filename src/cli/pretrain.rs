@@ -30,10 +30,10 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
 
 /// Opens the adapter and trains, with progress on stderr.
 pub(super) fn train(context: &Context<'_>, prepared: Prepared) -> Result<Trained, Stop> {
+    let device = context.open()?;
     for warning in prepared.warnings() {
         note(format_args!("warning: {warning}"));
     }
-    let device = context.open()?;
     let mut progress = Progress::new();
     let trained = pretrain::run(&device, prepared, &mut progress);
     progress.end();
