@@ -2,6 +2,58 @@
 //!
 //! The rooms of the house, each naming only what stands to its left:
 //! `error dims philox config < {gpu reference data} < ops < {verify model} < store < report < train < cli`.
+//!
+//! One op, recorded once and run as often as one likes:
+//!
+//! ```
+//! use wgpt::gpu::{Device, Matrix, Recorder, View};
+//! use wgpt::ops::matmul::{Epilogue, Form, Matmul, choose, matmul, scratch};
+//! use wgpt::ops::{Extent, Live};
+//!
+//! # fn main() -> wgpt::Result<()> {
+//! let device = Device::open(None)?; // or Device::from_wgpu, with a device of your own
+//! let (a, b, c) = (
+//!     Matrix::new(&device, "a", 2, 3)?,
+//!     Matrix::new(&device, "b", 3, 2)?,
+//!     Matrix::new(&device, "c", 2, 2)?,
+//! );
+//! a.write(&device, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+//! b.write(&device, &[1.0, 0.0, 0.0, 1.0, 1.0, 1.0])?;
+//! let mut recorder = Recorder::new(&device, Live { rows: 2, ..Live::default() });
+//! let room = View::new(&device, "scratch", scratch(device.caps(), 2, 3))?;
+//! let (form, epilogue, scratch) = (Form::AB, Epilogue::None, Some(&room));
+//! let call = Matmul { form, a: &a, b: &b, c: &c, rows: Extent::Rows, epilogue, accumulate: false, scratch };
+//! matmul(&mut recorder, choose(device.caps(), form, &a, &b), &call)?;
+//! recorder.finish().run(&Live { rows: 2, ..Live::default() })?;
+//! assert_eq!(c.read(&device)?, [4.0, 5.0, 10.0, 11.0]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What a training run takes, without a device:
+//!
+//! ```
+//! use wgpt::config::ModelConfig;
+//! use wgpt::model::{Capacity, plan};
+//!
+//! let gpt1 = ModelConfig { vocab_size: 40_478, n_layer: 12, n_embd: 768, n_head: 12, n_positions: 512, ..Default::default() };
+//! assert_eq!(gpt1.parameter_count(), 116_534_784);
+//! let memory = plan(&gpt1, Capacity { rows: 4 * 512, sequences: 4 });
+//! assert!(memory.total() < 6 << 30);
+//! ```
+//!
+//! A tokenizer that gives every text back:
+//!
+//! ```
+//! use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
+//!
+//! # fn main() -> wgpt::Result<()> {
+//! let tokenizer = Tokenizer::train("the cat sat on the mat, the cat", 260, Pretokenizer::Bytes)?;
+//! let ids = tokenizer.encode("the cat 🐈")?;
+//! assert_eq!(tokenizer.decode(&ids)?, "the cat 🐈");
+//! # Ok(())
+//! # }
+//! ```
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
 
