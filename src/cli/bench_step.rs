@@ -217,7 +217,7 @@ fn peers_batch(batch: usize, positions: usize, vocab: usize) -> Result<Batch> {
 mod tests {
     use super::*;
 
-    /// Numbers printed by torch_bench.py's own functions.
+    /// The first output of splitmix64 from seed 0, and the peers' order: two tables, then four weights a layer.
     #[test]
     fn the_peers_numbers() {
         assert_eq!(mix64(0), 0xE220_A839_7B1D_CDAF);
@@ -225,7 +225,8 @@ mod tests {
         let parameters = peers_parameters(&model);
         assert_eq!(parameters.len(), model.parameters().len());
         assert_eq!(parameters[2][..8], peers_weights(2, 8));
-        assert_eq!(parameters[2 + 4][..8], peers_weights(3, 8));
+        assert_eq!(parameters[2 + 2][..8], peers_weights(3, 8));
+        assert_eq!(parameters[2 + 6][..8], peers_weights(4, 8));
         assert_eq!(parameters[2 + 12][..8], peers_weights(6, 8));
         let batch = peers_batch(8, 128, 512).expect("batch");
         assert_eq!((batch.rows(), batch.target_count, batch.ids[1]), (1024, 1024, batch.targets[0]));
