@@ -225,8 +225,7 @@ mod tests {
         let parameters = peers_parameters(&model);
         assert_eq!(parameters.len(), model.parameters().len());
         assert_eq!(parameters[2][..8], peers_weights(2, 8));
-        assert_eq!(parameters[2 + 2][..8], peers_weights(3, 8));
-        assert_eq!(parameters[2 + 6][..8], peers_weights(4, 8));
+        assert_eq!(parameters[4][..8], peers_weights(3, 8));
         assert_eq!(parameters[2 + 12][..8], peers_weights(6, 8));
         let batch = peers_batch(8, 128, 512).expect("batch");
         assert_eq!((batch.rows(), batch.target_count, batch.ids[1]), (1024, 1024, batch.targets[0]));
