@@ -163,6 +163,9 @@ impl ModelConfig {
                 return bad(format!("{key} = {value}: must be at most {}", 1 << 24));
             }
         }
+        if self.n_layer > 4096 {
+            return bad(format!("n_layer = {}: must be at most 4096", self.n_layer));
+        }
         if !self.n_embd.is_multiple_of(self.n_head) {
             return bad(format!("n_embd = {} is not divisible by n_head = {}", self.n_embd, self.n_head));
         }
@@ -171,6 +174,14 @@ impl ModelConfig {
                 "n_embd / n_head = {}: a head is at most 128 wide; n_head = {} would do",
                 self.head_dim(),
                 self.n_embd.div_ceil(128)
+            ));
+        }
+        let (c, rows) = (self.n_embd as f64, (self.vocab_size + self.n_positions) as f64);
+        let parameters = 12.0 * c * c * self.n_layer as f64 + c * rows;
+        if parameters > 1e12 {
+            return bad(format!(
+                "n_embd = {}: makes {parameters:.1e} parameters, at most 1e12 are possible",
+                self.n_embd
             ));
         }
         for (key, rate) in [
@@ -249,6 +260,8 @@ mod tests {
     fn sizes_that_do_not_divide_are_named() {
         let config = ModelConfig { n_embd: 130, n_head: 4, ..Default::default() };
         assert_eq!(config.validate().unwrap_err().to_string(), "n_embd = 130 is not divisible by n_head = 4");
+        let config = ModelConfig { n_embd: 1 << 23, n_head: 1 << 20, ..Default::default() };
+        assert!(config.validate().unwrap_err().to_string().contains("parameters, at most 1e12"));
         let config = ModelConfig { attention_pattern: "FX".into(), ..Default::default() };
         assert!(config.validate().unwrap_err().to_string().contains("'X'"));
     }

@@ -217,7 +217,7 @@ fn peers_batch(batch: usize, positions: usize, vocab: usize) -> Result<Batch> {
 mod tests {
     use super::*;
 
-    /// Numbers printed by torch_bench.py's own functions.
+    /// The first output of splitmix64 from seed 0, and the peers' order: two tables, then four weights a layer.
     #[test]
     fn the_peers_numbers() {
         assert_eq!(mix64(0), 0xE220_A839_7B1D_CDAF);

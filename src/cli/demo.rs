@@ -12,7 +12,7 @@ use std::path::PathBuf;
 const SEED: u64 = 1;
 const BYTES: usize = 1 << 20;
 /// Updates, where `--steps` says nothing else.
-const STEPS: &str = "300";
+const STEPS: &str = "500";
 const PROMPT: &str = "Once upon a time there was a";
 const STORIES: &str = "stories.txt";
 

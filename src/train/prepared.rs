@@ -3,11 +3,11 @@
 
 use super::run_folder::RunFolder;
 use super::settings::Settings;
+use crate::Result;
 use crate::data::baseline::{Baseline, baseline};
 use crate::data::corpus;
 use crate::data::tokenizer::Tokenizer;
 use crate::data::windows::WindowOrder;
-use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// A run that is ready for a device.
@@ -37,7 +37,7 @@ impl Prepared {
     /// Reads the files of `settings.data`, one behind the other.
     ///
     /// # Errors
-    /// [`Error::Input`] that names key or file and says what would be right.
+    /// [`crate::Error::Input`] that names key or file and says what would be right.
     pub fn new(settings: Settings, out: &Path) -> Result<Self> {
         RunFolder::check_new(out)?;
         settings.validate()?;
@@ -70,12 +70,6 @@ impl Prepared {
             let updates = order.windows_in(epochs).div_ceil(batch);
             u32::try_from(updates).unwrap_or(u32::MAX)
         });
-        if settings.batch.checked_mul(model.n_positions).is_none_or(|rows| rows > u32::MAX as usize) {
-            let (batch, positions) = (settings.batch, model.n_positions);
-            return Err(Error::Input(format!(
-                "batch = {batch} of n_positions = {positions} tokens: an update has at most 2^32 tokens"
-            )));
-        }
         Ok(Prepared {
             baseline: baseline(training, held_out, tokenizer.vocab_size())?,
             held_out_bytes: tokenizer.decode(held_out)?.len(),

@@ -178,7 +178,13 @@ impl Settings {
         if !self.batch.is_multiple_of(self.accumulate) {
             return bad(format!("batch = {} is not divisible by accumulate = {}", self.batch, self.accumulate));
         }
-        self.model.validate()
+        self.model.validate()?;
+        let positions = self.model.n_positions;
+        if self.batch.checked_mul(positions).is_none_or(|tokens| tokens >= 1 << 31) {
+            let batch = self.batch;
+            return bad(format!("batch = {batch} of n_positions = {positions}: an update has less than 2^31 tokens"));
+        }
+        Ok(())
     }
 
     /// The whole run as config.toml, which runs again as it is.
@@ -471,6 +477,13 @@ mod tests {
             ("[train]\nlr = 1", &[], &[], "run.toml: [train]: keys stand flat, outside of tables"),
             ("", &["batch=6", "accumulate=4"], &[], "batch = 6 is not divisible by accumulate = 4"),
             ("", &["n_embd=130"], &[], "n_embd = 130 is not divisible by n_head = 4"),
+            (
+                "",
+                &["batch=99999999999999999"],
+                &[],
+                "batch = 99999999999999999 of n_positions = 128: an update has less than 2^31 tokens",
+            ),
+            ("", &["n_layer=5000"], &[], "n_layer = 5000: must be at most 4096"),
         ] {
             let e = layers(file, sets, options).expect_err(message);
             assert_eq!((e.to_string().as_str(), e.exit_code()), (message, 2));
