@@ -71,7 +71,7 @@ fn worst(config: &ModelConfig, got: &[Vec<f32>], expected: &[Vec<f64>]) -> (f64,
         let scale = expected.iter().fold(1e-12f64, |m, x| m.max(x.abs()));
         for (g, e) in got.iter().zip(expected) {
             let error = (f64::from(*g) - e).abs() / scale;
-            if !(error <= worst.0) {
+            if error.is_nan() || error > worst.0 {
                 worst = (error, shape.name.clone());
             }
         }
