@@ -6,7 +6,7 @@ use wgpt::config::ModelConfig;
 use wgpt::data::batch::{Batch, Sequence};
 use wgpt::gpu::{Device, Matrix, Recorder};
 use wgpt::model::{Capacity, Options, Training, initial_parameters};
-use wgpt::ops::matmul::{Epilogue, Form, Matmul, choose, matmul, scratch};
+use wgpt::ops::matmul::{Epilogue, Form, Matmul, choose, matmul};
 use wgpt::ops::optimizer::{AdamW, Arithmetic};
 use wgpt::ops::{Extent, Live};
 use wgpt::wgpu;
@@ -42,17 +42,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     a.write(&device, &[1.0; 15])?;
     b.write(&device, &[0.5; 10])?;
     let mut recorder = Recorder::new(&device, Live { rows: 3, ..Live::default() });
-    let room = wgpt::gpu::View::new(&device, "scratch", scratch(device.caps(), 3, 5))?;
-    let call = Matmul {
-        form: Form::AB,
-        a: &a,
-        b: &b,
-        c: &c,
-        rows: Extent::Rows,
-        epilogue: Epilogue::None,
-        accumulate: false,
-        scratch: Some(&room),
-    };
+    let call =
+        Matmul { form: Form::AB, a: &a, b: &b, c: &c, rows: Extent::Rows, epilogue: Epilogue::None, accumulate: false };
     matmul(&mut recorder, choose(device.caps(), Form::AB, &a, &b), &call)?;
     recorder.finish().run(&Live { rows: 3, ..Live::default() })?;
     let number = c.read(&device)?[0];

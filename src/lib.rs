@@ -6,8 +6,8 @@
 //! One op, recorded once and run as often as one likes:
 //!
 //! ```
-//! use wgpt::gpu::{Device, Matrix, Recorder, View};
-//! use wgpt::ops::matmul::{Epilogue, Form, Matmul, choose, matmul, scratch};
+//! use wgpt::gpu::{Device, Matrix, Recorder};
+//! use wgpt::ops::matmul::{Epilogue, Form, Matmul, choose, matmul};
 //! use wgpt::ops::{Extent, Live};
 //!
 //! # fn main() -> wgpt::Result<()> {
@@ -20,9 +20,8 @@
 //! a.write(&device, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?;
 //! b.write(&device, &[1.0, 0.0, 0.0, 1.0, 1.0, 1.0])?;
 //! let mut recorder = Recorder::new(&device, Live { rows: 2, ..Live::default() });
-//! let room = View::new(&device, "scratch", scratch(device.caps(), 2, 3))?;
-//! let (form, epilogue, scratch) = (Form::AB, Epilogue::None, Some(&room));
-//! let call = Matmul { form, a: &a, b: &b, c: &c, rows: Extent::Rows, epilogue, accumulate: false, scratch };
+//! let (form, epilogue) = (Form::AB, Epilogue::None);
+//! let call = Matmul { form, a: &a, b: &b, c: &c, rows: Extent::Rows, epilogue, accumulate: false };
 //! matmul(&mut recorder, choose(device.caps(), form, &a, &b), &call)?;
 //! recorder.finish().run(&Live { rows: 2, ..Live::default() })?;
 //! assert_eq!(c.read(&device)?, [4.0, 5.0, 10.0, 11.0]);

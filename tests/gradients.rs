@@ -6,7 +6,7 @@ use wgpt::ops::column_sum::column_sum;
 use wgpt::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use wgpt::ops::embedding::{EmbeddingBackward, Table};
 use wgpt::ops::layer_norm::{BLOCK, LayerNorm, LayerNormBackward, layer_norm};
-use wgpt::ops::matmul::{Epilogue, Form, Matmul, matmul, scratch, specs};
+use wgpt::ops::matmul::{Epilogue, Form, Matmul, matmul, specs};
 use wgpt::ops::{Extent, Io, Live, embedding, layer_norm as ops_layer_norm};
 use wgpt::reference;
 use wgpt::verify::{numbers, wide};
@@ -172,7 +172,6 @@ fn linear_layer_gradients() {
             (matrix(&device, "x", n, k, &x), matrix(&device, "w", k, m, &w), matrix(&device, "dy", n, m, &dy));
         let empty = |name, rows, columns| Matrix::new(&device, name, rows, columns).expect("a matrix");
         let (dx, dw, db) = (empty("dx", n, k), empty("dw", k, m), empty("db", 1, m));
-        let room = View::new(&device, "scratch", scratch(device.caps(), n, k).max(1)).expect("scratch");
         let live = Live { rows: n as u32, ..Live::default() };
         let mut recorder = Recorder::new(&device, live);
         let product = |form, a, b, c, accumulate| Matmul {
@@ -183,7 +182,6 @@ fn linear_layer_gradients() {
             rows: Extent::Rows,
             epilogue: Epilogue::None,
             accumulate,
-            scratch: Some(&room),
         };
         matmul(&mut recorder, to_x, &product(Form::ABt, &gpu_dy, &gpu_w, &dx, false)).expect("dx");
         matmul(&mut recorder, *to_w, &product(Form::AtB, &gpu_x, &gpu_dy, &dw, true)).expect("dw");

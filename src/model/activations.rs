@@ -5,7 +5,7 @@ use crate::config::ModelConfig;
 use crate::dims;
 use crate::gpu::{Device, Matrix, View};
 use crate::ops::layout::{self, Layout};
-use crate::ops::{column_sum, layer_norm, matmul};
+use crate::ops::{column_sum, layer_norm};
 use crate::{Error, Result};
 
 /// The largest batch that will come: activations are made for it.
@@ -67,8 +67,6 @@ pub struct Activations {
     pub delta: View,
     /// Partial sums [.., 4C], twice.
     pub partial: [Matrix; 2],
-    /// A transposed operand.
-    pub scratch: View,
     /// A chunk of logits [R, V].
     pub logits: Matrix,
     /// N losses.
@@ -156,10 +154,6 @@ impl Activations {
                 out: next()?,
             });
         }
-        let n = capacity.rows.max(1);
-        let caps = device.caps();
-        let chunk = chunk_rows(config, n);
-        let scratch = matmul::scratch(caps, n, 4 * config.n_embd).max(matmul::scratch(caps, chunk, config.vocab_size));
         Ok(Activations {
             embedded,
             blocks,
@@ -172,7 +166,6 @@ impl Activations {
             dqkv: next()?,
             delta: next()?.view,
             partial: [next()?, next()?],
-            scratch: View::new(device, "scratch", scratch)?,
             logits: next()?,
             losses: next()?.view,
         })

@@ -76,7 +76,7 @@ impl Decoder<'_> {
 
     fn product(&self, rec: &mut Recorder<Live>, call: Matmul) -> Result<()> {
         let spec = matmul::choose(rec.device().caps(), call.form, call.a, call.b);
-        matmul::matmul(rec, spec, &Matmul { scratch: Some(&self.activations.scratch), ..call })
+        matmul::matmul(rec, spec, &call)
     }
 
     /// C = A·B or A·Bᵀ with an epilogue, over N rows.
@@ -87,7 +87,7 @@ impl Decoder<'_> {
         [a, b, c]: [&Matrix; 3],
         epilogue: Epilogue<'_>,
     ) -> Result<()> {
-        self.product(rec, Matmul { form, a, b, c, rows: Extent::Rows, epilogue, accumulate: false, scratch: None })
+        self.product(rec, Matmul { form, a, b, c, rows: Extent::Rows, epilogue, accumulate: false })
     }
 
     /// dW += xᵀ·dy, db += Σ dy.
@@ -109,7 +109,6 @@ impl Decoder<'_> {
                 rows: Extent::Rows,
                 epilogue: Epilogue::None,
                 accumulate: true,
-                scratch: None,
             },
         )?;
         column_sum::column_sum(rec, self.io(rec, dy), dy, &self.activations.partial[0], &db)
@@ -280,7 +279,6 @@ impl Decoder<'_> {
                 rows: extent,
                 epilogue: Epilogue::None,
                 accumulate: false,
-                scratch: None,
             };
             self.product(rec, call)?;
             let targets = self.layout.targets_from(skip, count);
@@ -297,7 +295,6 @@ impl Decoder<'_> {
                     rows: extent,
                     epilogue: Epilogue::None,
                     accumulate: false,
-                    scratch: None,
                 };
                 self.product(rec, call)?;
                 let call = Matmul {
@@ -308,7 +305,6 @@ impl Decoder<'_> {
                     rows: extent,
                     epilogue: Epilogue::None,
                     accumulate: true,
-                    scratch: None,
                 };
                 self.product(rec, call)?;
             }

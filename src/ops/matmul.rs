@@ -1,7 +1,7 @@
 //! C = A·B, A·Bᵀ or Aᵀ·B for any M, N, K ≥ 1, with bias, GELU, a residual, or added to what C holds.
 //!
-//! Four files: `tiled` (every GPU: register tiles over workgroup memory), `rows` (a few rows: one token), `image` (CPU
-//! adapters) and `transpose`, which makes Aᵀ for `image`.
+//! Four files: `tiled` (every GPU: register tiles over workgroup memory), `rows` (a few rows: one token), `image` and
+//! `image_at` (CPU adapters: A·B and A·Bᵀ, Aᵀ·B).
 
 use super::{Extent, Live, groups};
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
@@ -61,8 +61,6 @@ pub struct Matmul<'a> {
     pub epilogue: Epilogue<'a>,
     /// C += instead of C =; without an epilogue.
     pub accumulate: bool,
-    /// Room for Aᵀ [M, pitch of K] (form AtB with [`Spec::Image`]); [`scratch`] says how much.
-    pub scratch: Option<&'a View>,
 }
 
 /// Which file, with which numbers.
@@ -83,8 +81,7 @@ pub enum Spec {
 pub fn choose(caps: &Caps, form: Form, a: &Matrix, b: &Matrix) -> Spec {
     let side = caps.max_texture as usize;
     let fits = |rows: usize, columns: usize| rows <= side && dims::pitch(columns) / 4 <= side;
-    let a_fits = fits(a.rows, a.columns) && (form != Form::AtB || fits(a.columns, a.rows));
-    if caps.reads_images() && a_fits && fits(b.rows, b.columns) {
+    if caps.reads_images() && fits(a.rows, a.columns) && fits(b.rows, b.columns) {
         Spec::Image
     } else if form != Form::AtB && a.rows <= 4 {
         Spec::Rows
@@ -103,11 +100,6 @@ pub fn specs(caps: &Caps, form: Form) -> Vec<Spec> {
     all
 }
 
-/// Floats of scratch that Aᵀ·B wants for A [k, m], or 0.
-pub fn scratch(caps: &Caps, k: usize, m: usize) -> usize {
-    if caps.reads_images() { m * dims::pitch(k) } else { 0 }
-}
-
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct ImageParams {
@@ -119,11 +111,13 @@ struct ImageParams {
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct TransposeParams {
-    k: u32,
+struct ImageAtParams {
+    m: u32,
+    k0: u32,
+    depth: u32,
+    rows_a_group: u32,
     packs: u32,
-    columns: u32,
-    live_packs: u32,
+    pad: [u32; 3],
 }
 
 #[repr(C)]
@@ -139,7 +133,7 @@ struct TiledParams {
 }
 
 const IMAGE: &str = include_str!("../../shaders/matmul/image.wgsl");
-const TRANSPOSE: &str = include_str!("../../shaders/matmul/transpose.wgsl");
+const IMAGE_AT: &str = include_str!("../../shaders/matmul/image_at.wgsl");
 const TILED: &str = include_str!("../../shaders/matmul/tiled.wgsl");
 const ROWS: &str = include_str!("../../shaders/matmul/rows.wgsl");
 
@@ -151,8 +145,8 @@ fn image_variant(transposed: bool, add: bool, epilogue: &'static str) -> Variant
         .import("epilogue", epilogue)
 }
 
-fn transpose_variant() -> Variant {
-    super::Io::Image.apply(Variant::new("matmul_transpose", TRANSPOSE))
+fn image_at_variant(add: bool) -> Variant {
+    super::Io::Image.apply(Variant::new("matmul_image_at", IMAGE_AT)).constant("ADD", add.into())
 }
 
 fn tiled_variant(tile_m: u32, form: Form, accumulate: bool, epilogue: &'static str) -> Variant {
@@ -192,13 +186,13 @@ pub fn variants(caps: &Caps) -> Vec<Variant> {
                         Spec::Tiled { tile_m } if tile_m * 2 > caps.max_workgroup_size => continue,
                         Spec::Tiled { tile_m } => tiled_variant(tile_m, form, add, epilogue),
                         Spec::Rows => rows_variant(form, add, epilogue),
+                        Spec::Image if form == Form::AtB => image_at_variant(add),
                         Spec::Image => image_variant(form == Form::ABt, add, epilogue),
                     });
                 }
             }
         }
     }
-    all.extend(caps.reads_images().then(transpose_variant));
     all
 }
 
@@ -230,6 +224,7 @@ pub fn matmul(recorder: &mut Recorder<Live>, spec: Spec, call: &Matmul) -> Resul
     }
     let sizes = Sizes { m: m as u32, n: n as u32, k: k as u32 };
     match spec {
+        Spec::Image if call.form == Form::AtB => image_at(recorder, call, sizes),
         Spec::Image => image(recorder, call, sizes),
         Spec::Tiled { tile_m } => {
             let variant = tiled_variant(tile_m, call.form, call.accumulate, call.epilogue.file());
@@ -286,21 +281,8 @@ fn rows_a_group(m: u32, column_groups: u32) -> u32 {
 
 fn image(rec: &mut Recorder<Live>, call: &Matmul, s: Sizes) -> Result<()> {
     let (form, rows) = (call.form, call.rows);
-    let transposed;
-    let a = if form == Form::AtB {
-        let Some(view) = call.scratch.filter(|v| v.words as usize >= s.m as usize * dims::pitch(s.k as usize)) else {
-            let message = format!("`{}` transposed needs {} floats of scratch", call.a.view.name, s.m * s.k);
-            return Err(Error::Kernel { kernel: "matmul_transpose".into(), message });
-        };
-        transposed = Matrix::over(view.clone(), s.m as usize, s.k as usize);
-        transpose(rec, call.a, &transposed, rows)?;
-        &transposed
-    } else {
-        call.a
-    };
-    let a_rows = || if form == Form::AtB { Extent::Fixed(s.m).rows() } else { rows.rows() };
-    let b_rows = || if form == Form::AtB { rows.rows() } else { Extent::Fixed(call.b.rows as u32).rows() };
-    let c_rows = || if form == Form::AtB { Extent::Fixed(s.m).rows() } else { rows.rows() };
+    let live_rows = || rows.rows();
+    let b_rows = || Extent::Fixed(call.b.rows as u32).rows();
     let packs = dims::pitch(call.c.columns) as u32 / 8;
     for k0 in (0..s.k).step_by(128) {
         let last = k0 + 128 >= s.k;
@@ -308,38 +290,48 @@ fn image(rec: &mut Recorder<Live>, call: &Matmul, s: Sizes) -> Result<()> {
         let epilogue = if last { call.epilogue } else { Epilogue::None };
         let variant = image_variant(form == Form::ABt, add, epilogue.file());
         let out = if add { Bind::Update(&call.c.view) } else { Bind::Write(&call.c.view) };
-        let mut binds = vec![Bind::Image(a, &a_rows), Bind::Image(call.b, &b_rows), out];
+        let mut binds = vec![Bind::Image(call.a, &live_rows), Bind::Image(call.b, &b_rows), out];
         match &epilogue {
             Epilogue::None => {}
             Epilogue::Bias(bias) => binds.push(Bind::Read(bias)),
             Epilogue::BiasGelu(bias, pre) => binds.extend([Bind::Read(bias), Bind::Write(&pre.view)]),
-            Epilogue::GeluBackward(x) | Epilogue::Residual(x) => binds.push(Bind::Image(x, &c_rows)),
+            Epilogue::GeluBackward(x) | Epilogue::Residual(x) => binds.push(Bind::Image(x, &live_rows)),
         }
         if add {
-            binds.push(Bind::Image(call.c, &c_rows));
+            binds.push(Bind::Image(call.c, &live_rows));
         }
         rec.dispatch(&variant, &binds, move |live| {
-            let extent = rows.at(live);
-            let (m, depth) = if form == Form::AtB { (s.m, extent) } else { (extent, s.k) };
-            let needed = k0 < depth.max(1);
-            let column_groups = packs / 8;
-            let rows_a_group = rows_a_group(m, column_groups);
+            let m = rows.at(live);
+            let rows_a_group = rows_a_group(m, packs / 8);
             let params = ImageParams { m, texel: k0 / 4, rows_a_group, packs };
-            let grid = [column_groups, if needed { groups(m, rows_a_group) } else { 0 }, 1];
-            Launch::new(params, grid).flops(s.flops(form, extent) * 128.0 / f64::from(s.k.max(128)))
+            let grid = [packs / 8, groups(m, rows_a_group), 1];
+            Launch::new(params, grid).flops(s.flops(form, m) * 128.0 / f64::from(s.k.max(128)))
         })?;
     }
     Ok(())
 }
 
-fn transpose(rec: &mut Recorder<Live>, a: &Matrix, out: &Matrix, rows: Extent) -> Result<()> {
-    let a_rows = || rows.rows();
-    let (columns, packs) = (a.columns as u32, out.pitch() as u32 / 8);
-    rec.dispatch(&transpose_variant(), &[Bind::Image(a, &a_rows), Bind::Write(&out.view)], move |live| {
-        let k = rows.at(live);
-        // Zeros up to the end of the last block of 128, which the product reads whole.
-        let live_packs = (k.next_multiple_of(128) / 8).min(packs);
-        let params = TransposeParams { k, packs, columns, live_packs };
-        Launch::new(params, [groups(live_packs, 8), groups(columns, 4), 1])
-    })
+fn image_at(rec: &mut Recorder<Live>, call: &Matmul, s: Sizes) -> Result<()> {
+    let rows = call.rows;
+    let (live_rows, c_rows) = (|| rows.rows(), || Extent::Fixed(s.m).rows());
+    let packs = dims::pitch(call.c.columns) as u32 / 8;
+    for k0 in (0..s.k).step_by(128) {
+        let add = k0 > 0 || call.accumulate;
+        let out = if add { Bind::Update(&call.c.view) } else { Bind::Write(&call.c.view) };
+        let mut binds = vec![Bind::Image(call.a, &live_rows), Bind::Image(call.b, &live_rows), out];
+        if add {
+            binds.push(Bind::Image(call.c, &c_rows));
+        }
+        rec.dispatch(&image_at_variant(add), &binds, move |live| {
+            let depth = rows.at(live);
+            let rows_a_group = rows_a_group(s.m, packs / 8).next_multiple_of(4);
+            // The first pass runs even without a live row, unless it adds: C is written.
+            let needed = k0 < depth || !add;
+            let params = ImageAtParams { m: s.m, k0, depth, rows_a_group, packs, pad: [0; 3] };
+            let grid = [packs / 8, if needed { groups(s.m, rows_a_group) } else { 0 }, 1];
+            let flops = 2.0 * f64::from(s.m) * f64::from(s.n) * f64::from(depth.saturating_sub(k0).min(128));
+            Launch::new(params, grid).flops(flops)
+        })?;
+    }
+    Ok(())
 }

@@ -1,8 +1,8 @@
 //! CASES of matmul: every form and epilogue, 1, primes, tiles ± 1, a live size below capacity; the products of a nano step
 //! and 512³ and 1024³ for the bench.
 
-use crate::gpu::{Matrix, Recorder, View};
-use crate::ops::matmul::{Epilogue, Form, Matmul, matmul, scratch, specs};
+use crate::gpu::{Matrix, Recorder};
+use crate::ops::matmul::{Epilogue, Form, Matmul, matmul, specs};
 use crate::ops::{Extent, Live, Spec};
 use crate::reference;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
@@ -74,18 +74,9 @@ pub fn case(form: Form, out: Out, [m, n, k]: [usize; 3], live: usize, purpose: P
                 Out::GeluBackward => Epilogue::GeluBackward(&extra),
                 Out::Residual => Epilogue::Residual(&extra),
             };
-            let room = View::new(device, "scratch", scratch(device.caps(), k, m).max(1))?;
             let mut recorder = Recorder::new(device, Live { rows: a_shape.0 as u32, ..Live::default() });
-            let call = Matmul {
-                form,
-                a: &a,
-                b: &b,
-                c: &c.matrix,
-                rows: Extent::Rows,
-                epilogue,
-                accumulate: out == Out::Add,
-                scratch: Some(&room),
-            };
+            let call =
+                Matmul { form, a: &a, b: &b, c: &c.matrix, rows: Extent::Rows, epilogue, accumulate: out == Out::Add };
             matmul(&mut recorder, spec, &call)?;
             let mut outputs = vec![c];
             if out == Out::BiasGelu {

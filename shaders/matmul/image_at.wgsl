@@ -1,0 +1,59 @@
+// C = Aᵀ·B, or C += Aᵀ·B with ADD, for CPU adapters: operands are read as images, eight lanes are one register.
+//
+// A [K, M] storage image, a texel is four m of one k. B [K, N] sampled image. C [M, N] packs; K is p.depth, live.
+// Grid (pitch(N)/64, M / p.rows_a_group); a group is one subgroup of 8, each lane owns 8 columns of C.
+// A block of B of 128 k × 64 columns is loaded into named values, as in image.wgsl. Sixteen image loads hold 128 k of four
+// rows of C, k = 8i + lane; the inner loop takes one of the four components, and constant shuffles broadcast it.
+// K > 128: a dispatch for each 128 (p.k0 is where it starts), all but the first ADD to what C holds, read as an image.
+#import pack
+struct Params { m: u32, k0: u32, depth: u32, rows_a_group: u32, packs: u32, pad0: u32, pad1: u32, pad2: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var a: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(2) var b: texture_2d<f32>;
+#if ADD
+#update 3 c 9
+#end
+#if 1-ADD
+@group(0) @binding(3) var<storage, read_write> c: array<Pack>;
+#end
+
+@compute @workgroup_size(8)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let column = group.x * 8u + lane;
+    let first = group.y * p.rows_a_group;
+    let last = min(first + p.rows_a_group, p.m);
+    let packs = p.packs;
+    let k0 = p.k0;
+    let depth = p.depth;
+    #for q in 0..128
+    let b${q}_0 = textureLoad(b, vec2<u32>(column * 2u, k0 + ${q}u), 0);
+    let b${q}_1 = textureLoad(b, vec2<u32>(column * 2u + 1u, k0 + ${q}u), 0);
+    #end
+    for (var quad = first; quad < last; quad += 4u) {
+        #for i in 0..16
+        let a${i} = select(vec4<f32>(), textureLoad(a, vec2<u32>(quad / 4u, k0 + ${8*i}u + lane)), k0 + ${8*i}u + lane < depth);
+        #end
+        for (var j = 0u; j < 4u; j++) {
+            let odd = (j & 1u) == 1u;
+            let high = j >= 2u;
+            var sa = vec4<f32>();
+            var sb = vec4<f32>();
+            #for i in 0..16
+            let y${i} = select(select(a${i}.x, a${i}.y, odd), select(a${i}.z, a${i}.w, odd), high);
+            #for l in 0..8
+            let x${8*i+l} = subgroupShuffle(y${i}, ${l}u);
+            sa += x${8*i+l} * b${8*i+l}_0;
+            sb += x${8*i+l} * b${8*i+l}_1;
+            #end
+            #end
+            let row = quad + j;
+            var value = f8(sa.x, sa.y, sa.z, sa.w, sb.x, sb.y, sb.z, sb.w);
+#if ADD
+            let before = load_c(row, column, packs);
+            value = F8(value.a + before.a, value.b + before.b);
+#end
+            // An index past the end of the buffer is how a store is left out: robust access drops it.
+            c[select(0x3ffffffu, row * packs + column, row < last)] = pack8(value);
+        }
+    }
+}
