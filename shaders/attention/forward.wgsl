@@ -36,7 +36,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let a${q} = load4(query * p.pitch + base, ${4*q}u) * p.scale;
     var o${q} = vec4<f32>();
     #end
-    var top = -3.0e38;
+    var top = -1.0e30;
     var total = 0.0;
     for (var block = tile.z; block < tile.y; block += KEYS) {
         workgroupBarrier();
@@ -53,7 +53,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             #for q in 0..DQ
             s${k} += dot(a${q}, keys[(i + ${k}u) * DQ + ${q}u]);
             #end
-            s${k} = select(-3.0e38, s${k}, block + i + ${k}u <= query);
+            s${k} = select(-1.0e30, s${k}, block + i + ${k}u <= query);
             best = max(best, s${k});
             #end
             let shrink = exp(top - best);

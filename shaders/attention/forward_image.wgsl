@@ -63,7 +63,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             #end
             let first = block + lane * 8u;
             #for c in 0..8
-            let t${c} = select(-3.0e38, s${c} * scale, first + ${c}u <= row);
+            let t${c} = select(-1.0e30, s${c} * scale, first + ${c}u <= row);
             #end
             let top = group_max(max(max(max(t0, t1), max(t2, t3)), max(max(t4, t5), max(t6, t7))), lane);
             #for c in 0..8

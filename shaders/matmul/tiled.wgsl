@@ -17,56 +17,30 @@ const A_QUADS = TILE_M / 4u;
 var<workgroup> a_tile: array<vec4<f32>, 16u * (TILE_M / 4u + 1u)>;
 var<workgroup> b_tile: array<vec4<f32>, 16u * 17u>;
 
-// Quad `q` of A's tile at k0: its place is (k, four rows) when A is transposed, else (row, four k).
+// An operand whose rows run along k is fetched in blocks of 4×4, turned in registers, and stored as whole vectors by one
+// invocation: two invocations never write parts of one vector. The first TILE_M invocations own A's blocks, the next 64 B's.
+fn fetch_a_row(row: u32, quad: u32) -> vec4<f32> {
+    if row < p.m && quad < p.a_quads { return a[row * p.a_quads + quad]; }
+    return vec4<f32>();
+}
+
+fn fetch_b_row(column: u32, quad: u32) -> vec4<f32> {
+    if column < p.b_rows && quad < p.b_quads { return b[column * p.b_quads + quad]; }
+    return vec4<f32>();
+}
+
+// Quad `q` of a tile at k0 whose rows run along m or n: it is stored as it comes.
 fn fetch_a(q: u32, row0: u32, k0: u32) -> vec4<f32> {
-#if A_TRANSPOSED
     let k = k0 + q / A_QUADS;
     let quad = row0 / 4u + q % A_QUADS;
     if k < p.k && quad < p.a_quads { return a[k * p.a_quads + quad]; }
-#end
-#if 1-A_TRANSPOSED
-    let row = row0 + q / 4u;
-    let quad = k0 / 4u + q % 4u;
-    if row < p.m && quad < p.a_quads { return a[row * p.a_quads + quad]; }
-#end
     return vec4<f32>();
 }
 
 fn fetch_b(q: u32, column0: u32, k0: u32) -> vec4<f32> {
-#if B_TRANSPOSED
-    let column = column0 + q / 4u;
-    let quad = k0 / 4u + q % 4u;
-    if column < p.b_rows && quad < p.b_quads { return b[column * p.b_quads + quad]; }
-#end
-#if 1-B_TRANSPOSED
     let k = k0 + q / 16u;
     if k < p.b_rows { return b[k * p.b_quads + column0 / 4u + q % 16u]; }
-#end
     return vec4<f32>();
-}
-
-fn put_a(q: u32, value: vec4<f32>) {
-#if A_TRANSPOSED
-    a_tile[q / A_QUADS * (A_QUADS + 1u) + q % A_QUADS] = value;
-#end
-#if 1-A_TRANSPOSED
-    let row = q / 4u;
-    #for j in 0..4
-    a_tile[(q % 4u * 4u + ${j}u) * (A_QUADS + 1u) + row / 4u][row % 4u] = value[${j}];
-    #end
-#end
-}
-
-fn put_b(q: u32, value: vec4<f32>) {
-#if B_TRANSPOSED
-    let column = q / 4u;
-    #for j in 0..4
-    b_tile[(q % 4u * 4u + ${j}u) * 17u + column / 4u][column % 4u] = value[${j}];
-    #end
-#end
-#if 1-B_TRANSPOSED
-    b_tile[q / 16u * 17u + q % 16u] = value;
-#end
 }
 
 @compute @workgroup_size(GROUP)
@@ -79,27 +53,76 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var s${i}_0 = vec4<f32>();
     var s${i}_1 = vec4<f32>();
     #end
-    // 4·TILE_M quads of A over 2·TILE_M invocations: two each; 256 of B: two, or one for the larger group.
+    let a_owner = lane < TILE_M;
+    let b_owner = lane >= TILE_M && lane < TILE_M + 64u;
+    let a_row = lane / 4u * 4u;
+    let b_row = (lane - TILE_M) / 4u * 4u;
+    #if A_TRANSPOSED
     var fa0 = fetch_a(lane, row0, 0u);
     var fa1 = fetch_a(lane + GROUP, row0, 0u);
+    #end
+    #if 1-A_TRANSPOSED
+    #for i in 0..4
+    var fa${i} = fetch_a_row(select(0xffffffffu, row0 + a_row + ${i}u, a_owner), (0u) / 4u + lane % 4u);
+    #end
+    #end
+    #if B_TRANSPOSED
+    #for i in 0..4
+    var fb${i} = fetch_b_row(select(0xffffffffu, column0 + b_row + ${i}u, b_owner), (0u) / 4u + lane % 4u);
+    #end
+    #end
+    #if 1-B_TRANSPOSED
     var fb0 = fetch_b(lane, column0, 0u);
     #if 256-GROUP
     var fb1 = fetch_b(lane + GROUP, column0, 0u);
     #end
+    #end
     for (var k0 = 0u; k0 < p.k; k0 += 16u) {
         workgroupBarrier();
-        put_a(lane, fa0);
-        put_a(lane + GROUP, fa1);
-        put_b(lane, fb0);
+        #if A_TRANSPOSED
+        a_tile[lane / A_QUADS * (A_QUADS + 1u) + lane % A_QUADS] = fa0;
+        a_tile[(lane + GROUP) / A_QUADS * (A_QUADS + 1u) + (lane + GROUP) % A_QUADS] = fa1;
+        #end
+        #if 1-A_TRANSPOSED
+        if a_owner {
+            #for j in 0..4
+            a_tile[(lane % 4u * 4u + ${j}u) * (A_QUADS + 1u) + a_row / 4u] = vec4<f32>(fa0[${j}], fa1[${j}], fa2[${j}], fa3[${j}]);
+            #end
+        }
+        #end
+        #if B_TRANSPOSED
+        if b_owner {
+            #for j in 0..4
+            b_tile[(lane % 4u * 4u + ${j}u) * 17u + b_row / 4u] = vec4<f32>(fb0[${j}], fb1[${j}], fb2[${j}], fb3[${j}]);
+            #end
+        }
+        #end
+        #if 1-B_TRANSPOSED
+        b_tile[lane / 16u * 17u + lane % 16u] = fb0;
         #if 256-GROUP
-        put_b(lane + GROUP, fb1);
+        b_tile[(lane + GROUP) / 16u * 17u + (lane + GROUP) % 16u] = fb1;
+        #end
         #end
         workgroupBarrier();
+        #if A_TRANSPOSED
         fa0 = fetch_a(lane, row0, k0 + 16u);
         fa1 = fetch_a(lane + GROUP, row0, k0 + 16u);
+        #end
+        #if 1-A_TRANSPOSED
+        #for i in 0..4
+        fa${i} = fetch_a_row(select(0xffffffffu, row0 + a_row + ${i}u, a_owner), (k0 + 16u) / 4u + lane % 4u);
+        #end
+        #end
+        #if B_TRANSPOSED
+        #for i in 0..4
+        fb${i} = fetch_b_row(select(0xffffffffu, column0 + b_row + ${i}u, b_owner), (k0 + 16u) / 4u + lane % 4u);
+        #end
+        #end
+        #if 1-B_TRANSPOSED
         fb0 = fetch_b(lane, column0, k0 + 16u);
         #if 256-GROUP
         fb1 = fetch_b(lane + GROUP, column0, k0 + 16u);
+        #end
         #end
         #for k in 0..16
         {

@@ -23,12 +23,10 @@ impl Buffer {
         if words * 4 > limit {
             return Err(Error::Device(format!("buffer `{name}`: {} bytes, the device allows {limit}", words * 4)));
         }
-        let raw = device.raw().create_buffer(&wgpu::BufferDescriptor {
-            label: Some(name),
-            size: words * 4,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let size = words * 4;
+        let descriptor = wgpu::BufferDescriptor { label: Some(name), size, usage, mapped_at_creation: false };
+        let raw = device.make(&format!("buffer `{name}` of {size} bytes"), |d| d.create_buffer(&descriptor))?;
         device.count_bytes(words * 4);
         Ok(Buffer { raw, name: name.into(), words })
     }

@@ -17,6 +17,8 @@ struct Inner {
     caps: Caps,
     pipelines: Mutex<HashMap<Variant, Pipeline>>,
     bytes: AtomicU64,
+    /// The first error that no scope caught, on devices that we opened: reported by the next wait.
+    fault: Arc<Mutex<Option<String>>>,
 }
 
 impl std::fmt::Debug for Device {
@@ -158,7 +160,13 @@ impl Device {
         };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .map_err(|e| Error::Device(format!("{}: {e}", names[index])))?;
-        Device::from_wgpu(adapter, device, queue)
+        let device = Device::from_wgpu(adapter, device, queue)?;
+        let fault = device.0.fault.clone();
+        device.0.device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
+            let mut first = fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            first.get_or_insert_with(|| e.to_string());
+        }));
+        Ok(device)
     }
 
     /// Takes the caller's own device. It needs WebGPU's default limits; what more it was opened with (larger bindings,
@@ -187,6 +195,16 @@ impl Device {
                 u64::from(need.max_compute_invocations_per_workgroup),
             ),
             (
+                "max_compute_workgroup_size_x",
+                u64::from(has.max_compute_workgroup_size_x),
+                u64::from(need.max_compute_workgroup_size_x),
+            ),
+            (
+                "max_storage_textures_per_shader_stage",
+                u64::from(has.max_storage_textures_per_shader_stage),
+                u64::from(need.max_storage_textures_per_shader_stage),
+            ),
+            (
                 "max_compute_workgroups_per_dimension",
                 u64::from(has.max_compute_workgroups_per_dimension),
                 u64::from(need.max_compute_workgroups_per_dimension),
@@ -203,6 +221,7 @@ impl Device {
             caps,
             pipelines: Mutex::new(HashMap::new()),
             bytes: AtomicU64::new(0),
+            fault: Arc::default(),
         })))
     }
 
@@ -226,6 +245,19 @@ impl Device {
         self.0.bytes.load(Ordering::Relaxed)
     }
 
+    /// Makes something on the device; what it refuses for want of memory or by its rules is an error, not a panic.
+    pub(super) fn make<T>(&self, what: &str, make: impl FnOnce(&wgpu::Device) -> T) -> Result<T> {
+        let device = &self.0.device;
+        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let rules = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let made = make(device);
+        let faults = [pollster::block_on(rules.pop()), pollster::block_on(memory.pop())];
+        match faults.into_iter().flatten().next() {
+            None => Ok(made),
+            Some(e) => Err(Error::Device(format!("{what}: {e}"))),
+        }
+    }
+
     pub(super) fn count_bytes(&self, bytes: u64) {
         self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -235,11 +267,19 @@ impl Device {
     /// # Errors
     /// [`Error::Device`] when it is lost.
     pub fn wait(&self) -> Result<()> {
-        self.0.device.poll(wgpu::PollType::wait_indefinitely()).map(drop).map_err(|e| Error::Device(e.to_string()))
+        self.poll_with(wgpu::PollType::wait_indefinitely())
     }
 
     pub(super) fn poll(&self) -> Result<()> {
-        self.0.device.poll(wgpu::PollType::Poll).map(drop).map_err(|e| Error::Device(e.to_string()))
+        self.poll_with(wgpu::PollType::Poll)
+    }
+
+    fn poll_with(&self, how: wgpu::PollType) -> Result<()> {
+        self.0.device.poll(how).map_err(|e| Error::Device(e.to_string()))?;
+        match &*self.0.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            None => Ok(()),
+            Some(fault) => Err(Error::Device(fault.clone())),
+        }
     }
 
     pub(super) fn pipeline(&self, variant: &Variant) -> Result<Pipeline> {

@@ -82,10 +82,15 @@ type Plan<L> = Box<dyn Fn(&L) -> Launch + Send + Sync>;
 pub type Rows<L> = Box<dyn Fn(&L) -> u32 + Send + Sync>;
 
 enum Step<L> {
-    Dispatch { label: &'static str, pipeline: super::kernel::Pipeline, entries: Vec<Entry>, plan: Plan<L> },
+    Dispatch { label: &'static str, pipeline: super::kernel::Pipeline, entries: Vec<Entry>, plan: Plan<L>, most: u64 },
     Twin { source: View, texture: wgpu::Texture, pitch: u32, rows: Rows<L> },
     Clear { view: View },
     Copy { from: View, to: View },
+}
+
+/// Groups in all.
+fn all_groups(groups: [u32; 3]) -> u64 {
+    groups.iter().map(|g| u64::from(*g)).product()
 }
 
 enum Entry {
@@ -200,7 +205,8 @@ impl<L: 'static> Recorder<L> {
         for view in binds.iter().filter(|b| b.writes()).filter_map(Bind::buffer) {
             self.dirty(view);
         }
-        self.steps.push(Step::Dispatch { label, pipeline, entries, plan: Box::new(plan) });
+        let most = all_groups(launch.groups);
+        self.steps.push(Step::Dispatch { label, pipeline, entries, plan: Box::new(plan), most });
         Ok(())
     }
 
@@ -241,7 +247,7 @@ impl<L: 'static> Recorder<L> {
                     let name = &view.name;
                     return Err(format!("`{name}`: {}×{} texels, the device has {limit}", size.width, size.height));
                 }
-                let texture = self.device.raw().create_texture(&wgpu::TextureDescriptor {
+                let descriptor = wgpu::TextureDescriptor {
                     label: Some(&view.name),
                     size,
                     mip_level_count: 1,
@@ -252,7 +258,9 @@ impl<L: 'static> Recorder<L> {
                         | wgpu::TextureUsages::STORAGE_BINDING
                         | wgpu::TextureUsages::COPY_DST,
                     view_formats: &[],
-                });
+                };
+                let what = format!("the image twin of `{}`", view.name);
+                let texture = self.device.make(&what, |d| d.create_texture(&descriptor)).map_err(|e| e.to_string())?;
                 self.device.count_bytes(matrix.rows as u64 * u64::from(pitch) * 4);
                 let texture_view = texture.create_view(&wgpu::TextureViewDescriptor::default());
                 self.twins.push(Twin { source: view.clone(), pitch, texture, view: texture_view, clean: 0 });
@@ -284,7 +292,7 @@ impl<L: 'static> Recorder<L> {
             Step::Twin { source, texture, pitch, rows } => Item::Twin { source, texture, pitch, rows },
             Step::Clear { view } => Item::Clear { view },
             Step::Copy { from, to } => Item::Copy { from, to },
-            Step::Dispatch { label, pipeline, entries, plan } => {
+            Step::Dispatch { label, pipeline, entries, plan, most } => {
                 let mut all = Vec::with_capacity(entries.len() + 1);
                 let mut numbers = pipeline.bindings.iter();
                 if let Some(&(0, BindingKind::Uniform(bytes))) = pipeline.bindings.first() {
@@ -310,7 +318,7 @@ impl<L: 'static> Recorder<L> {
                     entries: &all,
                 });
                 slot += 1;
-                Item::Dispatch { label, pipeline: pipeline.raw, group, plan }
+                Item::Dispatch { label, pipeline: pipeline.raw, group, plan, most }
             }
         });
         Program { items: items.collect(), params, device: self.device }
@@ -318,7 +326,7 @@ impl<L: 'static> Recorder<L> {
 }
 
 enum Item<L> {
-    Dispatch { label: &'static str, pipeline: wgpu::ComputePipeline, group: wgpu::BindGroup, plan: Plan<L> },
+    Dispatch { label: &'static str, pipeline: wgpu::ComputePipeline, group: wgpu::BindGroup, plan: Plan<L>, most: u64 },
     Twin { source: View, texture: wgpu::Texture, pitch: u32, rows: Rows<L> },
     Clear { view: View },
     Copy { from: View, to: View },
@@ -375,10 +383,14 @@ impl<L: 'static> Program<L> {
         let mut bytes = vec![0u8; self.params.size() as usize];
         let mut launches = Vec::with_capacity(self.items.len());
         for item in &self.items {
-            let Item::Dispatch { plan, label, .. } = item else { continue };
+            let Item::Dispatch { plan, label, most, .. } = item else { continue };
             let launch = plan(live);
             if launch.groups.iter().any(|g| *g > limit) {
                 let message = format!("groups {:?}: the device allows {limit} in a dimension", launch.groups);
+                return Err(Error::Kernel { kernel: (*label).into(), message });
+            }
+            if all_groups(launch.groups) > *most {
+                let message = format!("groups {:?}: {most} in all were recorded as the most", launch.groups);
                 return Err(Error::Kernel { kernel: (*label).into(), message });
             }
             let at = launches.len() * SLOT;

@@ -107,7 +107,8 @@ impl Parameters {
             return Err(Error::Input(format!("{} tensors: the config has {}", dense.len(), shapes.len())));
         }
         let caps = device.caps();
-        let limit = (caps.max_binding.min(caps.max_buffer) / 4) as usize / FLAT_COLUMNS * FLAT_COLUMNS;
+        // Some drivers bind more than 4 GiB, where grids and 32-bit indices would end.
+        let limit = (caps.max_binding.min(caps.max_buffer).min(2 << 30) / 4) as usize / FLAT_COLUMNS * FLAT_COLUMNS;
         let mut places = vec![Place { slab: 0, offset: 0 }; shapes.len()];
         let mut slabs = Vec::new();
         for (slab, plan) in arrange(&shapes, limit)?.into_iter().enumerate() {

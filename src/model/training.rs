@@ -147,6 +147,7 @@ impl Training {
         let live = Live { step, updates, targets, lr, ..Live::default() };
         self.update.run_and_read(&live, &self.state, &mut self.ring)?;
         self.flying.push_back(step);
+        self.targets = 0;
         Ok(())
     }
 
@@ -254,7 +255,7 @@ impl Training {
         self.parameters.read(&self.device, flat)
     }
 
-    /// Runs one micro-batch and an update of rate 0 dispatch by dispatch: where a step's time goes.
+    /// Runs one micro-batch and an update of rate 0 dispatch by dispatch: where a step's time goes. The moments change.
     ///
     /// # Errors
     /// As [`Training::micro`].

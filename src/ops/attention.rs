@@ -190,6 +190,9 @@ impl Attention<'_> {
 /// [`Error::Kernel`] when the shapes do not meet.
 pub fn forward(recorder: &mut Recorder<Live>, spec: Spec, call: &Attention) -> Result<()> {
     call.check()?;
+    let (n, c) = (recorder.capacity().rows, call.y.columns);
+    let lists = [(call.log_sum_exp, n as usize * call.heads)];
+    super::shapes("attention", &[(call.qkv, n, 3 * c), (call.y, n, c)], &lists)?;
     let rows = || Extent::Rows.rows();
     let (table, y) = (Bind::Read(&call.layout.table), Bind::Write(&call.y.view));
     let lse = Bind::Write(call.log_sum_exp);
@@ -213,6 +216,10 @@ pub fn backward(
     dqkv: &Matrix,
 ) -> Result<()> {
     call.check()?;
+    let (n, c) = (recorder.capacity().rows, call.y.columns);
+    let lists = [(call.log_sum_exp, n as usize * call.heads), (delta, n as usize * call.heads)];
+    let all = [(call.qkv, n, 3 * c), (call.y, n, c), (dy, n, c), (dqkv, n, 3 * c)];
+    super::shapes("attention_backward", &all, &lists)?;
     let rows = || Extent::Rows.rows();
     let image = |m| Bind::Image(m, &rows);
     let (table, lse) = (&call.layout.table, call.log_sum_exp);

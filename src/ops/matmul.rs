@@ -223,6 +223,20 @@ pub fn matmul(recorder: &mut Recorder<Live>, spec: Spec, call: &Matmul) -> Resul
         });
     }
     let sizes = Sizes { m: m as u32, n: n as u32, k: k as u32 };
+    let live = call.rows.at(recorder.capacity());
+    let (c_rows, b_rows) = if call.form == Form::AtB { (sizes.m, live) } else { (live, b.rows as u32) };
+    let mut all = vec![(a, live, a.columns), (b, b_rows, b.columns), (c, c_rows, n)];
+    let mut lists = Vec::new();
+    match &call.epilogue {
+        Epilogue::None => {}
+        Epilogue::Bias(bias) => lists.push((*bias, n)),
+        Epilogue::BiasGelu(bias, pre) => {
+            lists.push((*bias, n));
+            all.push((*pre, c_rows, n));
+        }
+        Epilogue::GeluBackward(x) | Epilogue::Residual(x) => all.push((*x, c_rows, n)),
+    }
+    super::shapes("matmul", &all, &lists)?;
     match spec {
         Spec::Image if call.form == Form::AtB => image_at(recorder, call, sizes),
         Spec::Image => image(recorder, call, sizes),
