@@ -13,6 +13,7 @@ mod plan;
 mod pretrain;
 mod progress;
 mod shader;
+mod tokenizer;
 
 use crate::gpu::{Caps, Device, quiet};
 use crate::{Error, Result};
@@ -124,6 +125,7 @@ fn command() -> Command {
             check::command(),
             bench::command(),
             shader::command(),
+            tokenizer::command(),
         ])
 }
 
@@ -136,6 +138,7 @@ fn dispatch(context: &mut Context<'_>, name: &str, matches: &ArgMatches) -> Done
         "check" => check::run(context, matches),
         "bench" => bench::run(context, matches),
         "shader" => shader::run(context, matches),
+        "tokenizer" => tokenizer::run(context, matches),
         _ => Err(Error::Input(format!("{name}: no such command; `wgpt --help` lists them")).into()),
     }
 }

@@ -11,14 +11,15 @@ use super::words::WordCounts;
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 /// The file of a tokenizer.
 pub const FILE: &str = "tokenizer.json";
 
-/// The vocabulary and the merges as GPT-1 was published with them.
-pub const GPT1_FILES: [&str; 2] = ["encoder_bpe_40000.json", "vocab_40000.bpe"];
+/// A vocabulary and its merges, which GPT-1's tokenizer has in place of [`FILE`]: under Hugging Face's names, and as GPT-1
+/// was published with them.
+pub const PAIRS: [[&str; 2]; 2] = [["vocab.json", "merges.txt"], ["encoder_bpe_40000.json", "vocab_40000.bpe"]];
 
 /// What stands for a character that a `bert` vocabulary does not have; its id is 0.
 pub const UNKNOWN: &str = "<unk>";
@@ -127,22 +128,54 @@ impl Tokenizer {
         Self::from_vocabulary(&bpe::train(alphabet, words, vocab_size), pretokenizer)
     }
 
-    /// Reads a tokenizer: the path is a tokenizer.json's, or that of a folder with one or with GPT-1's own two files.
+    /// Reads a tokenizer: the path is a tokenizer.json's, or that of a folder with one or with one of [`PAIRS`].
     ///
     /// # Errors
-    /// [`Error::Input`] with the path, as [`Tokenizer::from_json`] and [`Tokenizer::from_gpt1_files`].
+    /// As [`Tokenizer::in_folder`]; [`Error::Input`] for a folder without any.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = if path.is_dir() { path.join(FILE) } else { path.to_path_buf() };
-        let [vocabulary, merges] = GPT1_FILES.map(|name| path.join(name));
-        if !file.exists() && vocabulary.exists() && merges.exists() {
-            return Self::from_gpt1_files(&vocabulary, &merges);
+        if !path.is_dir() {
+            return Self::from_file(path);
         }
-        if path.is_dir() && !file.exists() {
-            let [vocabulary, merges] = GPT1_FILES;
-            return Err(Error::file(path, format!("holds neither {FILE} nor {vocabulary} and {merges}")));
+        match Self::in_folder(path)? {
+            Some((_, tokenizer)) => Ok(tokenizer),
+            None => Err(Self::missing(path)),
         }
-        let bytes = std::fs::read(&file).map_err(|e| Error::file(&file, format!("could not be read: {e}")))?;
-        Self::from_json(&bytes, &file)
+    }
+
+    /// What is to be said of a folder without a tokenizer.
+    pub fn missing(folder: &Path) -> Error {
+        let pairs = PAIRS.map(|[vocabulary, merges]| format!("{vocabulary} and {merges}")).join(", or ");
+        Error::file(folder, format!("holds no tokenizer: must have {FILE}, or {pairs}"))
+    }
+
+    /// Reads a folder's tokenizer, where it has one: tokenizer.json, or one of [`PAIRS`]. The path is that of the file
+    /// with the vocabulary.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the path, as [`Tokenizer::from_json`] and [`Tokenizer::from_gpt1_files`], and for a
+    /// vocabulary without its merges.
+    pub fn in_folder(folder: &Path) -> Result<Option<(PathBuf, Self)>> {
+        let file = folder.join(FILE);
+        if file.exists() {
+            let tokenizer = Self::from_file(&file)?;
+            return Ok(Some((file, tokenizer)));
+        }
+        for [vocabulary, merges] in PAIRS {
+            let (path, merges) = (folder.join(vocabulary), folder.join(merges));
+            if path.exists() {
+                if !merges.exists() {
+                    return Err(Error::file(merges, format!("is missing beside {vocabulary}")));
+                }
+                let tokenizer = Self::from_gpt1_files(&path, &merges)?;
+                return Ok(Some((path, tokenizer)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn from_file(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|e| Error::file(path, format!("could not be read: {e}")))?;
+        Self::from_json(&bytes, path)
     }
 
     /// GPT-1's own files: the vocabulary (JSON, token to id) and the merges (a line each, the first may be a comment).
@@ -182,6 +215,10 @@ impl Tokenizer {
             // way, and the crate need not parse what is not used.
             for key in ["truncation", "padding", "post_processor"] {
                 object.insert(key.into(), Value::Null);
+            }
+            // GPT-2's file writes "no unknown token" like this, and the crate would look it up.
+            if object["model"]["unk_token"] == "" {
+                object["model"]["unk_token"] = Value::Null;
             }
         }
         let inner = tokenizers::Tokenizer::from_bytes(value.to_string())
@@ -273,13 +310,16 @@ impl Tokenizer {
         self.inner.to_string(true).map_err(|e| Error::Input(format!("tokenizer.json could not be written: {e}")))
     }
 
-    /// The file tokenizer_config.json, with which transformers' `AutoTokenizer` loads the folder.
-    pub fn tokenizer_config_json(&self, n_positions: usize) -> String {
+    /// The file tokenizer_config.json, with which transformers' `AutoTokenizer` loads the folder; `n_positions` are those
+    /// of its model, where it has one.
+    pub fn tokenizer_config_json(&self, n_positions: impl Into<Option<usize>>) -> String {
         let mut config = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "model_max_length": n_positions,
             "clean_up_tokenization_spaces": false,
         });
+        if let Some(n_positions) = n_positions.into() {
+            config["model_max_length"] = json!(n_positions);
+        }
         if self.pretokenizer == Pretokenizer::Bert {
             config["unk_token"] = json!(UNKNOWN);
         }
@@ -308,7 +348,7 @@ fn json_id(id: u32) -> Value {
 fn pipeline(vocab: Value, merges: Value, pretokenizer: Pretokenizer) -> Value {
     let bert = pretokenizer == Pretokenizer::Bert;
     let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
-    let unknown = json!([{"id": 0, "content": UNKNOWN, "single_word": false, "lstrip": false, "rstrip": false,
+    let unknown = json!([{"id": vocab[UNKNOWN].as_u64().unwrap_or(0), "content": UNKNOWN, "single_word": false, "lstrip": false, "rstrip": false,
         "normalized": false, "special": true}]);
     let normalizer = json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
         "strip_accents": null, "lowercase": true});
@@ -387,6 +427,7 @@ fn check(value: &Value) -> Result<Checked, String> {
         }
     }
     if let Some(unknown) = model["unk_token"].as_str()
+        && !unknown.is_empty()
         && !vocab.contains_key(unknown)
     {
         return Err(format!("model.unk_token is {unknown:?}, which model.vocab does not have"));
