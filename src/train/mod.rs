@@ -10,6 +10,7 @@ pub mod run_folder;
 pub mod sample;
 pub mod schedule;
 pub mod settings;
+pub mod tokens;
 
 pub use evaluate::Evaluation;
 pub use metrics::{EvaluationLine, Line, Metrics, StepLine};
