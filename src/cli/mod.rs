@@ -9,6 +9,7 @@ mod check;
 mod clock;
 mod demo;
 mod devices;
+mod interrupt;
 mod plan;
 mod pretrain;
 mod progress;
@@ -28,6 +29,8 @@ enum Stop {
     Closed,
     /// Said already.
     Wrong,
+    /// Stopped by the user, and saved.
+    Interrupted,
 }
 
 impl From<Error> for Stop {
@@ -159,6 +162,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) | Err(Stop::Closed) => ExitCode::SUCCESS,
         Err(Stop::Wrong) => ExitCode::FAILURE,
+        Err(Stop::Interrupted) => ExitCode::from(interrupt::INTERRUPTED),
         Err(Stop::Failed(error)) => {
             note(format_args!("error: {error}"));
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))

@@ -41,14 +41,16 @@ impl Prepared {
     pub fn new(settings: Settings, out: &Path) -> Result<Self> {
         RunFolder::check_new(out)?;
         settings.validate()?;
-        let mut text = String::new();
-        for file in settings.data_files()? {
-            if !text.is_empty() && !text.ends_with('\n') {
-                text.push('\n');
-            }
-            text += &corpus::read_text(file)?;
-        }
-        Self::from_text(settings, &text, out)
+        Self::of_text(read(&settings)?.as_str(), None, settings, out)
+    }
+
+    /// For a run at `out` that goes on: as [`Prepared::new`], with the run's own tokenizer.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`].
+    pub fn resumed(settings: Settings, tokenizer: Tokenizer, out: &Path) -> Result<Self> {
+        settings.validate()?;
+        Self::of_text(read(&settings)?.as_str(), Some(tokenizer), settings, out)
     }
 
     /// As [`Prepared::new`], with the text at hand.
@@ -58,8 +60,15 @@ impl Prepared {
     pub fn from_text(settings: Settings, text: &str, out: &Path) -> Result<Self> {
         RunFolder::check_new(out)?;
         settings.validate()?;
+        Self::of_text(text, None, settings, out)
+    }
+
+    fn of_text(text: &str, given: Option<Tokenizer>, settings: Settings, out: &Path) -> Result<Self> {
         let model = &settings.model;
-        let tokenizer = Tokenizer::train(text, model.vocab_size, settings.pretokenizer)?;
+        let tokenizer = match given {
+            Some(tokenizer) => tokenizer,
+            None => Tokenizer::train(text, model.vocab_size, settings.pretokenizer)?,
+        };
         let ids = tokenizer.encode(text)?;
         let (training, held_out) = corpus::split(&ids, settings.valid);
         corpus::check_part("training", training, model.n_positions)?;
@@ -104,6 +113,17 @@ impl Prepared {
             None => self.settings.preset.clone(),
         }
     }
+}
+
+fn read(settings: &Settings) -> Result<String> {
+    let mut text = String::new();
+    for file in settings.data_files()? {
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text += &corpus::read_text(file)?;
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
