@@ -493,6 +493,6 @@ fn a_prepared_run_is_what_the_folder_says() {
     pretrain(&device, place.settings(), &run, &mut stop_after(1)).expect("a run");
     let stopped = Stopped::open(&run, changes(&[])).expect("a run");
     let prepared = stopped.prepare().expect("prepared").expect("more");
-    let first = Prepared::new(place.settings(), &place.path("other")).expect("prepared");
+    let first = Prepared::new(place.settings(), None, &place.path("other")).expect("prepared");
     assert_eq!((prepared.settings, prepared.steps, prepared.baseline), (first.settings, first.steps, first.baseline));
 }

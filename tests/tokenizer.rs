@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use wgpt::data::baseline::baseline;
+use wgpt::data::corpus::Corpus;
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
-use wgpt::data::{corpus, stories};
+use wgpt::data::{source, stories};
 use wgpt::philox::{Stream, Words};
 
 /// Set in the child: the file to write tokenizers to.
@@ -39,7 +40,7 @@ fn made_up_text() -> String {
 
 fn train_all() -> String {
     let mut text = vec![made_up_text()];
-    text.extend(shakespeare().map(|path| corpus::read_text(path).expect("shakespeare")));
+    text.extend(shakespeare().map(|path| source::read_text(path).expect("shakespeare")));
     let mut out = String::new();
     for text in &text {
         for vocab_size in [512, 8192] {
@@ -81,11 +82,11 @@ fn the_baseline_on_shakespeare_is_the_known_one() {
         println!("skipped: no shakespeare/input.txt in WGPT_DATA or ../shared/data");
         return;
     };
-    let text = corpus::read_text(path).expect("text");
+    let text = source::read_text(path).expect("text");
     let tokenizer = Tokenizer::train(&text, 512, Pretokenizer::Bytes).expect("train");
     let ids = tokenizer.encode(&text).expect("encode");
-    let (train, valid) = corpus::split(&ids, 0.05);
-    let figures = baseline(train, valid, tokenizer.vocab_size()).expect("baseline");
+    let (train, valid) = Corpus::stream(ids.clone()).split(0.05);
+    let figures = baseline(&train, &valid, tokenizer.vocab_size()).expect("baseline");
     let bytes_a_token = text.len() as f64 / ids.len() as f64;
     println!("{figures:?}, {bytes_a_token:.4} bytes a token");
     // Another implementation's figures, to the digits it gave.

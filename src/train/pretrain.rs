@@ -13,10 +13,10 @@ use super::state::{Identity, RunState};
 use super::{keys, schedule::Schedule};
 use crate::data::baseline::Baseline;
 use crate::data::batch::Batch;
+use crate::data::order::Cursor;
 use crate::data::tokenizer::Tokenizer;
-use crate::data::windows::{Cursor, WindowOrder, evaluation_batches};
 use crate::gpu::Device;
-use crate::model::{Capacity, Options, Training, initial_parameters};
+use crate::model::{Options, Training, initial_parameters};
 use crate::ops::optimizer::{AdamW, Arithmetic, State};
 use crate::philox;
 use crate::report::{Curve, Reference};
@@ -92,7 +92,7 @@ pub struct Trained {
 /// # Errors
 /// As [`Prepared::new`] and [`run`].
 pub fn pretrain(device: &Device, settings: Settings, out: &Path, observer: &mut dyn Observer) -> Result<Trained> {
-    run(device, Prepared::new(settings, out)?, observer)
+    run(device, Prepared::new(settings, None, out)?, observer)
 }
 
 /// Trains a prepared run to its end, or to where the observer stops it.
@@ -103,7 +103,7 @@ pub fn pretrain(device: &Device, settings: Settings, out: &Path, observer: &mut 
 pub fn run(device: &Device, prepared: Prepared, observer: &mut dyn Observer) -> Result<Trained> {
     let settings = &prepared.settings;
     let parameters = initial_parameters(&settings.model, settings.seed);
-    let training = Training::new(device, &settings.model, &parameters, capacity(settings), options(settings))?;
+    let training = Training::new(device, &settings.model, &parameters, prepared.capacity(), options(settings))?;
     drop(parameters);
     observer.began(&prepared);
     let mut run = Run::begin(prepared, training, observer)?;
@@ -120,7 +120,7 @@ pub fn resume(device: &Device, stopped: Stopped, prepared: Prepared, observer: &
     let (kernels, warning) = stopped.kernels(device.caps());
     warning.into_iter().for_each(|warning| observer.warned(&warning));
     let parameters = &stopped.checkpoint.parameters;
-    let (capacity, options) = (capacity(settings), options(settings));
+    let (capacity, options) = (prepared.capacity(), options(settings));
     let mut training = Training::with(device, &settings.model, parameters, capacity, options, kernels)?;
     training.restore(stopped.state.done(), &stopped.moments)?;
     let replaced = training.kernels().replaced();
@@ -136,16 +136,6 @@ pub fn resume(device: &Device, stopped: Stopped, prepared: Prepared, observer: &
     let mut run = Run::go_on(prepared, training, stopped)?;
     run.train(observer)?;
     run.end()
-}
-
-/// Sequences of a micro-batch.
-fn sequences(settings: &Settings) -> usize {
-    settings.batch / settings.accumulate
-}
-
-fn capacity(settings: &Settings) -> Capacity {
-    let sequences = sequences(settings);
-    Capacity { rows: sequences * settings.model.n_positions, sequences }
 }
 
 /// The optimizer as the settings have it.
@@ -317,15 +307,13 @@ impl Run {
 
     /// The thread of the batches from the cursor on.
     fn batches(&self) -> Result<Prefetch> {
-        let Prepared { settings, training: tokens, .. } = &self.prepared;
-        let (batch, sequences, room) = (settings.batch, sequences(settings), self.training.room());
-        let mut order = WindowOrder::new(tokens.len(), settings.model.n_positions, settings.seed)?;
+        let (mut order, room) = (self.prepared.order()?, self.training.room());
         order.seek(self.cursor)?;
-        let tokens = tokens.clone();
         Prefetch::new(move || {
-            let whole = order.next_batch(&tokens, batch)?;
-            let parts = (0..batch).step_by(sequences).map(|first| room.lay(&whole.part(first..first + sequences)));
-            Ok(Ready { parts: parts.collect::<Result<_>>()?, targets: whole.target_count, cursor: order.cursor() })
+            let batch = order.next_batch()?;
+            let (targets, cursor) = (batch.target_count, order.cursor());
+            let parts = order.micro_batches(batch).iter().map(|part| room.lay(part)).collect::<Result<_>>()?;
+            Ok(Ready { parts, targets, cursor })
         })
     }
 
@@ -390,7 +378,7 @@ impl Run {
         // A new line to begin with, or what the tokenizer has in its place.
         let mut prompt = tokenizer.encode("\n")?;
         if prompt.is_empty() {
-            prompt.extend(held_out.first());
+            prompt.extend(held_out.tokens().first());
         }
         let positions = settings.model.n_positions.min(SAMPLE_TOKENS).max(prompt.len());
         let bounds = Bounds { positions, vocabulary: tokenizer.vocab_size() };
@@ -483,7 +471,7 @@ fn write_checkpoint(folder: &Path, prepared: &Prepared, training: &Training, sta
 /// The text held out: consecutive windows of P targets, each token but the first predicted once, mean over tokens.
 fn evaluate(training: &mut Training, run: &Prepared, step: u32) -> Result<EvaluationLine> {
     let (mut nats, mut tokens) = (0.0, 0u64);
-    for batch in evaluation_batches(&run.held_out, run.settings.model.n_positions, sequences(&run.settings)) {
+    for batch in run.evaluation() {
         nats += sum(&training.evaluate(&batch)?, &batch, step)?;
         tokens += u64::from(batch.target_count);
     }

@@ -77,7 +77,7 @@ impl Stopped {
         }
         let tokenizer = self.checkpoint.tokenizer.clone();
         let tokenizer = tokenizer.ok_or_else(|| Error::file(self.checkpoint_path(), "has no tokenizer.json"))?;
-        let prepared = Prepared::resumed(self.settings.clone(), tokenizer, dir)?;
+        let prepared = Prepared::again(self.settings.clone(), Some(tokenizer), dir)?;
         let (was, is) = (&self.state.data, Identity::of(&prepared));
         if *was != is {
             return Err(Error::Input(format!(

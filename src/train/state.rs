@@ -2,7 +2,8 @@
 //! depends on.
 
 use super::prepared::Prepared;
-use crate::data::windows::Cursor;
+use crate::data::corpus::Corpus;
+use crate::data::order::Cursor;
 use crate::model::StepState;
 use crate::store::seal;
 use crate::{Error, Result};
@@ -35,18 +36,22 @@ pub struct RunState {
 pub struct Identity {
     /// Its tokens, those held out included.
     pub tokens: u64,
-    /// Of their ids.
+    /// Of the lengths of documents and their ids.
     pub sha256: String,
 }
 
 impl Identity {
     /// That of a prepared run.
     pub fn of(run: &Prepared) -> Self {
-        let parts = [&run.training[..], &run.held_out[..]];
-        Identity {
-            tokens: parts.iter().map(|ids| ids.len() as u64).sum(),
-            sha256: seal::sha256(parts.map(bytemuck::cast_slice)),
-        }
+        let parts = [&run.training, &run.held_out];
+        // The ids in order, and where each document ends.
+        let lengths = |corpus: &Corpus| -> Vec<u64> { corpus.iter().map(|ids| ids.len() as u64).collect() };
+        let lengths = parts.map(lengths);
+        let bytes = parts
+            .iter()
+            .zip(&lengths)
+            .flat_map(|(corpus, lengths)| [bytemuck::cast_slice(lengths), bytemuck::cast_slice(corpus.tokens())]);
+        Identity { tokens: lengths.iter().flatten().sum(), sha256: seal::sha256(bytes) }
     }
 }
 
