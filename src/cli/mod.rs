@@ -10,6 +10,7 @@ mod clock;
 mod demo;
 mod devices;
 mod eval;
+mod interrupt;
 mod plan;
 mod pretrain;
 mod progress;
@@ -29,6 +30,8 @@ enum Stop {
     Closed,
     /// Said already.
     Wrong,
+    /// Stopped by the user, and saved.
+    Interrupted,
 }
 
 impl From<Error> for Stop {
@@ -162,6 +165,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) | Err(Stop::Closed) => ExitCode::SUCCESS,
         Err(Stop::Wrong) => ExitCode::FAILURE,
+        Err(Stop::Interrupted) => ExitCode::from(interrupt::INTERRUPTED),
         Err(Stop::Failed(error)) => {
             note(format_args!("error: {error}"));
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))

@@ -64,7 +64,8 @@ pub struct Matmul<'a> {
 }
 
 /// Which file, with which numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Spec {
     /// Register tiles of 4×8 an invocation over workgroup memory: `tile_m` × 64 × 16 a group of `2·tile_m` invocations.
     Tiled {

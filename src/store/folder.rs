@@ -103,6 +103,33 @@ pub fn write_folder(dir: &Path, existing: Existing, fill: impl FnOnce(&Path) -> 
     remove_if_there(&old)
 }
 
+/// Takes a folder away: gone under its name at once, and never there by half.
+///
+/// # Errors
+/// [`Error::Io`] with the path.
+pub fn remove_folder(dir: &Path) -> Result<()> {
+    let old = sibling(dir, "old")?;
+    remove_if_there(&old)?;
+    std::fs::rename(dir, &old).map_err(|e| Error::io(dir, e))?;
+    remove_if_there(&old)
+}
+
+/// Clears away what a process left in a folder of [`write_folder`]'s and [`remove_folder`]'s that ended in the middle of
+/// one: their hidden siblings.
+///
+/// # Errors
+/// [`Error::Io`] with the path.
+pub fn sweep(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+        let path = entry.map_err(|e| Error::io(folder, e))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with('.') && (name.ends_with(".partial") || name.ends_with(".old")) {
+            remove_if_there(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes a file that is whole or as it was before: into a sibling, on the disk, then renamed.
 ///
 /// # Errors
@@ -134,7 +161,11 @@ pub fn write_atomic_with<T>(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Re
     done
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|e| Error::file(path, format!("could not be read: {e}")))
+}
+
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let mut file = File::create(path)?;
         file.write_all(bytes)?;
@@ -261,6 +292,12 @@ mod tests {
         assert_eq!(std::fs::read(dir.join("inner/file")).expect("read"), b"first");
         write_folder(&dir, Existing::Replace, fill("second")).expect("write");
         assert_eq!(std::fs::read(dir.join("inner/file")).expect("read"), b"second");
+        let left = [".step-000100.old", ".step-000200.partial", "step-000400.old", ".hidden"];
+        left.iter().for_each(|name| std::fs::create_dir(folder.path().join(name)).expect("folder"));
+        sweep(folder.path()).expect("sweep");
+        assert_eq!(names(folder.path()), [".hidden", "step-000300", "step-000400.old"]);
+        remove_folder(&folder.path().join("step-000400.old")).expect("remove");
+        remove_folder(&folder.path().join(".hidden")).expect("remove");
         assert_eq!(names(folder.path()), ["step-000300"]);
         assert!(write_folder(Path::new("/"), Existing::Replace, fill("root")).is_err());
     }

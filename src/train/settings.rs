@@ -347,6 +347,12 @@ impl Layers {
         Ok(())
     }
 
+    /// All of `above` over all of this.
+    pub fn over(mut self, above: Layers) -> Layers {
+        self.entries.extend(above.entries);
+        self
+    }
+
     /// Adds the value of an option of the key's own.
     pub fn option(&mut self, key: &str, value: impl Into<String>) {
         self.push(key, Given::Text(value.into()), Source::Option);
