@@ -24,7 +24,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let settings = options::layers(matches)?.settings()?;
     let default = || PathBuf::from("runs").join(format!("{}-{}", settings.preset, clock::stamp()));
     let out = matches.get_one::<PathBuf>("out").cloned().unwrap_or_else(default);
-    let trained = train(context, Prepared::new(settings, &out)?)?;
+    let trained = train(context, Prepared::new(settings, None, &out)?)?;
     report(context, &trained.summary)
 }
 

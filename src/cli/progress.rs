@@ -49,8 +49,8 @@ impl Observer for Progress {
         self.say(&format!(
             "training: {} parameters, {} tokens of text, {} held out; {} updates of {} tokens",
             grouped(run.settings.model.parameter_count() as u64),
-            grouped(run.training.len() as u64),
-            grouped(run.held_out.len() as u64),
+            grouped(run.training.tokens().len() as u64),
+            grouped(run.held_out.tokens().len() as u64),
             grouped(run.steps.into()),
             grouped(tokens as u64)
         ));

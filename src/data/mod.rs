@@ -1,12 +1,16 @@
 //! Text to batches: knows files, knows no GPU.
 //!
-//! text → [`tokenizer`] (trained by [`bpe`]) → ids → [`corpus`] (held-out part) → [`windows`] (order) → [`batch`].
-//! [`baseline`] says what counting alone reaches on the same ids; [`stories`] writes text where there is none.
+//! text ([`source`]) → [`tokenizer`] (trained by [`bpe`]) → ids, [`shared`] → [`corpus`] (documents, held-out part) →
+//! [`windows`] → [`order`] → [`batch`]. [`baseline`] says what counting alone reaches on the same ids; [`stories`]
+//! writes text where there is none.
 
 pub mod baseline;
 pub mod batch;
 pub mod bpe;
 pub mod corpus;
+pub mod order;
+pub mod shared;
+pub mod source;
 pub mod stories;
 pub mod tokenizer;
 pub mod windows;

@@ -14,6 +14,12 @@ use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::{bert::BertPreTokenizer, byte_level::ByteLevel};
 use tokenizers::{Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
+/// The file of a tokenizer.
+pub const FILE: &str = "tokenizer.json";
+
+/// The vocabulary and the merges as GPT-1 was published with them.
+pub const GPT1_FILES: [&str; 2] = ["encoder_bpe_40000.json", "vocab_40000.bpe"];
+
 /// What stands for a character that a `bert` vocabulary does not have; its id is 0.
 pub const UNKNOWN: &str = "<unk>";
 
@@ -114,14 +120,32 @@ impl Tokenizer {
         Self::from_vocabulary(&bpe::train(alphabet, words, vocab_size), pretokenizer)
     }
 
+    /// Reads a tokenizer: the path is a tokenizer.json's, or that of a folder with one or with GPT-1's own two files.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the path, as [`Tokenizer::from_json`] and [`Tokenizer::from_gpt1_files`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = if path.is_dir() { path.join(FILE) } else { path.to_path_buf() };
+        let [vocabulary, merges] = GPT1_FILES.map(|name| path.join(name));
+        if !file.exists() && vocabulary.exists() && merges.exists() {
+            return Self::from_gpt1_files(&vocabulary, &merges);
+        }
+        if path.is_dir() && !file.exists() {
+            let [vocabulary, merges] = GPT1_FILES;
+            return Err(Error::file(path, format!("holds neither {FILE} nor {vocabulary} and {merges}")));
+        }
+        let bytes = std::fs::read(&file).map_err(|e| Error::file(&file, format!("could not be read: {e}")))?;
+        Self::from_json(&bytes, &file)
+    }
+
     /// GPT-1's own files: the vocabulary (JSON, token to id) and the merges (a line each, the first may be a comment).
     ///
     /// # Errors
     /// [`Error::Input`] naming the file and what is wrong in it.
     pub fn from_gpt1_files(vocabulary: &Path, merges: &Path) -> Result<Self> {
-        let text = super::corpus::read_text(vocabulary)?;
+        let text = super::source::read_text(vocabulary)?;
         let vocab: Value = serde_json::from_str(&text).map_err(|e| Error::file(vocabulary, e))?;
-        let text = super::corpus::read_text(merges)?;
+        let text = super::source::read_text(merges)?;
         let rules: Vec<&str> =
             text.lines().filter(|line| !line.starts_with("#version") && !line.trim().is_empty()).collect();
         Self::from_value(pipeline(vocab, json!(rules), Pretokenizer::Bert), vocabulary)
@@ -151,6 +175,10 @@ impl Tokenizer {
             // way, and the crate need not parse what is not used.
             for key in ["truncation", "padding", "post_processor"] {
                 object.insert(key.into(), Value::Null);
+            }
+            // GPT-2's file writes "no unknown token" like this, and the crate would look it up.
+            if object["model"]["unk_token"] == "" {
+                object["model"]["unk_token"] = Value::Null;
             }
         }
         let inner = tokenizers::Tokenizer::from_bytes(value.to_string())
@@ -249,7 +277,7 @@ fn json_id(id: u32) -> Value {
 fn pipeline(vocab: Value, merges: Value, pretokenizer: Pretokenizer) -> Value {
     let bert = pretokenizer == Pretokenizer::Bert;
     let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
-    let unknown = json!([{"id": 0, "content": UNKNOWN, "single_word": false, "lstrip": false, "rstrip": false,
+    let unknown = json!([{"id": vocab[UNKNOWN].as_u64().unwrap_or(0), "content": UNKNOWN, "single_word": false, "lstrip": false, "rstrip": false,
         "normalized": false, "special": true}]);
     let normalizer = json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
         "strip_accents": null, "lowercase": true});
@@ -328,6 +356,7 @@ fn check(value: &Value) -> Result<Checked, String> {
         }
     }
     if let Some(unknown) = model["unk_token"].as_str()
+        && !unknown.is_empty()
         && !vocab.contains_key(unknown)
     {
         return Err(format!("model.unk_token is {unknown:?}, which model.vocab does not have"));

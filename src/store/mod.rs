@@ -1,9 +1,10 @@
 //! Files of models: what Hugging Face saves is read, what is saved here Hugging Face reads.
 //!
 //! A checkpoint's [`folder`] holds [`safetensors`] (weights), [`config_json`] and the tokenizer's two files; it is
-//! written whole or not at all.
+//! written whole or not at all. [`model_folder`] reads it, and what else a user may call a model's folder.
 
 pub mod config_json;
 pub mod folder;
 pub mod mmap;
+pub mod model_folder;
 pub mod safetensors;

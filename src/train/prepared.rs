@@ -3,52 +3,66 @@
 
 use super::run_folder::RunFolder;
 use super::settings::Settings;
-use crate::Result;
 use crate::data::baseline::{Baseline, baseline};
-use crate::data::corpus;
+use crate::data::batch::Batch;
+use crate::data::corpus::Corpus;
+use crate::data::order::Order;
+use crate::data::source;
 use crate::data::tokenizer::Tokenizer;
-use crate::data::windows::WindowOrder;
+use crate::data::windows::{Windows, evaluation_batches};
+use crate::model::Capacity;
+use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// A run that is ready for a device.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    /// What was asked for.
+    /// What was asked for; `pretokenizer` is the tokenizer's.
     pub settings: Settings,
     /// Where the run's folder will appear.
     pub out: PathBuf,
-    /// Trained on the text.
+    /// Given, or trained on the text.
     pub tokenizer: Tokenizer,
-    /// Ids to train on.
-    pub training: Vec<u32>,
-    /// Ids held out for evaluation: the last share.
-    pub held_out: Vec<u32>,
+    /// What to train on.
+    pub training: Corpus,
+    /// What is held out for evaluation: the last share of the tokens.
+    pub held_out: Corpus,
     /// UTF-8 bytes of the text that is held out.
-    pub held_out_bytes: usize,
+    pub held_out_bytes: u64,
     /// Updates of the run.
     pub steps: u32,
     /// What counting reaches on the ids held out.
     pub baseline: Baseline,
     /// Files that the run's folder holds besides its own, such as a text made for it: name and contents.
     pub files: Vec<(String, Vec<u8>)>,
+    capacity: Capacity,
 }
 
 impl Prepared {
-    /// Reads the files of `settings.data`, one behind the other.
+    /// Reads the files of `settings.data`, one behind the other, for a run whose folder is new. A tokenizer that comes
+    /// with a model stands over the one that `settings` name; without either, one is trained on the text.
     ///
     /// # Errors
     /// [`crate::Error::Input`] that names key or file and says what would be right.
-    pub fn new(settings: Settings, out: &Path) -> Result<Self> {
+    pub fn new(settings: Settings, tokenizer: Option<Tokenizer>, out: &Path) -> Result<Self> {
         RunFolder::check_new(out)?;
+        Self::again(settings, tokenizer, out)
+    }
+
+    /// As [`Prepared::new`], for a run that goes on in its folder.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`].
+    pub fn again(settings: Settings, tokenizer: Option<Tokenizer>, out: &Path) -> Result<Self> {
         settings.validate()?;
         let mut text = String::new();
         for file in settings.data_files()? {
             if !text.is_empty() && !text.ends_with('\n') {
                 text.push('\n');
             }
-            text += &corpus::read_text(file)?;
+            text += &source::read_text(file)?;
         }
-        Self::from_text(settings, &text, out)
+        Self::tokenized(settings, tokenizer, &text, out)
     }
 
     /// As [`Prepared::new`], with the text at hand.
@@ -58,29 +72,68 @@ impl Prepared {
     pub fn from_text(settings: Settings, text: &str, out: &Path) -> Result<Self> {
         RunFolder::check_new(out)?;
         settings.validate()?;
+        Self::tokenized(settings, None, text, out)
+    }
+
+    fn tokenized(mut settings: Settings, given: Option<Tokenizer>, text: &str, out: &Path) -> Result<Self> {
         let model = &settings.model;
-        let tokenizer = Tokenizer::train(text, model.vocab_size, settings.pretokenizer)?;
-        let ids = tokenizer.encode(text)?;
-        let (training, held_out) = corpus::split(&ids, settings.valid);
-        corpus::check_part("training", training, model.n_positions)?;
-        corpus::check_part("held-out", held_out, model.n_positions)?;
-        let order = WindowOrder::new(training.len(), model.n_positions, settings.seed)?;
-        let batch = settings.batch as u64;
-        let steps = settings.steps(|epochs| {
-            let updates = order.windows_in(epochs).div_ceil(batch);
-            u32::try_from(updates).unwrap_or(u32::MAX)
-        });
-        Ok(Prepared {
-            baseline: baseline(training, held_out, tokenizer.vocab_size())?,
-            held_out_bytes: tokenizer.decode(held_out)?.len(),
-            training: training.to_vec(),
-            held_out: held_out.to_vec(),
+        let given = match (given, &settings.tokenizer) {
+            (None, Some(path)) => Some(Tokenizer::open(path)?),
+            (given, _) => given,
+        };
+        let tokenizer = match given {
+            Some(tokenizer) => tokenizer,
+            None => Tokenizer::train(text, model.vocab_size, settings.pretokenizer)?,
+        };
+        if tokenizer.vocab_size() > model.vocab_size {
+            let (has, allows) = (tokenizer.vocab_size(), model.vocab_size);
+            return Err(Error::Input(format!(
+                "vocab_size = {allows}: the tokenizer has {has} ids: must be {has} or more"
+            )));
+        }
+        settings.pretokenizer = tokenizer.pretokenizer();
+        let (training, held_out) = Corpus::stream(tokenizer.encode(text)?).split(settings.valid);
+        check_part("training", &training, settings.model.n_positions)?;
+        check_part("held-out", &held_out, settings.model.n_positions)?;
+        let mut prepared = Prepared {
+            baseline: baseline(&training, &held_out, tokenizer.vocab_size())?,
+            held_out_bytes: tokenizer.decode(held_out.tokens())?.len() as u64,
+            training,
+            held_out,
             out: out.to_path_buf(),
             files: Vec::new(),
             tokenizer,
-            steps,
+            steps: 0,
+            capacity: Capacity { rows: 0, sequences: 0 },
             settings,
-        })
+        };
+        let order = prepared.order()?;
+        prepared.steps = prepared.settings.steps(|epochs| order.updates_in(epochs))?;
+        let largest = order.largest_micro_batch(u64::from(prepared.steps))?;
+        // A sequence that is held out, or a sample, may be longer than all micro-batches.
+        let rows = largest.rows.max(prepared.settings.model.n_positions);
+        prepared.capacity = Capacity { rows, sequences: largest.sequences };
+        Ok(prepared)
+    }
+
+    /// The run's batches from the beginning; a cursor goes elsewhere.
+    ///
+    /// # Errors
+    /// As [`Order::new`].
+    pub fn order(&self) -> Result<Order> {
+        let Settings { model, seed, .. } = &self.settings;
+        Order::new(self.training.clone(), model.n_positions, self.settings.batching(), *seed)
+    }
+
+    /// What a device must have room for: the largest micro-batch of the run, and any sequence alone.
+    pub fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
+    /// The part held out, in batches that have room in [`Prepared::capacity`].
+    pub fn evaluation(&self) -> impl Iterator<Item = Batch> + '_ {
+        let Capacity { rows, sequences } = self.capacity;
+        evaluation_batches(&self.held_out, self.settings.model.n_positions, rows, sequences)
     }
 
     /// What a user should hear of a run that is allowed, but hardly meant.
@@ -106,6 +159,23 @@ impl Prepared {
     }
 }
 
+/// Checks that a part ("training", "held-out") has a sequence.
+fn check_part(part: &str, corpus: &Corpus, positions: usize) -> Result<()> {
+    if Windows::new(corpus.clone(), positions).is_ok() {
+        return Ok(());
+    }
+    let tokens = corpus.tokens().len();
+    let needs = if corpus.is_stream() {
+        format!(
+            "a window of n_positions = {positions} needs {}, so give more text or a smaller n_positions",
+            positions + 1
+        )
+    } else {
+        format!("{} documents must hold one of 2 tokens or more, so give more text", corpus.document_count())
+    };
+    Err(Error::Input(format!("the {part} part of the data has {tokens} tokens: {needs}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,13 +193,14 @@ mod tests {
     fn a_text_is_cut_in_two_and_counted() {
         let text = crate::data::stories::stories(1, 20_000);
         let run = prepare(&text, |_| ()).expect("prepared");
-        let all = [run.training.clone(), run.held_out.clone()].concat();
+        let all = [&run.training.tokens()[..], run.held_out.tokens()].concat();
         assert_eq!(run.tokenizer.decode(&all).expect("decode"), text);
-        assert_eq!(run.held_out.len(), (all.len() as f64 * 0.05) as usize);
-        assert!(text.len() > 19 * run.held_out_bytes && run.held_out_bytes > run.held_out.len());
+        assert_eq!(run.held_out.tokens().len(), (all.len() as f64 * 0.05) as usize);
+        assert!(text.len() as u64 > 19 * run.held_out_bytes);
+        assert!(run.held_out_bytes > run.held_out.tokens().len() as u64);
         assert!(run.baseline.bigram < run.baseline.unigram && run.steps == 1000 && run.warnings().is_empty());
         let run = prepare(&text, |s| s.length = Length::Epochs(2)).expect("prepared");
-        let windows = run.training.len() / 16 * 2;
+        let windows = run.training.tokens().len() / 16 * 2;
         assert!((windows / 8 - 1..=windows / 8 + 1).contains(&(run.steps as usize)), "{}", run.steps);
         assert!(run.warnings()[0].starts_with("warmup = 200 is not below"), "{:?}", run.warnings());
     }

@@ -8,10 +8,10 @@ use super::settings::Settings;
 use super::{keys, schedule::Schedule};
 use crate::data::baseline::Baseline;
 use crate::data::batch::Batch;
+use crate::data::order::Order;
 use crate::data::tokenizer::Tokenizer;
-use crate::data::windows::{WindowOrder, evaluation_batches};
 use crate::gpu::Device;
-use crate::model::{Capacity, Options, Training, initial_parameters};
+use crate::model::{Options, Training, initial_parameters};
 use crate::ops::optimizer::{AdamW, Arithmetic, State};
 use crate::philox;
 use crate::report::{Curve, Reference};
@@ -74,7 +74,7 @@ pub struct Trained {
 /// # Errors
 /// As [`Prepared::new`] and [`run`].
 pub fn pretrain(device: &Device, settings: Settings, out: &Path, observer: &mut dyn Observer) -> Result<Trained> {
-    run(device, Prepared::new(settings, out)?, observer)
+    run(device, Prepared::new(settings, None, out)?, observer)
 }
 
 /// Trains a prepared run to its end.
@@ -84,13 +84,11 @@ pub fn pretrain(device: &Device, settings: Settings, out: &Path, observer: &mut 
 /// [`Error::NotFinite`] with the step where loss or gradient stopped being numbers.
 pub fn run(device: &Device, prepared: Prepared, observer: &mut dyn Observer) -> Result<Trained> {
     let settings = &prepared.settings;
-    let sequences = settings.batch / settings.accumulate;
-    let capacity = Capacity { rows: sequences * settings.model.n_positions, sequences };
     let parameters = initial_parameters(&settings.model, settings.seed);
-    let training = Training::new(device, &settings.model, &parameters, capacity, options(settings))?;
+    let training = Training::new(device, &settings.model, &parameters, prepared.capacity(), options(settings))?;
     drop(parameters);
     observer.began(&prepared);
-    let mut run = Run::begin(prepared, training, sequences, observer)?;
+    let mut run = Run::begin(prepared, training, observer)?;
     run.train(observer)?;
     Ok(run.end())
 }
@@ -119,9 +117,7 @@ struct Pending {
 struct Run {
     prepared: Prepared,
     training: Training,
-    /// Sequences of a micro-batch.
-    sequences: usize,
-    order: WindowOrder,
+    order: Order,
     schedule: Schedule,
     folder: RunFolder,
     metrics: Metrics,
@@ -135,15 +131,10 @@ struct Run {
 
 impl Run {
     /// Evaluates the model as it is and makes the folder.
-    fn begin(
-        prepared: Prepared,
-        mut training: Training,
-        sequences: usize,
-        observer: &mut dyn Observer,
-    ) -> Result<Self> {
+    fn begin(prepared: Prepared, mut training: Training, observer: &mut dyn Observer) -> Result<Self> {
         let settings = &prepared.settings;
         let clock = Clock::new();
-        let evaluation = evaluate(&mut training, &prepared, sequences, 0)?;
+        let evaluation = evaluate(&mut training, &prepared, 0)?;
         observer.evaluated(&evaluation);
         let model = &settings.model;
         let mark = |label: &str, value| Reference { label: label.into(), value };
@@ -174,12 +165,11 @@ impl Run {
         )?;
         observer.saved(&folder.checkpoint_path(0));
         Ok(Run {
-            order: WindowOrder::new(prepared.training.len(), model.n_positions, settings.seed)?,
+            order: prepared.order()?,
             schedule: settings.schedule(prepared.steps),
             metrics: folder.metrics()?,
             pending: VecDeque::new(),
             saved: 0,
-            sequences,
             training,
             folder,
             curve,
@@ -223,15 +213,15 @@ impl Run {
     /// One update, encoded; nothing is waited for.
     fn update(&mut self, done: u32) -> Result<()> {
         let settings = &self.prepared.settings;
-        let batch = self.order.next_batch(&self.prepared.training, settings.batch)?;
+        let batch = self.order.next_batch()?;
+        let targets = batch.target_count;
         let key = philox::step_key(settings.seed, done);
-        for first in (0..settings.batch).step_by(self.sequences) {
-            let part = batch.part(first..first + self.sequences);
-            self.training.micro(&part, batch.target_count, key)?;
+        for part in self.order.micro_batches(batch) {
+            self.training.micro(&part, targets, key)?;
         }
         let lr = self.schedule.rate(done);
         self.training.update(lr)?;
-        self.pending.push_back(Pending { step: done + 1, targets: batch.target_count, lr });
+        self.pending.push_back(Pending { step: done + 1, targets, lr });
         Ok(())
     }
 
@@ -261,7 +251,7 @@ impl Run {
     }
 
     fn look(&mut self, step: u32, observer: &mut dyn Observer) -> Result<()> {
-        self.evaluation = evaluate(&mut self.training, &self.prepared, self.sequences, step)?;
+        self.evaluation = evaluate(&mut self.training, &self.prepared, step)?;
         self.metrics.evaluation(&self.evaluation)?;
         self.curve.validation.push((step, self.evaluation.valid_loss));
         self.folder.draw(&self.curve)?;
@@ -292,9 +282,9 @@ fn checkpoint(prepared: &Prepared, training: &Training) -> Result<Checkpoint> {
 }
 
 /// The text held out: consecutive windows of P targets, each token but the first predicted once, mean over tokens.
-fn evaluate(training: &mut Training, run: &Prepared, sequences: usize, step: u32) -> Result<EvaluationLine> {
+fn evaluate(training: &mut Training, run: &Prepared, step: u32) -> Result<EvaluationLine> {
     let (mut nats, mut tokens) = (0.0, 0u64);
-    for batch in evaluation_batches(&run.held_out, run.settings.model.n_positions, sequences) {
+    for batch in run.evaluation() {
         nats += sum(&training.evaluate(&batch)?, &batch, step)?;
         tokens += u64::from(batch.target_count);
     }

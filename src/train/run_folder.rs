@@ -5,6 +5,7 @@ use super::metrics::{EvaluationLine, Metrics};
 use super::settings::Settings;
 use crate::report::{Curve, curve};
 use crate::store::folder::{Checkpoint, Existing, write_atomic, write_folder};
+use crate::store::model_folder::{CHECKPOINTS, LATEST};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -14,10 +15,6 @@ pub const CONFIG: &str = "config.toml";
 pub const METRICS: &str = "metrics.jsonl";
 /// The picture.
 pub const CURVE: &str = "loss.svg";
-/// Folders of models.
-pub const CHECKPOINTS: &str = "checkpoints";
-/// A text file with the name of the newest checkpoint's folder.
-pub const LATEST: &str = "latest";
 
 /// What a new folder begins with.
 pub struct First<'a> {
