@@ -10,15 +10,16 @@ use wgpt::gpu::Device;
 use wgpt::model::{Capacity, Options, Training, initial_parameters};
 use wgpt::ops::optimizer::{AdamW, Arithmetic};
 use wgpt::store::folder::Checkpoint;
+use wgpt::store::model_folder::Model;
 use wgpt::train::sample::{Bounds, Sampling, sample};
 
 fn main() -> wgpt::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let checkpoint = match arguments.next() {
         Some(folder) => {
-            let (checkpoint, warnings) = Checkpoint::load(Path::new(&folder))?;
+            let Model { config, parameters, tokenizer, warnings, .. } = Model::load(Path::new(&folder))?;
             warnings.iter().for_each(|w| eprintln!("{w}"));
-            checkpoint
+            Checkpoint { config, parameters, tokenizer }
         }
         None => {
             let config = ModelConfig { n_layer: 1, n_positions: 32, ..ModelConfig::default() };

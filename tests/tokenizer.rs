@@ -95,27 +95,3 @@ fn the_baseline_on_shakespeare_is_the_known_one() {
     assert!((bytes_a_token - 1.94).abs() < 0.01, "{bytes_a_token}");
     assert_eq!(tokenizer.decode(&ids).expect("decode"), text);
 }
-
-#[test]
-fn gpt1s_own_files_give_hugging_faces_ids() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let golden = std::env::var_os("WGPT_GOLDEN").map_or(golden, PathBuf::from).join("j_tokenizer/tokenizer.json");
-    let files = (data_file("gpt1-bpe/encoder_bpe_40000.json"), data_file("gpt1-bpe/vocab_40000.bpe"));
-    let ((Some(vocabulary), Some(merges)), true) = (files, golden.is_file()) else {
-        println!(
-            "skipped: no gpt1-bpe in WGPT_DATA or ../shared/data, or no j_tokenizer in WGPT_GOLDEN or tests/golden"
-        );
-        return;
-    };
-    let tokenizer = Tokenizer::from_gpt1_files(&vocabulary, &merges).expect("gpt1");
-    assert_eq!(tokenizer.vocab_size(), 40478);
-    let cases: serde_json::Value = serde_json::from_slice(&std::fs::read(golden).expect("golden")).expect("json");
-    let cases = cases["sentences"].as_array().expect("sentences");
-    assert!(cases.len() > 100);
-    for case in cases {
-        let text = case["text"].as_str().expect("text");
-        let ids = tokenizer.encode(text).expect("encode");
-        assert_eq!(serde_json::json!(ids), case["hf_fast"]["ids"], "{text:?}");
-        assert_eq!(tokenizer.decode(&ids).expect("decode"), case["hf_fast"]["decode"], "{text:?}");
-    }
-}

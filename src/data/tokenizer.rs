@@ -176,6 +176,10 @@ impl Tokenizer {
             for key in ["truncation", "padding", "post_processor"] {
                 object.insert(key.into(), Value::Null);
             }
+            // GPT-2's file writes "no unknown token" like this, and the crate would look it up.
+            if object["model"]["unk_token"] == "" {
+                object["model"]["unk_token"] = Value::Null;
+            }
         }
         let inner = tokenizers::Tokenizer::from_bytes(value.to_string())
             .map_err(|e| Error::file(path, format!("not a tokenizer.json that the tokenizers crate reads: {e}")))?;
@@ -273,7 +277,7 @@ fn json_id(id: u32) -> Value {
 fn pipeline(vocab: Value, merges: Value, pretokenizer: Pretokenizer) -> Value {
     let bert = pretokenizer == Pretokenizer::Bert;
     let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
-    let unknown = json!([{"id": 0, "content": UNKNOWN, "single_word": false, "lstrip": false, "rstrip": false,
+    let unknown = json!([{"id": vocab[UNKNOWN].as_u64().unwrap_or(0), "content": UNKNOWN, "single_word": false, "lstrip": false, "rstrip": false,
         "normalized": false, "special": true}]);
     let normalizer = json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
         "strip_accents": null, "lowercase": true});
@@ -352,6 +356,7 @@ fn check(value: &Value) -> Result<Checked, String> {
         }
     }
     if let Some(unknown) = model["unk_token"].as_str()
+        && !unknown.is_empty()
         && !vocab.contains_key(unknown)
     {
         return Err(format!("model.unk_token is {unknown:?}, which model.vocab does not have"));

@@ -18,6 +18,7 @@ pub struct Capacity {
 }
 
 /// What the forward pass of one block keeps for its backward pass.
+#[derive(Clone)]
 pub struct Block {
     /// [N, 3C]
     pub qkv: Matrix,
@@ -43,7 +44,8 @@ pub struct Block {
     pub out: Matrix,
 }
 
-/// Everything of a step but the parameters.
+/// Everything of a step but the parameters. Made for inference, the blocks share one block's slots, and what only the
+/// backward pass needs has no room: a recording that names it is refused.
 pub struct Activations {
     /// The summed embedding [N, C].
     pub embedded: Matrix,
@@ -86,11 +88,25 @@ enum Kind {
     Head,
 }
 
-/// The floats of every activation, in the order in which [`Activations::new`] takes them.
-fn slots(config: &ModelConfig, capacity: Capacity) -> Vec<(&'static str, Kind, usize, usize)> {
+/// What activations are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Training,
+    Inference,
+}
+
+impl Purpose {
+    /// Blocks with slots of their own.
+    fn blocks(self, config: &ModelConfig) -> usize {
+        if self == Purpose::Training { config.n_layer } else { 1 }
+    }
+}
+
+/// The floats of every activation, in the order in which [`Activations::with`] takes them.
+fn slots(config: &ModelConfig, capacity: Capacity, purpose: Purpose) -> Vec<(&'static str, Kind, usize, usize)> {
     let (n, c, h) = (capacity.rows.max(1), config.n_embd, config.n_head);
     let mut all = vec![("embedded", Kind::Kept, n, c)];
-    for _ in 0..config.n_layer {
+    for _ in 0..purpose.blocks(config) {
         all.extend([
             ("qkv", Kind::Kept, n, 3 * c),
             ("log_sum_exp", Kind::Kept, 1, n * h),
@@ -108,17 +124,18 @@ fn slots(config: &ModelConfig, capacity: Capacity) -> Vec<(&'static str, Kind, u
     let blocks = n.div_ceil(layer_norm::BLOCK.min(column_sum::BLOCK));
     let dropped = if config.resid_pdrop > 0.0 { n } else { 1 };
     let chunk = chunk_rows(config, n);
+    let backward = |rows: usize| if purpose == Purpose::Training { rows } else { 0 };
     all.extend([
         ("branch", Kind::Passing, n, c),
-        ("dx", Kind::Passing, n, c),
-        ("dsum", Kind::Passing, n, c),
-        ("dbranch", Kind::Passing, dropped, c),
-        ("dattention", Kind::Passing, n, c),
-        ("dpre", Kind::Passing, n, 4 * c),
-        ("dqkv", Kind::Passing, n, 3 * c),
-        ("delta", Kind::Passing, 1, n * h),
-        ("partial", Kind::Passing, blocks, 4 * c),
-        ("partial", Kind::Passing, blocks, 4 * c),
+        ("dx", Kind::Passing, backward(n), c),
+        ("dsum", Kind::Passing, backward(n), c),
+        ("dbranch", Kind::Passing, backward(dropped), c),
+        ("dattention", Kind::Passing, backward(n), c),
+        ("dpre", Kind::Passing, backward(n), 4 * c),
+        ("dqkv", Kind::Passing, backward(n), 3 * c),
+        ("delta", Kind::Passing, 1, backward(n * h)),
+        ("partial", Kind::Passing, backward(blocks), 4 * c),
+        ("partial", Kind::Passing, backward(blocks), 4 * c),
         ("logits", Kind::Head, chunk, config.vocab_size),
         ("losses", Kind::Head, 1, n.next_multiple_of(64)),
     ]);
@@ -126,12 +143,24 @@ fn slots(config: &ModelConfig, capacity: Capacity) -> Vec<(&'static str, Kind, u
 }
 
 impl Activations {
-    /// Allocates all of it.
+    /// Allocates what training takes.
     ///
     /// # Errors
     /// [`Error::Device`] past the device's limits.
     pub fn new(device: &Device, config: &ModelConfig, capacity: Capacity) -> Result<Self> {
-        let mut slots = slots(config, capacity).into_iter();
+        Self::with(device, config, capacity, Purpose::Training)
+    }
+
+    /// Allocates what the forward pass takes when nothing is kept.
+    ///
+    /// # Errors
+    /// [`Error::Device`] past the device's limits.
+    pub fn for_inference(device: &Device, config: &ModelConfig, capacity: Capacity) -> Result<Self> {
+        Self::with(device, config, capacity, Purpose::Inference)
+    }
+
+    fn with(device: &Device, config: &ModelConfig, capacity: Capacity, purpose: Purpose) -> Result<Self> {
+        let mut slots = slots(config, capacity, purpose).into_iter();
         let mut next = || -> Result<Matrix> {
             let missing = || Error::Device("the list of activations is short".into());
             let (name, _, rows, columns) = slots.next().ok_or_else(missing)?;
@@ -139,7 +168,7 @@ impl Activations {
         };
         let embedded = next()?;
         let mut blocks = Vec::with_capacity(config.n_layer);
-        for _ in 0..config.n_layer {
+        for _ in 0..purpose.blocks(config) {
             blocks.push(Block {
                 qkv: next()?,
                 log_sum_exp: next()?.view,
@@ -154,6 +183,9 @@ impl Activations {
                 out: next()?,
             });
         }
+        // A block's input is dead before its output is written, so one slot may be both.
+        let first = blocks.first().cloned();
+        blocks.extend(std::iter::repeat_n(first, config.n_layer - blocks.len()).flatten());
         Ok(Activations {
             embedded,
             blocks,
@@ -202,7 +234,7 @@ impl Memory {
 pub fn plan(config: &ModelConfig, capacity: Capacity) -> Memory {
     let flat = flat_bytes(config);
     let bytes = |wanted: Kind| {
-        let of_kind = slots(config, capacity).into_iter().filter(|s| s.1 == wanted);
+        let of_kind = slots(config, capacity, Purpose::Training).into_iter().filter(|s| s.1 == wanted);
         of_kind.map(|(_, _, rows, columns)| dims::floats(rows, columns) * 4).sum()
     };
     Memory {

@@ -268,22 +268,11 @@ impl Decoder<'_> {
         let rows = self.last().rows;
         let chunk = chunk_rows(self.config, rows);
         let table = self.parameters.tensor(Flat::Values, TOKENS);
-        let dtable = self.parameters.tensor(Flat::Gradients, TOKENS);
         for skip in (0..rows).step_by(chunk) {
             let count = chunk.min(rows - skip);
             let extent = Extent::Chunk { skip: skip as u32, at_most: count as u32 };
             let hidden = self.last().rows_from(skip, count);
-            let logits = acts.logits.rows_from(0, count);
-            let call = Matmul {
-                form: Form::ABt,
-                a: &hidden,
-                b: &table,
-                c: &logits,
-                rows: extent,
-                epilogue: Epilogue::None,
-                accumulate: false,
-            };
-            self.product(rec, call)?;
+            let logits = self.chunk(rec, skip)?;
             let targets = self.layout.targets_from(skip, count);
             let losses = acts.losses.part(skip, count);
             let call = CrossEntropy { logits: &logits, targets: &targets, losses: &losses, rows: extent, weight: 1.0 };
@@ -300,6 +289,7 @@ impl Decoder<'_> {
                     accumulate: false,
                 };
                 self.product(rec, call)?;
+                let dtable = self.parameters.tensor(Flat::Gradients, TOKENS);
                 let call = Matmul {
                     form: Form::AtB,
                     a: &logits,
@@ -313,6 +303,28 @@ impl Decoder<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The logits of a chunk of the head: rows from `skip` on, as many as [`chunk_rows`] says. Gives back where they lie, which
+    /// is the same place for every chunk.
+    ///
+    /// # Errors
+    /// [`crate::Error::Kernel`].
+    pub fn chunk(&self, rec: &mut Recorder<Live>, skip: usize) -> Result<Matrix> {
+        let rows = self.last().rows;
+        let count = chunk_rows(self.config, rows).min(rows - skip);
+        let (hidden, logits) = (self.last().rows_from(skip, count), self.activations.logits.rows_from(0, count));
+        let call = Matmul {
+            form: Form::ABt,
+            a: &hidden,
+            b: &self.parameters.tensor(Flat::Values, TOKENS),
+            c: &logits,
+            rows: Extent::Chunk { skip: skip as u32, at_most: count as u32 },
+            epilogue: Epilogue::None,
+            accumulate: false,
+        };
+        self.product(rec, call)?;
+        Ok(logits)
     }
 
     /// All logits [N, V] into `logits`.

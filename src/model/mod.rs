@@ -1,10 +1,12 @@
-//! The decoder: parameters in slabs, activations by name, forward and backward door by door; a step as programs.
+//! The decoder: parameters in slabs, activations by name, forward and backward door by door; a step as programs; inference.
 
 pub mod activations;
 pub mod decoder;
+pub mod inference;
 pub mod parameters;
 pub mod training;
 
 pub use activations::{Capacity, Memory, plan, step_flops};
+pub use inference::Inference;
 pub use parameters::{Parameters, initial_parameters};
 pub use training::{Moments, Options, StepState, Training};

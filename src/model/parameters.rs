@@ -35,7 +35,8 @@ struct Slab {
     ranges: Vec<(usize, usize, bool)>,
 }
 
-/// A model's tensors on a device.
+/// A model's tensors on a device. Made for inference, it has values alone: the other flat tensors have no room, and a
+/// recording that names them is refused.
 pub struct Parameters {
     shapes: Vec<ParameterShape>,
     places: Vec<Place>,
@@ -97,11 +98,23 @@ pub fn flat_bytes(config: &ModelConfig) -> usize {
 }
 
 impl Parameters {
-    /// Allocates and uploads `dense` tensors, in the order of [`ModelConfig::parameters`].
+    /// Allocates all four flat tensors and uploads `dense` values, in the order of [`ModelConfig::parameters`].
     ///
     /// # Errors
     /// [`Error::Input`] for other shapes, [`Error::Device`] past limits.
     pub fn new(device: &Device, config: &ModelConfig, dense: &[Vec<f32>]) -> Result<Self> {
+        Self::with(device, config, dense, true)
+    }
+
+    /// As [`Parameters::new`], values alone: a quarter of the memory.
+    ///
+    /// # Errors
+    /// As [`Parameters::new`].
+    pub fn for_inference(device: &Device, config: &ModelConfig, dense: &[Vec<f32>]) -> Result<Self> {
+        Self::with(device, config, dense, false)
+    }
+
+    fn with(device: &Device, config: &ModelConfig, dense: &[Vec<f32>], training: bool) -> Result<Self> {
         let shapes = config.parameters();
         let caps = device.caps();
         // Some drivers bind more than 4 GiB, where grids and 32-bit indices would end.
@@ -112,7 +125,8 @@ impl Parameters {
             for (i, offset) in plan.tensors {
                 places[i] = Place { slab, offset };
             }
-            let buffer = |name| Buffer::new(device, name, plan.floats);
+            let room = |name| if training || name == NAMES[0] { plan.floats } else { 0 };
+            let buffer = |name| Buffer::new(device, name, room(name));
             let [a, b, c, d] = NAMES;
             let buffers = [buffer(a)?, buffer(b)?, buffer(c)?, buffer(d)?];
             let mut ranges = vec![(0, plan.decaying, true), (plan.decaying, plan.floats, false)];

@@ -1,6 +1,7 @@
-//! A checkpoint's folder, and files and folders that appear whole or not at all.
+//! A checkpoint's folder as it is written, and files and folders that appear whole or not at all.
+//! How it is read is [`super::model_folder`].
 
-use super::{config_json, safetensors, seal};
+use super::{config_json, safetensors};
 use crate::config::ModelConfig;
 use crate::data::tokenizer::Tokenizer;
 use crate::{Error, Result};
@@ -52,56 +53,6 @@ impl Checkpoint {
         }
         Ok(())
     }
-
-    /// Reads a folder that this or Hugging Face wrote; one with a [`seal`] is verified first. The second value names what
-    /// was in it and is not used.
-    ///
-    /// # Errors
-    /// [`Error::Input`] naming the file and what is wrong with it.
-    pub fn load(dir: &Path) -> Result<(Self, Vec<String>)> {
-        if !dir.is_dir() {
-            return Err(Error::file(dir, "is no folder: a model is a folder with config.json and model.safetensors"));
-        }
-        seal::verify(dir)?;
-        Self::read(dir)
-    }
-
-    /// As [`Checkpoint::load`], of a folder whose seal was looked at.
-    ///
-    /// # Errors
-    /// As [`Checkpoint::load`].
-    pub(crate) fn read(dir: &Path) -> Result<(Self, Vec<String>)> {
-        let config = load_config(dir)?;
-        let loaded = safetensors::load_parameters(&dir.join(MODEL), &config)?;
-        let tokenizer = load_tokenizer(dir, &config)?;
-        Ok((Checkpoint { config, parameters: loaded.tensors, tokenizer }, loaded.warnings))
-    }
-}
-
-/// Reads a model folder's config.json alone.
-///
-/// # Errors
-/// [`Error::Input`] naming the file and the key.
-pub fn load_config(dir: &Path) -> Result<ModelConfig> {
-    let path = dir.join(CONFIG);
-    config_json::from_json(&read_file(&path)?, &path)
-}
-
-/// Reads a model folder's tokenizer.json, where it has one.
-///
-/// # Errors
-/// [`Error::Input`] naming the file, also for a tokenizer with more ids than the model.
-pub fn load_tokenizer(dir: &Path, config: &ModelConfig) -> Result<Option<Tokenizer>> {
-    let path = dir.join(TOKENIZER);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let tokenizer = Tokenizer::from_json(&read_file(&path)?, &path)?;
-    if tokenizer.vocab_size() > config.vocab_size {
-        let (has, allows) = (tokenizer.vocab_size(), config.vocab_size);
-        return Err(Error::file(path, format!("has {has} ids: the model's vocab_size is {allows}")));
-    }
-    Ok(Some(tokenizer))
 }
 
 /// What [`write_folder`] does with a folder that is there already.
@@ -287,15 +238,6 @@ mod tests {
         let json = |t: Option<Tokenizer>| t.expect("tokenizer").to_json().expect("json");
         assert_eq!(json(loaded.tokenizer), json(saved.tokenizer.clone()));
         assert!(saved.save(&dir).expect_err("exists").to_string().ends_with("exists already: must be a new folder"));
-
-        std::fs::write(dir.join(CONFIG), to_smaller(&saved.config)).expect("write");
-        let error = load_tokenizer(&dir, &load_config(&dir).expect("config")).expect_err("ids").to_string();
-        assert!(error.ends_with("has 260 ids: the model's vocab_size is 259"), "{error}");
-        assert!(Checkpoint::load(&folder.path().join("none")).expect_err("none").to_string().contains("is no folder"));
-    }
-
-    fn to_smaller(config: &ModelConfig) -> String {
-        config_json::to_json(&ModelConfig { vocab_size: 259, ..config.clone() })
     }
 
     #[test]
@@ -349,24 +291,5 @@ mod tests {
         assert_eq!(names(folder.path()), ["latest"]);
         let error = write_atomic(&folder.path().join("none/file"), b"").expect_err("no folder");
         assert!(matches!(error, Error::Io { .. }) && error.exit_code() == 1);
-    }
-
-    #[test]
-    fn hugging_faces_own_folder_loads() {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/a_lm_flat");
-        if !dir.is_dir() {
-            println!("skipped: tests/golden/a_lm_flat is not there");
-            return;
-        }
-        let (checkpoint, warnings) = Checkpoint::load(&dir).expect("load");
-        assert_eq!(warnings, [""; 0]);
-        let config = checkpoint.config;
-        assert_eq!((config.n_layer, config.n_embd, config.n_head), (2, 64, 4));
-        assert_eq!((config.n_positions, config.vocab_size), (32, 211));
-        assert_eq!((config.attn_pdrop, config.layer_norm_epsilon), (0.0, 1e-5));
-        assert!(config.is_all_full() && checkpoint.tokenizer.is_none());
-        assert_eq!(checkpoint.parameters.iter().map(Vec::len).sum::<usize>(), config.parameter_count());
-        let spread = |x: &[f32]| (x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32).sqrt();
-        assert!((0.001..10.0).contains(&spread(&checkpoint.parameters[0])));
     }
 }

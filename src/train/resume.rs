@@ -3,13 +3,14 @@
 
 use super::keys::KEYS;
 use super::prepared::Prepared;
-use super::run_folder::{CONFIG, LATEST, RunFolder, SavedKernels};
+use super::run_folder::{CONFIG, RunFolder, SavedKernels};
 use super::settings::{Layers, Settings};
 use super::state::{Identity, RunState};
 use crate::gpu::Caps;
 use crate::model::Moments;
 use crate::ops::kernels::Kernels;
 use crate::store::folder::Checkpoint;
+use crate::store::model_folder::LATEST;
 use crate::store::{config_json, optimizer, seal};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};

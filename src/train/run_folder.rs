@@ -7,6 +7,7 @@ use crate::gpu::Caps;
 use crate::ops::kernels::Chosen;
 use crate::report::{Curve, curve};
 use crate::store::folder::{Existing, remove_folder, sweep, write_atomic, write_folder};
+use crate::store::model_folder::{CHECKPOINTS, LATEST};
 use crate::store::seal;
 use crate::{Error, Result};
 use std::fs::{File, TryLockError};
@@ -25,10 +26,6 @@ pub const CURVE: &str = "loss.svg";
 pub const KERNELS: &str = "kernels.json";
 /// Locked by the process that the run goes on in.
 pub const LOCK: &str = "lock";
-/// Folders of models.
-pub const CHECKPOINTS: &str = "checkpoints";
-/// A text file with the name of the newest checkpoint's folder.
-pub const LATEST: &str = "latest";
 
 /// What a new folder begins with, besides its first checkpoint.
 pub struct First<'a> {

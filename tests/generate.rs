@@ -1,0 +1,110 @@
+//! Inference and generation against the f64 twin of the whole decoder.
+
+use wgpt::config::ModelConfig;
+use wgpt::data::batch::{Batch, IGNORED, Sequence};
+use wgpt::gpu::Device;
+use wgpt::model::{Capacity, Inference, initial_parameters};
+use wgpt::philox::{Stream, Words};
+use wgpt::reference::model::{Output, forward_backward};
+
+const SEED: u64 = 23;
+
+fn device() -> Device {
+    Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter")
+}
+
+/// A small model of odd sizes whose weights are large enough for every path to matter.
+fn tiny(change: impl FnOnce(&mut ModelConfig)) -> (ModelConfig, Vec<Vec<f32>>) {
+    let mut config = ModelConfig {
+        n_layer: 3,
+        n_embd: 36,
+        n_head: 3,
+        n_positions: 90,
+        vocab_size: 67,
+        initializer_range: 0.25,
+        ..ModelConfig::default()
+    };
+    config.set_dropout(0.1);
+    change(&mut config);
+    let parameters = initial_parameters(&config, SEED);
+    (config, parameters)
+}
+
+fn ids(config: &ModelConfig, count: usize, number: u32) -> Vec<u32> {
+    let mut words = Words::new(SEED, Stream::Order, number, 0);
+    (0..count).map(|_| words.below(config.vocab_size as u32)).collect()
+}
+
+fn batch(config: &ModelConfig, lengths: &[usize]) -> Batch {
+    let sequences = lengths.iter().zip(0..).map(|(n, number)| {
+        let ids = ids(config, n + 1, number);
+        let target = |i: usize| if i % 5 == 3 { IGNORED } else { ids[i + 1] };
+        Sequence { targets: (0..*n).map(target).collect(), ids: ids[..*n].to_vec() }
+    });
+    Batch::from_sequences(&sequences.collect::<Vec<_>>()).expect("a batch")
+}
+
+fn twin(config: &ModelConfig, parameters: &[Vec<f32>], batch: &Batch) -> Output {
+    let wide: Vec<Vec<f64>> = parameters.iter().map(|t| t.iter().map(|x| f64::from(*x)).collect()).collect();
+    forward_backward(config, &wide, &batch.ids, &batch.positions, &batch.targets, &batch.cu_seqlens, None)
+}
+
+fn largest(x: &[f64]) -> f64 {
+    x.iter().fold(0.0, |m, x| m.max(x.abs()))
+}
+
+/// The largest error over the largest expected number.
+fn error(got: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(got.len(), expected.len());
+    let errors = got.iter().zip(expected).map(|(g, e)| (f64::from(*g) - e).abs());
+    errors.fold(0.0, |m: f64, e| if e.is_nan() { f64::INFINITY } else { m.max(e) }) / largest(expected)
+}
+
+#[test]
+fn inference_gives_the_twins_logits_and_losses() {
+    let device = device();
+    for change in [
+        |_: &mut ModelConfig| {},
+        |c: &mut ModelConfig| (c.attention_pattern, c.local_block) = ("LF".into(), 7),
+        |c: &mut ModelConfig| (c.n_embd, c.n_head, c.n_layer) = (35, 5, 2),
+    ] {
+        let (config, parameters) = tiny(change);
+        let mut model =
+            Inference::new(&device, &config, &parameters, Capacity { rows: 130, sequences: 4 }).expect("a recording");
+        for lengths in [&[70, 0, 1, 33][..], &[2, 90], &[]] {
+            let batch = batch(&config, lengths);
+            let expected = twin(&config, &parameters, &batch);
+            let (losses, logits) = (model.losses(&batch).expect("losses"), model.logits(&batch).expect("logits"));
+            if batch.rows() == 0 {
+                assert!(losses.is_empty() && logits.is_empty());
+                continue;
+            }
+            assert!(error(&losses, &expected.per_row_losses) < 1e-4, "{}", error(&losses, &expected.per_row_losses));
+            assert!(error(&logits, &expected.logits) < 1e-4, "{}", error(&logits, &expected.logits));
+        }
+        assert!(model.losses(&batch(&config, &[90, 90])).is_err(), "past capacity");
+    }
+}
+
+/// A vocabulary so large that the head takes more than one chunk of rows.
+#[test]
+fn the_heads_chunks_are_all_rows() {
+    let device = device();
+    let (config, parameters) = tiny(|c| {
+        (c.n_layer, c.n_embd, c.n_head, c.vocab_size) = (1, 8, 2, 40_000);
+    });
+    let batch = batch(&config, &[90, 90, 90, 90, 71]);
+    let capacity = Capacity { rows: batch.rows(), sequences: 5 };
+    let mut model = Inference::new(&device, &config, &parameters, capacity).expect("a recording");
+    let (losses, logits) = (model.losses(&batch).expect("losses"), model.logits(&batch).expect("logits"));
+    assert_eq!(logits.len(), batch.rows() * config.vocab_size);
+    let alone = model.logits(&batch.part(4..5)).expect("logits");
+    let alone: Vec<f64> = alone.iter().map(|x| f64::from(*x)).collect();
+    assert!(error(&logits[360 * config.vocab_size..], &alone) < 1e-5, "the last chunk's rows are others");
+    for (row, logits) in logits.chunks_exact(config.vocab_size).enumerate() {
+        let target = batch.targets[row];
+        let sum: f64 = logits.iter().map(|x| f64::from(*x).exp()).sum();
+        let expected = if target == IGNORED { 0.0 } else { sum.ln() - f64::from(logits[target as usize]) };
+        assert!((f64::from(losses[row]) - expected).abs() < 1e-4 * expected.max(1.0), "row {row}: {}", losses[row]);
+    }
+}
