@@ -31,6 +31,9 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
 /// Opens the adapter and trains, with progress on stderr.
 pub(super) fn train(context: &Context<'_>, prepared: Prepared) -> Result<Trained, Stop> {
     let device = context.open()?;
+    if let Some(notice) = prepared.notice() {
+        note(notice);
+    }
     for warning in prepared.warnings() {
         note(format_args!("warning: {warning}"));
     }

@@ -9,6 +9,7 @@ pub mod run_folder;
 pub mod sample;
 pub mod schedule;
 pub mod settings;
+pub mod tokens;
 
 pub use metrics::{EvaluationLine, Line, Metrics, StepLine};
 pub use prepared::Prepared;
