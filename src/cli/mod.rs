@@ -9,6 +9,7 @@ mod check;
 mod clock;
 mod demo;
 mod devices;
+mod eval;
 mod plan;
 mod pretrain;
 mod progress;
@@ -119,6 +120,7 @@ fn command() -> Command {
         .subcommands([
             demo::command(),
             pretrain::command(),
+            eval::command(),
             plan::command(),
             devices::command(),
             check::command(),
@@ -131,6 +133,7 @@ fn dispatch(context: &mut Context<'_>, name: &str, matches: &ArgMatches) -> Done
     match name {
         "demo" => demo::run(context, matches),
         "pretrain" => pretrain::run(context, matches),
+        "eval" => eval::run(context, matches),
         "plan" => plan::run(context, matches),
         "devices" => devices::run(context, matches),
         "check" => check::run(context, matches),

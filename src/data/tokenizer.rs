@@ -17,8 +17,8 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 /// The file of a tokenizer.
 pub const FILE: &str = "tokenizer.json";
 
-/// The vocabulary and the merges as GPT-1 was published with them.
-pub const GPT1_FILES: [&str; 2] = ["encoder_bpe_40000.json", "vocab_40000.bpe"];
+/// The vocabulary and the merges that GPT-1 was published with, as Hugging Face names them and as OpenAI does.
+pub const GPT1_FILES: [[&str; 2]; 2] = [["vocab.json", "merges.txt"], ["encoder_bpe_40000.json", "vocab_40000.bpe"]];
 
 /// What stands for a character that a `bert` vocabulary does not have; its id is 0.
 pub const UNKNOWN: &str = "<unk>";
@@ -133,13 +133,14 @@ impl Tokenizer {
     /// [`Error::Input`] with the path, as [`Tokenizer::from_json`] and [`Tokenizer::from_gpt1_files`].
     pub fn open(path: &Path) -> Result<Self> {
         let file = if path.is_dir() { path.join(FILE) } else { path.to_path_buf() };
-        let [vocabulary, merges] = GPT1_FILES.map(|name| path.join(name));
-        if !file.exists() && vocabulary.exists() && merges.exists() {
-            return Self::from_gpt1_files(&vocabulary, &merges);
-        }
         if path.is_dir() && !file.exists() {
-            let [vocabulary, merges] = GPT1_FILES;
-            return Err(Error::file(path, format!("holds neither {FILE} nor {vocabulary} and {merges}")));
+            let pairs = GPT1_FILES.map(|names| names.map(|name| path.join(name)));
+            let Some([vocabulary, merges]) = pairs.into_iter().find(|pair| pair.iter().all(|file| file.exists()))
+            else {
+                let [vocabulary, merges] = GPT1_FILES[0];
+                return Err(Error::file(path, format!("holds neither {FILE} nor {vocabulary} and {merges}")));
+            };
+            return Self::from_gpt1_files(&vocabulary, &merges);
         }
         let bytes = std::fs::read(&file).map_err(|e| Error::file(&file, format!("could not be read: {e}")))?;
         Self::from_json(&bytes, &file)

@@ -1,5 +1,6 @@
 //! A run: its settings, its learning rate, the lines it leaves behind.
 
+pub mod evaluate;
 pub mod keys;
 pub mod metrics;
 pub mod options;
@@ -11,6 +12,7 @@ pub mod schedule;
 pub mod settings;
 pub mod tokens;
 
+pub use evaluate::Evaluation;
 pub use metrics::{EvaluationLine, Line, Metrics, StepLine};
 pub use prepared::Prepared;
 pub use pretrain::{Nobody, Observer, Summary, Trained, pretrain};
