@@ -66,7 +66,7 @@ fn bad_input_is_named() {
         (vec!["pretrain", "--data", "empty.txt"], &["empty.txt: is empty: must hold text"]),
         (vec!["pretrain", "--data", "latin1.txt"], &["latin1.txt: not UTF-8 at byte offset 3"]),
         (vec!["pretrain", "--data", "none.txt"], &["none.txt: could not be read"]),
-        (vec!["pretrain", "--data", "there"], &["there: is a folder: must be a text file"]),
+        (vec!["pretrain", "--data", "there"], &["there: holds no *.txt and no *.jsonl: must hold text"]),
         (vec!["pretrain", "--data", "short.txt"], &["training part", "n_positions = 128 needs 129"]),
         (vec!["plan", "--set", "n_layers=3"], &["--set n_layers=3", "\"n_layer\""]),
         (vec!["shader", "matmull", "--caps", "Apple"], &["\"matmull\"", "matmul"]),

@@ -9,6 +9,7 @@ mod check;
 mod clock;
 mod demo;
 mod devices;
+mod eval;
 mod interrupt;
 mod plan;
 mod pretrain;
@@ -122,6 +123,7 @@ fn command() -> Command {
         .subcommands([
             demo::command(),
             pretrain::command(),
+            eval::command(),
             plan::command(),
             devices::command(),
             check::command(),
@@ -134,6 +136,7 @@ fn dispatch(context: &mut Context<'_>, name: &str, matches: &ArgMatches) -> Done
     match name {
         "demo" => demo::run(context, matches),
         "pretrain" => pretrain::run(context, matches),
+        "eval" => eval::run(context, matches),
         "plan" => plan::run(context, matches),
         "devices" => devices::run(context, matches),
         "check" => check::run(context, matches),

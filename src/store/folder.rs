@@ -7,6 +7,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::{Error, Result};
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// The weights' file in a checkpoint's folder.
@@ -134,10 +135,30 @@ pub fn sweep(folder: &Path) -> Result<()> {
 /// # Errors
 /// [`Error::Io`] with the path.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomic_with(path, |file| file.write_all(bytes).map_err(|e| Error::io(path, e)))
+}
+
+/// [`write_atomic`] of what `fill` writes, piece by piece.
+///
+/// # Errors
+/// [`Error::Io`] with the path, and whatever `fill` says; the sibling is then gone.
+pub fn write_atomic_with<T>(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
+    let failed = |e| Error::io(path, e);
     let partial = sibling(path, "partial")?;
-    write_file(&partial, bytes)?;
-    std::fs::rename(&partial, path).map_err(|e| Error::io(path, e))?;
-    sync_folder(parent(path).unwrap_or(Path::new(".")))
+    let mut file = BufWriter::new(File::create(&partial).map_err(failed)?);
+    let put_in_place = || -> Result<T> {
+        let filled = fill(&mut file)?;
+        file.into_inner().map_err(|e| failed(e.into_error()))?.sync_all().map_err(failed)?;
+        std::fs::rename(&partial, path).map_err(failed)?;
+        sync_folder(parent(path).unwrap_or(Path::new(".")))?;
+        Ok(filled)
+    };
+    let done = put_in_place();
+    if done.is_err() {
+        // The first error is the one to tell.
+        let _ = std::fs::remove_file(&partial);
+    }
+    done
 }
 
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
@@ -147,7 +168,7 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
 pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let mut file = File::create(path)?;
-        std::io::Write::write_all(&mut file, bytes)?;
+        file.write_all(bytes)?;
         file.sync_all()
     };
     write().map_err(|e| Error::io(path, e))
@@ -287,6 +308,13 @@ mod tests {
         let path = folder.path().join("latest");
         write_atomic(&path, b"step-000100").expect("write");
         write_atomic(&path, b"step-000200").expect("write");
+        assert_eq!(std::fs::read(&path).expect("read"), b"step-000200");
+        assert_eq!(names(folder.path()), ["latest"]);
+        let fails = write_atomic_with(&path, |file| {
+            file.write_all(b"half").expect("write");
+            Err::<(), Error>(Error::Input("the other half is missing".into()))
+        });
+        assert_eq!(fails.expect_err("half").to_string(), "the other half is missing");
         assert_eq!(std::fs::read(&path).expect("read"), b"step-000200");
         assert_eq!(names(folder.path()), ["latest"]);
         let error = write_atomic(&folder.path().join("none/file"), b"").expect_err("no folder");

@@ -7,7 +7,7 @@ use super::folder::{CONFIG, Checkpoint, MODEL, TOKENIZER, read_file};
 use super::safetensors::Weights;
 use super::{config_json, seal};
 use crate::config::ModelConfig;
-use crate::data::tokenizer::Tokenizer;
+use crate::data::tokenizer::{GPT1_FILES, Tokenizer};
 use crate::{Error, Result};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use std::collections::BTreeSet;
@@ -21,10 +21,6 @@ pub const LATEST: &str = "latest";
 pub const BEST: &str = "best";
 /// Which shard holds which tensor, in place of [`MODEL`].
 pub const INDEX: &str = "model.safetensors.index.json";
-/// The vocabulary of GPT-1's own tokenizer, in place of [`TOKENIZER`].
-pub const VOCABULARY: &str = "vocab.json";
-/// Its merges.
-pub const MERGES: &str = "merges.txt";
 
 /// What a folder's files that are no safetensors hold the weights in.
 const PICKLES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
@@ -60,12 +56,8 @@ impl Model {
     /// # Errors
     /// [`Error::Input`] naming the folder.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
-        self.tokenizer.as_ref().ok_or_else(|| {
-            Error::file(
-                &self.folder,
-                format!("holds no tokenizer: must have {TOKENIZER}, or {VOCABULARY} and {MERGES}"),
-            )
-        })
+        let missing = || Error::file(&self.folder, format!("holds no tokenizer: {TOKENIZER} must be in it"));
+        self.tokenizer.as_ref().ok_or_else(missing)
     }
 }
 
@@ -134,13 +126,9 @@ pub fn load_config(dir: &Path) -> Result<ModelConfig> {
 /// # Errors
 /// [`Error::Input`] naming the file, also for a tokenizer with more ids than the model.
 pub fn load_tokenizer(dir: &Path, config: &ModelConfig) -> Result<Option<Tokenizer>> {
-    let [json, vocabulary, merges] = [TOKENIZER, VOCABULARY, MERGES].map(|name| dir.join(name));
-    let (path, tokenizer) = match (json.exists(), vocabulary.exists(), merges.exists()) {
-        (true, _, _) => (&json, Tokenizer::from_json(&read_file(&json)?, &json)?),
-        (false, true, true) => (&vocabulary, Tokenizer::from_gpt1_files(&vocabulary, &merges)?),
-        (false, true, false) => return Err(Error::file(merges, format!("is missing beside {VOCABULARY}"))),
-        (false, false, _) => return Ok(None),
-    };
+    let first_files = [TOKENIZER].into_iter().chain(GPT1_FILES.map(|[vocabulary, _]| vocabulary));
+    let Some(path) = first_files.map(|name| dir.join(name)).find(|path| path.exists()) else { return Ok(None) };
+    let tokenizer = Tokenizer::open(dir)?;
     let (has, allows) = (tokenizer.vocab_size(), config.vocab_size);
     if has > allows {
         return Err(Error::file(path, format!("has {has} ids: the model's vocab_size is {allows}")));

@@ -1,6 +1,7 @@
 //! A run: its settings, its learning rate, the lines it leaves behind.
 
 mod clock;
+pub mod evaluate;
 pub mod keys;
 pub mod metrics;
 pub mod options;
@@ -13,7 +14,9 @@ pub mod sample;
 pub mod schedule;
 pub mod settings;
 pub mod state;
+pub mod tokens;
 
+pub use evaluate::Evaluation;
 pub use metrics::{EvaluationLine, Line, Metrics, StepLine};
 pub use prepared::Prepared;
 pub use pretrain::{Nobody, Observer, Summary, Trained, pretrain, resume};

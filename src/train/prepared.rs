@@ -3,14 +3,15 @@
 
 use super::run_folder::RunFolder;
 use super::settings::Settings;
+use super::tokens::{self, Origin, Text};
 use crate::data::baseline::{Baseline, baseline};
 use crate::data::batch::Batch;
 use crate::data::corpus::Corpus;
 use crate::data::order::Order;
-use crate::data::source;
 use crate::data::tokenizer::Tokenizer;
 use crate::data::windows::{Windows, evaluation_batches};
 use crate::model::Capacity;
+use crate::store::token_cache::TokenCache;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -35,34 +36,38 @@ pub struct Prepared {
     pub baseline: Baseline,
     /// Files that the run's folder holds besides its own, such as a text made for it: name and contents.
     pub files: Vec<(String, Vec<u8>)>,
+    /// Where the tokens came from.
+    pub origin: Origin,
     capacity: Capacity,
 }
 
 impl Prepared {
     /// Reads the files of `settings.data`, one behind the other, for a run whose folder is new. A tokenizer that comes
-    /// with a model stands over the one that `settings` name; without either, one is trained on the text.
+    /// with a model stands over the one that `settings` name; without either, one is trained on the text. Tokens are kept
+    /// in the user's cache.
     ///
     /// # Errors
-    /// [`crate::Error::Input`] that names key or file and says what would be right.
+    /// [`Error::Input`] that names key or file and says what would be right; [`Error::Io`] where tokens cannot be
+    /// written.
     pub fn new(settings: Settings, tokenizer: Option<Tokenizer>, out: &Path) -> Result<Self> {
         RunFolder::check_new(out)?;
-        Self::again(settings, tokenizer, out)
+        Self::with_cache(settings, tokenizer, out, &TokenCache::of_user())
     }
 
-    /// As [`Prepared::new`], for a run that goes on in its folder.
+    /// As [`Prepared::new`], with a cache of one's own; whether there is something at `out` is not looked at.
     ///
     /// # Errors
     /// As [`Prepared::new`].
-    pub fn again(settings: Settings, tokenizer: Option<Tokenizer>, out: &Path) -> Result<Self> {
+    pub fn with_cache(
+        settings: Settings,
+        tokenizer: Option<Tokenizer>,
+        out: &Path,
+        cache: &TokenCache,
+    ) -> Result<Self> {
         settings.validate()?;
-        let mut text = String::new();
-        for file in settings.data_files()? {
-            if !text.is_empty() && !text.ends_with('\n') {
-                text.push('\n');
-            }
-            text += &source::read_text(file)?;
-        }
-        Self::tokenized(settings, tokenizer, &text, out)
+        let given = tokens::given(&settings, tokenizer)?;
+        let text = tokens::of_files(&settings, given, cache, |corpus| check_parts(corpus, &settings))?;
+        Self::tokenized(settings, text, out)
     }
 
     /// As [`Prepared::new`], with the text at hand.
@@ -72,48 +77,34 @@ impl Prepared {
     pub fn from_text(settings: Settings, text: &str, out: &Path) -> Result<Self> {
         RunFolder::check_new(out)?;
         settings.validate()?;
-        Self::tokenized(settings, None, text, out)
+        let given = tokens::given(&settings, None)?;
+        let text = tokens::of_text(&settings, given, text)?;
+        check_parts(&text.corpus, &settings)?;
+        Self::tokenized(settings, text, out)
     }
 
-    fn tokenized(mut settings: Settings, given: Option<Tokenizer>, text: &str, out: &Path) -> Result<Self> {
-        let model = &settings.model;
-        let given = match (given, &settings.tokenizer) {
-            (None, Some(path)) => Some(Tokenizer::open(path)?),
-            (given, _) => given,
-        };
-        let tokenizer = match given {
-            Some(tokenizer) => tokenizer,
-            None => Tokenizer::train(text, model.vocab_size, settings.pretokenizer)?,
-        };
-        if tokenizer.vocab_size() > model.vocab_size {
-            let (has, allows) = (tokenizer.vocab_size(), model.vocab_size);
-            return Err(Error::Input(format!(
-                "vocab_size = {allows}: the tokenizer has {has} ids: must be {has} or more"
-            )));
-        }
+    fn tokenized(mut settings: Settings, text: Text, out: &Path) -> Result<Self> {
+        let Text { tokenizer, corpus, extents, origin } = text;
         settings.pretokenizer = tokenizer.pretokenizer();
-        let (training, held_out) = Corpus::stream(tokenizer.encode(text)?).split(settings.valid);
-        check_part("training", &training, settings.model.n_positions)?;
-        check_part("held-out", &held_out, settings.model.n_positions)?;
-        let mut prepared = Prepared {
+        let (training, held_out) = corpus.split(settings.valid);
+        let order = order(&settings, &training)?;
+        let steps = settings.steps(|epochs| order.updates_in(epochs))?;
+        let largest = order.largest_micro_batch(u64::from(steps))?;
+        // A sequence that is held out, or a sample, may be longer than all micro-batches.
+        let rows = largest.rows.max(settings.model.n_positions);
+        Ok(Prepared {
             baseline: baseline(&training, &held_out, tokenizer.vocab_size())?,
-            held_out_bytes: tokenizer.decode(held_out.tokens())?.len() as u64,
+            held_out_bytes: extents.behind(training.tokens().len()),
+            capacity: Capacity { rows, sequences: largest.sequences },
             training,
             held_out,
             out: out.to_path_buf(),
             files: Vec::new(),
             tokenizer,
-            steps: 0,
-            capacity: Capacity { rows: 0, sequences: 0 },
+            steps,
+            origin,
             settings,
-        };
-        let order = prepared.order()?;
-        prepared.steps = prepared.settings.steps(|epochs| order.updates_in(epochs))?;
-        let largest = order.largest_micro_batch(u64::from(prepared.steps))?;
-        // A sequence that is held out, or a sample, may be longer than all micro-batches.
-        let rows = largest.rows.max(prepared.settings.model.n_positions);
-        prepared.capacity = Capacity { rows, sequences: largest.sequences };
-        Ok(prepared)
+        })
     }
 
     /// The run's batches from the beginning; a cursor goes elsewhere.
@@ -121,8 +112,7 @@ impl Prepared {
     /// # Errors
     /// As [`Order::new`].
     pub fn order(&self) -> Result<Order> {
-        let Settings { model, seed, .. } = &self.settings;
-        Order::new(self.training.clone(), model.n_positions, self.settings.batching(), *seed)
+        order(&self.settings, &self.training)
     }
 
     /// What a device must have room for: the largest micro-batch of the run, and any sequence alone.
@@ -141,12 +131,24 @@ impl Prepared {
         let mut all: Vec<String> = self.settings.warning(self.steps).into_iter().collect();
         let (has, asked) = (self.tokenizer.vocab_size(), self.settings.model.vocab_size);
         if has < asked {
+            let unused = asked - has;
             all.push(format!(
-                "vocab_size = {asked}: the text gives only {has} tokens, so {} rows of the model stay unused",
-                asked - has
+                "vocab_size = {asked}: the tokenizer has {has} ids, so {unused} rows of the model stay unused"
             ));
         }
+        if let Origin::Dropped(Some(why)) = &self.origin {
+            all.push(why.clone());
+        }
         all
+    }
+
+    /// Where the tokens came from, for people; nothing for a text in memory.
+    pub fn notice(&self) -> Option<String> {
+        match &self.origin {
+            Origin::Cache(folder) => Some(format!("the text's tokens were in the cache: {}", folder.display())),
+            Origin::Kept(folder) => Some(format!("the text's tokens are kept: {}", folder.display())),
+            Origin::Memory | Origin::Dropped(_) => None,
+        }
     }
 
     /// "nano on shakespeare.txt", for people.
@@ -157,6 +159,17 @@ impl Prepared {
             None => self.settings.preset.clone(),
         }
     }
+}
+
+fn order(settings: &Settings, training: &Corpus) -> Result<Order> {
+    Order::new(training.clone(), settings.model.n_positions, settings.batching(), settings.seed)
+}
+
+/// Checks that there is something to train on and something to evaluate.
+fn check_parts(corpus: &Corpus, settings: &Settings) -> Result<()> {
+    let (training, held_out) = corpus.split(settings.valid);
+    check_part("training", &training, settings.model.n_positions)?;
+    check_part("held-out", &held_out, settings.model.n_positions)
 }
 
 /// Checks that a part ("training", "held-out") has a sequence.
