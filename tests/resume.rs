@@ -8,10 +8,10 @@ use wgpt::Result;
 use wgpt::data::stories::stories;
 use wgpt::gpu::Device;
 use wgpt::store::folder::Checkpoint;
+use wgpt::store::token_cache::TokenCache;
 use wgpt::train::metrics::{self, Line};
-use wgpt::train::{
-    EvaluationLine, Layers, Nobody, Observer, Prepared, Settings, StepLine, Stopped, Trained, pretrain, resume,
-};
+use wgpt::train::pretrain::run;
+use wgpt::train::{EvaluationLine, Layers, Nobody, Observer, Prepared, Settings, StepLine, Stopped, Trained, resume};
 
 /// Dropout on, batches in two parts; a checkpoint every fourth step.
 const TINY: &str = "n_layer = 2\nn_head = 2\nn_embd = 18\nn_positions = 16\nvocab_size = 270\ndropout = 0.1\n\
@@ -47,13 +47,14 @@ impl Place {
     }
 
     fn begin(&self, device: &Device, name: &str, observer: &mut dyn Observer) -> Trained {
-        pretrain(device, self.settings(), &self.path(name), observer).expect("a run")
+        let prepared = Prepared::with_cache(self.settings(), None, &self.path(name), &no_cache()).expect("prepared");
+        run(device, prepared, observer).expect("a run")
     }
 
     /// The program in this folder.
     fn wgpt(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
-        command.current_dir(self.folder.path()).arg("pretrain").args(words);
+        command.env("WGPT_CACHE", "").current_dir(self.folder.path()).arg("pretrain").args(words);
         command
     }
 
@@ -65,6 +66,11 @@ impl Place {
         assert_eq!(error.lines().count(), 1, "{words:?}: {error}");
         assert!(says.iter().all(|part| error.contains(part)), "{words:?}: {error}");
     }
+}
+
+/// The tests leave nothing in the user's cache.
+fn no_cache() -> TokenCache {
+    TokenCache::new(None)
 }
 
 fn stderr(output: &Output) -> String {
@@ -79,7 +85,7 @@ fn changes(set: &[&str]) -> Layers {
 
 fn go_on(device: &Device, run: &Path, set: &[&str], observer: &mut dyn Observer) -> Result<Trained> {
     let stopped = Stopped::open(run, changes(set))?;
-    let prepared = stopped.prepare()?.expect("something is left to do");
+    let prepared = stopped.prepare(&no_cache())?.expect("something is left to do");
     resume(device, stopped, prepared, observer)
 }
 
@@ -150,8 +156,8 @@ fn a_stopped_run_goes_on_bit_for_bit() {
 
     // Before the first checkpoint, at one, between two, and at an evaluation.
     for stop in [1, 4, 6, 9] {
-        let run = place.path(&format!("stopped-{stop}"));
-        let stopped = pretrain(&device, place.settings(), &run, &mut stop_after(stop)).expect("a run");
+        let name = format!("stopped-{stop}");
+        let (run, stopped) = (place.path(&name), place.begin(&device, &name, &mut stop_after(stop)));
         let latest = std::fs::read_to_string(run.join("latest")).expect("latest");
         assert_eq!((stopped.summary.finished, latest), (false, format!("step-{stop:06}\n")));
         drop(stopped);
@@ -162,7 +168,7 @@ fn a_stopped_run_goes_on_bit_for_bit() {
 
     // Again and again.
     let run = place.path("often");
-    pretrain(&device, place.settings(), &run, &mut stop_after(1)).expect("a run");
+    place.begin(&device, "often", &mut stop_after(1));
     while !go_on(&device, &run, &[], &mut stop_after(1)).expect("a step").summary.finished {}
     assert_same(&left(&run, 10), &whole, "stopped at every step");
 }
@@ -215,9 +221,10 @@ fn a_killed_run_goes_on_bit_for_bit() {
 fn what_may_change_and_what_may_not() {
     let (device, place) = (device(), Place::new());
     let run = place.path("run");
-    pretrain(&device, place.settings(), &run, &mut stop_after(4)).expect("a run");
+    place.begin(&device, "run", &mut stop_after(4));
     let refused = |set: &[&str], says: &str| {
-        let error = Stopped::open(&run, changes(set)).and_then(|run| run.prepare().map(drop)).expect_err(says);
+        let error =
+            Stopped::open(&run, changes(set)).and_then(|run| run.prepare(&no_cache()).map(drop)).expect_err(says);
         assert!(error.to_string().contains(says) && error.exit_code() == 2, "{error}");
     };
     refused(&["lr=0.5"], "lr = 0.5: the run began with lr = 0.002, and --resume goes on with that; only data, steps,");
@@ -233,7 +240,7 @@ fn what_may_change_and_what_may_not() {
     // The text lies elsewhere, and the run becomes longer.
     let moved = format!("data={}", place.path("moved.txt").display());
     let stopped = Stopped::open(&run, changes(&[&moved, "steps=12", "keep=1"])).expect("a run");
-    let prepared = stopped.prepare().expect("prepared").expect("more");
+    let prepared = stopped.prepare(&no_cache()).expect("prepared").expect("more");
     let warnings = stopped.warnings(&prepared);
     assert!(warnings.len() == 1 && warnings[0].starts_with("12 updates instead of 10: "), "{warnings:?}");
     let schedule = prepared.settings.schedule(12);
@@ -247,7 +254,10 @@ fn what_may_change_and_what_may_not() {
     assert_eq!(steps, 2);
     // It runs on with what it was given, and is finished.
     let again = Stopped::open(&run, changes(&[])).expect("a run");
-    assert_eq!((again.step(), again.settings.keep, again.prepare().expect("finished").is_none()), (12, 1, true));
+    assert_eq!(
+        (again.step(), again.settings.keep, again.prepare(&no_cache()).expect("finished").is_none()),
+        (12, 1, true)
+    );
     drop(again);
     place.says(&["--resume", "run"], 0, &["run is finished: 12 updates are done; a larger --steps goes on"]);
     place.says(&["--resume", "run", "--lr", "1"], 2, &["lr = 1.0: the run began with lr = 0.002"]);
@@ -261,7 +271,7 @@ fn what_may_change_and_what_may_not() {
 fn a_damaged_checkpoint_is_named_with_the_whole_ones() {
     let (device, place) = (device(), Place::new());
     let run = place.path("run");
-    pretrain(&device, place.settings(), &run, &mut stop_after(5)).expect("a run");
+    place.begin(&device, "run", &mut stop_after(5));
     let checkpoint = run.join("checkpoints/step-000005");
     let open = || Stopped::open(&run, changes(&[]));
     open().expect("whole");
@@ -333,7 +343,7 @@ fn a_damaged_checkpoint_is_named_with_the_whole_ones() {
 fn kernels_are_those_of_the_beginning() {
     let (device, place) = (device(), Place::new());
     let run = place.path("run");
-    pretrain(&device, place.settings(), &run, &mut stop_after(2)).expect("a run");
+    place.begin(&device, "run", &mut stop_after(2));
     let path = run.join("kernels.json");
     let text = std::fs::read_to_string(&path).expect("kernels");
     let mut kernels: serde_json::Value = serde_json::from_str(&text).expect("JSON");
@@ -391,7 +401,7 @@ fn kernels_are_those_of_the_beginning() {
 #[test]
 fn one_process_at_a_time() {
     let (device, place) = (device(), Place::new());
-    pretrain(&device, place.settings(), &place.path("run"), &mut stop_after(1)).expect("a run");
+    place.begin(&device, "run", &mut stop_after(1));
     let held = Stopped::open(&place.path("run"), changes(&[])).expect("a run");
     let says = "run: another process goes on with this run: one at a time can";
     place.says(&["--resume", "run"], 2, &[says]);
@@ -409,7 +419,7 @@ fn one_process_at_a_time() {
         }
     }
     let mut second = Second(&place, false);
-    pretrain(&device, place.settings(), &place.path("new"), &mut second).expect("a run");
+    place.begin(&device, "new", &mut second);
     assert!(second.1);
     assert!(Stopped::open(&place.path("new"), changes(&[])).is_ok(), "the lock is gone with the run");
 }
@@ -490,9 +500,9 @@ fn grouped(number: u32) -> String {
 fn a_prepared_run_is_what_the_folder_says() {
     let (device, place) = (device(), Place::new());
     let run = place.path("run");
-    pretrain(&device, place.settings(), &run, &mut stop_after(1)).expect("a run");
+    place.begin(&device, "run", &mut stop_after(1));
     let stopped = Stopped::open(&run, changes(&[])).expect("a run");
-    let prepared = stopped.prepare().expect("prepared").expect("more");
-    let first = Prepared::new(place.settings(), None, &place.path("other")).expect("prepared");
+    let prepared = stopped.prepare(&no_cache()).expect("prepared").expect("more");
+    let first = Prepared::with_cache(place.settings(), None, &run, &no_cache()).expect("prepared");
     assert_eq!((prepared.settings, prepared.steps, prepared.baseline), (first.settings, first.steps, first.baseline));
 }

@@ -3,6 +3,7 @@
 use super::progress::Progress;
 use super::{Context, Done, Stop, clock, note};
 use crate::report::{Align, Table};
+use crate::store::token_cache::TokenCache;
 use crate::train::{Layers, Prepared, Stopped, Summary, Trained, options, pretrain};
 use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command};
@@ -44,38 +45,35 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
 
 fn go_on(context: &mut Context<'_>, run: &Path, changes: Layers) -> Done {
     let stopped = Stopped::open(run, changes)?;
-    let Some(prepared) = stopped.prepare()? else {
+    let Some(prepared) = stopped.prepare(&TokenCache::of_user())? else {
         let (run, done) = (run.display(), stopped.step());
         note(format_args!("{run} is finished: {done} updates are done; a larger --steps goes on"));
         return Ok(());
     };
-    let warnings = [stopped.warnings(&prepared), prepared.warnings()].concat();
-    let notice = prepared.notice();
-    let trained =
-        watched(context, notice, &warnings, |device, progress| pretrain::resume(device, stopped, prepared, progress))?;
+    let warnings = stopped.warnings(&prepared).into_iter().map(|warning| format!("warning: {warning}"));
+    let lines: Vec<String> = warnings.chain(lines(&prepared)).collect();
+    let trained = watched(context, &lines, |device, progress| pretrain::resume(device, stopped, prepared, progress))?;
     report(context, &trained.summary)
 }
 
 /// Opens the adapter and trains, with progress on stderr.
 pub(super) fn train(context: &Context<'_>, prepared: Prepared) -> Result<Trained, Stop> {
-    watched(context, prepared.notice(), &prepared.warnings(), |device, progress| {
-        pretrain::run(device, prepared, progress)
-    })
+    watched(context, &lines(&prepared), |device, progress| pretrain::run(device, prepared, progress))
+}
+
+/// What is said of a prepared run before it begins.
+fn lines(prepared: &Prepared) -> Vec<String> {
+    let warnings = prepared.warnings().into_iter().map(|warning| format!("warning: {warning}"));
+    prepared.notice().into_iter().chain(warnings).collect()
 }
 
 fn watched(
     context: &Context<'_>,
-    notice: Option<String>,
-    warnings: &[String],
+    lines: &[String],
     train: impl FnOnce(&crate::gpu::Device, &mut Progress) -> Result<Trained>,
 ) -> Result<Trained, Stop> {
     let device = context.open()?;
-    if let Some(notice) = notice {
-        note(notice);
-    }
-    for warning in warnings {
-        note(format_args!("warning: {warning}"));
-    }
+    lines.iter().for_each(note);
     let mut progress = Progress::new()?;
     let trained = train(&device, &mut progress);
     progress.end();

@@ -11,4 +11,5 @@ pub mod model_folder;
 pub mod optimizer;
 pub mod safetensors;
 pub mod seal;
+pub mod sha256;
 pub mod token_cache;

@@ -89,8 +89,8 @@ pub fn resolve(dir: &Path) -> Result<PathBuf> {
 }
 
 impl Checkpoint {
-    /// Reads a folder that [`Checkpoint::save`] or Hugging Face wrote; one with a [`seal`] is verified first. The second
-    /// value names what was in it and is not used.
+    /// Reads a folder that [`Checkpoint::save`] or Hugging Face wrote; one with a [`seal`] is held against it first. The
+    /// second value names what was in it and is not used.
     ///
     /// # Errors
     /// [`Error::Input`] naming the file and what is wrong with it.

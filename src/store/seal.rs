@@ -2,11 +2,9 @@
 //! whatever loads it looks at the seal first, so that a byte that changed is an error before anything is made of it.
 
 use super::folder::{read_file, write_file};
+use super::sha256;
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 /// The seal's file in a checkpoint's folder.
@@ -30,13 +28,13 @@ pub fn seal(folder: &Path, state: &Map<String, Value>) -> Result<()> {
     names.sort();
     for name in names {
         let path = folder.join(&name);
-        files.insert(name, sha256_of(&path).map_err(|e| Error::io(&path, e))?.into());
+        files.insert(name, sha256::of_file(&path).map_err(|e| Error::io(&path, e))?.into());
     }
     let mut all = Map::from_iter([("format".to_string(), json!(FORMAT))]);
     all.extend(state.clone());
     all.extend([("files".to_string(), Value::Object(files)), ("checksum".to_string(), json!(ZEROS))]);
     let text = format!("{:#}\n", Value::Object(all));
-    let own = sha256([text.as_bytes()]);
+    let own = sha256::of([text.as_bytes()]);
     write_file(&folder.join(STATE), text.replace(ZEROS, &own).as_bytes())
 }
 
@@ -62,7 +60,7 @@ pub fn verify(folder: &Path) -> Result<Option<Map<String, Value>>> {
         Some(format) => return Err(bad(format!("format {format}: must be {FORMAT}, the one that this program reads"))),
         None => return Err(damaged("it has no format")),
     }
-    if own.is_empty() || sha256([text.replace(own, ZEROS).as_bytes()]) != own {
+    if own.is_empty() || sha256::of([text.replace(own, ZEROS).as_bytes()]) != own {
         return Err(damaged("it does not have its own checksum"));
     }
     let Some(Value::Object(files)) = state.remove("files") else { return Err(damaged("it names no files")) };
@@ -71,35 +69,12 @@ pub fn verify(folder: &Path) -> Result<Option<Map<String, Value>>> {
             return Err(bad(format!("it names {name:?}: must be a file of its own folder")));
         }
         let path = folder.join(name);
-        let found = sha256_of(&path).map_err(|e| Error::file(&path, format!("could not be read: {e}")))?;
+        let found = sha256::of_file(&path).map_err(|e| Error::file(&path, format!("could not be read: {e}")))?;
         if *checksum != found.as_str() {
             return Err(Error::file(&path, format!("is damaged: {STATE} has another checksum for it")));
         }
     }
     Ok(Some(state))
-}
-
-/// The SHA-256 of bytes in several parts, in hexadecimal.
-pub fn sha256<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
-    let mut hash = Sha256::new();
-    parts.into_iter().for_each(|part| hash.update(part));
-    hexadecimal(hash.finalize().as_slice())
-}
-
-fn sha256_of(path: &Path) -> std::io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hash = Sha256::new();
-    let mut piece = vec![0; 1 << 18];
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(hexadecimal(hash.finalize().as_slice())),
-            n => hash.update(&piece[..n]),
-        }
-    }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -123,7 +98,6 @@ mod tests {
 
     #[test]
     fn a_seal_gives_its_state_back() {
-        assert_eq!(sha256([&b"a"[..], b"bc"]), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         let folder = sealed();
         let state = verify(folder.path()).expect("whole").expect("sealed");
         assert_eq!(state, Map::from_iter([("step".to_string(), json!(300))]));
@@ -165,7 +139,7 @@ mod tests {
             let own =
                 serde_json::from_str::<Value>(&text).expect("JSON")["checksum"].as_str().expect("hex").to_string();
             let blank = text.replace(&own, ZEROS).replace(from, to);
-            std::fs::write(&path, blank.replace(ZEROS, &sha256([blank.as_bytes()]))).expect("write");
+            std::fs::write(&path, blank.replace(ZEROS, &sha256::of([blank.as_bytes()]))).expect("write");
         };
         for name in ["../b.json", "/etc/passwd", "..", "a/../b.json", ""] {
             resealed("b.json", name);

@@ -31,7 +31,7 @@ pub struct Evaluation {
     pub bytes: u64,
 }
 
-/// Losses, summed in f64 in the order of the text.
+/// Losses, summed in f64 in the order of the text, batch by batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Losses {
     /// Sum in nats.
@@ -51,14 +51,16 @@ impl Losses {
         if losses.len() != batch.rows() {
             return Err(Error::Device(format!("{} losses came back for {} rows", losses.len(), batch.rows())));
         }
+        let mut nats = 0.0;
         for (target, loss) in batch.targets.iter().zip(losses).filter(|(target, _)| **target != IGNORED) {
             self.tokens += 1;
             if !loss.is_finite() {
                 return Err(Error::NotFinite(format!("the loss of predicted token {} is {loss}", self.tokens)));
             }
-            self.nats += f64::from(*loss);
+            nats += f64::from(*loss);
             each(*target, *loss)?;
         }
+        self.nats += nats;
         Ok(())
     }
 

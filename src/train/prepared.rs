@@ -54,14 +54,6 @@ impl Prepared {
         Self::with_cache(settings, tokenizer, out, &TokenCache::of_user())
     }
 
-    /// For a run at `out` that goes on: as [`Prepared::new`], with the run's own tokenizer.
-    ///
-    /// # Errors
-    /// As [`Prepared::new`].
-    pub fn resumed(settings: Settings, tokenizer: Tokenizer, out: &Path) -> Result<Self> {
-        Self::with_cache(settings, Some(tokenizer), out, &TokenCache::of_user())
-    }
-
     /// As [`Prepared::new`], with a cache of one's own; whether there is something at `out` is not looked at.
     ///
     /// # Errors

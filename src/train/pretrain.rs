@@ -2,6 +2,7 @@
 //! are waited for only where something is looked at or saved.
 
 use super::clock::Clock;
+use super::evaluate::{Evaluation, Losses};
 use super::metrics::{EvaluationLine, Line, Metrics, StepLine};
 use super::prefetch::{Prefetch, Ready};
 use super::prepared::Prepared;
@@ -12,7 +13,6 @@ use super::settings::Settings;
 use super::state::{Identity, RunState};
 use super::{keys, schedule::Schedule};
 use crate::data::baseline::Baseline;
-use crate::data::batch::Batch;
 use crate::data::order::Cursor;
 use crate::data::tokenizer::Tokenizer;
 use crate::gpu::Device;
@@ -468,28 +468,16 @@ fn write_checkpoint(folder: &Path, prepared: &Prepared, training: &Training, sta
     seal::seal(folder, &state.to_keys()?)
 }
 
-/// The text held out: consecutive windows of P targets, each token but the first predicted once, mean over tokens.
+/// The text held out, under the model as it is.
 fn evaluate(training: &mut Training, run: &Prepared, step: u32) -> Result<EvaluationLine> {
-    let (mut nats, mut tokens) = (0.0, 0u64);
+    let mut losses = Losses::default();
     for batch in run.evaluation() {
-        nats += sum(&training.evaluate(&batch)?, &batch, step)?;
-        tokens += u64::from(batch.target_count);
+        let of_rows = training.evaluate(&batch)?;
+        losses.add(&batch, &of_rows, |_, _| Ok(())).map_err(|error| match error {
+            Error::NotFinite(message) => Error::NotFinite(format!("step {step}: in the text held out {message}")),
+            error => error,
+        })?;
     }
-    let loss = nats / tokens.max(1) as f64;
-    Ok(EvaluationLine {
-        step,
-        valid_loss: loss,
-        valid_perplexity: loss.exp(),
-        valid_bits_per_byte: nats / std::f64::consts::LN_2 / run.held_out_bytes.max(1) as f64,
-    })
-}
-
-fn sum(losses: &[f32], batch: &Batch, step: u32) -> Result<f64> {
-    if losses.len() != batch.rows() {
-        return Err(Error::Device(format!("{} losses came back for {} rows", losses.len(), batch.rows())));
-    }
-    match losses.iter().find(|loss| !loss.is_finite()) {
-        Some(loss) => Err(Error::NotFinite(format!("step {step}: the loss of a token held out is {loss}"))),
-        None => Ok(losses.iter().map(|loss| f64::from(*loss)).sum()),
-    }
+    let Evaluation { loss, perplexity, bits_per_byte, .. } = losses.evaluation(run.held_out_bytes);
+    Ok(EvaluationLine { step, valid_loss: loss, valid_perplexity: perplexity, valid_bits_per_byte: bits_per_byte })
 }

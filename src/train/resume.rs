@@ -11,6 +11,7 @@ use crate::model::Moments;
 use crate::ops::kernels::Kernels;
 use crate::store::folder::Checkpoint;
 use crate::store::model_folder::LATEST;
+use crate::store::token_cache::TokenCache;
 use crate::store::{config_json, optimizer, seal};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -67,18 +68,18 @@ impl Stopped {
         self.folder.checkpoint_path(self.state.step)
     }
 
-    /// Reads the text for what is left to do; none when the run is finished.
+    /// Reads the text, or its tokens in the cache, for what is left to do; none when the run is finished.
     ///
     /// # Errors
-    /// As [`Prepared::new`]; [`Error::Input`] when it is another text, and for fewer steps than are done.
-    pub fn prepare(&self) -> Result<Option<Prepared>> {
+    /// As [`Prepared::with_cache`]; [`Error::Input`] when it is another text, and for fewer steps than are done.
+    pub fn prepare(&self, cache: &TokenCache) -> Result<Option<Prepared>> {
         let (done, dir) = (self.state.step, self.folder.path());
         if done == self.state.steps && self.settings.length == self.before.length {
             return Ok(None);
         }
         let tokenizer = self.checkpoint.tokenizer.clone();
         let tokenizer = tokenizer.ok_or_else(|| Error::file(self.checkpoint_path(), "has no tokenizer.json"))?;
-        let prepared = Prepared::resumed(self.settings.clone(), tokenizer, dir)?;
+        let prepared = Prepared::with_cache(self.settings.clone(), Some(tokenizer), dir, cache)?;
         let (was, is) = (&self.state.data, Identity::of(&prepared));
         if *was != is {
             return Err(Error::Input(format!(

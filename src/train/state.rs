@@ -5,7 +5,7 @@ use super::prepared::Prepared;
 use crate::data::corpus::Corpus;
 use crate::data::order::Cursor;
 use crate::model::StepState;
-use crate::store::seal;
+use crate::store::{seal, sha256};
 use crate::{Error, Result};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -51,7 +51,7 @@ impl Identity {
             .iter()
             .zip(&lengths)
             .flat_map(|(corpus, lengths)| [bytemuck::cast_slice(lengths), bytemuck::cast_slice(corpus.tokens())]);
-        Identity { tokens: lengths.iter().flatten().sum(), sha256: seal::sha256(bytes) }
+        Identity { tokens: lengths.iter().flatten().sum(), sha256: sha256::of(bytes) }
     }
 }
 
