@@ -11,7 +11,7 @@ use wgpt::store::folder::Checkpoint;
 
 fn eval(folder: &Path, words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
-    command.current_dir(folder).arg("eval").args(words).output().expect("the program starts")
+    command.current_dir(folder).arg("eval").args(words).env("WGPT_CACHE", "").output().expect("the program starts")
 }
 
 fn stdout(output: &Output) -> String {
@@ -118,6 +118,35 @@ fn a_run_says_which_checkpoint_it_takes_and_unknown_characters_are_counted() {
 }
 
 #[test]
+fn documents_are_predicted_each_on_its_own() {
+    let (place, model, text) = folder(Pretokenizer::Bytes);
+    let place = place.path();
+    let documents: Vec<&str> = text.split_inclusive('\n').filter(|line| line.len() > 1).collect();
+    assert!(documents.len() > 3);
+    let lines: String = documents.iter().map(|text| serde_json::json!({"text": text}).to_string() + "\n").collect();
+    std::fs::create_dir(place.join("texts")).expect("folder");
+    std::fs::write(place.join("texts/a.jsonl"), lines).expect("write");
+    std::fs::write(place.join("parted.txt"), documents.join("%%\n")).expect("write");
+    let tokenizer = model.tokenizer.as_ref().expect("a tokenizer");
+    let ids: Vec<Vec<u32>> = documents.iter().map(|text| tokenizer.encode(text).expect("ids")).collect();
+    let wanted: Vec<f64> = ids.iter().flat_map(|ids| expected(&model, ids)).collect();
+    for data in [&["--data", "texts"][..], &["--data", "parted.txt", "--document-separator", "%%"]] {
+        let words = [&["--model", "model", "--json", "--per-token", "losses.tsv"], data].concat();
+        let row: serde_json::Value = serde_json::from_str(&stdout(&eval(place, &words))).expect("one object");
+        let bytes: usize = documents.iter().map(|text| text.len()).sum();
+        assert_eq!(
+            (row["tokens"].as_u64(), row["bytes"].as_u64()),
+            (Some(wanted.len() as u64), Some(bytes as u64)),
+            "{data:?}"
+        );
+        let losses = read_losses(&place.join("losses.tsv"));
+        assert!(losses.iter().map(|line| line.0).eq(ids.iter().flat_map(|ids| ids[1..].iter().copied())));
+        let worst = losses.iter().zip(&wanted).map(|(line, e)| (line.1 - e).abs()).fold(0.0, f64::max);
+        assert!(worst < 1e-4, "{data:?}: {worst}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_said_in_a_line_and_leaves_nothing() {
     let (place, model, _) = folder(Pretokenizer::Bytes);
     let place = place.path();
@@ -151,10 +180,10 @@ fn what_is_wrong_is_said_in_a_line_and_leaves_nothing() {
         (vec!["--model", "model", "--data", "one.txt"], &["has 1 token", "must have 2 or more"]),
         (text(&["--per-token", "there"]), &["--per-token there: must be the path of a file"]),
         (text(&["--per-token", "none/losses"]), &["--per-token none/losses: none is no folder"]),
-        (text(&["--per-token", "text.txt"]), &["--per-token text.txt", "is read: must be another place"]),
-        (text(&["--per-token", "./there/../text.txt"]), &["text.txt is read"]),
-        (text(&["--per-token", "model/config.json"]), &["model is read"]),
-        (text(&["--per-token", "model/losses"]), &["model is read"]),
+        (text(&["--per-token", "text.txt"]), &["--per-token text.txt: is one of the texts: must be another file"]),
+        (text(&["--per-token", "./there/../text.txt"]), &["is one of the texts"]),
+        (text(&["--per-token", "model/config.json"]), &["lies in the model's folder: must be elsewhere"]),
+        (text(&["--per-token", "model/losses"]), &["lies in the model's folder: must be elsewhere"]),
         (text(&["--adapter", "Voodoo 2"]), &["\"Voodoo 2\" matches none of"]),
     ] {
         let output = eval(place, &words);

@@ -1,16 +1,16 @@
 //! `wgpt eval`: a model's loss on a text.
 
 use super::{Context, Done, grouped, json_flag, note};
-use crate::data::corpus::Corpus;
-use crate::data::source;
+use crate::data::source::{Source, Sources};
 use crate::data::tokenizer::{Pretokenizer, Tokenizer, UNKNOWN};
 use crate::gpu::Device;
 use crate::model::Inference;
 use crate::report::{Align, Table};
 use crate::store::folder::write_atomic_with;
 use crate::store::model_folder::Model;
+use crate::store::token_cache::TokenCache;
 use crate::train::Evaluation;
-use crate::train::evaluate::{Losses, Windows};
+use crate::train::evaluate::{Losses, Text};
 use crate::{Error, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -68,20 +68,24 @@ pub(super) fn load(matches: &ArgMatches) -> Result<Model> {
 }
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
-    let data: Vec<&PathBuf> = matches.get_many("data").into_iter().flatten().collect();
+    let data: Vec<PathBuf> = matches.get_many("data").into_iter().flatten().cloned().collect();
+    let separator = matches.get_one::<String>("document_separator").cloned();
     let per_token = matches.get_one::<PathBuf>("per-token");
     let model = load(matches)?;
+    let tokenizer = model.tokenizer()?;
     if let Some(path) = per_token {
-        check_output(path, &data, &model.folder)?;
+        check_output(path, Sources::find(&data, separator.as_deref())?.files(), &model.folder)?;
     }
-    let (corpus, bytes) = read(&data, model.tokenizer()?)?;
-    let windows = Windows::new(corpus, model.config.n_positions)?;
+    let text = Text::read(data, separator, &model.config, tokenizer, &TokenCache::of_user())?;
+    if let Some(warning) = unknown(&text, tokenizer) {
+        note(format_args!("warning: {warning}"));
+    }
     let device = context.open()?;
     let evaluation = match per_token {
-        None => evaluate(&device, &model, &windows, bytes, |_, _| Ok(())),
+        None => evaluate(&device, &model, &text, |_, _| Ok(())),
         Some(path) => write_atomic_with(path, |file| {
             let line = |id, loss| writeln!(file, "{id}\t{}", nine_digits(loss)).map_err(|e| Error::io(path, e));
-            evaluate(&device, &model, &windows, bytes, line)
+            evaluate(&device, &model, &text, line)
         }),
     }?;
     if matches.get_flag("json") {
@@ -91,59 +95,49 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     Ok(())
 }
 
-/// The tokens of the files, and their bytes.
-fn read(files: &[&PathBuf], tokenizer: &Tokenizer) -> Result<(Corpus, u64)> {
-    let mut text = String::new();
-    for file in files {
-        if !text.is_empty() && !text.ends_with('\n') {
-            text.push('\n');
-        }
-        text += &source::read_text(file)?;
-    }
-    let ids = tokenizer.encode(&text)?;
-    if let (Pretokenizer::Bert, Some(unknown)) = (tokenizer.pretokenizer(), tokenizer.id(UNKNOWN)) {
-        let count = ids.iter().filter(|id| **id == unknown).count() as u64;
-        if count > 0 {
-            let (count, all) = (grouped(count), grouped(ids.len() as u64));
-            note(format_args!("warning: {count} of {all} tokens are {UNKNOWN}: what they stood for is not predicted"));
-        }
-    }
-    Ok((Corpus::stream(ids), text.len() as u64))
+/// What a `bert` vocabulary has no token for.
+fn unknown(text: &Text, tokenizer: &Tokenizer) -> Option<String> {
+    let unknown = tokenizer.id(UNKNOWN).filter(|_| tokenizer.pretokenizer() == Pretokenizer::Bert)?;
+    let tokens = text.corpus.tokens();
+    let count = tokens.iter().filter(|id| **id == unknown).count() as u64;
+    let (count, all) = (Some(count).filter(|count| *count > 0)?, grouped(tokens.len() as u64));
+    Some(format!("{} of {all} tokens are {UNKNOWN}: what they stand for is not predicted", grouped(count)))
 }
 
 /// Checks that a file can be written and is not one that is read: not the data, nothing in the model's folder.
-fn check_output(path: &Path, data: &[&PathBuf], model: &Path) -> Result<()> {
+fn check_output(path: &Path, data: &[Source], model: &Path) -> Result<()> {
     let bad = |why: String| Err(Error::Input(format!("--per-token {}: {why}", path.display())));
     if path.is_dir() || path.file_name().is_none() {
         return bad("must be the path of a file".into());
     }
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Ok(folder) = folder.canonicalize() else { return bad(format!("{} is no folder", folder.display())) };
-    let (path, data) = (path.canonicalize().ok(), data.iter().filter_map(|file| file.canonicalize().ok()));
-    for read in data.chain(model.canonicalize()) {
-        if path.as_ref().is_some_and(|path| path.starts_with(&read)) || folder.starts_with(&read) {
-            return bad(format!("{} is read: must be another place", read.display()));
-        }
+    let there = path.canonicalize().ok();
+    let files = data.iter().filter_map(|file| file.path.canonicalize().ok());
+    if files.into_iter().any(|file| there.as_ref() == Some(&file)) {
+        return bad("is one of the texts: must be another file".into());
     }
-    Ok(())
+    match model.canonicalize() {
+        Ok(model) if folder.starts_with(&model) => bad("lies in the model's folder: must be elsewhere".into()),
+        _ => Ok(()),
+    }
 }
 
 fn evaluate(
     device: &Device,
     model: &Model,
-    windows: &Windows,
-    bytes: u64,
+    text: &Text,
     mut each: impl FnMut(u32, f32) -> Result<()>,
 ) -> Result<Evaluation> {
-    let mut inference = Inference::new(device, &model.config, &model.parameters, windows.capacity())?;
-    let (mut losses, bar) = (Losses::default(), bar(windows.targets()));
-    for batch in windows.batches() {
+    let mut inference = Inference::new(device, &model.config, &model.parameters, text.capacity)?;
+    let (mut losses, bar) = (Losses::default(), bar(text.targets));
+    for batch in text.batches() {
         losses.add(&batch, &inference.losses(&batch)?, &mut each)?;
         bar.set_position(losses.tokens);
         bar.set_message(format!("loss {:.3}", losses.nats / losses.tokens.max(1) as f64));
     }
     bar.finish_and_clear();
-    Ok(losses.evaluation(bytes))
+    Ok(losses.evaluation(text.bytes))
 }
 
 /// A bar on stderr, in a terminal.

@@ -1,11 +1,17 @@
 //! A model's loss on a text: dropout off, consecutive windows of P targets, each token but a document's first predicted
 //! once, the mean over all of them (SPEC 6).
 
+use super::settings::Settings;
+use super::tokens;
+use crate::config::ModelConfig;
 use crate::data::batch::{Batch, IGNORED};
 use crate::data::corpus::Corpus;
+use crate::data::tokenizer::Tokenizer;
 use crate::data::windows::{evaluation_batches, evaluation_windows};
 use crate::model::Capacity;
+use crate::store::token_cache::TokenCache;
 use crate::{Error, Result};
+use std::path::PathBuf;
 
 /// Rows of a batch at most, unless a window alone has more: enough for products that fill a device.
 const ROWS: usize = 4096;
@@ -71,21 +77,45 @@ impl Losses {
     }
 }
 
-/// The windows of a text, and how many of them make a batch.
+/// A text under a tokenizer, its windows, and how many of them make a batch.
 #[derive(Clone, Debug)]
-pub struct Windows {
-    corpus: Corpus,
+pub struct Text {
+    /// Its tokens.
+    pub corpus: Corpus,
+    /// Its UTF-8 bytes.
+    pub bytes: u64,
+    /// Tokens to predict.
+    pub targets: u64,
+    /// The largest batch.
+    pub capacity: Capacity,
     positions: usize,
-    capacity: Capacity,
-    targets: u64,
 }
 
-impl Windows {
-    /// Cuts a corpus in windows of at most `positions` inputs.
+impl Text {
+    /// The text of files and folders of them, as in pretraining, for a model and its tokenizer.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for what cannot be read and for a text without a token to predict; [`Error::Io`] where tokens
+    /// cannot be written.
+    pub fn read(
+        data: Vec<PathBuf>,
+        document_separator: Option<String>,
+        model: &ModelConfig,
+        tokenizer: &Tokenizer,
+        cache: &TokenCache,
+    ) -> Result<Self> {
+        let positions = model.n_positions;
+        let settings = Settings { data, document_separator, model: model.clone(), ..Settings::default() };
+        let check = |corpus: &Corpus| Text::new(corpus.clone(), 0, positions).map(drop);
+        let text = tokens::of_files(&settings, Some(tokenizer.clone()), cache, check)?;
+        Text::new(text.corpus, text.extents.behind(0), positions)
+    }
+
+    /// Of a corpus that stands for so many bytes, in windows of at most `positions` inputs.
     ///
     /// # Errors
     /// [`Error::Input`] when it has no token to predict.
-    pub fn new(corpus: Corpus, positions: usize) -> Result<Self> {
+    pub fn new(corpus: Corpus, bytes: u64, positions: usize) -> Result<Self> {
         let (mut windows, mut targets) = (0usize, 0usize);
         for window in evaluation_windows(&corpus, positions) {
             (windows, targets) = (windows + 1, targets + window.len());
@@ -101,17 +131,7 @@ impl Windows {
         }
         let rows = ROWS.max(positions).min(targets.next_multiple_of(positions));
         let capacity = Capacity { rows, sequences: windows.min(rows) };
-        Ok(Windows { corpus, positions, capacity, targets: targets as u64 })
-    }
-
-    /// The largest batch.
-    pub fn capacity(&self) -> Capacity {
-        self.capacity
-    }
-
-    /// Tokens to predict.
-    pub fn targets(&self) -> u64 {
-        self.targets
+        Ok(Text { corpus, bytes, targets: targets as u64, capacity, positions })
     }
 
     /// The batches, in the order of the text.
@@ -149,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_fit_their_capacity_and_predict_all() {
+    fn batches_fit_the_capacity_and_predict_all() {
         let documents = |lengths: &[u64]| {
             let ends: Vec<u64> = lengths.iter().scan(0, |end, n| Some(std::mem::replace(end, *end + n) + n)).collect();
             Corpus::documents((0..lengths.iter().sum::<u64>() as u32).collect::<Vec<_>>(), ends).expect("documents")
@@ -163,11 +183,11 @@ mod tests {
             (documents(&[3, 0, 900, 1, 2]), 64),
         ];
         for (corpus, positions) in cases {
-            let windows = Windows::new(corpus.clone(), positions).expect("windows");
-            let Capacity { rows, sequences } = windows.capacity();
-            let batches: Vec<Batch> = windows.batches().collect();
+            let text = Text::new(corpus.clone(), 1, positions).expect("a text");
+            let Capacity { rows, sequences } = text.capacity;
+            let batches: Vec<Batch> = text.batches().collect();
             assert!(batches.iter().all(|b| b.rows() <= rows && b.sequences() <= sequences), "{positions}");
-            assert_eq!(batches.iter().map(|b| u64::from(b.target_count)).sum::<u64>(), windows.targets());
+            assert_eq!(batches.iter().map(|b| u64::from(b.target_count)).sum::<u64>(), text.targets);
             let predicted: Vec<u32> = batches.iter().flat_map(|b| b.targets.clone()).collect();
             let expected: Vec<u32> = corpus.iter().flat_map(|d| d.iter().skip(1).copied()).collect();
             assert_eq!(predicted, expected);
@@ -177,7 +197,7 @@ mod tests {
             (stream(1), "the text has 1 token: must have 2"),
             (documents(&[1, 1, 0]), "the text has 2 tokens in 3 documents: must have 2"),
         ] {
-            let error = Windows::new(corpus, 8).expect_err(says);
+            let error = Text::new(corpus, 0, 8).expect_err(says);
             assert!(error.to_string().starts_with(says) && error.exit_code() == 2, "{error}");
         }
     }
