@@ -63,8 +63,10 @@ pub(super) fn train(context: &Context<'_>, prepared: Prepared) -> Result<Trained
 
 /// What is said of a prepared run before it begins.
 fn lines(prepared: &Prepared) -> Vec<String> {
+    let init = prepared.settings.init.as_ref().filter(|_| prepared.weights.is_some());
+    let init = init.map(|folder| format!("weights come from {}", folder.display()));
     let warnings = prepared.warnings().into_iter().map(|warning| format!("warning: {warning}"));
-    prepared.notice().into_iter().chain(warnings).collect()
+    init.into_iter().chain(prepared.notice()).chain(warnings).collect()
 }
 
 fn watched(

@@ -100,9 +100,10 @@ pub fn pretrain(device: &Device, settings: Settings, out: &Path, observer: &mut 
 /// # Errors
 /// [`Error::Device`] and [`Error::Kernel`] for what the device refuses, [`Error::Io`] for the run's folder,
 /// [`Error::NotFinite`] with the step where loss or gradient stopped being numbers.
-pub fn run(device: &Device, prepared: Prepared, observer: &mut dyn Observer) -> Result<Trained> {
+pub fn run(device: &Device, mut prepared: Prepared, observer: &mut dyn Observer) -> Result<Trained> {
+    let weights = prepared.weights.take();
     let settings = &prepared.settings;
-    let parameters = initial_parameters(&settings.model, settings.seed);
+    let parameters = weights.unwrap_or_else(|| initial_parameters(&settings.model, settings.seed));
     let training = Training::new(device, &settings.model, &parameters, prepared.capacity(), options(settings))?;
     drop(parameters);
     observer.began(&prepared);
@@ -126,8 +127,7 @@ pub fn resume(device: &Device, stopped: Stopped, prepared: Prepared, observer: &
     let replaced = training.kernels().replaced();
     if !replaced.is_empty() {
         observer.warned(&format!(
-            "kernels.json: this adapter cannot run the Spec of {}: another is taken, and the last \
-            digits may differ",
+            "kernels.json: this adapter cannot run the Spec of {}: another is taken, and the last digits may differ",
             replaced.join(", ")
         ));
     }
@@ -346,11 +346,11 @@ impl Run {
         if state.halted.is_some() || !loss.is_finite() || !state.norm.is_finite() {
             // What was known before is shown in the picture, too.
             self.folder.draw(&self.curve)?;
+            let (step, good) = (state.halted.unwrap_or(step), self.folder.checkpoint_path(self.saved));
+            let good = good.display();
             return Err(Error::NotFinite(format!(
-                "step {}: the loss or the gradient's norm is not finite; the last good checkpoint is {}; a smaller lr or a \
-                 longer warmup may be right",
-                state.halted.unwrap_or(step),
-                self.folder.checkpoint_path(self.saved).display()
+                "step {step}: the loss or the gradient's norm is not finite; the last good checkpoint is {good}; a smaller \
+                 lr or a longer warmup may be right, from the beginning or with --init {good}"
             )));
         }
         let tokens = u64::from(pending.targets);
@@ -380,7 +380,8 @@ impl Run {
         if prompt.is_empty() {
             prompt.extend(held_out.tokens().first());
         }
-        let positions = settings.model.n_positions.min(SAMPLE_TOKENS).max(prompt.len());
+        prompt.truncate(1);
+        let positions = settings.model.n_positions.min(SAMPLE_TOKENS);
         let bounds = Bounds { positions, vocabulary: tokenizer.vocab_size() };
         let sampling = Sampling { temperature: SAMPLE_TEMPERATURE, seed: settings.seed, number: 0 };
         let ids = sample(&mut self.training, &prompt, bounds, sampling)?;

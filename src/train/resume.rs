@@ -44,8 +44,8 @@ impl Stopped {
         let mut folder = RunFolder::open(dir)?;
         let mut layers = Layers::new();
         layers.file(dir.join(CONFIG))?;
-        let before = layers.settings()?;
-        let settings = layers.over(changes).settings()?;
+        let before = layers.settings_of_run()?;
+        let settings = layers.over(changes).settings_of_run()?;
         check_changes(&before, &settings)?;
         folder.keep(settings.keep);
         let path = folder.latest()?;
@@ -160,7 +160,9 @@ fn check_changes(before: &Settings, after: &Settings) -> Result<()> {
     for key in KEYS.iter().filter(|key| !MAY_CHANGE.contains(&key.name)) {
         let (was, is) = ((key.get)(before), (key.get)(after));
         if was != is {
-            let spell = |value: Option<toml::Value>| value.map_or("not set".into(), |v| format!("{} = {v}", key.name));
+            let spell = |value: Option<toml::Value>| {
+                value.map_or(format!("no {}", key.name), |v| format!("{} = {v}", key.name))
+            };
             return Err(Error::Input(format!(
                 "{}: the run began with {}, and --resume goes on with that; only {} may change, all else wants a new run",
                 spell(is),
