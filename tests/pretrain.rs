@@ -56,6 +56,9 @@ impl Observer for Events {
         assert!((line.valid_perplexity.ln() - line.valid_loss).abs() < 1e-9, "{line:?}");
         self.0.push(format!("evaluated {}", line.step));
     }
+    fn sampled(&mut self, step: u32, _text: &str) {
+        self.0.push(format!("sampled {step}"));
+    }
     fn saved(&mut self, checkpoint: &Path) {
         self.0.push(format!("saved {}", checkpoint.file_name().expect("name").to_string_lossy()));
     }
@@ -85,6 +88,7 @@ fn a_run_leaves_a_folder_and_a_seed_decides_it() {
         "saved step-000006",
         "step 7",
         "evaluated 7",
+        "sampled 7",
         "saved step-000007",
     ];
     assert_eq!(events.0, order);

@@ -9,6 +9,8 @@ mod check;
 mod clock;
 mod demo;
 mod devices;
+mod eval;
+mod interrupt;
 mod plan;
 mod pretrain;
 mod progress;
@@ -29,6 +31,8 @@ enum Stop {
     Closed,
     /// Said already.
     Wrong,
+    /// Stopped by the user, and saved.
+    Interrupted,
 }
 
 impl From<Error> for Stop {
@@ -120,6 +124,7 @@ fn command() -> Command {
         .subcommands([
             demo::command(),
             pretrain::command(),
+            eval::command(),
             plan::command(),
             devices::command(),
             check::command(),
@@ -133,6 +138,7 @@ fn dispatch(context: &mut Context<'_>, name: &str, matches: &ArgMatches) -> Done
     match name {
         "demo" => demo::run(context, matches),
         "pretrain" => pretrain::run(context, matches),
+        "eval" => eval::run(context, matches),
         "plan" => plan::run(context, matches),
         "devices" => devices::run(context, matches),
         "check" => check::run(context, matches),
@@ -162,6 +168,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) | Err(Stop::Closed) => ExitCode::SUCCESS,
         Err(Stop::Wrong) => ExitCode::FAILURE,
+        Err(Stop::Interrupted) => ExitCode::from(interrupt::INTERRUPTED),
         Err(Stop::Failed(error)) => {
             note(format_args!("error: {error}"));
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))

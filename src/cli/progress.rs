@@ -1,24 +1,33 @@
 //! A run on stderr: a bar in a terminal, now and then a line elsewhere.
 
-use super::{grouped, note};
+use super::{grouped, interrupt, note};
+use crate::Result;
 use crate::train::{EvaluationLine, Observer, Prepared, StepLine};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Between two plain lines.
 const PAUSE: Duration = Duration::from_secs(10);
+/// Characters of a sample that are shown.
+const SAMPLE: usize = 96;
 
-/// Shows a run while it goes.
+/// Shows a run while it goes, and hears of Ctrl-C.
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
     steps: u32,
+    /// Whether the run's folder was named.
+    placed: bool,
     said: Option<Instant>,
+    stop: Arc<AtomicBool>,
 }
 
 impl Progress {
-    pub(super) fn new() -> Self {
-        Progress { bar: None, steps: 0, said: None }
+    pub(super) fn new() -> Result<Self> {
+        Ok(Progress { bar: None, steps: 0, placed: false, said: None, stop: interrupt::flag()? })
     }
 
     fn say(&self, line: &str) {
@@ -56,6 +65,19 @@ impl Observer for Progress {
         ));
     }
 
+    fn resumed(&mut self, step: u32, checkpoint: &Path) {
+        self.placed = true;
+        self.say(&format!("resumed from {} after {} updates", checkpoint.display(), grouped(step.into())));
+        if let Some(bar) = &self.bar {
+            bar.set_position(step.into());
+            bar.reset_eta();
+        }
+    }
+
+    fn warned(&mut self, warning: &str) {
+        self.say(&format!("warning: {warning}"));
+    }
+
     fn step(&mut self, line: &StepLine) {
         let state = format!("loss {:.3}  {} tokens/s", line.loss, grouped(line.tokens_per_second as u64));
         if let Some(bar) = &self.bar {
@@ -71,5 +93,46 @@ impl Observer for Progress {
     fn evaluated(&mut self, line: &EvaluationLine) {
         let EvaluationLine { step, valid_loss, valid_bits_per_byte, .. } = line;
         self.say(&format!("step {step}: validation loss {valid_loss:.4}, {valid_bits_per_byte:.4} bits a byte"));
+    }
+
+    fn sampled(&mut self, step: u32, text: &str) {
+        self.say(&format!("step {step}: {}", on_a_line(text)));
+    }
+
+    fn saved(&mut self, checkpoint: &Path) {
+        if let Some(run) = checkpoint.ancestors().nth(2).filter(|_| !self.placed) {
+            self.placed = true;
+            self.say(&format!("run: {}; Ctrl-C saves and stops it", run.display()));
+        }
+    }
+
+    fn stop(&self) -> bool {
+        let stop = self.stop.load(Ordering::SeqCst);
+        if stop {
+            self.say("interrupted: finishing the step and saving; Ctrl-C again ends at once");
+        }
+        stop
+    }
+}
+
+/// The beginning of a text on one line, with nothing in it that moves a terminal's cursor.
+fn on_a_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let line: String = words.join(" ").chars().filter(|c| !c.is_control()).collect();
+    match line.char_indices().nth(SAMPLE) {
+        Some((end, _)) => format!("\"{}…\"", &line[..end]),
+        None => format!("\"{line}\""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_one_short_line() {
+        assert_eq!(on_a_line("\nROMEO:\n\tO, \u{1b}[2Jshe\u{0}\n"), "\"ROMEO: O, [2Jshe\"");
+        let long = on_a_line(&"é ".repeat(500));
+        assert_eq!((long.chars().count(), long.ends_with("…\"")), (SAMPLE + 3, true));
     }
 }

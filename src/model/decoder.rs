@@ -9,6 +9,7 @@ use crate::ops::attention::{self, Attention};
 use crate::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use crate::ops::dropout::{Dropout, dropout};
 use crate::ops::embedding::{self, Embedding, EmbeddingBackward, Table, embedding};
+use crate::ops::kernels::Kernels;
 use crate::ops::layer_norm::{self, LayerNorm, LayerNormBackward, layer_norm};
 use crate::ops::layout::Layout;
 use crate::ops::matmul::{self, Epilogue, Form, Matmul};
@@ -46,6 +47,8 @@ pub struct Decoder<'a> {
     pub activations: &'a Activations,
     /// The batch's integers.
     pub layout: &'a Layout,
+    /// Who chooses Specs.
+    pub kernels: &'a Kernels,
     /// Whether dropout is on.
     pub training: bool,
 }
@@ -71,11 +74,11 @@ impl Decoder<'_> {
     }
 
     fn io(&self, rec: &Recorder<Live>, x: &Matrix) -> Io {
-        Io::choose(rec.device().caps(), x.columns, &[x])
+        self.kernels.row_wise(rec.device().caps(), x.columns, &[x])
     }
 
     fn product(&self, rec: &mut Recorder<Live>, call: Matmul) -> Result<()> {
-        let spec = matmul::choose(rec.device().caps(), call.form, call.a, call.b);
+        let spec = self.kernels.matmul(rec.device().caps(), call.form, call.a, call.b);
         matmul::matmul(rec, spec, &call)
     }
 
@@ -133,7 +136,7 @@ impl Decoder<'_> {
         let acts = self.activations;
         let tokens = self.parameters.tensor(Flat::Values, TOKENS);
         let positions = self.parameters.tensor(Flat::Values, POSITIONS);
-        let io = Io::choose(rec.device().caps(), self.config.n_embd, &[&tokens, &positions, &acts.embedded]);
+        let io = self.kernels.row_wise(rec.device().caps(), self.config.n_embd, &[&tokens, &positions, &acts.embedded]);
         let call = Embedding {
             tokens: &tokens,
             positions_embed: &positions,
@@ -166,7 +169,7 @@ impl Decoder<'_> {
 
         let bias = value(Of::CAttnBias).view;
         self.rows(rec, Form::AB, [x, &value(Of::CAttn), &block.qkv], Epilogue::Bias(&bias))?;
-        let spec = attention::choose(rec.device().caps(), x.rows, self.config.head_dim());
+        let spec = self.kernels.attention(rec.device().caps(), x.rows, self.config.head_dim());
         attention::forward(rec, spec, &self.attention(block, layer))?;
         let bias = value(Of::CProjBias).view;
         self.rows(rec, Form::AB, [&block.attention, &value(Of::CProj), branch], Epilogue::Bias(&bias))?;
@@ -212,7 +215,7 @@ impl Decoder<'_> {
         self.norm_backward(rec, layer, [dx, &block.sum_1], &block.stats_1, [Of::Ln1Gain, Of::Ln1Bias])?;
         let dbranch = self.branch_gradient(rec, layer, Site::ResidualAttention)?;
         self.rows(rec, Form::ABt, [dbranch, &value(Of::CProj), &acts.dattention], Epilogue::None)?;
-        let spec = attention::choose(rec.device().caps(), x.rows, self.config.head_dim());
+        let spec = self.kernels.attention(rec.device().caps(), x.rows, self.config.head_dim());
         let call = self.attention(block, layer);
         attention::backward(rec, spec, &call, &acts.dattention, &acts.delta, &acts.dqkv)?;
         self.rows(rec, Form::ABt, [&acts.dqkv, &value(Of::CAttn), dx], Epilogue::Residual(dsum))?;

@@ -8,6 +8,7 @@ use crate::config::ModelConfig;
 use crate::data::batch::Batch;
 use crate::gpu::{Device, Matrix, Program, Recorder};
 use crate::ops::Live;
+use crate::ops::kernels::Kernels;
 use crate::ops::layout::Layout;
 
 /// A model on a device for inference alone. Dropout is off.
@@ -17,6 +18,7 @@ pub struct Inference {
     activations: Activations,
     layout: Layout,
     parameters: Parameters,
+    kernels: Kernels,
     losses: Program<Live>,
     logits: Option<Logits>,
 }
@@ -39,8 +41,15 @@ impl Inference {
         let parameters = Parameters::for_inference(device, config, parameters)?;
         let activations = Activations::for_inference(device, config, capacity)?;
         let layout = Layout::new(device, layout_capacity(config, capacity))?;
-        let decoder =
-            Decoder { config, parameters: &parameters, activations: &activations, layout: &layout, training: false };
+        let kernels = Kernels::new();
+        let decoder = Decoder {
+            config,
+            parameters: &parameters,
+            activations: &activations,
+            layout: &layout,
+            kernels: &kernels,
+            training: false,
+        };
         let mut rec = Recorder::new(device, layout.capacity());
         decoder.forward(&mut rec)?;
         decoder.head(&mut rec, false)?;
@@ -51,6 +60,7 @@ impl Inference {
             activations,
             layout,
             parameters,
+            kernels,
             losses,
             logits: None,
         })
@@ -72,6 +82,7 @@ impl Inference {
             parameters: &self.parameters,
             activations: &self.activations,
             layout: &self.layout,
+            kernels: &self.kernels,
             training: false,
         }
     }

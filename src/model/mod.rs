@@ -9,4 +9,4 @@ pub mod training;
 pub use activations::{Capacity, Memory, plan, step_flops};
 pub use inference::Inference;
 pub use parameters::{Parameters, initial_parameters};
-pub use training::{Options, Training};
+pub use training::{Moments, Options, StepState, Training};

@@ -116,9 +116,6 @@ impl Parameters {
 
     fn with(device: &Device, config: &ModelConfig, dense: &[Vec<f32>], training: bool) -> Result<Self> {
         let shapes = config.parameters();
-        if shapes.len() != dense.len() {
-            return Err(Error::Input(format!("{} tensors: the config has {}", dense.len(), shapes.len())));
-        }
         let caps = device.caps();
         // Some drivers bind more than 4 GiB, where grids and 32-bit indices would end.
         let limit = (caps.max_binding.min(caps.max_buffer).min(2 << 30) / 4) as usize / FLAT_COLUMNS * FLAT_COLUMNS;
@@ -137,14 +134,26 @@ impl Parameters {
             slabs.push(Slab { buffers, floats: plan.floats, ranges });
         }
         let parameters = Parameters { shapes, places, slabs };
-        for (i, (shape, tensor)) in parameters.shapes.iter().zip(dense).enumerate() {
+        parameters.write(device, Flat::Values, dense)?;
+        Ok(parameters)
+    }
+
+    /// Uploads dense tensors, in the config's order, into one of the flat tensors.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for other shapes.
+    pub fn write(&self, device: &Device, flat: Flat, dense: &[Vec<f32>]) -> Result<()> {
+        if self.shapes.len() != dense.len() {
+            return Err(Error::Input(format!("{} tensors: the config has {}", dense.len(), self.shapes.len())));
+        }
+        for (i, (shape, tensor)) in self.shapes.iter().zip(dense).enumerate() {
             if tensor.len() != shape.count() {
                 let (got, expected) = (tensor.len(), shape.count());
                 return Err(Error::Input(format!("{}: {got} numbers, its shape has {expected}", shape.name)));
             }
-            parameters.tensor(Flat::Values, i).write(device, tensor)?;
+            self.tensor(flat, i).write(device, tensor)?;
         }
-        Ok(parameters)
+        Ok(())
     }
 
     /// Tensor `i` of the config's order.

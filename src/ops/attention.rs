@@ -15,7 +15,8 @@ const BACKWARD_Q_IMAGE: &str = include_str!("../../shaders/attention/backward_q_
 const BACKWARD_KV_IMAGE: &str = include_str!("../../shaders/attention/backward_kv_image.wgsl");
 
 /// Which files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Spec {
     /// An invocation a query or key, `keys` of the others at a time in workgroup memory.
     Tiled {

@@ -10,6 +10,14 @@ use crate::{Error, Result, dims};
 /// Rows of an attention tile.
 pub const TILE: usize = 64;
 
+/// A batch's integers as the buffer will hold them: made without a device, by any thread.
+#[derive(Clone, Debug)]
+pub struct Laid {
+    words: Vec<u32>,
+    live: Live,
+    capacity: Capacity,
+}
+
 /// What fixes the buffer's sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
@@ -77,6 +85,61 @@ fn tile_capacity(capacity: &Capacity, block: Option<usize>) -> usize {
         Some(w) => capacity.rows.div_ceil(w) + capacity.sequences,
     };
     capacity.rows.div_ceil(TILE) + runs
+}
+
+impl Capacity {
+    /// Lays a batch out.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the batch passes the capacity, or an id or position the tables.
+    pub fn lay(&self, batch: &Batch) -> Result<Laid> {
+        let capacity = self;
+        if batch.rows() > capacity.rows || batch.sequences() > capacity.sequences {
+            return Err(Error::Input(format!(
+                "a batch of {} sequences and {} tokens: room was made for {} and {}",
+                batch.sequences(),
+                batch.rows(),
+                capacity.sequences,
+                capacity.rows
+            )));
+        }
+        batch.validate(capacity.vocab, capacity.positions)?;
+        let (sections, words) = Layout::sections(capacity);
+        let mut table = vec![0u32; words];
+        let mut put = |i: usize, data: &[u32]| table[sections[i].1..sections[i].1 + data.len()].copy_from_slice(data);
+        put(0, &batch.ids);
+        put(1, &batch.positions);
+        put(2, &batch.targets);
+        let mut sequence_of_row = Vec::with_capacity(batch.rows());
+        for (s, number) in batch.sequence_numbers.iter().enumerate() {
+            sequence_of_row.resize(batch.rows_of(s).end, *number);
+        }
+        put(3, &sequence_of_row);
+        let mut live = Live { rows: batch.rows() as u32, ..Live::default() };
+        let (owners, rows) = owners(&batch.ids);
+        put(4, &owners);
+        put(5, &rows);
+        live.token_owners = (owners.len() / 3) as u32;
+        let (owners, rows) = self::owners(&batch.positions);
+        put(6, &owners);
+        put(7, &rows);
+        live.position_owners = (owners.len() / 3) as u32;
+        let kinds = [Some(usize::MAX), capacity.local_block];
+        for (kind, block) in kinds.into_iter().enumerate() {
+            let Some(block) = block else { continue };
+            let tiles = tiles(batch, block);
+            let sorted = |cost: fn(&[u32; 4]) -> u32| {
+                let mut sorted = tiles.clone();
+                sorted.sort_by_key(|t| std::cmp::Reverse(cost(t)));
+                sorted.concat()
+            };
+            put(8 + 2 * kind, &sorted(|t| t[1] - t[2]));
+            put(9 + 2 * kind, &sorted(|t| t[3] - t[0]));
+            live.query_tiles[kind] = tiles.len() as u32;
+            live.key_tiles[kind] = tiles.len() as u32;
+        }
+        Ok(Laid { words: table, live, capacity: *capacity })
+    }
 }
 
 struct Sections {
@@ -154,58 +217,31 @@ impl Layout {
         self.targets.part(skip, rows)
     }
 
-    /// Lays a batch out and uploads it. Sets the sizes of the live numbers; the rest of them is the caller's.
+    /// Lays a batch out and uploads it.
     ///
     /// # Errors
-    /// [`Error::Input`] when the batch passes the capacity, or an id or position the tables.
+    /// As [`Capacity::lay`].
     pub fn upload(&self, device: &Device, batch: &Batch) -> Result<Live> {
-        let capacity = &self.capacity;
-        if batch.rows() > capacity.rows || batch.sequences() > capacity.sequences {
-            return Err(Error::Input(format!(
-                "a batch of {} sequences and {} tokens: room was made for {} and {}",
-                batch.sequences(),
-                batch.rows(),
-                capacity.sequences,
-                capacity.rows
-            )));
+        self.write(device, &self.capacity.lay(batch)?)
+    }
+
+    /// Uploads a batch that [`Capacity::lay`] laid out. Sets the sizes of the live numbers; the rest of them is the
+    /// caller's.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when it was laid out for another capacity.
+    pub fn write(&self, device: &Device, laid: &Laid) -> Result<Live> {
+        if laid.capacity != self.capacity {
+            let (got, expected) = (laid.capacity, self.capacity);
+            return Err(Error::Input(format!("a batch laid out for {got:?}: expected {expected:?}")));
         }
-        batch.validate(capacity.vocab, capacity.positions)?;
-        let (sections, words) = Self::sections(capacity);
-        let mut table = vec![0u32; words];
-        let mut put = |i: usize, data: &[u32]| table[sections[i].1..sections[i].1 + data.len()].copy_from_slice(data);
-        put(0, &batch.ids);
-        put(1, &batch.positions);
-        put(2, &batch.targets);
-        let mut sequence_of_row = Vec::with_capacity(batch.rows());
-        for (s, number) in batch.sequence_numbers.iter().enumerate() {
-            sequence_of_row.resize(batch.rows_of(s).end, *number);
-        }
-        put(3, &sequence_of_row);
-        let mut live = Live { rows: batch.rows() as u32, ..Live::default() };
-        let (owners, rows) = owners(&batch.ids);
-        put(4, &owners);
-        put(5, &rows);
-        live.token_owners = (owners.len() / 3) as u32;
-        let (owners, rows) = self::owners(&batch.positions);
-        put(6, &owners);
-        put(7, &rows);
-        live.position_owners = (owners.len() / 3) as u32;
-        let kinds = [Some(usize::MAX), capacity.local_block];
-        for (kind, block) in kinds.into_iter().enumerate() {
-            let Some(block) = block else { continue };
-            let tiles = tiles(batch, block);
-            let sorted = |cost: fn(&[u32; 4]) -> u32| {
-                let mut sorted = tiles.clone();
-                sorted.sort_by_key(|t| std::cmp::Reverse(cost(t)));
-                sorted.concat()
-            };
-            put(8 + 2 * kind, &sorted(|t| t[1] - t[2]));
-            put(9 + 2 * kind, &sorted(|t| t[3] - t[0]));
-            live.query_tiles[kind] = tiles.len() as u32;
-            live.key_tiles[kind] = tiles.len() as u32;
-        }
-        self.table.write(device, &table)?;
-        Ok(live)
+        self.table.write(device, &laid.words)?;
+        Ok(laid.live)
+    }
+
+    /// The capacity that batches are laid out for.
+    pub fn made_for(&self) -> Capacity {
+        self.capacity
     }
 
     /// The largest live sizes.

@@ -64,7 +64,8 @@ pub struct Matmul<'a> {
 }
 
 /// Which file, with which numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Spec {
     /// Register tiles of 4×8 an invocation over workgroup memory: `tile_m` × 64 × 16 a group of `2·tile_m` invocations.
     Tiled {
@@ -77,11 +78,13 @@ pub enum Spec {
     Image,
 }
 
-/// The Spec for a product: `image` where images are quick and the operands fit, `rows` for M ≤ 4, else `tiled`.
+/// The Spec for a product: `image` where images are quick and the operands fit, `rows` for M ≤ 4, else `tiled`. (The rows of
+/// B in A·B and A·Bᵀ and those of C in Aᵀ·B are cut in ranges that fit, for the sake of token tables.)
 pub fn choose(caps: &Caps, form: Form, a: &Matrix, b: &Matrix) -> Spec {
     let side = caps.max_texture as usize;
     let fits = |rows: usize, columns: usize| rows <= side && dims::pitch(columns) / 4 <= side;
-    if caps.reads_images() && fits(a.rows, a.columns) && fits(b.rows, b.columns) {
+    let b_rows = if form == Form::AtB { b.rows } else { 1 };
+    if caps.reads_images() && fits(a.rows, a.columns) && fits(b_rows, b.columns) {
         Spec::Image
     } else if form != Form::AtB && a.rows <= 4 {
         Spec::Rows
@@ -107,6 +110,9 @@ struct ImageParams {
     texel: u32,
     rows_a_group: u32,
     packs: u32,
+    first_pack: u32,
+    b_row: u32,
+    pad: [u32; 2],
 }
 
 #[repr(C)]
@@ -117,7 +123,8 @@ struct ImageAtParams {
     depth: u32,
     rows_a_group: u32,
     packs: u32,
-    pad: [u32; 3],
+    a_texel: u32,
+    pad: [u32; 2],
 }
 
 #[repr(C)]
@@ -293,59 +300,96 @@ fn rows_a_group(m: u32, column_groups: u32) -> u32 {
     m.div_ceil(wanted).clamp(1, 256)
 }
 
+/// Cuts rows of an operand in ranges that fit into a texture; whole blocks of 128, so that no pass crosses a border.
+fn texture_ranges(rec: &Recorder<Live>, rows: u32) -> impl Iterator<Item = (u32, u32)> + use<> {
+    let side = (rec.device().caps().max_texture / 128 * 128).max(128);
+    (0..rows).step_by(side as usize).map(move |first| (first, (first + side).min(rows)))
+}
+
 fn image(rec: &mut Recorder<Live>, call: &Matmul, s: Sizes) -> Result<()> {
-    let (form, rows) = (call.form, call.rows);
-    let live_rows = || rows.rows();
-    let b_rows = || Extent::Fixed(call.b.rows as u32).rows();
-    let packs = dims::pitch(call.c.columns) as u32 / 8;
-    for k0 in (0..s.k).step_by(128) {
-        let last = k0 + 128 >= s.k;
-        let add = k0 > 0 || call.accumulate;
-        let epilogue = if last { call.epilogue } else { Epilogue::None };
-        let variant = image_variant(form == Form::ABt, add, epilogue.file());
-        let out = if add { Bind::Update(&call.c.view) } else { Bind::Write(&call.c.view) };
-        let mut binds = vec![Bind::Image(call.a, &live_rows), Bind::Image(call.b, &b_rows), out];
-        match &epilogue {
-            Epilogue::None => {}
-            Epilogue::Bias(bias) => binds.push(Bind::Read(bias)),
-            Epilogue::BiasGelu(bias, pre) => binds.extend([Bind::Read(bias), Bind::Write(&pre.view)]),
-            Epilogue::GeluBackward(x) | Epilogue::Residual(x) => binds.push(Bind::Image(x, &live_rows)),
+    let b_range = |(first, end): (u32, u32)| call.b.rows_from(first as usize, (end - first) as usize);
+    if call.form == Form::ABt {
+        // Rows of B are columns of C: a range makes some of them.
+        for range in texture_ranges(rec, s.n) {
+            let b = b_range(range);
+            (0..s.k).step_by(128).try_for_each(|k0| image_pass(rec, call, s, &b, [k0, k0 / 4], range))?;
         }
-        if add {
-            binds.push(Bind::Image(call.c, &live_rows));
-        }
-        rec.dispatch(&variant, &binds, move |live| {
-            let m = rows.at(live);
-            let rows_a_group = rows_a_group(m, packs / 8);
-            let params = ImageParams { m, texel: k0 / 4, rows_a_group, packs };
-            let grid = [packs / 8, groups(m, rows_a_group), 1];
-            Launch::new(params, grid).flops(s.flops(form, m) * 128.0 / f64::from(s.k.max(128)))
-        })?;
+        return Ok(());
+    }
+    // Rows of B are the sum's k: a range holds some of its passes.
+    for (first, end) in texture_ranges(rec, s.k) {
+        let b = b_range((first, end));
+        (first..end).step_by(128).try_for_each(|k0| image_pass(rec, call, s, &b, [k0, k0 - first], (0, s.n)))?;
     }
     Ok(())
 }
 
+/// 128 of k from `k0` on, for some columns of C; `b` begins at `b_row` of a range of B's rows where those are k.
+fn image_pass(
+    rec: &mut Recorder<Live>,
+    call: &Matmul,
+    s: Sizes,
+    b: &Matrix,
+    [k0, b_row]: [u32; 2],
+    (first, end): (u32, u32),
+) -> Result<()> {
+    let (form, rows) = (call.form, call.rows);
+    let live_rows = || rows.rows();
+    let b_rows = || Extent::Fixed(b.rows as u32).rows();
+    let packs = dims::pitch(call.c.columns) as u32 / 8;
+    let column_groups = dims::pitch((end - first) as usize) as u32 / 64;
+    let last = k0 + 128 >= s.k;
+    let add = k0 > 0 || call.accumulate;
+    let epilogue = if last { call.epilogue } else { Epilogue::None };
+    let variant = image_variant(form == Form::ABt, add, epilogue.file());
+    let out = if add { Bind::Update(&call.c.view) } else { Bind::Write(&call.c.view) };
+    let mut binds = vec![Bind::Image(call.a, &live_rows), Bind::Image(b, &b_rows), out];
+    match &epilogue {
+        Epilogue::None => {}
+        Epilogue::Bias(bias) => binds.push(Bind::Read(bias)),
+        Epilogue::BiasGelu(bias, pre) => binds.extend([Bind::Read(bias), Bind::Write(&pre.view)]),
+        Epilogue::GeluBackward(x) | Epilogue::Residual(x) => binds.push(Bind::Image(x, &live_rows)),
+    }
+    if add {
+        binds.push(Bind::Image(call.c, &live_rows));
+    }
+    rec.dispatch(&variant, &binds, move |live| {
+        let m = rows.at(live);
+        let rows_a_group = rows_a_group(m, column_groups);
+        let first_pack = first / 8;
+        let params = ImageParams { m, texel: k0 / 4, rows_a_group, packs, first_pack, b_row, pad: [0; 2] };
+        let grid = [column_groups, groups(m, rows_a_group), 1];
+        let share = 128.0 / f64::from(s.k.max(128)) * f64::from(end - first) / f64::from(s.n);
+        Launch::new(params, grid).flops(s.flops(form, m) * share)
+    })
+}
+
 fn image_at(rec: &mut Recorder<Live>, call: &Matmul, s: Sizes) -> Result<()> {
     let rows = call.rows;
-    let (live_rows, c_rows) = (|| rows.rows(), || Extent::Fixed(s.m).rows());
+    let live_rows = || rows.rows();
     let packs = dims::pitch(call.c.columns) as u32 / 8;
-    for k0 in (0..s.k).step_by(128) {
-        let add = k0 > 0 || call.accumulate;
-        let out = if add { Bind::Update(&call.c.view) } else { Bind::Write(&call.c.view) };
-        let mut binds = vec![Bind::Image(call.a, &live_rows), Bind::Image(call.b, &live_rows), out];
-        if add {
-            binds.push(Bind::Image(call.c, &c_rows));
+    for (first, end) in texture_ranges(rec, s.m) {
+        let m = end - first;
+        let c = call.c.rows_from(first as usize, m as usize);
+        let c_rows = || Extent::Fixed(m).rows();
+        for k0 in (0..s.k).step_by(128) {
+            let add = k0 > 0 || call.accumulate;
+            let out = if add { Bind::Update(&c.view) } else { Bind::Write(&c.view) };
+            let mut binds = vec![Bind::Image(call.a, &live_rows), Bind::Image(call.b, &live_rows), out];
+            if add {
+                binds.push(Bind::Image(&c, &c_rows));
+            }
+            rec.dispatch(&image_at_variant(add), &binds, move |live| {
+                let depth = rows.at(live);
+                let rows_a_group = rows_a_group(m, packs / 8).next_multiple_of(4);
+                // The first pass runs even without a live row, unless it adds: C is written.
+                let needed = k0 < depth || !add;
+                let params = ImageAtParams { m, k0, depth, rows_a_group, packs, a_texel: first / 4, pad: [0; 2] };
+                let grid = [packs / 8, if needed { groups(m, rows_a_group) } else { 0 }, 1];
+                let flops = 2.0 * f64::from(m) * f64::from(s.n) * f64::from(depth.saturating_sub(k0).min(128));
+                Launch::new(params, grid).flops(flops)
+            })?;
         }
-        rec.dispatch(&image_at_variant(add), &binds, move |live| {
-            let depth = rows.at(live);
-            let rows_a_group = rows_a_group(s.m, packs / 8).next_multiple_of(4);
-            // The first pass runs even without a live row, unless it adds: C is written.
-            let needed = k0 < depth || !add;
-            let params = ImageAtParams { m: s.m, k0, depth, rows_a_group, packs, pad: [0; 3] };
-            let grid = [packs / 8, if needed { groups(s.m, rows_a_group) } else { 0 }, 1];
-            let flops = 2.0 * f64::from(s.m) * f64::from(s.n) * f64::from(depth.saturating_sub(k0).min(128));
-            Launch::new(params, grid).flops(flops)
-        })?;
     }
     Ok(())
 }

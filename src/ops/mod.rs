@@ -9,6 +9,7 @@ pub mod column_sum;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
+pub mod kernels;
 pub mod layer_norm;
 pub mod layout;
 pub mod matmul;
@@ -72,7 +73,8 @@ impl Extent {
 
 /// How a row-wise kernel reads its tensors: from buffers, two vec4 at a time; or through image twins, which is the one
 /// quick load that software drivers have, with 64-bit stores. Decides the group's width too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Io {
     /// Storage buffers, a group of this many invocations (a power of two).
     Buffer {
@@ -98,6 +100,11 @@ impl Io {
                 _ => 256,
             },
         }
+    }
+
+    /// The rule for loops over scalars, which no image holds: only the way of adding up differs.
+    pub fn scalars(caps: &Caps) -> Io {
+        if caps.reads_images() { Io::Image } else { Io::Buffer { group: 256 } }
     }
 
     /// Every Io that an adapter can run.

@@ -7,6 +7,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::{Error, Result};
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// The weights' file in a checkpoint's folder.
@@ -109,21 +110,72 @@ pub fn write_folder(dir: &Path, existing: Existing, fill: impl FnOnce(&Path) -> 
     remove_if_there(&old)
 }
 
+/// Takes a folder away: gone under its name at once, and never there by half.
+///
+/// # Errors
+/// [`Error::Io`] with the path.
+pub fn remove_folder(dir: &Path) -> Result<()> {
+    let old = sibling(dir, "old")?;
+    remove_if_there(&old)?;
+    std::fs::rename(dir, &old).map_err(|e| Error::io(dir, e))?;
+    remove_if_there(&old)
+}
+
+/// Clears away what a process left in a folder of [`write_folder`]'s and [`remove_folder`]'s that ended in the middle of
+/// one: their hidden siblings.
+///
+/// # Errors
+/// [`Error::Io`] with the path.
+pub fn sweep(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+        let path = entry.map_err(|e| Error::io(folder, e))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with('.') && (name.ends_with(".partial") || name.ends_with(".old")) {
+            remove_if_there(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes a file that is whole or as it was before: into a sibling, on the disk, then renamed.
 ///
 /// # Errors
 /// [`Error::Io`] with the path.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let partial = sibling(path, "partial")?;
-    write_file(&partial, bytes)?;
-    std::fs::rename(&partial, path).map_err(|e| Error::io(path, e))?;
-    sync_folder(parent(path).unwrap_or(Path::new(".")))
+    write_atomic_with(path, |file| file.write_all(bytes).map_err(|e| Error::io(path, e)))
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+/// [`write_atomic`] of what `fill` writes, piece by piece.
+///
+/// # Errors
+/// [`Error::Io`] with the path, and whatever `fill` says; the sibling is then gone.
+pub fn write_atomic_with<T>(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
+    let failed = |e| Error::io(path, e);
+    let partial = sibling(path, "partial")?;
+    let mut file = BufWriter::new(File::create(&partial).map_err(failed)?);
+    let put_in_place = || -> Result<T> {
+        let filled = fill(&mut file)?;
+        file.into_inner().map_err(|e| failed(e.into_error()))?.sync_all().map_err(failed)?;
+        std::fs::rename(&partial, path).map_err(failed)?;
+        sync_folder(parent(path).unwrap_or(Path::new(".")))?;
+        Ok(filled)
+    };
+    let done = put_in_place();
+    if done.is_err() {
+        // The first error is the one to tell.
+        let _ = std::fs::remove_file(&partial);
+    }
+    done
+}
+
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|e| Error::file(path, format!("could not be read: {e}")))
+}
+
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let mut file = File::create(path)?;
-        std::io::Write::write_all(&mut file, bytes)?;
+        file.write_all(bytes)?;
         file.sync_all()
     };
     write().map_err(|e| Error::io(path, e))
@@ -247,6 +299,12 @@ mod tests {
         assert_eq!(std::fs::read(dir.join("inner/file")).expect("read"), b"first");
         write_folder(&dir, Existing::Replace, fill("second")).expect("write");
         assert_eq!(std::fs::read(dir.join("inner/file")).expect("read"), b"second");
+        let left = [".step-000100.old", ".step-000200.partial", "step-000400.old", ".hidden"];
+        left.iter().for_each(|name| std::fs::create_dir(folder.path().join(name)).expect("folder"));
+        sweep(folder.path()).expect("sweep");
+        assert_eq!(names(folder.path()), [".hidden", "step-000300", "step-000400.old"]);
+        remove_folder(&folder.path().join("step-000400.old")).expect("remove");
+        remove_folder(&folder.path().join(".hidden")).expect("remove");
         assert_eq!(names(folder.path()), ["step-000300"]);
         assert!(write_folder(Path::new("/"), Existing::Replace, fill("root")).is_err());
     }
@@ -257,6 +315,13 @@ mod tests {
         let path = folder.path().join("latest");
         write_atomic(&path, b"step-000100").expect("write");
         write_atomic(&path, b"step-000200").expect("write");
+        assert_eq!(std::fs::read(&path).expect("read"), b"step-000200");
+        assert_eq!(names(folder.path()), ["latest"]);
+        let fails = write_atomic_with(&path, |file| {
+            file.write_all(b"half").expect("write");
+            Err::<(), Error>(Error::Input("the other half is missing".into()))
+        });
+        assert_eq!(fails.expect_err("half").to_string(), "the other half is missing");
         assert_eq!(std::fs::read(&path).expect("read"), b"step-000200");
         assert_eq!(names(folder.path()), ["latest"]);
         let error = write_atomic(&folder.path().join("none/file"), b"").expect_err("no folder");

@@ -3,9 +3,9 @@
 //! Names that a folder's files hold (a run's `best` and `latest`, an index's shards) are plain names of what lies in
 //! that folder: none leads out of it. Nothing is allocated from a file's claims before they are held against file sizes.
 
-use super::config_json;
-use super::folder::{CONFIG, Checkpoint, MODEL};
+use super::folder::{CONFIG, Checkpoint, MODEL, read_file};
 use super::safetensors::Weights;
+use super::{config_json, seal};
 use crate::config::ModelConfig;
 use crate::data::tokenizer::Tokenizer;
 use crate::{Error, Result};
@@ -21,6 +21,7 @@ pub const LATEST: &str = "latest";
 pub const BEST: &str = "best";
 /// Which shard holds which tensor, in place of [`MODEL`].
 pub const INDEX: &str = "model.safetensors.index.json";
+
 /// What a folder's files that are no safetensors hold the weights in.
 const PICKLES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
 
@@ -87,12 +88,21 @@ pub fn resolve(dir: &Path) -> Result<PathBuf> {
 }
 
 impl Checkpoint {
-    /// Reads a folder that [`Checkpoint::save`] or Hugging Face wrote. The second value names what was in it and is not
-    /// used.
+    /// Reads a folder that [`Checkpoint::save`] or Hugging Face wrote; one with a [`seal`] is held against it first. The
+    /// second value names what was in it and is not used.
     ///
     /// # Errors
     /// [`Error::Input`] naming the file and what is wrong with it.
     pub fn load(dir: &Path) -> Result<(Self, Vec<String>)> {
+        seal::verify(dir)?;
+        Self::read(dir)
+    }
+
+    /// As [`Checkpoint::load`], of a folder whose seal was looked at.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::load`].
+    pub(crate) fn read(dir: &Path) -> Result<(Self, Vec<String>)> {
         let config = load_config(dir)?;
         let weights = open_weights(dir)?;
         let tokenizer = load_tokenizer(dir, &config)?;
@@ -197,8 +207,4 @@ impl<'de> Deserialize<'de> for Entries {
 /// Whether a name stays in the folder that it is looked up in, on every system.
 fn is_plain_name(name: &str) -> bool {
     !["", ".", ".."].contains(&name) && !name.contains(['/', '\\', ':', '\0'])
-}
-
-fn read_file(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|e| Error::file(path, format!("could not be read: {e}")))
 }

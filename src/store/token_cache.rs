@@ -7,6 +7,7 @@
 
 use super::folder::TOKENIZER;
 use super::mmap::Numbers;
+use super::sha256::{self, hex};
 use crate::data::corpus::Corpus;
 use crate::data::encoder::{Encoded, Extents, Totals};
 use crate::data::shared::{Shared, Tokens};
@@ -16,7 +17,7 @@ use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -273,7 +274,7 @@ impl Draft {
         let path = space.path().join(ENTRY);
         let text = serde_json::to_string(&entry).map_err(|e| Error::io(&path, e.into()))?;
         let mut file = Hashed::create(path)?;
-        file.write(format!("{}\n{text}", hex(&Sha256::digest(&text))).as_bytes())?;
+        file.write(format!("{}\n{text}", sha256::of([text.as_bytes()])).as_bytes())?;
         file.finish()?;
         Ok(Written { space, entry, trained: trained.cloned() })
     }
@@ -361,12 +362,13 @@ fn open(folder: &Path, entry: &Entry, space: Option<Arc<Space>>) -> Result<Token
 fn read(folder: &Path, vocab_size: Option<usize>) -> Option<Tokenized> {
     let text = std::fs::read_to_string(folder.join(ENTRY)).ok()?;
     let (hash, text) = text.split_once('\n')?;
-    if hash != hex(&Sha256::digest(text)) {
+    if hash != sha256::of([text.as_bytes()]) {
         return None;
     }
     let entry: Entry = serde_json::from_str(text).ok()?;
     for (name, hash) in &entry.files {
-        if ![IDS, BYTES, ENDS, TOKENIZER].contains(&name.as_str()) || hash_of(&folder.join(name)).ok()? != *hash {
+        if ![IDS, BYTES, ENDS, TOKENIZER].contains(&name.as_str()) || sha256::of_file(&folder.join(name)).ok()? != *hash
+        {
             return None;
         }
     }
@@ -380,21 +382,6 @@ fn read(folder: &Path, vocab_size: Option<usize>) -> Option<Tokenized> {
         return None;
     }
     Some(Tokenized { trained: tokenizer, folder: Some(folder.to_path_buf()), ..tokenized })
-}
-
-fn hash_of(path: &Path) -> std::io::Result<String> {
-    let (mut file, mut hash) = (File::open(path)?, Sha256::new());
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(&hash.finalize())),
-            n => hash.update(&buffer[..n]),
-        }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -405,6 +405,9 @@ pub static KEYS: &[Key] = &[
         "Letters laid over the layers: F full attention, L local blocks"),
     key!(Model, "local_block", usize => model.local_block, Range::Free, ["window", "local_window"],
         "Tokens of a local block"),
+    key!(Model, "init", std::path::PathBuf => init?, Range::Free, ["init_from", "pretrained", "from"],
+        "A model to go on from, a run's folder, a checkpoint's or one that Hugging Face wrote: its numbers, weights and \
+         tokenizer"),
     key!(Data, "data", Vec<std::path::PathBuf> => data, Range::Free, ["text", "input", "dataset"],
         "Text to train on, UTF-8; of a folder every .txt, and every .jsonl with a document a line, its key `text`"),
     key!(Data, "valid", f64 => valid, Range::Between(0.0, 1.0), ["validation", "val_split", "held_out"],

@@ -4,6 +4,7 @@
 use super::run_folder::RunFolder;
 use super::settings::Settings;
 use super::tokens::{self, Origin, Text};
+use crate::config::ModelConfig;
 use crate::data::baseline::{Baseline, baseline};
 use crate::data::batch::Batch;
 use crate::data::corpus::Corpus;
@@ -11,6 +12,8 @@ use crate::data::order::Order;
 use crate::data::tokenizer::Tokenizer;
 use crate::data::windows::{Windows, evaluation_batches};
 use crate::model::Capacity;
+use crate::store::config_json;
+use crate::store::model_folder::Model;
 use crate::store::token_cache::TokenCache;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -38,13 +41,17 @@ pub struct Prepared {
     pub files: Vec<(String, Vec<u8>)>,
     /// Where the tokens came from.
     pub origin: Origin,
+    /// Weights to begin with, dense, in the order of [`crate::config::ModelConfig::parameters`]; none: they are drawn.
+    pub weights: Option<Vec<Vec<f32>>>,
+    /// What a user should hear of the model that they come from.
+    model_warnings: Vec<String>,
     capacity: Capacity,
 }
 
 impl Prepared {
-    /// Reads the files of `settings.data`, one behind the other, for a run whose folder is new. A tokenizer that comes
-    /// with a model stands over the one that `settings` name; without either, one is trained on the text. Tokens are kept
-    /// in the user's cache.
+    /// Reads the files of `settings.data`, one behind the other, for a run whose folder is new. The tokenizer is the one
+    /// given, else the one that `settings` name, else that of the model which they name as `init`, else one that is trained
+    /// on the text. Tokens are kept in the user's cache.
     ///
     /// # Errors
     /// [`Error::Input`] that names key or file and says what would be right; [`Error::Io`] where tokens cannot be
@@ -54,15 +61,8 @@ impl Prepared {
         Self::with_cache(settings, tokenizer, out, &TokenCache::of_user())
     }
 
-    /// For a run at `out` that goes on: as [`Prepared::new`], with the run's own tokenizer.
-    ///
-    /// # Errors
-    /// As [`Prepared::new`].
-    pub fn resumed(settings: Settings, tokenizer: Tokenizer, out: &Path) -> Result<Self> {
-        Self::with_cache(settings, Some(tokenizer), out, &TokenCache::of_user())
-    }
-
-    /// As [`Prepared::new`], with a cache of one's own; whether there is something at `out` is not looked at.
+    /// As [`Prepared::new`], with a cache of one's own; whether there is something at `out` is not looked at. Who gives a
+    /// tokenizer has the weights, too: then `settings.init` is not read.
     ///
     /// # Errors
     /// As [`Prepared::new`].
@@ -73,9 +73,13 @@ impl Prepared {
         cache: &TokenCache,
     ) -> Result<Self> {
         settings.validate()?;
-        let given = tokens::given(&settings, tokenizer)?;
+        let start = match tokenizer {
+            Some(tokenizer) => Start { tokenizer: tokens::given(&settings, Some(tokenizer))?, ..Start::default() },
+            None => Start::of(&settings)?,
+        };
+        let given = start.tokenizer.clone();
         let text = tokens::of_files(&settings, given, cache, |corpus| check_parts(corpus, &settings))?;
-        Self::tokenized(settings, text, out)
+        Self::tokenized(settings, text, start, out)
     }
 
     /// As [`Prepared::new`], with the text at hand.
@@ -85,13 +89,13 @@ impl Prepared {
     pub fn from_text(settings: Settings, text: &str, out: &Path) -> Result<Self> {
         RunFolder::check_new(out)?;
         settings.validate()?;
-        let given = tokens::given(&settings, None)?;
-        let text = tokens::of_text(&settings, given, text)?;
+        let start = Start::of(&settings)?;
+        let text = tokens::of_text(&settings, start.tokenizer.clone(), text)?;
         check_parts(&text.corpus, &settings)?;
-        Self::tokenized(settings, text, out)
+        Self::tokenized(settings, text, start, out)
     }
 
-    fn tokenized(mut settings: Settings, text: Text, out: &Path) -> Result<Self> {
+    fn tokenized(mut settings: Settings, text: Text, start: Start, out: &Path) -> Result<Self> {
         let Text { tokenizer, corpus, extents, origin } = text;
         settings.pretokenizer = tokenizer.pretokenizer();
         let (training, held_out) = corpus.split(settings.valid);
@@ -111,6 +115,8 @@ impl Prepared {
             tokenizer,
             steps,
             origin,
+            weights: start.weights,
+            model_warnings: start.warnings,
             settings,
         })
     }
@@ -137,6 +143,7 @@ impl Prepared {
     /// What a user should hear of a run that is allowed, but hardly meant.
     pub fn warnings(&self) -> Vec<String> {
         let mut all: Vec<String> = self.settings.warning(self.steps).into_iter().collect();
+        all.extend(self.model_warnings.iter().cloned());
         let (has, asked) = (self.tokenizer.vocab_size(), self.settings.model.vocab_size);
         if has < asked {
             let unused = asked - has;
@@ -162,10 +169,47 @@ impl Prepared {
     /// "nano on shakespeare.txt", for people.
     pub fn title(&self) -> String {
         let name = |path: &PathBuf| path.file_name().map(|n| n.to_string_lossy().into_owned());
+        let model = self.settings.init.as_ref().and_then(name).unwrap_or_else(|| self.settings.preset.clone());
         match self.settings.data.first().and_then(name) {
-            Some(name) => format!("{} on {name}", self.settings.preset),
-            None => self.settings.preset.clone(),
+            Some(name) => format!("{model} on {name}"),
+            None => model,
         }
+    }
+}
+
+/// What a run begins with: nothing, a tokenizer, or a model.
+#[derive(Default)]
+struct Start {
+    tokenizer: Option<Tokenizer>,
+    weights: Option<Vec<Vec<f32>>>,
+    warnings: Vec<String>,
+}
+
+impl Start {
+    /// What the settings name.
+    fn of(settings: &Settings) -> Result<Self> {
+        let named = tokens::given(settings, None)?;
+        let Some(init) = &settings.init else { return Ok(Start { tokenizer: named, ..Start::default() }) };
+        let Model { folder, mut config, parameters, tokenizer, mut warnings } = Model::load(init)?;
+        let ModelConfig { resid_pdrop, embd_pdrop, attn_pdrop, summary_first_dropout, .. } = settings.model;
+        config = ModelConfig { resid_pdrop, embd_pdrop, attn_pdrop, summary_first_dropout, ..config };
+        if config_json::to_json(&config) != config_json::to_json(&settings.model) {
+            let message = format!("init = {}: the model's numbers are others than the settings have", init.display());
+            return Err(Error::Input(message));
+        }
+        let tokenizer = match (named, tokenizer) {
+            (Some(named), Some(own)) => {
+                if named.to_json()? != own.to_json()? {
+                    let folder = folder.display();
+                    warnings.push(format!("the tokenizer is not that of {folder}, whose ids the weights stand for"));
+                }
+                named
+            }
+            (named, own) => named.or(own).ok_or_else(|| {
+                Error::file(&folder, "holds no tokenizer: give the one that it was trained with, --tokenizer FILE|DIR")
+            })?,
+        };
+        Ok(Start { tokenizer: Some(tokenizer), weights: Some(parameters), warnings })
     }
 }
 

@@ -7,10 +7,15 @@ use super::schedule::Schedule;
 use crate::config::ModelConfig;
 use crate::data::order::{BatchSize, Batching};
 use crate::data::tokenizer::{Pretokenizer, Tokenizer};
+use crate::store::model_folder::{load_config, resolve};
 use crate::{Error, Result};
 
 /// The presets, smallest first.
 pub const PRESETS: [&str; 3] = ["nano", "mini", "gpt1"];
+
+/// Keys beside the model's numbers that may be given with `init`, whatever its config.json says.
+const FREE_OF_MODEL: [&str; 7] =
+    ["preset", "init", "dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "summary_first_dropout"];
 
 /// How long a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +33,8 @@ pub struct Settings {
     pub preset: String,
     /// The model's numbers.
     pub model: ModelConfig,
+    /// The folder of a model that the weights come from; none: they are drawn.
+    pub init: Option<PathBuf>,
     /// Files to train on, and folders of them.
     pub data: Vec<PathBuf>,
     /// Share of the tokens held out.
@@ -81,6 +88,7 @@ impl Default for Settings {
         Settings {
             preset: "nano".into(),
             model: ModelConfig::default(),
+            init: None,
             data: Vec::new(),
             valid: 0.05,
             tokenizer: None,
@@ -347,17 +355,39 @@ impl Layers {
         Ok(())
     }
 
+    /// All of `above` over all of this.
+    pub fn over(mut self, above: Layers) -> Layers {
+        self.entries.extend(above.entries);
+        self
+    }
+
     /// Adds the value of an option of the key's own.
     pub fn option(&mut self, key: &str, value: impl Into<String>) {
         self.push(key, Given::Text(value.into()), Source::Option);
     }
 
-    /// The settings: preset, then file, then `--set`, then options; within one place the last of a key. Validated. Where a
-    /// tokenizer is named and `vocab_size` is not, the tokenizer has it.
+    /// The settings: preset, then file, then `--set`, then options; within one place the last of a key. Validated. Where
+    /// `init` names a model, the model's numbers are those of its config.json, and none but dropout may be given otherwise.
+    /// Where a tokenizer is named and `vocab_size` is not, the tokenizer has it.
     ///
     /// # Errors
     /// [`Error::Input`] that names the key, the place, and what would be right.
     pub fn settings(&self) -> Result<Settings> {
+        let of = |entry: &Entry| PathBuf::read(&entry.given).map_err(|why| entry.error(&why));
+        let init = self.entries.iter().filter(|entry| entry.key == "init").max_by_key(|entry| entry.source.rank());
+        self.with_model(match init {
+            Some(entry) => Some(load_config(&resolve(&of(entry)?)?)?),
+            None => None,
+        })
+    }
+
+    /// [`Layers::settings`] of a run's own config.toml, which has all of the model's numbers: `init`, where its weights once
+    /// came from, is not looked at.
+    pub(super) fn settings_of_run(&self) -> Result<Settings> {
+        self.with_model(None)
+    }
+
+    fn with_model(&self, model: Option<ModelConfig>) -> Result<Settings> {
         let mut sorted = Vec::with_capacity(self.entries.len());
         for entry in &self.entries {
             let (place, key) = keys::find(&entry.key).map_err(|why| entry.error(&why))?;
@@ -374,12 +404,23 @@ impl Layers {
                 settings = Settings::preset(&name).map_err(|_| entry.error(&no_preset()))?;
             }
         }
+        if let Some(model) = &model {
+            settings.model = model.clone();
+        }
+        let of_model = settings.clone();
         for (_, _, key, entry) in &sorted {
             if key.name != "preset" {
                 apply(&mut settings, key, &entry.given).map_err(|why| entry.error(&why))?;
             }
         }
+        let fixed = |key: &Key| key.group == Group::Model && !FREE_OF_MODEL.contains(&key.name);
+        for (_, _, key, entry) in sorted.iter().filter(|(_, _, key, _)| model.is_some() && fixed(key)) {
+            if let Some(value) = (key.get)(&of_model).filter(|value| Some(value) != (key.get)(&settings).as_ref()) {
+                return Err(entry.error(&format!("the model that init names has {} = {value}", key.name)));
+            }
+        }
         if let Some(path) = &settings.tokenizer
+            && model.is_none()
             && sorted.iter().all(|(_, _, key, _)| key.name != "vocab_size")
         {
             settings.model.vocab_size = Tokenizer::open(path)?.vocab_size();
