@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 fn wgpt(folder: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
-    command.current_dir(folder).args(words);
+    command.current_dir(folder).args(words).env("WGPT_CACHE", ""); // nothing of a test is kept
     command
 }
 

@@ -15,6 +15,7 @@ mod plan;
 mod pretrain;
 mod progress;
 mod shader;
+mod tokenizer;
 
 use crate::gpu::{Caps, Device, quiet};
 use crate::{Error, Result};
@@ -129,6 +130,7 @@ fn command() -> Command {
             check::command(),
             bench::command(),
             shader::command(),
+            tokenizer::command(),
         ])
 }
 
@@ -142,6 +144,7 @@ fn dispatch(context: &mut Context<'_>, name: &str, matches: &ArgMatches) -> Done
         "check" => check::run(context, matches),
         "bench" => bench::run(context, matches),
         "shader" => shader::run(context, matches),
+        "tokenizer" => tokenizer::run(context, matches),
         _ => Err(Error::Input(format!("{name}: no such command; `wgpt --help` lists them")).into()),
     }
 }

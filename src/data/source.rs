@@ -120,9 +120,10 @@ impl Sources {
                 blocks.line_ends_before_more = true;
             }
             let mut reader = BufReader::with_capacity(READ, Hashing::open(&file.path)?);
+            let offset = skip_mark(&mut reader).map_err(|e| unreadable(&file.path, e))?;
             match file.kind {
-                Kind::Text => text_lines(&mut reader, &file.path, self.separator(), &mut blocks)?,
-                Kind::Lines => json_lines(&mut reader, &file.path, &mut blocks)?,
+                Kind::Text => text_lines(&mut reader, &file.path, offset, self.separator(), &mut blocks)?,
+                Kind::Lines => json_lines(&mut reader, &file.path, offset, &mut blocks)?,
             }
             if documents {
                 blocks.end_document();
@@ -140,18 +141,20 @@ impl Sources {
     }
 }
 
-/// Hands over a text in memory block by block: one stream, or the documents that a separator's lines end.
+/// Reads a text from anywhere, such as memory, as [`Sources::read`] reads a file that holds nothing but text, a
+/// byte-order mark included. `name` only names it in errors.
 ///
 /// # Errors
-/// Those of `each`.
-pub fn read_in_memory(
-    text: &str,
+/// [`Error::Input`] for what cannot be read or is not UTF-8; those of `each`.
+pub fn read_from(
+    mut reader: &mut dyn BufRead,
+    name: &Path,
     separator: Option<&str>,
     cuttable: bool,
     each: &mut dyn FnMut(Block<'_>) -> Result<()>,
 ) -> Result<()> {
     let mut blocks = Blocks::new(BLOCK, cuttable, each);
-    text_lines(&mut text.as_bytes(), Path::new("text in memory"), separator, &mut blocks)?;
+    text_lines(&mut reader, name, 0, separator, &mut blocks)?;
     if separator.is_some() {
         blocks.end_document();
     }
@@ -227,13 +230,27 @@ fn not_utf8(path: &Path, offset: u64) -> Error {
     Error::file(path, format!("not UTF-8 at byte offset {offset}: must be a UTF-8 text"))
 }
 
-const BYTE_ORDER_MARK: char = '\u{feff}';
+/// Goes past a byte-order mark, and gives its length.
+fn skip_mark(reader: &mut impl BufRead) -> std::io::Result<u64> {
+    const MARK: &[u8] = "\u{feff}".as_bytes();
+    let marked = reader.fill_buf()?.starts_with(MARK);
+    if marked {
+        reader.consume(MARK.len());
+    }
+    Ok(if marked { MARK.len() as u64 } else { 0 })
+}
 
 /// A text file, line by line, a long line in parts.
-fn text_lines(reader: &mut impl BufRead, path: &Path, separator: Option<&str>, blocks: &mut Blocks<'_>) -> Result<()> {
+fn text_lines(
+    reader: &mut impl BufRead,
+    path: &Path,
+    mut offset: u64,
+    separator: Option<&str>,
+    blocks: &mut Blocks<'_>,
+) -> Result<()> {
     // A separator and its line's end are in one part always.
     let most = READ.max(separator.map_or(0, str::len) + 2) as u64;
-    let (mut part, mut offset, mut line_begins) = (Vec::new(), 0u64, true);
+    let (mut part, mut line_begins) = (Vec::new(), true);
     loop {
         let n = reader.by_ref().take(most).read_until(b'\n', &mut part).map_err(|e| unreadable(path, e))? as u64;
         let valid = match std::str::from_utf8(&part) {
@@ -246,7 +263,6 @@ fn text_lines(reader: &mut impl BufRead, path: &Path, separator: Option<&str>, b
             return Ok(());
         }
         let text = std::str::from_utf8(&part[..valid]).unwrap_or_default();
-        let text = if offset == 0 { text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text) } else { text };
         let ends = text.ends_with('\n');
         let whole = line_begins && (ends || n < most);
         if whole && separator.is_some_and(|separator| line(text) == separator) {
@@ -273,8 +289,8 @@ struct Line {
 }
 
 /// JSON lines, a document each. Lines of white space are no documents.
-fn json_lines(reader: &mut impl BufRead, path: &Path, blocks: &mut Blocks<'_>) -> Result<()> {
-    let (mut bytes, mut offset) = (Vec::new(), 0u64);
+fn json_lines(reader: &mut impl BufRead, path: &Path, mut offset: u64, blocks: &mut Blocks<'_>) -> Result<()> {
+    let mut bytes = Vec::new();
     for number in 1u64.. {
         bytes.clear();
         let n = reader.read_until(b'\n', &mut bytes).map_err(|e| unreadable(path, e))?;
@@ -282,8 +298,8 @@ fn json_lines(reader: &mut impl BufRead, path: &Path, blocks: &mut Blocks<'_>) -
             break;
         }
         let text = std::str::from_utf8(&bytes).map_err(|e| not_utf8(path, offset + e.valid_up_to() as u64))?;
-        let text = if offset == 0 { text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text) } else { text }.trim();
         offset += n as u64;
+        let text = text.trim();
         if text.is_empty() {
             continue;
         }

@@ -11,14 +11,15 @@ use super::words::WordCounts;
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 /// The file of a tokenizer.
 pub const FILE: &str = "tokenizer.json";
 
-/// The vocabulary and the merges that GPT-1 was published with, as Hugging Face names them and as OpenAI does.
-pub const GPT1_FILES: [[&str; 2]; 2] = [["vocab.json", "merges.txt"], ["encoder_bpe_40000.json", "vocab_40000.bpe"]];
+/// A vocabulary and its merges, which GPT-1's tokenizer has in place of [`FILE`]: under Hugging Face's names, and as GPT-1
+/// was published with them.
+pub const PAIRS: [[&str; 2]; 2] = [["vocab.json", "merges.txt"], ["encoder_bpe_40000.json", "vocab_40000.bpe"]];
 
 /// What stands for a character that a `bert` vocabulary does not have; its id is 0.
 pub const UNKNOWN: &str = "<unk>";
@@ -127,23 +128,54 @@ impl Tokenizer {
         Self::from_vocabulary(&bpe::train(alphabet, words, vocab_size), pretokenizer)
     }
 
-    /// Reads a tokenizer: the path is a tokenizer.json's, or that of a folder with one or with GPT-1's own two files.
+    /// Reads a tokenizer: the path is a tokenizer.json's, or that of a folder with one or with one of [`PAIRS`].
     ///
     /// # Errors
-    /// [`Error::Input`] with the path, as [`Tokenizer::from_json`] and [`Tokenizer::from_gpt1_files`].
+    /// As [`Tokenizer::in_folder`]; [`Error::Input`] for a folder without any.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = if path.is_dir() { path.join(FILE) } else { path.to_path_buf() };
-        if path.is_dir() && !file.exists() {
-            let pairs = GPT1_FILES.map(|names| names.map(|name| path.join(name)));
-            let Some([vocabulary, merges]) = pairs.into_iter().find(|pair| pair.iter().all(|file| file.exists()))
-            else {
-                let [vocabulary, merges] = GPT1_FILES[0];
-                return Err(Error::file(path, format!("holds neither {FILE} nor {vocabulary} and {merges}")));
-            };
-            return Self::from_gpt1_files(&vocabulary, &merges);
+        if !path.is_dir() {
+            return Self::from_file(path);
         }
-        let bytes = std::fs::read(&file).map_err(|e| Error::file(&file, format!("could not be read: {e}")))?;
-        Self::from_json(&bytes, &file)
+        match Self::in_folder(path)? {
+            Some((_, tokenizer)) => Ok(tokenizer),
+            None => Err(Self::missing(path)),
+        }
+    }
+
+    /// What is to be said of a folder without a tokenizer.
+    pub fn missing(folder: &Path) -> Error {
+        let pairs = PAIRS.map(|[vocabulary, merges]| format!("{vocabulary} and {merges}")).join(", or ");
+        Error::file(folder, format!("holds no tokenizer: must have {FILE}, or {pairs}"))
+    }
+
+    /// Reads a folder's tokenizer, where it has one: tokenizer.json, or one of [`PAIRS`]. The path is that of the file
+    /// with the vocabulary.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the path, as [`Tokenizer::from_json`] and [`Tokenizer::from_gpt1_files`], and for a
+    /// vocabulary without its merges.
+    pub fn in_folder(folder: &Path) -> Result<Option<(PathBuf, Self)>> {
+        let file = folder.join(FILE);
+        if file.exists() {
+            let tokenizer = Self::from_file(&file)?;
+            return Ok(Some((file, tokenizer)));
+        }
+        for [vocabulary, merges] in PAIRS {
+            let (path, merges) = (folder.join(vocabulary), folder.join(merges));
+            if path.exists() {
+                if !merges.exists() {
+                    return Err(Error::file(merges, format!("is missing beside {vocabulary}")));
+                }
+                let tokenizer = Self::from_gpt1_files(&path, &merges)?;
+                return Ok(Some((path, tokenizer)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn from_file(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|e| Error::file(path, format!("could not be read: {e}")))?;
+        Self::from_json(&bytes, path)
     }
 
     /// GPT-1's own files: the vocabulary (JSON, token to id) and the merges (a line each, the first may be a comment).
@@ -278,13 +310,16 @@ impl Tokenizer {
         self.inner.to_string(true).map_err(|e| Error::Input(format!("tokenizer.json could not be written: {e}")))
     }
 
-    /// The file tokenizer_config.json, with which transformers' `AutoTokenizer` loads the folder.
-    pub fn tokenizer_config_json(&self, n_positions: usize) -> String {
+    /// The file tokenizer_config.json, with which transformers' `AutoTokenizer` loads the folder; `n_positions` are those
+    /// of its model, where it has one.
+    pub fn tokenizer_config_json(&self, n_positions: impl Into<Option<usize>>) -> String {
         let mut config = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "model_max_length": n_positions,
             "clean_up_tokenization_spaces": false,
         });
+        if let Some(n_positions) = n_positions.into() {
+            config["model_max_length"] = json!(n_positions);
+        }
         if self.pretokenizer == Pretokenizer::Bert {
             config["unk_token"] = json!(UNKNOWN);
         }

@@ -15,7 +15,7 @@ pub const MODEL: &str = "model.safetensors";
 /// The model's numbers.
 pub const CONFIG: &str = "config.json";
 /// The tokenizer.
-pub const TOKENIZER: &str = "tokenizer.json";
+pub const TOKENIZER: &str = crate::data::tokenizer::FILE;
 /// What transformers wants to know of the tokenizer.
 pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
@@ -47,13 +47,20 @@ impl Checkpoint {
     pub fn write_files(&self, folder: &Path) -> Result<()> {
         safetensors::save_parameters(&folder.join(MODEL), &self.config, &self.parameters)?;
         write_file(&folder.join(CONFIG), config_json::to_json(&self.config).as_bytes())?;
-        if let Some(tokenizer) = &self.tokenizer {
-            write_file(&folder.join(TOKENIZER), tokenizer.to_json()?.as_bytes())?;
-            let config = tokenizer.tokenizer_config_json(self.config.n_positions);
-            write_file(&folder.join(TOKENIZER_CONFIG), config.as_bytes())?;
+        match &self.tokenizer {
+            Some(tokenizer) => write_tokenizer(folder, tokenizer, Some(self.config.n_positions)),
+            None => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// Writes a tokenizer's two files into a folder that exists; `n_positions` are those of its model, where it has one.
+///
+/// # Errors
+/// [`Error::Io`] when a file cannot be written.
+pub fn write_tokenizer(folder: &Path, tokenizer: &Tokenizer, n_positions: Option<usize>) -> Result<()> {
+    write_file(&folder.join(TOKENIZER), tokenizer.to_json()?.as_bytes())?;
+    write_file(&folder.join(TOKENIZER_CONFIG), tokenizer.tokenizer_config_json(n_positions).as_bytes())
 }
 
 /// What [`write_folder`] does with a folder that is there already.

@@ -3,11 +3,11 @@
 //! Names that a folder's files hold (a run's `best` and `latest`, an index's shards) are plain names of what lies in
 //! that folder: none leads out of it. Nothing is allocated from a file's claims before they are held against file sizes.
 
-use super::folder::{CONFIG, Checkpoint, MODEL, TOKENIZER, read_file};
+use super::folder::{CONFIG, Checkpoint, MODEL, read_file};
 use super::safetensors::Weights;
 use super::{config_json, seal};
 use crate::config::ModelConfig;
-use crate::data::tokenizer::{GPT1_FILES, Tokenizer};
+use crate::data::tokenizer::Tokenizer;
 use crate::{Error, Result};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use std::collections::BTreeSet;
@@ -21,7 +21,6 @@ pub const LATEST: &str = "latest";
 pub const BEST: &str = "best";
 /// Which shard holds which tensor, in place of [`MODEL`].
 pub const INDEX: &str = "model.safetensors.index.json";
-
 /// What a folder's files that are no safetensors hold the weights in.
 const PICKLES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
 
@@ -56,8 +55,7 @@ impl Model {
     /// # Errors
     /// [`Error::Input`] naming the folder.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
-        let missing = || Error::file(&self.folder, format!("holds no tokenizer: {TOKENIZER} must be in it"));
-        self.tokenizer.as_ref().ok_or_else(missing)
+        self.tokenizer.as_ref().ok_or_else(|| Tokenizer::missing(&self.folder))
     }
 }
 
@@ -121,14 +119,12 @@ pub fn load_config(dir: &Path) -> Result<ModelConfig> {
     config_json::from_json(&read_file(&path)?, &path)
 }
 
-/// Reads a model folder's tokenizer, where it has one: tokenizer.json, or GPT-1's own two files.
+/// Reads a model folder's tokenizer, where it has one, as [`Tokenizer::in_folder`].
 ///
 /// # Errors
 /// [`Error::Input`] naming the file, also for a tokenizer with more ids than the model.
 pub fn load_tokenizer(dir: &Path, config: &ModelConfig) -> Result<Option<Tokenizer>> {
-    let first_files = [TOKENIZER].into_iter().chain(GPT1_FILES.map(|[vocabulary, _]| vocabulary));
-    let Some(path) = first_files.map(|name| dir.join(name)).find(|path| path.exists()) else { return Ok(None) };
-    let tokenizer = Tokenizer::open(dir)?;
+    let Some((path, tokenizer)) = Tokenizer::in_folder(dir)? else { return Ok(None) };
     let (has, allows) = (tokenizer.vocab_size(), config.vocab_size);
     if has > allows {
         return Err(Error::file(path, format!("has {has} ids: the model's vocab_size is {allows}")));

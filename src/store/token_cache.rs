@@ -2,9 +2,10 @@
 //!
 //! `tokens/<recipe>/<contents>/` holds what a text gave: `ids` (u32), `bytes` (of [`Extents`]), `ends` (u64, of
 //! documents), tokenizer.json where one was trained on it, and `entry`, which counts and hashes the others. `recipe`
-//! hashes what is known without reading the text (settings, sizes), `contents` the text. An entry is written beside its
-//! place and renamed, whole; it is read through before it is believed.
+//! hashes what is known without reading the text (settings, sizes), `contents` that and the text. An entry is written
+//! beside its place and renamed, whole; it is read through before it is believed.
 
+use super::folder::TOKENIZER;
 use super::mmap::Numbers;
 use super::sha256::{self, hex};
 use crate::data::corpus::Corpus;
@@ -29,7 +30,6 @@ pub const VARIABLE: &str = "WGPT_CACHE";
 const IDS: &str = "ids";
 const BYTES: &str = "bytes";
 const ENDS: &str = "ends";
-const TOKENIZER: &str = "tokenizer.json";
 const ENTRY: &str = "entry";
 const LOCK: &str = "lock";
 
@@ -82,8 +82,9 @@ impl TokenCache {
         let mut hash = Sha256::new();
         hash.update(format!("{FORMAT} {} {:?} {recipe}", env!("CARGO_PKG_VERSION"), sources.separator()));
         sources.files().iter().for_each(|file| hash.update(format!(" {:?} {}", file.kind, file.bytes)));
+        let recipe = hex(&hash.finalize());
         let folder = self.folder.as_ref().map(|folder| folder.join("tokens"));
-        Shelf { path: folder.as_ref().map(|folder| folder.join(hex(&hash.finalize()))), folder }
+        Shelf { path: folder.as_ref().map(|folder| folder.join(&recipe[..16])), folder, recipe }
     }
 }
 
@@ -92,6 +93,7 @@ impl TokenCache {
 pub struct Shelf {
     folder: Option<PathBuf>,
     path: Option<PathBuf>,
+    recipe: String,
 }
 
 impl Shelf {
@@ -102,7 +104,7 @@ impl Shelf {
     }
 
     fn place(&self, digests: &Digests) -> Option<PathBuf> {
-        let mut hash = Sha256::new();
+        let mut hash = Sha256::new_with_prefix(&self.recipe);
         digests.iter().for_each(|digest| hash.update(digest));
         Some(self.path.as_ref()?.join(hex(&hash.finalize())))
     }

@@ -4,12 +4,13 @@
 use super::settings::Settings;
 use crate::data::corpus::Corpus;
 use crate::data::encoder::{Encoder, Extents};
+use crate::data::pieces::Block;
 use crate::data::source::{self, Digests, Sources};
 use crate::data::tokenizer::Tokenizer;
 use crate::data::words::WordCounts;
 use crate::store::token_cache::{Shelf, TokenCache, Tokenized};
 use crate::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where a run's tokens came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,17 +115,20 @@ fn same(sources: &Sources, known: &Option<Digests>, digests: &Digests) -> Result
 /// The tokens of a text in memory.
 pub(super) fn of_text(settings: &Settings, given: Option<Tokenizer>, text: &str) -> Result<Text> {
     let separator = settings.document_separator.as_deref();
+    let read = |cuttable, each: &mut dyn FnMut(Block<'_>) -> Result<()>| {
+        source::read_from(&mut text.as_bytes(), Path::new("the text"), separator, cuttable, each)
+    };
     let tokenizer = match given {
         Some(tokenizer) => tokenizer,
         None => {
             let mut words = WordCounts::new(settings.pretokenizer);
-            source::read_in_memory(text, separator, true, &mut |block| words.add(block))?;
+            read(true, &mut |block| words.add(block))?;
             Tokenizer::train_on(&words, settings.model.vocab_size)?
         }
     };
     let mut encoder = Encoder::new(&tokenizer);
     let (mut ids, mut bytes, mut ends) = (Vec::new(), Vec::new(), Vec::new());
-    source::read_in_memory(text, separator, tokenizer.is_cuttable(), &mut |block| {
+    read(tokenizer.is_cuttable(), &mut |block| {
         let encoded = encoder.encode(block)?;
         ids.extend(encoded.ids);
         bytes.extend(encoded.bytes);
