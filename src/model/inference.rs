@@ -39,8 +39,14 @@ impl Inference {
         let parameters = Parameters::for_inference(device, config, parameters)?;
         let activations = Activations::for_inference(device, config, capacity)?;
         let layout = Layout::new(device, layout_capacity(config, capacity))?;
-        let decoder =
-            Decoder { config, parameters: &parameters, activations: &activations, layout: &layout, training: false };
+        let decoder = Decoder {
+            config,
+            parameters: &parameters,
+            activations: &activations,
+            layout: &layout,
+            training: false,
+            cache: None,
+        };
         let mut rec = Recorder::new(device, layout.capacity());
         decoder.forward(&mut rec)?;
         decoder.head(&mut rec, false)?;
@@ -73,6 +79,7 @@ impl Inference {
             activations: &self.activations,
             layout: &self.layout,
             training: false,
+            cache: None,
         }
     }
 

@@ -72,6 +72,7 @@ impl Training {
             activations: &activations,
             layout: &layout,
             training,
+            cache: None,
         };
         let mut rec = Recorder::new(device, layout.capacity());
         decoder(true).forward(&mut rec)?;
@@ -216,6 +217,7 @@ impl Training {
                     activations: &self.activations,
                     layout: &self.layout,
                     training: false,
+                    cache: None,
                 };
                 let mut rec = Recorder::new(&self.device, self.layout.capacity());
                 decoder.forward(&mut rec)?;
