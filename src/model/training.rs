@@ -107,6 +107,7 @@ impl Training {
             layout: &layout,
             kernels: &kernels,
             training,
+            cache: None,
         };
         let mut rec = Recorder::new(device, layout.capacity());
         decoder(true).forward(&mut rec)?;
@@ -298,6 +299,7 @@ impl Training {
                     layout: &self.layout,
                     kernels: &self.kernels,
                     training: false,
+                    cache: None,
                 };
                 let mut rec = Recorder::new(&self.device, self.layout.capacity());
                 decoder.forward(&mut rec)?;
