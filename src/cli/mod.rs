@@ -4,11 +4,13 @@
 //! as `head`, ends the program without a word.
 
 mod bench;
+mod bench_generate;
 mod bench_step;
 mod check;
 mod clock;
 mod demo;
 mod devices;
+mod generate;
 mod plan;
 mod pretrain;
 mod progress;
@@ -119,6 +121,7 @@ fn command() -> Command {
         .subcommands([
             demo::command(),
             pretrain::command(),
+            generate::command(),
             plan::command(),
             devices::command(),
             check::command(),
@@ -131,6 +134,7 @@ fn dispatch(context: &mut Context<'_>, name: &str, matches: &ArgMatches) -> Done
     match name {
         "demo" => demo::run(context, matches),
         "pretrain" => pretrain::run(context, matches),
+        "generate" => generate::run(context, matches),
         "plan" => plan::run(context, matches),
         "devices" => devices::run(context, matches),
         "check" => check::run(context, matches),

@@ -8,5 +8,6 @@ pub mod batch;
 pub mod bpe;
 pub mod corpus;
 pub mod stories;
+pub mod text_stream;
 pub mod tokenizer;
 pub mod windows;
