@@ -421,6 +421,11 @@ pub struct Timing {
 }
 
 impl<L: 'static> Program<L> {
+    /// Dispatches in it.
+    pub fn dispatches(&self) -> usize {
+        self.items.iter().filter(|item| matches!(item, Item::Dispatch { .. })).count()
+    }
+
     /// Runs it once with these live numbers. Returns at once: the device works on.
     ///
     /// # Errors

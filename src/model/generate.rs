@@ -97,6 +97,11 @@ impl Generator {
         self.length
     }
 
+    /// Dispatches of a token.
+    pub fn dispatches(&self) -> usize {
+        self.step.dispatches()
+    }
+
     /// Begins anew with a prompt, the same for all samples. Gives the logits of what follows, [S, V] dense. Waits.
     ///
     /// # Errors
