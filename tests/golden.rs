@@ -9,7 +9,7 @@ use wgpt::data::batch::{Batch, IGNORED, Sequence};
 use wgpt::data::tokenizer::Tokenizer;
 use wgpt::gpu::{Device, Matrix, Recorder, View};
 use wgpt::model::parameters::Flat;
-use wgpt::model::{Capacity, Options, Training};
+use wgpt::model::{Capacity, Generator, Options, Sampling, Training};
 use wgpt::ops::attention::{self, Attention};
 use wgpt::ops::layout::{self, Layout};
 use wgpt::ops::optimizer::{AdamW, Arithmetic};
@@ -294,6 +294,28 @@ fn packed(device: &Device, case: &Golden) -> f64 {
     worst
 }
 
+/// i: greedy generation: the ids, and the logits of each step.
+fn generation(device: &Device, case: &Golden) -> f64 {
+    let (config, weights) = model(case);
+    let mut generator = Generator::new(device, &config, &weights, 1).expect("a recording");
+    let (prompts, sequences) = (case.shape("in.prompt").to_vec(), case.shape("in.sequences").to_vec());
+    let (mut all, mut wrong) = (Vec::new(), 0);
+    for row in case.values("in.sequences").chunks_exact(sequences[1]) {
+        let ids: Vec<u32> = row.iter().map(|x| *x as u32).collect();
+        let mut logits = generator.start(&ids[..prompts[1]]).expect("a prompt");
+        for (token, id) in ids.iter().enumerate().skip(prompts[1]) {
+            let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
+            let own = greedy.choose(&logits, token as u32).expect("a token");
+            wrong += usize::from(own != *id);
+            all.extend(wide(&logits));
+            if token + 1 < ids.len() {
+                logits = generator.next(&[own]).expect("a token");
+            }
+        }
+    }
+    if wrong > 0 { f64::INFINITY } else { case.judge("out.logits", &all, |_| true) }
+}
+
 /// j: GPT-1's own files give Hugging Face's ids and texts, exactly: 0, or infinity. `None` without its vocabulary.
 fn tokenizer(case: &Golden) -> Option<f64> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
@@ -341,6 +363,7 @@ fn every_case() {
             Some("a") => Some(language_model(&device, &case)),
             Some("b") => Some(training(&device, &case)),
             Some("h") => Some(packed(&device, &case)),
+            Some("i") => Some(generation(&device, &case)),
             Some("j") => tokenizer(&case),
             _ => None,
         };

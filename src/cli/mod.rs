@@ -4,12 +4,14 @@
 //! as `head`, ends the program without a word.
 
 mod bench;
+mod bench_generate;
 mod bench_step;
 mod check;
 mod clock;
 mod demo;
 mod devices;
 mod eval;
+mod generate;
 mod interrupt;
 mod plan;
 mod pretrain;
@@ -124,6 +126,7 @@ fn command() -> Command {
         .subcommands([
             demo::command(),
             pretrain::command(),
+            generate::command(),
             eval::command(),
             plan::command(),
             devices::command(),
@@ -138,6 +141,7 @@ fn dispatch(context: &mut Context<'_>, name: &str, matches: &ArgMatches) -> Done
     match name {
         "demo" => demo::run(context, matches),
         "pretrain" => pretrain::run(context, matches),
+        "generate" => generate::run(context, matches),
         "eval" => eval::run(context, matches),
         "plan" => plan::run(context, matches),
         "devices" => devices::run(context, matches),

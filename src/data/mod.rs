@@ -14,6 +14,7 @@ pub mod pieces;
 pub mod shared;
 pub mod source;
 pub mod stories;
+pub mod text_stream;
 pub mod tokenizer;
 pub mod windows;
 pub mod words;

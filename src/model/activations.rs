@@ -93,6 +93,8 @@ enum Kind {
 enum Purpose {
     Training,
     Inference,
+    /// The forward pass alone, for what it leaves in a cache.
+    Prompt,
 }
 
 impl Purpose {
@@ -123,7 +125,7 @@ fn slots(config: &ModelConfig, capacity: Capacity, purpose: Purpose) -> Vec<(&'s
     }
     let blocks = n.div_ceil(layer_norm::BLOCK.min(column_sum::BLOCK));
     let dropped = if config.resid_pdrop > 0.0 { n } else { 1 };
-    let chunk = chunk_rows(config, n);
+    let head = |rows: usize| if purpose == Purpose::Prompt { 0 } else { rows };
     let backward = |rows: usize| if purpose == Purpose::Training { rows } else { 0 };
     all.extend([
         ("branch", Kind::Passing, n, c),
@@ -136,8 +138,8 @@ fn slots(config: &ModelConfig, capacity: Capacity, purpose: Purpose) -> Vec<(&'s
         ("delta", Kind::Passing, 1, backward(n * h)),
         ("partial", Kind::Passing, backward(blocks), 4 * c),
         ("partial", Kind::Passing, backward(blocks), 4 * c),
-        ("logits", Kind::Head, chunk, config.vocab_size),
-        ("losses", Kind::Head, 1, n.next_multiple_of(64)),
+        ("logits", Kind::Head, head(chunk_rows(config, n)), config.vocab_size),
+        ("losses", Kind::Head, 1, head(n.next_multiple_of(64))),
     ]);
     all
 }
@@ -157,6 +159,14 @@ impl Activations {
     /// [`Error::Device`] past the device's limits.
     pub fn for_inference(device: &Device, config: &ModelConfig, capacity: Capacity) -> Result<Self> {
         Self::with(device, config, capacity, Purpose::Inference)
+    }
+
+    /// As [`Activations::for_inference`], without room for the head.
+    ///
+    /// # Errors
+    /// [`Error::Device`] past the device's limits.
+    pub fn for_prompt(device: &Device, config: &ModelConfig, capacity: Capacity) -> Result<Self> {
+        Self::with(device, config, capacity, Purpose::Prompt)
     }
 
     fn with(device: &Device, config: &ModelConfig, capacity: Capacity, purpose: Purpose) -> Result<Self> {

@@ -2,6 +2,7 @@
 //! order. Gradients of parameters are `+=`, of activations `=`.
 
 use super::activations::{Activations, Block, chunk_rows};
+use super::cache::Cache;
 use super::parameters::{Flat, Parameters};
 use crate::config::ModelConfig;
 use crate::gpu::{Matrix, Recorder};
@@ -51,6 +52,8 @@ pub struct Decoder<'a> {
     pub kernels: &'a Kernels,
     /// Whether dropout is on.
     pub training: bool,
+    /// Where a prompt's keys and values go; then nothing is computed past those of the last layer.
+    pub cache: Option<&'a Cache>,
 }
 
 impl Decoder<'_> {
@@ -169,6 +172,12 @@ impl Decoder<'_> {
 
         let bias = value(Of::CAttnBias).view;
         self.rows(rec, Form::AB, [x, &value(Of::CAttn), &block.qkv], Epilogue::Bias(&bias))?;
+        if let Some(cache) = self.cache {
+            cache.append(rec, layer, &block.qkv)?;
+            if layer + 1 == self.config.n_layer {
+                return Ok(());
+            }
+        }
         let spec = self.kernels.attention(rec.device().caps(), x.rows, self.config.head_dim());
         attention::forward(rec, spec, &self.attention(block, layer))?;
         let bias = value(Of::CProjBias).view;

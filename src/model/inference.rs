@@ -49,6 +49,7 @@ impl Inference {
             layout: &layout,
             kernels: &kernels,
             training: false,
+            cache: None,
         };
         let mut rec = Recorder::new(device, layout.capacity());
         decoder.forward(&mut rec)?;
@@ -84,6 +85,7 @@ impl Inference {
             layout: &self.layout,
             kernels: &self.kernels,
             training: false,
+            cache: None,
         }
     }
 

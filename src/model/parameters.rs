@@ -29,6 +29,7 @@ struct Place {
     offset: usize,
 }
 
+#[derive(Clone)]
 struct Slab {
     buffers: [Buffer; 4],
     floats: usize,
@@ -36,7 +37,8 @@ struct Slab {
 }
 
 /// A model's tensors on a device. Made for inference, it has values alone: the other flat tensors have no room, and a
-/// recording that names them is refused.
+/// recording that names them is refused. A clone is the same tensors.
+#[derive(Clone)]
 pub struct Parameters {
     shapes: Vec<ParameterShape>,
     places: Vec<Place>,
@@ -161,6 +163,15 @@ impl Parameters {
         let (shape, place) = (&self.shapes[i], self.places[i]);
         let buffer = &self.slabs[place.slab].buffers[flat as usize];
         Matrix::over(buffer.range(&shape.name, place.offset, floats(shape)), shape.rows, shape.columns)
+    }
+
+    /// The tensor of this name.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the config has none.
+    pub fn named(&self, flat: Flat, name: &str) -> Result<Matrix> {
+        let place = self.shapes.iter().position(|shape| shape.name == name);
+        place.map(|i| self.tensor(flat, i)).ok_or_else(|| Error::Input(format!("{name}: the model has no such tensor")))
     }
 
     /// Slabs.

@@ -1,5 +1,6 @@
 //! A step as programs: `micro` (forward, backward, gradients +=) k times, `update` (norm, clip, AdamW) once; `evaluate`.
 
+use super::Generator;
 use super::activations::{Activations, Capacity, layout_capacity};
 use super::decoder::Decoder;
 use super::parameters::{Flat, Parameters};
@@ -107,6 +108,7 @@ impl Training {
             layout: &layout,
             kernels: &kernels,
             training,
+            cache: None,
         };
         let mut rec = Recorder::new(device, layout.capacity());
         decoder(true).forward(&mut rec)?;
@@ -298,6 +300,7 @@ impl Training {
                     layout: &self.layout,
                     kernels: &self.kernels,
                     training: false,
+                    cache: None,
                 };
                 let mut rec = Recorder::new(&self.device, self.layout.capacity());
                 decoder.forward(&mut rec)?;
@@ -335,6 +338,14 @@ impl Training {
     /// [`Error::Device`].
     pub fn read(&self, flat: Flat) -> Result<Vec<Vec<f32>>> {
         self.parameters.read(&self.device, flat)
+    }
+
+    /// A generator over the weights as they are now.
+    ///
+    /// # Errors
+    /// As [`Generator::new`].
+    pub fn generator(&self, samples: usize) -> Result<Generator> {
+        Generator::over(&self.device, &self.config, self.parameters.clone(), samples)
     }
 
     /// Runs one micro-batch and an update of rate 0 dispatch by dispatch: where a step's time goes. The moments change.

@@ -1,9 +1,9 @@
 //! C = A·B, A·Bᵀ or Aᵀ·B for any M, N, K ≥ 1, with bias, GELU, a residual, or added to what C holds.
 //!
-//! Four files: `tiled` (every GPU: register tiles over workgroup memory), `rows` (a few rows: one token), `image` and
-//! `image_at` (CPU adapters: A·B and A·Bᵀ, Aᵀ·B).
+//! Three files: `tiled` (every GPU: register tiles over workgroup memory), `image` and `image_at` (CPU adapters: A·B and A·Bᵀ,
+//! Aᵀ·B). For a few rows GPUs take a kernel of [`matvec`].
 
-use super::{Extent, Live, groups};
+use super::{Extent, Live, groups, matvec};
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Error, Result, dims};
 
@@ -72,7 +72,7 @@ pub enum Spec {
         /// Rows of C a group: 64 or 128.
         tile_m: u32,
     },
-    /// A group makes 64 columns of one row, its invocations split K.
+    /// A few rows: [`matvec`]'s kernel, which splits K over a group.
     Rows,
     /// Operands as images, for CPU adapters.
     Image,
@@ -86,7 +86,7 @@ pub fn choose(caps: &Caps, form: Form, a: &Matrix, b: &Matrix) -> Spec {
     let b_rows = if form == Form::AtB { b.rows } else { 1 };
     if caps.reads_images() && fits(a.rows, a.columns) && fits(b_rows, b.columns) {
         Spec::Image
-    } else if form != Form::AtB && a.rows <= 4 {
+    } else if form != Form::AtB && a.rows <= matvec::MOST_ROWS {
         Spec::Rows
     } else if caps.max_workgroup_bytes >= 24 << 10 && a.rows >= 512 {
         Spec::Tiled { tile_m: 128 }
@@ -142,7 +142,6 @@ struct TiledParams {
 const IMAGE: &str = include_str!("../../shaders/matmul/image.wgsl");
 const IMAGE_AT: &str = include_str!("../../shaders/matmul/image_at.wgsl");
 const TILED: &str = include_str!("../../shaders/matmul/tiled.wgsl");
-const ROWS: &str = include_str!("../../shaders/matmul/rows.wgsl");
 
 fn image_variant(transposed: bool, add: bool, epilogue: &'static str) -> Variant {
     super::Io::Image
@@ -166,14 +165,6 @@ fn tiled_variant(tile_m: u32, form: Form, accumulate: bool, epilogue: &'static s
         .import("epilogue", epilogue)
 }
 
-fn rows_variant(form: Form, accumulate: bool, epilogue: &'static str) -> Variant {
-    super::Io::Buffer { group: 64 }
-        .apply(Variant::new("matmul_rows", ROWS))
-        .constant("B_TRANSPOSED", (form == Form::ABt).into())
-        .constant("ACCUMULATE", accumulate.into())
-        .import("epilogue", epilogue)
-}
-
 const EPILOGUES: [&str; 5] =
     ["epilogue_none", "epilogue_bias", "epilogue_bias_gelu", "epilogue_gelu_backward", "epilogue_residual"];
 
@@ -192,7 +183,10 @@ pub fn variants(caps: &Caps) -> Vec<Variant> {
                     all.push(match spec {
                         Spec::Tiled { tile_m } if tile_m * 2 > caps.max_workgroup_size => continue,
                         Spec::Tiled { tile_m } => tiled_variant(tile_m, form, add, epilogue),
-                        Spec::Rows => rows_variant(form, add, epilogue),
+                        Spec::Rows => {
+                            all.extend(matvec::plain_variants(form, add, epilogue));
+                            continue;
+                        }
                         Spec::Image if form == Form::AtB => image_at_variant(add),
                         Spec::Image => image_variant(form == Form::ABt, add, epilogue),
                     });
@@ -249,11 +243,14 @@ pub fn matmul(recorder: &mut Recorder<Live>, spec: Spec, call: &Matmul) -> Resul
         Spec::Image => image(recorder, call, sizes),
         Spec::Tiled { tile_m } => {
             let variant = tiled_variant(tile_m, call.form, call.accumulate, call.epilogue.file());
-            from_buffers(recorder, call, sizes, &variant, tile_m)
+            // Rows first: groups that share a panel of B run together.
+            let grid = move |m, packs| [groups(m, tile_m), packs / 8, 1];
+            from_buffers(recorder, call, sizes, &variant, grid)
         }
         Spec::Rows => {
-            let variant = rows_variant(call.form, call.accumulate, call.epilogue.file());
-            from_buffers(recorder, call, sizes, &variant, 1)
+            let tile = matvec::Tile::of(call.form, a.rows, n, k);
+            let variant = matvec::plain_variant(tile, call.form, call.accumulate, call.epilogue.file());
+            from_buffers(recorder, call, sizes, &variant, tile.grid())
         }
     }
 }
@@ -272,7 +269,13 @@ impl Sizes {
     }
 }
 
-fn from_buffers(rec: &mut Recorder<Live>, call: &Matmul, s: Sizes, variant: &Variant, tile_m: u32) -> Result<()> {
+fn from_buffers(
+    rec: &mut Recorder<Live>,
+    call: &Matmul,
+    s: Sizes,
+    variant: &Variant,
+    grid: impl Fn(u32, u32) -> [u32; 3] + Send + Sync + 'static,
+) -> Result<()> {
     let out = if call.accumulate { Bind::Update(&call.c.view) } else { Bind::Write(&call.c.view) };
     let mut binds = vec![Bind::Read(&call.a.view), Bind::Read(&call.b.view), out];
     match &call.epilogue {
@@ -289,8 +292,7 @@ fn from_buffers(rec: &mut Recorder<Live>, call: &Matmul, s: Sizes, variant: &Var
         let (m, k) = if form == Form::AtB { (s.m, extent) } else { (extent, s.k) };
         let b_rows = if form == Form::ABt { s.n } else { k };
         let params = TiledParams { m, k, packs, a_quads, b_quads, b_rows, pad: [0; 2] };
-        // Rows first: groups that share a panel of B run together.
-        Launch::new(params, [groups(m, tile_m), packs / 8, 1]).flops(s.flops(form, extent))
+        Launch::new(params, grid(m, packs)).flops(s.flops(form, extent))
     })
 }
 

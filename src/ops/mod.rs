@@ -5,6 +5,7 @@ use crate::gpu::{Bind, Caps, Matrix, Variant, View};
 use crate::{Error, Result, dims};
 
 pub mod attention;
+pub mod cache;
 pub mod column_sum;
 pub mod cross_entropy;
 pub mod dropout;
@@ -13,6 +14,7 @@ pub mod kernels;
 pub mod layer_norm;
 pub mod layout;
 pub mod matmul;
+pub mod matvec;
 pub mod optimizer;
 
 /// The numbers that change from run to run of a program: sizes from the batch's layout, and what varies by step.
@@ -93,6 +95,11 @@ impl Io {
         if caps.reads_images() && tensors.iter().all(fits) {
             return Io::Image;
         }
+        Io::buffer(columns)
+    }
+
+    /// The rule where images do not pay.
+    pub fn buffer(columns: usize) -> Io {
         Io::Buffer {
             group: match columns {
                 0..=256 => 32,
@@ -188,8 +195,12 @@ pub(crate) fn groups(a: u32, b: u32) -> u32 {
 pub enum Spec {
     /// A product's file and tile.
     Matmul(matmul::Spec),
+    /// The file of a product of few rows.
+    Matvec(matvec::Spec),
     /// Attention's files.
     Attention(attention::Spec),
+    /// Where a cache lies.
+    Cache(cache::Spec),
     /// How a row-wise kernel reads.
     Row(Io),
 }
@@ -214,8 +225,11 @@ pub const ALL: &[Kernel] = &[
     Kernel { op: "embedding", variants: embedding::variants },
     Kernel { op: "embedding_backward", variants: embedding::backward_variants },
     Kernel { op: "matmul", variants: matmul::variants },
+    Kernel { op: "matvec", variants: matvec::variants },
     Kernel { op: "attention", variants: attention::variants },
     Kernel { op: "attention_backward", variants: attention::backward_variants },
+    Kernel { op: "attention_decode", variants: cache::decode_variants },
+    Kernel { op: "cache_append", variants: cache::append_variants },
     Kernel { op: "layer_norm", variants: layer_norm::variants },
     Kernel { op: "layer_norm_backward", variants: layer_norm::backward_variants },
     Kernel { op: "column_sum", variants: column_sum::variants },

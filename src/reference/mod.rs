@@ -12,6 +12,7 @@
 //! | [`dropout`] | masks that are a function of key and place |
 //! | [`embedding`] | rows by token and position, and their gradients |
 //! | [`attention`] | packed causal attention, full or in local blocks |
+//! | [`cache`] | attention of one token over kept keys and values |
 //! | [`cross_entropy`] | loss and its gradient by the logits |
 //! | [`global_norm`] | norm of all gradients, clipping |
 //! | [`adamw`] | one update |
@@ -19,6 +20,7 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod cache;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;

@@ -14,6 +14,9 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// The head's tensor, where a file has one.
+const HEAD: &str = "lm_head.weight";
+
 /// One tensor in f32.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
@@ -95,8 +98,8 @@ impl Weights {
     }
 
     /// Reads a model's parameters, each straight to where it stays, once all are known to be there in their shapes.
-    /// Names may lack `transformer.`; attention mask buffers are ignored; a tied `lm_head.weight` is too. Anything else
-    /// that the model does not have is named in a warning.
+    /// Names may lack `transformer.`; attention mask buffers are ignored; a tied `lm_head.weight` is too, or stands for
+    /// the token table. Anything else that the model does not have is named in a warning.
     ///
     /// # Errors
     /// [`Error::Input`] for a missing or misshapen tensor, with what was expected, for one that is there under both of
@@ -105,8 +108,10 @@ impl Weights {
         let parameters = config.parameters();
         let mut found = Vec::with_capacity(parameters.len());
         let mut used = BTreeSet::new();
-        for parameter in &parameters {
-            let tensor = self.find(parameter)?;
+        for (i, parameter) in parameters.iter().enumerate() {
+            // The order of parameters begins with the token table, which the head is tied to: of the two names
+            // transformers writes one, and which one depends on the class.
+            let tensor = self.find(parameter, if i == 0 { Some(HEAD) } else { None })?;
             used.insert(tensor.name);
             found.push(tensor);
         }
@@ -116,8 +121,7 @@ impl Weights {
             if used.contains(name.as_str()) || is_mask(name, tensor.shape) {
                 continue;
             }
-            // The order of parameters begins with the token table, which the head is tied to.
-            if name == "lm_head.weight" {
+            if name == HEAD {
                 if tensor.same_numbers(&found[0])? {
                     continue;
                 }
@@ -136,17 +140,17 @@ impl Weights {
         Ok(Loaded { tensors: tensors.collect::<Result<_>>()?, warnings })
     }
 
-    /// A parameter under its long or its short name, in its shape.
-    fn find<'a>(&'a self, parameter: &'a ParameterShape) -> Result<TensorIn<'a>> {
+    /// A parameter in its shape, under its long or its short name, or else under that of what is tied to it.
+    fn find<'a>(&'a self, parameter: &'a ParameterShape, tied: Option<&'a str>) -> Result<TensorIn<'a>> {
         let long = parameter.name.as_str();
         let short = long.strip_prefix("transformer.").unwrap_or(long);
-        let mut there = [long, short].into_iter().filter_map(|name| Some((name, self.file_of(name)?)));
+        let there = |name: &&str| self.places.contains_key(*name);
         let shape = parameter.dimensions();
-        let Some((name, file)) = there.next() else {
+        let Some(name) = [long, short].into_iter().chain(tied).find(there) else {
             return Err(Error::file(&self.path, format!("tensor `{long}` is missing: expected shape {shape:?}")));
         };
-        let tensor = self.files[file].tensor(name)?;
-        if short != long && there.next().is_some() {
+        let tensor = self.files[self.places[name]].tensor(name)?;
+        if name != short && there(&short) {
             return Err(tensor.error(format!("is there a second time, as `{short}`")));
         }
         if tensor.shape != shape {
@@ -368,6 +372,10 @@ pub(crate) mod tests {
         for what in ["`score.weight` of shape [2, 6]", "`h.1.attn.bias` of shape [25]"] {
             assert!(warnings.iter().any(|w| w.contains(what)), "{warnings:?}");
         }
+        let table = tensors.remove("tokens_embed.weight").expect("table");
+        write_all(&path, &tensors);
+        assert_eq!(load_parameters(&path, &config).expect("the head is the table").tensors[0], table.data);
+        tensors.insert("tokens_embed.weight".into(), table);
         tensors.get_mut("lm_head.weight").expect("head").data[0] = -1.0;
         write_all(&path, &tensors);
         let error = load_parameters(&path, &config).expect_err("a head of its own").to_string();

@@ -383,7 +383,7 @@ impl Run {
         prompt.truncate(1);
         let positions = settings.model.n_positions.min(SAMPLE_TOKENS);
         let bounds = Bounds { positions, vocabulary: tokenizer.vocab_size() };
-        let sampling = Sampling { temperature: SAMPLE_TEMPERATURE, seed: settings.seed, number: 0 };
+        let sampling = Sampling { temperature: SAMPLE_TEMPERATURE, seed: settings.seed, ..Sampling::default() };
         let ids = sample(&mut self.training, &prompt, bounds, sampling)?;
         let text = tokenizer.decode(&ids)?;
         self.folder.sample(step, text.trim_end_matches('\n'))?;

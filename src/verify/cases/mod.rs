@@ -1,12 +1,14 @@
 //! The CASES, one file an op.
 
 pub mod attention;
+pub mod cache;
 pub mod column_sum;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
 pub mod layer_norm;
 pub mod matmul;
+pub mod matvec;
 pub mod optimizer;
 
 use super::{Case, Specs};
@@ -18,7 +20,9 @@ use crate::{Result, dims};
 /// Every case: small ones and those of the benchmarks.
 pub fn all() -> Vec<Case> {
     let mut all = matmul::cases();
+    all.extend(matvec::cases());
     all.extend(attention::cases());
+    all.extend(cache::cases());
     all.extend(embedding::cases());
     all.extend(layer_norm::cases());
     all.extend(column_sum::cases());

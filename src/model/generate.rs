@@ -1,0 +1,201 @@
+//! What follows a prompt, token by token: the prompt's rows go through the decoder once and leave their keys and values in the
+//! cache of every sample; then a token of every sample at a time.
+
+use super::activations::{Activations, Capacity, layout_capacity};
+use super::cache::Cache;
+use super::decoder::Decoder;
+use super::parameters::Parameters;
+use super::token::{Specs, Token};
+use crate::config::ModelConfig;
+use crate::data::batch::{Batch, IGNORED, Sequence};
+use crate::gpu::program::Timing;
+use crate::gpu::{Device, Program, Recorder, Ring};
+use crate::ops::Live;
+use crate::ops::kernels::Kernels;
+use crate::ops::layout::Layout;
+use crate::{Error, Result, dims};
+
+/// A model on a device that goes on from a prompt, in several samples side by side.
+pub struct Generator {
+    device: Device,
+    config: ModelConfig,
+    parameters: Parameters,
+    cache: Cache,
+    token: Token,
+    step: Program<Live>,
+    ring: Ring,
+    prefill: Option<Prefill>,
+    samples: usize,
+    /// Tokens of each sample that are in the cache.
+    length: usize,
+}
+
+/// The prompt's pass, at a capacity of rows.
+struct Prefill {
+    rows: usize,
+    layout: Layout,
+    program: Program<Live>,
+}
+
+impl Generator {
+    /// Uploads a model and makes room for `samples` samples of P tokens each. `parameters` are dense, in the order of
+    /// [`ModelConfig::parameters`].
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a config or shapes that do not fit, [`Error::Device`] and [`Error::Kernel`] past limits.
+    pub fn new(device: &Device, config: &ModelConfig, parameters: &[Vec<f32>], samples: usize) -> Result<Self> {
+        config.validate()?;
+        Self::over(device, config, Parameters::for_inference(device, config, parameters)?, samples)
+    }
+
+    /// As [`Generator::new`], with parameters that are on the device, as they are now: if they change, so does what
+    /// [`Generator::start`] reads of them, but not on CPU adapters, which keep a copy.
+    ///
+    /// # Errors
+    /// As [`Generator::new`].
+    pub fn over(device: &Device, config: &ModelConfig, parameters: Parameters, samples: usize) -> Result<Self> {
+        if samples == 0 {
+            return Err(Error::Input("0 samples: must be 1 or more".into()));
+        }
+        let specs = Specs::choose(device, config, &parameters, samples)?;
+        let cache = Cache::new(device, config, specs.cache, samples)?;
+        let token = Token::new(device, config, &parameters, specs, samples)?;
+        let mut rec = Recorder::new(device, Live { rows: samples as u32, ..Live::default() });
+        token.record(&mut rec, config, &cache)?;
+        let step = rec.finish();
+        let ring = Ring::new(device, samples * dims::pitch(config.vocab_size), 1);
+        Ok(Generator {
+            device: device.clone(),
+            config: config.clone(),
+            parameters,
+            cache,
+            token,
+            step,
+            ring,
+            prefill: None,
+            samples,
+            length: 0,
+        })
+    }
+
+    /// The most samples that go side by side on a device: caches have limits there.
+    pub fn most_samples(device: &Device, config: &ModelConfig) -> usize {
+        let caps = device.caps();
+        let row = 4 * dims::pitch(2 * config.n_embd).max(dims::pitch(config.vocab_size)) as u64;
+        let rows = (caps.max_binding.min(caps.max_buffer) / row) as usize;
+        let rows = if caps.reads_images() { rows.min(caps.max_texture as usize) } else { rows };
+        (rows / config.n_positions.max(1)).clamp(1, 64)
+    }
+
+    /// The model's numbers.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Tokens of each sample so far: what [`Generator::start`] and [`Generator::next`] were given.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Dispatches of a token.
+    pub fn dispatches(&self) -> usize {
+        self.step.dispatches()
+    }
+
+    /// Begins anew with a prompt, the same for all samples. Gives the logits of what follows, [S, V] dense. Waits.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a prompt without a token, past P, or with an id past V.
+    pub fn start(&mut self, prompt: &[u32]) -> Result<Vec<f32>> {
+        let positions = self.config.n_positions;
+        let Some((last, before)) = prompt.split_last() else {
+            return Err(Error::Input("a prompt without a token: must have one at least".into()));
+        };
+        if prompt.len() > positions {
+            let count = prompt.len();
+            return Err(Error::Input(format!("a prompt of {count} tokens: the model has {positions} positions")));
+        }
+        self.check(prompt)?;
+        self.length = 0;
+        if !before.is_empty() {
+            self.fill(before)?;
+        }
+        self.length = before.len();
+        self.next(&vec![*last; self.samples])
+    }
+
+    /// Takes the next token of every sample. Gives the logits of what follows, [S, V] dense. Waits.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for more or fewer ids than samples, an id past V, or when P tokens are there.
+    pub fn next(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
+        let positions = self.config.n_positions;
+        if ids.len() != self.samples {
+            return Err(Error::Input(format!("{} tokens for {} samples: must be as many", ids.len(), self.samples)));
+        }
+        if self.length >= positions {
+            return Err(Error::Input(format!("a token past {positions}, the model's positions")));
+        }
+        self.check(ids)?;
+        self.token.upload(&self.device, &self.config, &self.cache, ids, self.length)?;
+        self.step.run_and_read(&self.live(), &self.token.logits.view, &mut self.ring)?;
+        let words = self.ring.wait()?.ok_or_else(|| Error::Device("the logits never came back".into()))?;
+        self.length += 1;
+        Ok(dims::unpad_rows(bytemuck::cast_slice(&words), self.config.vocab_size))
+    }
+
+    fn live(&self) -> Live {
+        Live { rows: self.samples as u32, ..Live::default() }
+    }
+
+    fn check(&self, ids: &[u32]) -> Result<()> {
+        let vocab = self.config.vocab_size;
+        match ids.iter().find(|id| **id as usize >= vocab) {
+            Some(id) => Err(Error::Input(format!("token id {id}: the model has {vocab}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The keys and values of a prompt's tokens.
+    fn fill(&mut self, ids: &[u32]) -> Result<()> {
+        let batch = Batch::from_sequences(&[Sequence { ids: ids.to_vec(), targets: vec![IGNORED; ids.len()] }])?;
+        let prefill = match self.prefill.take().filter(|prefill| prefill.rows >= ids.len()) {
+            Some(prefill) => prefill,
+            None => self.record_prefill(ids.len())?,
+        };
+        let live = prefill.layout.upload(&self.device, &batch)?;
+        prefill.program.run(&live)?;
+        self.prefill = Some(prefill);
+        Ok(())
+    }
+
+    fn record_prefill(&self, rows: usize) -> Result<Prefill> {
+        let rows = rows.next_multiple_of(64).min(self.config.n_positions);
+        let capacity = Capacity { rows, sequences: 1 };
+        let activations = Activations::for_prompt(&self.device, &self.config, capacity)?;
+        let layout = Layout::new(&self.device, layout_capacity(&self.config, capacity))?;
+        let kernels = Kernels::new();
+        let decoder = Decoder {
+            config: &self.config,
+            parameters: &self.parameters,
+            activations: &activations,
+            layout: &layout,
+            kernels: &kernels,
+            training: false,
+            cache: Some(&self.cache),
+        };
+        let mut rec = Recorder::new(&self.device, layout.capacity());
+        decoder.forward(&mut rec)?;
+        let program = rec.finish();
+        Ok(Prefill { rows, layout, program })
+    }
+
+    /// Runs a token's pass dispatch by dispatch: where its time goes. The position is that of the next token.
+    ///
+    /// # Errors
+    /// As [`Generator::next`].
+    pub fn profile(&mut self) -> Result<Vec<Timing>> {
+        self.token.upload(&self.device, &self.config, &self.cache, &vec![0; self.samples], self.length)?;
+        self.step.profile(&self.live())
+    }
+}
