@@ -200,7 +200,7 @@ fn documents_come_from_folders_and_lines() {
     }
     let cursor = order.cursor();
     assert!(cursor.epoch >= 2 || (cursor.epoch == 1 && cursor.index == order.windows_in_epoch(1)), "{cursor:?}");
-    assert_eq!(filled.capacity().rows, rows);
+    assert_eq!((filled.capacity().rows, filled.tokens_an_update(), run.tokens_an_update()), (rows, 100, 64));
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! `wgpt pretrain`: a run from a text to a folder, and one that goes on.
 
 use super::progress::Progress;
-use super::{Context, Done, Stop, clock, note};
+use super::{Context, Done, Stop, bytes, clock, note};
+use crate::data::source::Sources;
 use crate::report::{Align, Table};
 use crate::store::token_cache::TokenCache;
-use crate::train::{Layers, Prepared, Stopped, Summary, Trained, options, pretrain};
+use crate::train::{Layers, Prepared, Settings, Stopped, Summary, Trained, options, pretrain};
 use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command};
 use std::path::{Path, PathBuf};
@@ -39,8 +40,20 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let settings = layers.settings()?;
     let default = || PathBuf::from("runs").join(format!("{}-{}", settings.preset, clock::stamp()));
     let out = matches.get_one::<PathBuf>("out").cloned().unwrap_or_else(default);
+    say_reading(&settings);
     let trained = train(context, Prepared::new(settings, None, &out)?)?;
     report(context, &trained.summary)
+}
+
+/// Text that takes a while is announced.
+fn say_reading(settings: &Settings) {
+    const LONG: u64 = 32 << 20;
+    // What is wrong with the files is said where they are read.
+    let Ok(sources) = Sources::find(&settings.data, None) else { return };
+    let all: u64 = sources.files().iter().map(|file| file.bytes).sum();
+    if all >= LONG {
+        note(format_args!("reading {} of text; its tokens are kept for the next time", bytes(all)));
+    }
 }
 
 fn go_on(context: &mut Context<'_>, run: &Path, changes: Layers) -> Done {

@@ -54,14 +54,14 @@ impl Observer for Progress {
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "));
             self.bar = Some(bar);
         }
-        let tokens = run.settings.batch * run.settings.model.n_positions;
+        let most = if run.training.is_stream() { "" } else { "at most " };
         self.say(&format!(
-            "training: {} parameters, {} tokens of text, {} held out; {} updates of {} tokens",
+            "training: {} parameters, {} tokens of text, {} held out; {} updates of {most}{} tokens",
             grouped(run.settings.model.parameter_count() as u64),
             grouped(run.training.tokens().len() as u64),
             grouped(run.held_out.tokens().len() as u64),
             grouped(run.steps.into()),
-            grouped(tokens as u64)
+            grouped(run.tokens_an_update() as u64)
         ));
     }
 

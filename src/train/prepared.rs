@@ -8,7 +8,7 @@ use crate::config::ModelConfig;
 use crate::data::baseline::{Baseline, baseline};
 use crate::data::batch::Batch;
 use crate::data::corpus::Corpus;
-use crate::data::order::Order;
+use crate::data::order::{BatchSize, Order};
 use crate::data::tokenizer::Tokenizer;
 use crate::data::windows::{Windows, evaluation_batches};
 use crate::model::Capacity;
@@ -132,6 +132,16 @@ impl Prepared {
     /// What a device must have room for: the largest micro-batch of the run, and any sequence alone.
     pub fn capacity(&self) -> Capacity {
         self.capacity
+    }
+
+    /// Tokens of an update: of a stream exactly, of documents at most.
+    pub fn tokens_an_update(&self) -> usize {
+        let positions = self.settings.model.n_positions;
+        match self.settings.batching().size {
+            BatchSize::Windows(n) => n * positions,
+            BatchSize::Rows(rows) if self.training.is_stream() => rows / positions * positions,
+            BatchSize::Rows(rows) => rows,
+        }
     }
 
     /// The part held out, in batches that have room in [`Prepared::capacity`].
