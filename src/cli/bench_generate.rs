@@ -1,11 +1,11 @@
 //! `wgpt bench generate`: a token's time beside that of reading the weights once at the rate at which the adapter copies.
 
 use super::bench::middle;
-use super::bench_step::{peers_model, peers_parameters};
+use super::bench_step::{peers_batch, peers_model, peers_parameters};
 use super::{Context, Done, json_flag, note};
 use crate::config::ModelConfig;
 use crate::gpu::{Device, Program, Recorder, View};
-use crate::model::Generator;
+use crate::model::{Capacity, Generator, Inference};
 use crate::ops::Live;
 use crate::report::{Align, Table};
 use crate::train::settings::PRESETS;
@@ -31,7 +31,7 @@ pub(super) fn command() -> Command {
     Command::new("generate")
         .about("A token's time, and the time of reading the weights once at the adapter's copy rate")
         .arg(Arg::new("preset").long("preset").value_name("NAME").value_parser(PRESETS).help("[default: all of them]"))
-        .arg(number("tokens", "64", 100_000).help("Tokens that the median is of, from the first position on"))
+        .arg(number("tokens", "64", 100_000).help("Tokens that the median is of, up to the model's positions"))
         .arg(number("samples", "1", 64).help("Texts side by side"))
         .arg(
             Arg::new("profile")
@@ -57,9 +57,9 @@ struct Row {
     copy_gbps: f64,
     dispatches: usize,
     first_token_s: f64,
-    /// Of the last logits of the first sample: that the work was done, and the same work.
-    argmax: usize,
-    logits_sum: f64,
+    /// Nats a token of the text that is read, by the logits token by token, and by a pass over the whole of it.
+    loss: f64,
+    loss_forward: f64,
 }
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
@@ -79,7 +79,8 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         right("tokens a second"),
         right("copies, GB/s"),
         right("dispatches"),
-        right("argmax"),
+        right("loss"),
+        right("of a whole pass"),
     ]);
     let mut profiles = Vec::new();
     for preset in presets {
@@ -90,8 +91,8 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         }
         let numbers = [row.ms_per_token, row.ms_read_weights, row.ratio, row.tokens_per_second, row.copy_gbps];
         let numbers = numbers.map(|x| format!("{x:.2}"));
-        let counts = [row.dispatches.to_string(), row.argmax.to_string()];
-        table.row(std::iter::once(row.preset).chain(numbers).chain(counts));
+        let losses = [row.loss, row.loss_forward].map(|x| format!("{x:.6}"));
+        table.row(std::iter::once(row.preset).chain(numbers).chain([row.dispatches.to_string()]).chain(losses));
         if matches.get_flag("profile") {
             profiles.push(profile(&mut generator)?);
         }
@@ -100,35 +101,40 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         write!(context.out, "{table}")?;
         profiles.iter().try_for_each(|profile| write!(context.out, "\n{profile}"))?;
     }
-    note("medians of rounds of tokens and of copies in turn; greedy, so that argmax tells the same work");
+    note("medians of tokens and of copies in turn; the two losses must be one: the work was done, and rightly");
     Ok(())
 }
 
 fn measure(device: &Device, preset: &str, tokens: usize, samples: usize) -> Result<(Row, Generator)> {
     let model = peers_model(preset)?;
+    let count = tokens.min(model.n_positions - WARM_UP - 1);
+    let text = peers_batch(1, WARM_UP + count + 1, model.vocab_size)?;
     let begin = Instant::now();
     let mut generator = Generator::new(device, &model, &peers_parameters(&model), samples)?;
     let copy = Copy::new(device)?;
-    let mut logits = generator.start(&[0])?;
+    let mut logits = generator.start(&text.ids[..1])?;
     let first_token_s = begin.elapsed().as_secs_f64();
-    let (mut seconds, mut rates) = (Vec::new(), Vec::new());
-    for i in 0..WARM_UP + tokens {
-        if generator.length() == model.n_positions {
-            logits = generator.start(&[0])?;
-        }
-        let next: Vec<u32> = logits.chunks_exact(model.vocab_size).map(|row| argmax(row) as u32).collect();
+    let (mut seconds, mut rates, mut nats) = (Vec::new(), Vec::new(), 0.0);
+    for (i, id) in text.ids.iter().enumerate().skip(1) {
+        nats += loss(&logits[..model.vocab_size], *id as usize);
         let start = Instant::now();
-        logits = generator.next(&next)?;
-        if i >= WARM_UP {
+        logits = generator.next(&vec![*id; samples])?;
+        if i > WARM_UP {
             seconds.push(start.elapsed().as_secs_f64());
         }
-        if i % ROUND == 0 {
+        if i % ROUND == 1 {
             rates.push(copy.rate()?);
         }
     }
-    let first = &logits[..model.vocab_size];
-    if first.iter().any(|x| !x.is_finite()) {
-        return Err(Error::NotFinite(format!("{preset}: a logit after {} tokens", generator.length())));
+    // The text's last target is not looked at: its row is one more than was drawn from.
+    let capacity = Capacity { rows: text.rows(), sequences: 1 };
+    let whole = Inference::over(device, &model, generator.parameters().clone(), capacity)?.losses(&text)?;
+    let rows = text.rows() - 1;
+    let loss_forward = whole[..rows].iter().map(|x| f64::from(*x)).sum::<f64>() / rows as f64;
+    let loss = nats / rows as f64;
+    // A NaN is no agreement.
+    if !((loss - loss_forward).abs() <= 1e-4 * loss_forward) {
+        return Err(Error::Device(format!("{preset}: {loss} nats a token, {loss_forward} by a whole pass")));
     }
     let (second, rate) = (middle(&mut seconds), middle(&mut rates));
     let weights_bytes = 4 * weights_read(&model) as u64;
@@ -137,7 +143,7 @@ fn measure(device: &Device, preset: &str, tokens: usize, samples: usize) -> Resu
         preset: preset.into(),
         adapter: device.caps().name.clone(),
         samples,
-        tokens,
+        tokens: count,
         ms_per_token: second * 1e3,
         ms_read_weights: read * 1e3,
         ratio: second / read,
@@ -146,20 +152,22 @@ fn measure(device: &Device, preset: &str, tokens: usize, samples: usize) -> Resu
         copy_gbps: rate / 1e9,
         dispatches: generator.dispatches(),
         first_token_s,
-        argmax: argmax(first),
-        logits_sum: first.iter().map(|x| f64::from(*x)).sum(),
+        loss,
+        loss_forward,
     };
     Ok((row, generator))
+}
+
+/// −log of the target's probability.
+fn loss(logits: &[f32], target: usize) -> f64 {
+    let top = logits.iter().fold(f64::NEG_INFINITY, |m, x| m.max(f64::from(*x)));
+    let total: f64 = logits.iter().map(|x| (f64::from(*x) - top).exp()).sum();
+    top + total.ln() - f64::from(logits[target])
 }
 
 /// Weights that a token needs whole: all but the table of positions.
 fn weights_read(model: &ModelConfig) -> usize {
     model.parameter_count() - model.n_positions * model.n_embd
-}
-
-fn argmax(logits: &[f32]) -> usize {
-    let best = logits.iter().enumerate().max_by(|(i, a), (j, b)| a.total_cmp(b).then(j.cmp(i)));
-    best.map_or(0, |(i, _)| i)
 }
 
 /// A copy from buffer to buffer.

@@ -205,7 +205,7 @@ pub(super) fn peers_parameters(model: &ModelConfig) -> Vec<Vec<f32>> {
 }
 
 /// B sequences of T inputs, and the ids after them as targets.
-fn peers_batch(batch: usize, positions: usize, vocab: usize) -> Result<Batch> {
+pub(super) fn peers_batch(batch: usize, positions: usize, vocab: usize) -> Result<Batch> {
     let id = |i: usize| (mix64((i as u64).wrapping_add(1 << 62)) % vocab as u64) as u32;
     let ids: Vec<u32> = (0..batch * (positions + 1)).map(id).collect();
     let sequence = |row: &[u32]| Sequence { ids: row[..positions].to_vec(), targets: row[1..].to_vec() };

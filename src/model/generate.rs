@@ -92,6 +92,11 @@ impl Generator {
         &self.config
     }
 
+    /// Its tensors.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
     /// Tokens of each sample so far: what [`Generator::start`] and [`Generator::next`] were given.
     pub fn length(&self) -> usize {
         self.length

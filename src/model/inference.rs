@@ -38,7 +38,14 @@ impl Inference {
     /// [`crate::Error::Kernel`] past limits.
     pub fn new(device: &Device, config: &ModelConfig, parameters: &[Vec<f32>], capacity: Capacity) -> Result<Self> {
         config.validate()?;
-        let parameters = Parameters::for_inference(device, config, parameters)?;
+        Self::over(device, config, Parameters::for_inference(device, config, parameters)?, capacity)
+    }
+
+    /// As [`Inference::new`], with parameters that are on the device.
+    ///
+    /// # Errors
+    /// As [`Inference::new`].
+    pub fn over(device: &Device, config: &ModelConfig, parameters: Parameters, capacity: Capacity) -> Result<Self> {
         let activations = Activations::for_inference(device, config, capacity)?;
         let layout = Layout::new(device, layout_capacity(config, capacity))?;
         let kernels = Kernels::new();
