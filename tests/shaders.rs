@@ -91,10 +91,8 @@ fn numbering(m: &Module) -> Result<(), String> {
     if bindings.iter().filter(|(_, k)| *k == BindingKind::StorageImage).count() > 4 {
         return wrong("WebGPU's default is 4 storage images".into());
     }
-    match bindings.iter().filter(|(_, k)| *k == BindingKind::ReadWrite).count() {
-        0 => wrong("nothing is written".into()),
-        _ => Ok(()),
-    }
+    let written = [BindingKind::ReadWrite, BindingKind::WriteImage, BindingKind::UpdateImage];
+    if bindings.iter().any(|(_, k)| written.contains(k)) { Ok(()) } else { wrong("nothing is written".into()) }
 }
 
 fn judge(variant: &Variant, classes: &[Caps]) -> Result<(), String> {

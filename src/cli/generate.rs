@@ -1,15 +1,15 @@
 //! `wgpt generate`: what a model writes after a prompt, as it comes.
 
-use super::{Context, Done, Stop, note};
+use super::{Context, Done, Stop, eval, note};
 use crate::data::text_stream::{StopWords, TextStream};
 use crate::data::tokenizer::Tokenizer;
 use crate::model::Generator;
 use crate::model::sampling::{Bounds, Sampling, sample};
-use crate::store::folder::Checkpoint;
+use crate::store::model_folder::Model;
 use crate::{Error, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::io::{IsTerminal, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 /// What stands between two samples: a line of its own.
@@ -26,7 +26,7 @@ pub(super) fn command() -> Command {
             "stdout holds the prompt, as the tokenizer reads it, and its continuation; with several samples, a line --- \
              between two of them. A text that reaches the model's positions ends there, and stderr says so.",
         )
-        .arg(value("model", "DIR").required(true).value_parser(clap::value_parser!(PathBuf)).help("The model's folder"))
+        .arg(eval::model())
         .arg(
             value("prompt", "TEXT")
                 .allow_hyphen_values(true)
@@ -101,13 +101,9 @@ impl Options {
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let options = Options::new(matches)?;
     let prompt = prompt(matches)?;
-    let Some(folder) = matches.get_one::<PathBuf>("model") else {
-        return Err(Error::Input("no --model DIR".into()).into());
-    };
-    let (Checkpoint { config, parameters, tokenizer }, warnings) = Checkpoint::load(folder)?;
-    warnings.iter().for_each(note);
-    let tokenizer =
-        tokenizer.ok_or_else(|| Error::file(folder, "has no tokenizer.json: a text needs the model's own"))?;
+    let model = eval::load(matches)?;
+    let tokenizer = model.tokenizer()?.clone();
+    let Model { config, parameters, .. } = model;
     let prompt = tokenizer.encode(&prompt)?;
     let positions = config.n_positions;
     if prompt.is_empty() {
