@@ -170,17 +170,16 @@ fn a_sample_ends_with_the_positions() {
     let settings = settings(&[]);
     let parameters = wgpt::model::initial_parameters(&settings.model, 1);
     let capacity = wgpt::model::Capacity { rows: 16, sequences: 1 };
-    let mut training =
-        Training::new(&device, &settings.model, &parameters, capacity, options(&settings)).expect("a model");
+    let training = Training::new(&device, &settings.model, &parameters, capacity, options(&settings)).expect("a model");
     let bounds = Bounds { positions: 16, vocabulary: 260 };
-    let mut draw = |temperature, number| {
+    let draw = |temperature, number| {
         let sampling = Sampling { temperature, seed: 3, number, ..Sampling::default() };
-        sample(&mut training, &[5, 6], bounds, sampling).expect("a sample")
+        sample(&training, &[5, 6], bounds, sampling).expect("a sample")
     };
     let greedy = draw(0.0, 0);
     assert!(greedy.len() == 14 && greedy == draw(0.0, 1));
     let warm = draw(1.0, 0);
     assert!(warm.iter().all(|id| *id < 260) && warm == draw(1.0, 0) && warm != draw(1.0, 1), "{warm:?}");
-    let none = sample(&mut training, &[], bounds, Sampling::default());
+    let none = sample(&training, &[], bounds, Sampling::default());
     assert!(none.expect_err("no prompt").to_string().contains("1 to 16"));
 }

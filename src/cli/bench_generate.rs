@@ -133,7 +133,8 @@ fn measure(device: &Device, preset: &str, tokens: usize, samples: usize) -> Resu
     let loss_forward = whole[..rows].iter().map(|x| f64::from(*x)).sum::<f64>() / rows as f64;
     let loss = nats / rows as f64;
     // A NaN is no agreement.
-    if !((loss - loss_forward).abs() <= 1e-4 * loss_forward) {
+    let close = (loss - loss_forward).abs() <= 1e-4 * loss_forward;
+    if !close {
         return Err(Error::Device(format!("{preset}: {loss} nats a token, {loss_forward} by a whole pass")));
     }
     let (second, rate) = (middle(&mut seconds), middle(&mut rates));

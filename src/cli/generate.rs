@@ -194,10 +194,10 @@ impl Printer<'_, '_> {
             if i >= count {
                 return Ok(false);
             }
-            self.token(i, id).or_else(|stop| {
+            self.token(i, id).map_err(|stop| {
                 stopped = Some(stop);
                 // This error only ends the pass: the true one is beside it.
-                Err(Error::Device("stopped".into()))
+                Error::Device("stopped".into())
             })
         });
         match stopped {

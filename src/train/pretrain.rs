@@ -384,7 +384,7 @@ impl Run {
         let positions = settings.model.n_positions.min(SAMPLE_TOKENS);
         let bounds = Bounds { positions, vocabulary: tokenizer.vocab_size() };
         let sampling = Sampling { temperature: SAMPLE_TEMPERATURE, seed: settings.seed, ..Sampling::default() };
-        let ids = sample(&mut self.training, &prompt, bounds, sampling)?;
+        let ids = sample(&self.training, &prompt, bounds, sampling)?;
         let text = tokenizer.decode(&ids)?;
         self.folder.sample(step, text.trim_end_matches('\n'))?;
         observer.sampled(step, &text);
