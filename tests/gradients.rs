@@ -185,7 +185,7 @@ fn linear_layer_gradients() {
         };
         matmul(&mut recorder, to_x, &product(Form::ABt, &gpu_dy, &gpu_w, &dx, false)).expect("dx");
         matmul(&mut recorder, *to_w, &product(Form::AtB, &gpu_x, &gpu_dy, &dw, true)).expect("dw");
-        column_sum(&mut recorder, io, &gpu_dy, &empty("partial", 1, m), &db).expect("db");
+        column_sum(&mut recorder, io, [&gpu_dy, &empty("partial", 1, m), &db], Extent::Rows).expect("db");
         recorder.finish().run(&live).expect("a run");
         let f = |x: &[f64], w: &[f64], b: &[f64]| {
             let product = reference::matmul::matmul(reference::matmul::Form::AB, x, w, n, m, k);

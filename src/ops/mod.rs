@@ -9,20 +9,31 @@ pub mod column_sum;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
+pub mod gather_rows;
+pub mod kv_compress;
 pub mod layer_norm;
 pub mod layout;
 pub mod matmul;
 pub mod optimizer;
+pub mod tiles;
 
 /// The numbers that change from run to run of a program: sizes from the batch's layout, and what varies by step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Live {
     /// N, rows of the packed batch.
     pub rows: u32,
-    /// Query tiles of the attention work list, of full and of local attention.
-    pub query_tiles: [u32; 2],
-    /// Key tiles, of full and of local attention.
-    pub key_tiles: [u32; 2],
+    /// Compressed slots of all sequences.
+    pub slots: u32,
+    /// Tokens that fill no slot.
+    pub tails: u32,
+    /// Sequences with a token: each has a null key.
+    pub nulls: u32,
+    /// Query tiles of the attention work lists, by [`layout::kind_index`].
+    pub query_tiles: [u32; 3],
+    /// Key tiles, by [`layout::kind_index`].
+    pub key_tiles: [u32; 3],
+    /// Pairs of a query and a key that the tiles visit, by [`layout::kind_index`].
+    pub pairs: [f64; 3],
     /// Distinct token ids in the batch.
     pub token_owners: u32,
     /// Distinct positions in the batch.
@@ -46,6 +57,10 @@ pub enum Extent {
     Fixed(u32),
     /// N.
     Rows,
+    /// Compressed slots.
+    Slots,
+    /// Null keys.
+    Nulls,
     /// Rows `skip` to `skip + at_most` of N: a chunk of the head.
     Chunk {
         /// Rows before it.
@@ -61,6 +76,8 @@ impl Extent {
         match self {
             Extent::Fixed(n) => n,
             Extent::Rows => live.rows,
+            Extent::Slots => live.slots,
+            Extent::Nulls => live.nulls,
             Extent::Chunk { skip, at_most } => live.rows.saturating_sub(skip).min(at_most),
         }
     }
@@ -209,6 +226,10 @@ pub const ALL: &[Kernel] = &[
     Kernel { op: "matmul", variants: matmul::variants },
     Kernel { op: "attention", variants: attention::variants },
     Kernel { op: "attention_backward", variants: attention::backward_variants },
+    Kernel { op: "kv_compress", variants: kv_compress::variants },
+    Kernel { op: "kv_compress_backward", variants: kv_compress::backward_variants },
+    Kernel { op: "gather_rows", variants: gather_rows::variants },
+    Kernel { op: "scatter_rows_add", variants: gather_rows::scatter_variants },
     Kernel { op: "layer_norm", variants: layer_norm::variants },
     Kernel { op: "layer_norm_backward", variants: layer_norm::backward_variants },
     Kernel { op: "column_sum", variants: column_sum::variants },

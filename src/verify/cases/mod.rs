@@ -5,6 +5,8 @@ pub mod column_sum;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
+pub mod gather_rows;
+pub mod kv_compress;
 pub mod layer_norm;
 pub mod matmul;
 pub mod optimizer;
@@ -20,6 +22,8 @@ pub fn all() -> Vec<Case> {
     let mut all = matmul::cases();
     all.extend(attention::cases());
     all.extend(embedding::cases());
+    all.extend(kv_compress::cases());
+    all.extend(gather_rows::cases());
     all.extend(layer_norm::cases());
     all.extend(column_sum::cases());
     all.extend(dropout::cases());
@@ -55,6 +59,13 @@ fn row_io(spec: Spec, op: &str) -> Result<Io> {
         Spec::Row(io) => Ok(io),
         other => Err(other.foreign(op)),
     }
+}
+
+/// A matrix whose first rows are `data`; the rows past it are zero.
+fn filled(device: &Device, name: &str, rows: usize, columns: usize, data: &[f32]) -> Result<Matrix> {
+    let matrix = Matrix::new(device, name, rows, columns)?;
+    matrix.write(device, data)?;
+    Ok(matrix)
 }
 
 /// A matrix whose first rows are `data`; the rows past it are NaN, since no kernel may look at them.
