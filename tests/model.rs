@@ -153,7 +153,7 @@ fn compressed_layers_alone() {
             factor(4)(c);
             (c.n_embd, c.kv_groups, c.kv_shared, c.kv_scale) = (48, KvGroups::Head, true, KvScale::Width);
         },
-        &[130, 0, 3],
+        &[88, 0, 3],
     );
     compare(
         |c| {
