@@ -410,6 +410,7 @@ impl Compression<'_> {
         let io = Io::choose(device.caps(), c, &[&qkv]);
         let compress = |part: usize, weight| Compress {
             x: &qkv,
+            rows: Extent::Rows,
             at: (1 + part) * c,
             weight,
             factor: f,

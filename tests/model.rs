@@ -80,13 +80,16 @@ fn worst(config: &ModelConfig, got: &[Vec<f32>], expected: &[Vec<f64>]) -> (f64,
 }
 
 fn compare(change: impl FnOnce(&mut ModelConfig), lengths: &[usize]) {
-    let device = device();
+    compare_on(&device(), change, lengths);
+}
+
+fn compare_on(device: &Device, change: impl FnOnce(&mut ModelConfig), lengths: &[usize]) {
     let (config, parameters) = tiny(change);
     let batch = batch(&config, lengths);
     let key = step_key(SEED, 4);
     let dropout = (config.resid_pdrop > 0.0).then_some(key);
     let expected = twin(&config, &parameters, &batch, dropout);
-    let mut training = train(&device, &config, &parameters, &batch);
+    let mut training = train(device, &config, &parameters, &batch);
     training.micro(&batch, batch.target_count, key).expect("a step");
     let gradients = training.read(Flat::Gradients).expect("gradients");
     let (error, name) = worst(&config, &gradients, &expected.gradients);
@@ -169,6 +172,22 @@ fn compressed_layers_alone() {
         },
         &[66, 3],
     );
+}
+
+/// Tensors past a binding's limit, and past a texture's, are cut in ranges of rows; parameters in slabs.
+#[test]
+fn long_batches_on_small_devices() {
+    let device = device();
+    for (max_binding, max_texture) in [(64 << 10, 16384), (128 << 20, 64), (64 << 10, 64)] {
+        let narrow = device.narrowed(|caps| (caps.max_binding, caps.max_texture) = (max_binding, max_texture));
+        compare_on(&narrow, |c| (c.attention_pattern, c.local_block) = ("LM".into(), 16), &[70, 0, 30, 27]);
+    }
+    let small = device.narrowed(|caps| caps.max_binding = 32 << 10);
+    let (config, parameters) = tiny(|_| {});
+    let batch = batch(&config, &[70, 57]);
+    let capacity = Capacity { rows: batch.rows(), sequences: batch.sequences() };
+    let error = Training::new(&small, &config, &parameters, capacity, options()).err().expect("too long");
+    assert!(error.to_string().contains("`qkv` has 65024 bytes, the device binds 32768"), "{error}");
 }
 
 /// Other tokens from a random place on: not a bit of an earlier output changes, alone or packed.

@@ -1,5 +1,5 @@
 // Causal attention, backward to k and v, for CPU adapters: dv = Σ_t (p∘m)·dy, dk = scale·Σ_t dS·q over the queries t that
-// see the key; p and dS as backward_q_image, whose δ it reads. Tiles are at most 64 keys. The block of 64 queries is held as
+// see the key; p and dS as backward_q_image, whose δ it reads. The block of 64 queries is held as
 // Q and dY with eight queries a lane and with X texels of channels a lane; then a loop over the tile's keys that one of them
 // sees. dkv has the shape of kv: dk where k lies, dv where v lies. Grid (tiles, H); Spec as forward_image.
 #import attention_image

@@ -17,7 +17,8 @@ var<workgroup> values: array<vec4<f32>, ${KEYS*DQ}>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tile = query_tile(group.x);
+    let tile = part_of_queries(query_tile(group.x), group.z * 64u);
+    if tile.first >= tile.end { return; }
     let base = group.y * D;
     let k_at = p.k.x * p.kv_pitch + p.k.y + base;
     let v_at = p.v.x * p.kv_pitch + p.v.y + base;

@@ -1,7 +1,7 @@
 // Causal attention, forward, in flash form: y = softmax(q·kᵀ·scale)·v over the keys that a query sees, and its log-sum-exp
 // ℓ [N, H].
 //
-// queries [N, ≥C], kv, y [N, C] with pitches; tiles of at most 64 queries, longest first. Grid (tiles, H); 64 invocations, one
+// queries [N, ≥C], kv, y [N, C] with pitches; tiles of queries, longest first. Grid (tiles, H, parts); 64 invocations, one
 // a query: its q and its sum are registers, KEYS keys and values at a time lie in workgroup memory, zero past D. Running
 // maximum and sum a query; the output is scaled once every four keys. Spec: D, DQ = ⌈D/4⌉, KEYS, DROPOUT; vec4 where 4 | D.
 #import dropout_words
@@ -17,7 +17,8 @@ var<workgroup> values: array<vec4<f32>, ${KEYS*DQ}>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tile = query_tile(group.x);
+    let tile = part_of_queries(query_tile(group.x), group.z * 64u);
+    if tile.first >= tile.end { return; }
     let base = group.y * D;
     let k_at = p.k.x * p.kv_pitch + p.k.y + base;
     let v_at = p.v.x * p.kv_pitch + p.v.y + base;

@@ -1,7 +1,7 @@
 // Causal attention, forward, for CPU adapters: y = softmax(q·kᵀ·scale)·v over the keys that a query sees, and its log-sum-exp
 // ℓ [N, H].
 //
-// queries and kv images; y [N, C] quads. Tiles of at most 64 queries. Grid (tiles, H). A block of 64 keys is held in named
+// queries and kv images; y [N, C] quads. Grid (tiles, H). A block of 64 keys is held in named
 // values: its K with eight keys a lane, its V with X texels of channels a lane; then a loop over the queries of the tile that
 // see one of them. Blocks after the first are merged with what y and ℓ hold. Spec: DQ = D/4, X = ⌈D/32⌉, DROPOUT.
 #import attention_image

@@ -30,6 +30,24 @@ fn key_tile(i: u32) -> KeyTile {
                    table[at + 4u], table[at + 5u], table[at + 6u], table[at + 7u]);
 }
 
+// Tiles may hold more rows than a group of 64 invocations has: a group takes those from `part` on.
+fn part_of_queries(tile: QueryTile, part: u32) -> QueryTile {
+    var out = tile;
+    out.first = tile.first + part;
+    out.end = min(tile.end, out.first + 64u);
+    out.t = tile.t + part;
+    out.keys = visible(out.t + out.end - out.first - 1u);
+    return out;
+}
+
+fn part_of_keys(tile: KeyTile, part: u32) -> KeyTile {
+    var out = tile;
+    out.j = tile.j + part;
+    out.j_end = min(tile.j_end, out.j + 64u);
+    out.first = tile.first + u32(max(seen_from(out.j), 0) - max(seen_from(tile.j), 0));
+    return out;
+}
+
 fn visible(t: u32) -> u32 { return p.nulls + (t + 1u) / p.factor; }
 
 // The first t that sees key j; -1 for a null key.

@@ -14,7 +14,7 @@ use crate::ops::kv_compress::{self, Compress};
 use crate::ops::layer_norm::{self, LayerNorm, LayerNormBackward, layer_norm};
 use crate::ops::layout::Layout;
 use crate::ops::matmul::{self, Epilogue, Form, Matmul};
-use crate::ops::{Extent, Io, Live, column_sum};
+use crate::ops::{Extent, Io, Live, RowRange, column_sum};
 use crate::philox::{Site, place};
 use crate::{Error, Result, dims};
 
@@ -80,7 +80,13 @@ impl Decoder<'_> {
         [a, b, c]: [&Matrix; 3],
         epilogue: Epilogue<'_>,
     ) -> Result<()> {
-        self.product(rec, Matmul { form, a, b, c, rows: Extent::Rows, epilogue, accumulate: false })
+        let kept = epilogue.matrix().unwrap_or(c);
+        for range in RowRange::of_all(rec.device().caps(), &[a, c, kept]) {
+            let [a, c, kept] = [a, c, kept].map(|m| range.of(m));
+            let epilogue = epilogue.with(&kept);
+            self.product(rec, Matmul { form, a: &a, b, c: &c, rows: range.extent, epilogue, accumulate: false })?;
+        }
+        Ok(())
     }
 
     /// dW += xᵀ·dy, db += Σ dy.
@@ -92,19 +98,13 @@ impl Decoder<'_> {
         [weight, bias]: [Of; 2],
     ) -> Result<()> {
         let (dw, db) = (self.gradient(layer, weight)?, self.gradient(layer, bias)?);
-        self.product(
-            rec,
-            Matmul {
-                form: Form::AtB,
-                a: x,
-                b: dy,
-                c: &dw,
-                rows: Extent::Rows,
-                epilogue: Epilogue::None,
-                accumulate: true,
-            },
-        )?;
-        column_sum::column_sum(rec, self.io(rec, dy), [dy, &self.activations.partial[0], &db], Extent::Rows)
+        for range in RowRange::of_all(rec.device().caps(), &[x, dy]) {
+            let (x, dy, rows) = (range.of(x), range.of(dy), range.extent);
+            let (form, epilogue) = (Form::AtB, Epilogue::None);
+            self.product(rec, Matmul { form, a: &x, b: &dy, c: &dw, rows, epilogue, accumulate: true })?;
+            column_sum::column_sum(rec, self.io(rec, &dy), [&dy, &self.activations.partial[0], &db], rows)?;
+        }
+        Ok(())
     }
 
     fn drop(&self, rec: &mut Recorder<Live>, x: &Matrix, rate: f32, layer: usize, site: Site) -> Result<()> {
@@ -200,6 +200,7 @@ impl Decoder<'_> {
     fn convolution<'b>(&'b self, block: &'b Block, part: usize, weight: &'b Matrix) -> Compress<'b> {
         Compress {
             x: &block.qkv,
+            rows: Extent::Rows,
             at: (1 + part) * self.config.n_embd,
             weight,
             factor: self.config.kv_factor,

@@ -61,7 +61,16 @@ fn variant(spec: Spec, pass: Pass, head_dim: u32, dropout: bool) -> Variant {
                 false => ["head_read", "head_write"],
             };
             let tiled = Variant::new(stem, tiled).import("head_read", read).import("head_write", write);
-            tiled.constant("D", head_dim).constant("KEYS", keys)
+            match pass {
+                Pass::Forward | Pass::BackwardQ => tiled.constant("D", head_dim).constant("KEYS", keys),
+                Pass::BackwardKv => {
+                    // Four vectors of a key pass the registers of an invocation beyond 32 channels.
+                    let lanes = head_dim.div_ceil(32).next_power_of_two();
+                    let quads = head_dim.div_ceil(4).div_ceil(lanes);
+                    let tiled = tiled.constant("D", head_dim).constant("KEYS", keys / lanes);
+                    tiled.constant("LANES", lanes).constant("QUADS", quads)
+                }
+            }
         }
         Spec::Image => {
             let image = super::Io::Image.apply(Variant::new(stem, image)).constant("X", head_dim.div_ceil(32));
@@ -249,9 +258,10 @@ impl Attention<'_> {
         };
         let work = 2.0 * products * self.y.columns as f64;
         let variant = variant(spec, pass, self.head_dim() as u32, self.rate > 0.0);
+        let parts = if spec == Spec::Image { 1 } else { self.layout.tile_rows as u32 / 64 };
         rec.dispatch(&variant, binds, move |live| {
             let tiles = if queries { live.query_tiles[kind] } else { live.key_tiles[kind] };
-            Launch::new(Params { key: live.key, ..params }, [tiles, heads, 1]).flops(work * live.pairs[kind])
+            Launch::new(Params { key: live.key, ..params }, [tiles, heads, parts]).flops(work * live.pairs[kind])
         })
     }
 }

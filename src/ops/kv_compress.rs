@@ -79,6 +79,8 @@ pub fn backward_variants(caps: &Caps) -> Vec<Variant> {
 pub struct Compress<'a> {
     /// [N, ..]
     pub x: &'a Matrix,
+    /// Rows of x that are live.
+    pub rows: Extent,
     /// The first of the C columns of x that are shortened.
     pub at: usize,
     /// [f·C/groups, C]
@@ -127,7 +129,7 @@ impl Compress<'_> {
             );
             return Err(Error::Kernel { kernel: "kv_compress".into(), message });
         }
-        let (n, s) = (rec.capacity().rows, self.slots.at(rec.capacity()));
+        let (n, s) = (self.rows.at(rec.capacity()), self.slots.at(rec.capacity()));
         let [rows, columns] = room(s as usize, c, self.factor, width);
         let mut all = vec![(self.x, n, self.x.columns), (self.room, rows as u32, columns)];
         all.extend(more);
@@ -163,7 +165,7 @@ impl Compress<'_> {
 
     fn gather(&self, rec: &mut Recorder<Live>, io: Io) -> Result<()> {
         let (slots, params) = (self.slots, self.params(self.room.pitch()));
-        let rows = || Extent::Rows.rows();
+        let rows = || self.rows.rows();
         let binds = [self.input(io, self.x, &rows), Bind::Read(self.slot_rows), Bind::Write(&self.room.view)];
         rec.dispatch(&self.variant(io, GATHER), &binds, move |live| {
             let slots = slots.at(live);
@@ -191,7 +193,7 @@ pub fn forward(rec: &mut Recorder<Live>, io: Io, call: &Compress, bias: &View, y
     shapes("kv_compress", &[], &[(bias, call.c())])?;
     let (slots, params, call) = (call.slots, call.params(y.pitch()), *call);
     let flops = call.flops(1);
-    let (rows, weights) = (|| Extent::Rows.rows(), || Extent::Fixed(call.weight.rows as u32).rows());
+    let (rows, weights) = (|| call.rows.rows(), || Extent::Fixed(call.weight.rows as u32).rows());
     let binds = [
         call.input(io, call.x, &rows),
         call.input(io, call.weight, &weights),
@@ -228,7 +230,7 @@ pub struct Gradients<'a> {
 /// [`Error::Kernel`] when the shapes do not meet.
 pub fn backward(rec: &mut Recorder<Live>, io: Io, call: &Compress, to: &Gradients) -> Result<()> {
     let (capacity, c) = (*rec.capacity(), call.c());
-    let (n, s) = (capacity.rows, call.slots.at(&capacity));
+    let (n, s) = (call.rows.at(&capacity), call.slots.at(&capacity));
     call.check(rec, &[(to.dy, s, c), (to.dx, n, call.x.columns), (to.dweight, call.weight.rows as u32, c)])?;
     shapes("kv_compress_backward", &[], &[(to.tail_rows, capacity.tails as usize)])?;
     let slots = call.slots;
@@ -256,7 +258,7 @@ pub fn backward(rec: &mut Recorder<Live>, io: Io, call: &Compress, to: &Gradient
 
 fn grouped_backward(rec: &mut Recorder<Live>, io: Io, call: &Compress, to: &Gradients) -> Result<()> {
     let (slots, params, flops) = (call.slots, call.params(to.dy.pitch()), call.flops(1));
-    let (rows, slot_rows) = (|| Extent::Rows.rows(), || slots.rows());
+    let (rows, slot_rows) = (|| call.rows.rows(), || slots.rows());
     let weights = || Extent::Fixed(call.weight.rows as u32).rows();
     let binds = [
         call.input(io, to.dy, &slot_rows),

@@ -2,7 +2,7 @@
 //! and position rows; work lists of attention tiles for every kind of attention, longest first; the rows of compressed slots.
 
 use super::Live;
-use super::tiles::{self, Rule, Run, TILE, Tile};
+use super::tiles::{self, Rule, Run, Tile};
 use crate::config::AttentionKind;
 use crate::data::batch::Batch;
 use crate::gpu::{Device, View};
@@ -24,6 +24,9 @@ pub struct Capacity {
     /// f of memory-compressed attention, if any layer has it.
     pub kv_factor: Option<usize>,
 }
+
+/// The fewest rows of a tile on any adapter: what sections have room for.
+const SMALLEST_TILE: usize = 64;
 
 impl Capacity {
     /// Rows of a matrix of compressed keys, or values: slots, and from [`Capacity::slots`] on a null row for each sequence with a token.
@@ -63,7 +66,7 @@ impl Capacity {
     }
 
     /// Query tiles and key tiles of a kind, at most.
-    fn tiles(&self, kind: AttentionKind) -> [usize; 2] {
+    fn most_tiles(&self, kind: AttentionKind) -> [usize; 2] {
         if !self.has(kind) {
             return [0, 0];
         }
@@ -71,7 +74,7 @@ impl Capacity {
             (AttentionKind::Local, Some(w)) => self.rows.div_ceil(w.max(1)) + self.sequences,
             _ => self.sequences,
         };
-        let tiles = |rows: usize| rows.div_ceil(TILE) + runs;
+        let tiles = |rows: usize| rows.div_ceil(SMALLEST_TILE) + runs;
         [tiles(self.rows), tiles(if kind == AttentionKind::Compressed { self.slot_rows() } else { self.rows })]
     }
 }
@@ -115,6 +118,8 @@ pub struct Layout {
     pub nulls: View,
     /// By [`kind_index`].
     pub tiles: [Tiles; 3],
+    /// Rows of a tile.
+    pub tile_rows: usize,
     capacity: Capacity,
 }
 
@@ -153,7 +158,7 @@ impl Layout {
 
     fn sections(capacity: &Capacity) -> ([(&'static str, usize, usize); 17], usize) {
         let n = capacity.rows;
-        let [full, local, compressed] = KINDS.map(|kind| capacity.tiles(kind));
+        let [full, local, compressed] = KINDS.map(|kind| capacity.most_tiles(kind));
         let [slots, tails, nulls] = match capacity.kv_factor {
             None => [0; 3],
             Some(_) => [capacity.slots(), capacity.tails(), capacity.nulls()],
@@ -209,6 +214,7 @@ impl Layout {
             tail_rows: view(9),
             nulls: view(10),
             tiles: [tiles(TILES), tiles(TILES + 2), tiles(TILES + 4)],
+            tile_rows: tiles::tile_rows(device.caps()),
             capacity,
         })
     }
@@ -270,8 +276,8 @@ impl Layout {
         for kind in KINDS.into_iter().filter(|kind| capacity.has(*kind)) {
             let (rule, k) = (capacity.rule(kind), kind_index(kind));
             let runs = runs(batch, kind, capacity);
-            let mut queries: Vec<Tile> = runs.iter().flat_map(|run| run.query_tiles(rule)).collect();
-            let mut keys: Vec<Tile> = runs.iter().flat_map(|run| run.key_tiles(rule)).collect();
+            let mut queries: Vec<Tile> = runs.iter().flat_map(|run| run.query_tiles(rule, self.tile_rows)).collect();
+            let mut keys: Vec<Tile> = runs.iter().flat_map(|run| run.key_tiles(rule, self.tile_rows)).collect();
             tiles::sort_queries(&mut queries);
             tiles::sort_keys(&mut keys);
             put(TILES + 2 * k, queries.as_flattened());
@@ -408,9 +414,9 @@ mod tests {
                 for kind in KINDS {
                     let rule = capacity.rule(kind);
                     let runs = runs(&b, kind, &capacity);
-                    let queries = runs.iter().flat_map(|run| run.query_tiles(rule)).count();
-                    let keys = runs.iter().flat_map(|run| run.key_tiles(rule)).count();
-                    let [most_queries, most_keys] = capacity.tiles(kind);
+                    let queries = runs.iter().flat_map(|run| run.query_tiles(rule, 64)).count();
+                    let keys = runs.iter().flat_map(|run| run.key_tiles(rule, 64)).count();
+                    let [most_queries, most_keys] = capacity.most_tiles(kind);
                     assert!(queries <= most_queries && keys <= most_keys, "{lengths:?} {kind:?} {w} {f}");
                 }
                 let (slots, tails) = slots(&b, f);

@@ -33,7 +33,29 @@ pub enum Epilogue<'a> {
     Residual(&'a Matrix),
 }
 
-impl Epilogue<'_> {
+impl<'a> Epilogue<'a> {
+    /// The matrix [M, N] that it reads or writes besides C.
+    pub fn matrix(&self) -> Option<&'a Matrix> {
+        match self {
+            Epilogue::None | Epilogue::Bias(_) => None,
+            Epilogue::BiasGelu(_, m) | Epilogue::GeluBackward(m) | Epilogue::Residual(m) => Some(m),
+        }
+    }
+
+    /// The same with another matrix.
+    pub fn with<'b>(&self, m: &'b Matrix) -> Epilogue<'b>
+    where
+        'a: 'b,
+    {
+        match *self {
+            Epilogue::None => Epilogue::None,
+            Epilogue::Bias(bias) => Epilogue::Bias(bias),
+            Epilogue::BiasGelu(bias, _) => Epilogue::BiasGelu(bias, m),
+            Epilogue::GeluBackward(_) => Epilogue::GeluBackward(m),
+            Epilogue::Residual(_) => Epilogue::Residual(m),
+        }
+    }
+
     fn file(&self) -> &'static str {
         match self {
             Epilogue::None => "epilogue_none",

@@ -87,6 +87,43 @@ impl Extent {
     }
 }
 
+/// Some of the N rows of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowRange {
+    /// Rows before it.
+    pub skip: usize,
+    /// Rows of it, at capacity.
+    pub count: usize,
+    /// How many are live.
+    pub extent: Extent,
+}
+
+impl RowRange {
+    /// The fewest ranges in which the rows of all `matrices`, which have as many, can be bound and, where operands are read
+    /// as images, be images.
+    pub fn of_all(caps: &Caps, matrices: &[&Matrix]) -> Vec<RowRange> {
+        let rows = matrices.iter().map(|m| m.rows).max().unwrap_or(0);
+        let bytes = matrices.iter().map(|m| m.pitch() * 4).max().unwrap_or(1);
+        let bound = usize::try_from(caps.max_binding).unwrap_or(usize::MAX) / bytes.max(1);
+        let most = if caps.reads_images() { bound.min(caps.max_texture as usize) } else { bound };
+        if rows <= most {
+            return vec![RowRange { skip: 0, count: rows, extent: Extent::Rows }];
+        }
+        // Whole tiles and whole blocks of partial sums.
+        let most = (most / 64).max(1) * 64;
+        let range = |skip| {
+            let count = most.min(rows - skip);
+            RowRange { skip, count, extent: Extent::Chunk { skip: skip as u32, at_most: count as u32 } }
+        };
+        (0..rows).step_by(most).map(range).collect()
+    }
+
+    /// These rows of a matrix.
+    pub fn of(&self, matrix: &Matrix) -> Matrix {
+        matrix.rows_from(self.skip, self.count)
+    }
+}
+
 /// How a row-wise kernel reads its tensors: from buffers, two vec4 at a time; or through image twins, which is the one
 /// quick load that software drivers have, with 64-bit stores. Decides the group's width too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,8 +1,13 @@
 //! Who sees whom, as the tiles of attention's work lists (SPEC 4). Queries come in runs: sequences, or their blocks for local
 //! attention. A query sees a prefix of its run's keys, and what nobody in a tile sees is in no tile's range.
 
-/// Rows of a tile.
-pub const TILE: usize = 64;
+use crate::gpu::Caps;
+
+/// Rows of a tile: 64, an invocation each. On CPU adapters a group walks many, so that a block of keys is loaded for more of
+/// them.
+pub fn tile_rows(caps: &Caps) -> usize {
+    if caps.reads_images() { 256 } else { 64 }
+}
 
 /// Query t of a run sees the first `nulls` + ⌊(t + 1) / `factor`⌋ keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,9 +72,9 @@ impl Run {
     }
 
     /// Its queries in tiles.
-    pub fn query_tiles(self, rule: Rule) -> impl Iterator<Item = Tile> {
-        (0..self.length).step_by(TILE).map(move |first| {
-            let end = (first + TILE).min(self.length);
+    pub fn query_tiles(self, rule: Rule, tile: usize) -> impl Iterator<Item = Tile> {
+        (0..self.length).step_by(tile).map(move |first| {
+            let end = (first + tile).min(self.length);
             let keys = rule.visible(self.t + end - 1) as u32;
             let [row, end, t] = [self.row + first, self.row + end, self.t + first].map(|x| x as u32);
             [row, end, self.keys_at(rule), keys, t, self.origin as u32, self.sequence, self.null_row as u32]
@@ -77,11 +82,11 @@ impl Run {
     }
 
     /// Its keys in tiles, each with the queries that see one of them. For whole runs: t is 0.
-    pub fn key_tiles(self, rule: Rule) -> impl Iterator<Item = Tile> {
+    pub fn key_tiles(self, rule: Rule, tile: usize) -> impl Iterator<Item = Tile> {
         let keys = if self.length == 0 { 0 } else { rule.keys(self.length) };
-        (0..keys).step_by(TILE).map(move |j| {
+        (0..keys).step_by(tile).map(move |j| {
             let first = self.row + rule.seen_from(j);
-            let [j, j_end, first, end] = [j, (j + TILE).min(keys), first, self.row + self.length].map(|x| x as u32);
+            let [j, j_end, first, end] = [j, (j + tile).min(keys), first, self.row + self.length].map(|x| x as u32);
             [j, j_end, self.keys_at(rule), first, end, self.origin as u32, self.sequence, self.null_row as u32]
         })
     }
@@ -123,28 +128,28 @@ mod tests {
 
     #[test]
     fn queries_see_no_more_than_their_last_one() {
-        let tiles: Vec<Tile> = RUN.query_tiles(Rule::CAUSAL).collect();
+        let tiles: Vec<Tile> = RUN.query_tiles(Rule::CAUSAL, 64).collect();
         assert_eq!(tiles[0], [100, 164, 40, 64, 0, 7, 3, 90]);
         assert_eq!(tiles[2], [228, 230, 40, 130, 128, 7, 3, 90]);
-        let tiles: Vec<Tile> = RUN.query_tiles(Rule::compressed(3)).collect();
+        let tiles: Vec<Tile> = RUN.query_tiles(Rule::compressed(3), 64).collect();
         assert_eq!(tiles.iter().map(|t| t[3]).collect::<Vec<_>>(), [22, 43, 44]);
         assert_eq!(tiles[1][2], 39, "the null key stands before the first slot");
         let short = Run { length: 2, t: 5, ..RUN };
-        assert_eq!(short.query_tiles(Rule::compressed(3)).collect::<Vec<_>>(), [[100, 102, 39, 3, 5, 7, 3, 90]]);
+        assert_eq!(short.query_tiles(Rule::compressed(3), 64).collect::<Vec<_>>(), [[100, 102, 39, 3, 5, 7, 3, 90]]);
     }
 
     #[test]
     fn keys_are_asked_from_the_first_query_that_sees_them() {
-        let tiles: Vec<Tile> = RUN.key_tiles(Rule::CAUSAL).collect();
+        let tiles: Vec<Tile> = RUN.key_tiles(Rule::CAUSAL, 64).collect();
         assert_eq!(
             tiles.iter().map(|t| [t[0], t[1], t[3], t[4]]).collect::<Vec<_>>(),
             [[0, 64, 100, 230], [64, 128, 164, 230], [128, 130, 228, 230]]
         );
-        let tiles: Vec<Tile> = Run { length: 400, ..RUN }.key_tiles(Rule::compressed(3)).collect();
+        let tiles: Vec<Tile> = Run { length: 400, ..RUN }.key_tiles(Rule::compressed(3), 64).collect();
         assert_eq!(
             tiles.iter().map(|t| [t[0], t[1], t[3], t[4]]).collect::<Vec<_>>(),
             [[0, 64, 100, 500], [64, 128, 100 + 191, 500], [128, 134, 100 + 383, 500]]
         );
-        assert_eq!(Run { length: 0, ..RUN }.key_tiles(Rule::compressed(3)).count(), 0);
+        assert_eq!(Run { length: 0, ..RUN }.key_tiles(Rule::compressed(3), 64).count(), 0);
     }
 }

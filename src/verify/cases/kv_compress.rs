@@ -115,6 +115,7 @@ impl Shape {
         let room = Output::room(device, "room", rows, columns)?;
         let call = Compress {
             x: &x,
+            rows: Extent::Rows,
             at: self.part * c,
             weight: &weight,
             factor: self.factor,
