@@ -3,10 +3,11 @@
 //! `cargo run --release --example train [STEPS]`
 
 use wgpt::config::ModelConfig;
-use wgpt::data::corpus;
+use wgpt::data::corpus::Corpus;
+use wgpt::data::order::{BatchSize, Batching, Order};
 use wgpt::data::stories::stories;
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
-use wgpt::data::windows::{WindowOrder, evaluation_batches};
+use wgpt::data::windows::evaluation_batches;
 use wgpt::gpu::Device;
 use wgpt::model::{Capacity, Options, Training, initial_parameters};
 use wgpt::ops::optimizer::{AdamW, Arithmetic};
@@ -20,16 +21,16 @@ fn main() -> wgpt::Result<()> {
     let config = ModelConfig { n_layer: 2, n_embd: 64, n_positions: 64, ..ModelConfig::default() };
     let text = stories(SEED, 200_000);
     let tokenizer = Tokenizer::train(&text, config.vocab_size, Pretokenizer::Bytes)?;
-    let ids = tokenizer.encode(&text)?;
-    let (train, valid) = corpus::split(&ids, 0.05);
+    let (train, valid) = Corpus::stream(tokenizer.encode(&text)?).split(0.05);
 
     let adam = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic: Arithmetic::Torch };
     let options = Options { adam, weight_decay: 0.01, decay_all: false, clip: 1.0 };
     let capacity = Capacity { rows: 8 * config.n_positions, sequences: 8 };
     let mut training = Training::new(&device, &config, &initial_parameters(&config, SEED), capacity, options)?;
-    let mut order = WindowOrder::new(train.len(), config.n_positions, SEED)?;
+    let batching = Batching { size: BatchSize::Windows(8), micro_batches: 1 };
+    let mut order = Order::new(train, config.n_positions, batching, SEED)?;
     for step in 0..steps {
-        let batch = order.next_batch(train, 8)?;
+        let batch = order.next_batch()?;
         training.micro(&batch, batch.target_count, step_key(SEED, step))?;
         // Post-layer-norm needs its warm-up.
         training.update(2e-3 * f64::from(step + 1).min(100.0) / 100.0)?;
@@ -41,7 +42,7 @@ fn main() -> wgpt::Result<()> {
         println!("step {step}: loss {:.4}", f64::from(state.loss) / f64::from(8 * config.n_positions as u32));
     }
     let (mut sum, mut count) = (0.0, 0);
-    for batch in evaluation_batches(valid, config.n_positions, 8).take(4) {
+    for batch in evaluation_batches(&valid, config.n_positions, capacity.rows, capacity.sequences).take(4) {
         sum += training.evaluate(&batch)?.iter().map(|x| f64::from(*x)).sum::<f64>();
         count += batch.target_count;
     }

@@ -3,10 +3,14 @@
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use wgpt::config::ModelConfig;
+use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
+use wgpt::model::initial_parameters;
+use wgpt::store::folder::Checkpoint;
 
 fn wgpt(folder: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
-    command.current_dir(folder).args(words);
+    command.current_dir(folder).args(words).env("WGPT_CACHE", ""); // nothing of a test is kept
     command
 }
 
@@ -52,6 +56,7 @@ fn refused(words: &[&str], environment: &[(&str, &str)], says: &[&str]) {
 #[test]
 fn bad_input_is_named() {
     let pretrain = |more: &[&'static str]| [&["pretrain", "--data", "text.txt"], more].concat();
+    let generate = |more: &[&'static str]| [&["generate", "--model", "none", "--prompt", "Once"], more].concat();
     for (words, says) in [
         (pretrain(&["--set", "lerning_rate=1"]), &["--set lerning_rate=1", "did you mean \"lr\""][..]),
         (pretrain(&["--config", "wrong.toml"]), &["wrong.toml: lerning_rate = 2", "\"lr\""]),
@@ -66,13 +71,25 @@ fn bad_input_is_named() {
         (vec!["pretrain", "--data", "empty.txt"], &["empty.txt: is empty: must hold text"]),
         (vec!["pretrain", "--data", "latin1.txt"], &["latin1.txt: not UTF-8 at byte offset 3"]),
         (vec!["pretrain", "--data", "none.txt"], &["none.txt: could not be read"]),
-        (vec!["pretrain", "--data", "there"], &["there: is a folder: must be a text file"]),
+        (vec!["pretrain", "--data", "there"], &["there: holds no *.txt and no *.jsonl: must hold text"]),
         (vec!["pretrain", "--data", "short.txt"], &["training part", "n_positions = 128 needs 129"]),
         (vec!["plan", "--set", "n_layers=3"], &["--set n_layers=3", "\"n_layer\""]),
         (vec!["shader", "matmull", "--caps", "Apple"], &["\"matmull\"", "matmul"]),
         (vec!["shader", "matmul", "--caps", "Banana"], &["--caps Banana", "Apple"]),
         (vec!["shader", "matmul", "--caps", "Apple", "--spec", "nothing"], &["--spec nothing"]),
         (vec!["bench", "kernels", "--only", "nothing"], &["--only nothing"]),
+        (generate(&["--temperature", "0"]), &["--temperature 0: must be a number from 0.001", "--greedy"]),
+        (generate(&["--temperature", "-1"]), &["--temperature -1: must be"]),
+        (generate(&["--top-p", "1.5"]), &["--top-p 1.5: must be above 0 and at most 1"]),
+        (generate(&["--top-k", "-3"]), &["--top-k -3: must be a whole number from 0"]),
+        (generate(&["--samples", "0"]), &["--samples 0: must be a whole number from 1"]),
+        (generate(&["--seed", "x"]), &["--seed x: must be a whole number, 0 or more"]),
+        (generate(&[]), &["none: is no folder"]),
+        (
+            vec!["generate", "--model", "there", "--prompt-file", "latin1.txt"],
+            &["latin1.txt: not UTF-8 at byte offset 3"],
+        ),
+        (vec!["generate", "--model", "there", "--prompt-file", "none.txt"], &["none.txt: could not be read"]),
         (vec!["demo", "--steps", "0"], &["--steps 0: must be 1 or more"]),
         (vec!["demo", "--out", "there"], &["--out there: exists already"]),
     ] {
@@ -146,4 +163,51 @@ fn a_reader_that_leaves_early_is_no_panic() {
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("end");
     assert!(output.status.success() && stderr(&output).is_empty(), "{:?} {}", output.status, stderr(&output));
+}
+
+/// A model that has learned nothing, with a tokenizer of bytes alone.
+fn untrained(dir: &Path) {
+    let config = ModelConfig { n_layer: 1, n_positions: 24, vocab_size: 300, ..ModelConfig::default() };
+    let tokenizer = Tokenizer::train("a", 256, Pretokenizer::Bytes).expect("train");
+    let parameters = initial_parameters(&config, 3);
+    Checkpoint { config, parameters, tokenizer: Some(tokenizer) }.save(dir).expect("save");
+}
+
+#[test]
+fn what_a_model_writes_goes_to_stdout_alone() {
+    let folder = tempfile::tempdir().expect("folder");
+    untrained(&folder.path().join("model"));
+    let generate = |more: &[&str]| {
+        let words = [&["generate", "--model", "model"], more].concat();
+        wgpt(folder.path(), &words).output().expect("the program starts")
+    };
+    let text = |more: &[&str]| {
+        let output = generate(more);
+        assert!(output.status.success(), "{}", stderr(&output));
+        (stdout(&output), stderr(&output))
+    };
+    let (one, said) = text(&["--prompt", "Grüße ", "--tokens", "9"]);
+    assert!(one.starts_with("Grüße ") && one.len() > 8, "{one:?}");
+    assert!(said.contains("9 tokens in ") && !said.contains("positions"), "{said}");
+    assert_eq!(text(&["--prompt", "Grüße ", "--tokens", "9"]).0, one, "the same seed");
+    assert_ne!(text(&["--prompt", "Grüße ", "--tokens", "9", "--seed", "2"]).0, one);
+    std::fs::write(folder.path().join("prompt.txt"), "Grüße ").expect("write");
+    assert_eq!(text(&["--prompt-file", "prompt.txt", "--tokens", "9"]).0, one);
+
+    let (three, _) = text(&["--prompt", "Grüße ", "--tokens", "9", "--samples", "3"]);
+    let parts: Vec<&str> = three.split("\n---\n").collect();
+    assert!(parts.len() == 3 && parts[0] == one && parts[1] != one && parts[2].starts_with("Grüße "), "{three:?}");
+    let (long, said) = text(&["--prompt", "Once", "--greedy"]);
+    assert!(said.contains("the text ends at 24 tokens, the model's positions") && long.starts_with("Once"), "{said}");
+    let stop = long["Once".len()..].chars().nth(3).expect("a character").to_string();
+    let (short, _) = text(&["--prompt", "Once", "--greedy", "--stop", &stop]);
+    assert!(long.starts_with(&short) && !short["Once".len()..].contains(&stop), "{short:?} {long:?}");
+
+    for (words, says) in
+        [(["--prompt", ""], "the prompt is empty"), (["--prompt", "A prompt longer than the model"], "24 positions")]
+    {
+        let output = generate(&words);
+        let error = stderr(&output);
+        assert!(output.status.code() == Some(2) && error.lines().count() == 1 && error.contains(says), "{error}");
+    }
 }

@@ -8,9 +8,10 @@ use wgpt::ops::attention::{self, Attention, KeyValues};
 use wgpt::ops::column_sum::column_sum;
 use wgpt::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use wgpt::ops::embedding::{EmbeddingBackward, Table};
+use wgpt::ops::kernels::Kernels;
 use wgpt::ops::kv_compress::{self, Compress};
 use wgpt::ops::layer_norm::{BLOCK, LayerNorm, LayerNormBackward, layer_norm};
-use wgpt::ops::layout::{Capacity, Layout};
+use wgpt::ops::layout::{Capacity, Layout, SMALLEST_TILE};
 use wgpt::ops::matmul::{Epilogue, Form, Matmul, matmul, specs};
 use wgpt::ops::{Extent, Io, Live, embedding, layer_norm as ops_layer_norm};
 use wgpt::reference;
@@ -211,7 +212,7 @@ fn laid_out(device: &Device, local_block: Option<usize>, kv_factor: Option<usize
     let sequence = |n: &usize| Sequence { ids: vec![0; *n], targets: vec![IGNORED; *n] };
     let batch = Batch::from_sequences(&LENGTHS.map(|n| sequence(&n))).expect("a batch");
     let (rows, sequences) = (batch.rows(), batch.sequences());
-    let capacity = Capacity { rows, sequences, vocab: 1, positions: 70, local_block, kv_factor };
+    let capacity = Capacity { rows, sequences, vocab: 1, positions: 70, local_block, kv_factor, tile_rows: SMALLEST_TILE };
     let layout = Layout::new(device, capacity).expect("a layout");
     let live = layout.upload(device, &batch).expect("an upload");
     (batch, layout, live)
@@ -239,6 +240,7 @@ fn compression_gradients() {
                 slot_rows: &layout.slot_rows,
                 slots: Extent::Slots,
                 room: &empty("room", rows, columns),
+                kernels: &Kernels::new(),
             };
             let dy_room = empty("dy", layout.made_for().slots(), c);
             dy_room.write(&device, &dy).expect("dy");

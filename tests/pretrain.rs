@@ -56,6 +56,9 @@ impl Observer for Events {
         assert!((line.valid_perplexity.ln() - line.valid_loss).abs() < 1e-9, "{line:?}");
         self.0.push(format!("evaluated {}", line.step));
     }
+    fn sampled(&mut self, step: u32, _text: &str) {
+        self.0.push(format!("sampled {step}"));
+    }
     fn saved(&mut self, checkpoint: &Path) {
         self.0.push(format!("saved {}", checkpoint.file_name().expect("name").to_string_lossy()));
     }
@@ -85,6 +88,7 @@ fn a_run_leaves_a_folder_and_a_seed_decides_it() {
         "saved step-000006",
         "step 7",
         "evaluated 7",
+        "sampled 7",
         "saved step-000007",
     ];
     assert_eq!(events.0, order);
@@ -170,13 +174,13 @@ fn a_sample_ends_with_the_positions() {
         Training::new(&device, &settings.model, &parameters, capacity, options(&settings)).expect("a model");
     let bounds = Bounds { positions: 16, vocabulary: 260 };
     let mut draw = |temperature, number| {
-        let sampling = Sampling { temperature, seed: 3, number };
+        let sampling = Sampling { temperature, seed: 3, number, ..Sampling::default() };
         sample(&mut training, &[5, 6], bounds, sampling).expect("a sample")
     };
     let greedy = draw(0.0, 0);
     assert!(greedy.len() == 14 && greedy == draw(0.0, 1));
     let warm = draw(1.0, 0);
     assert!(warm.iter().all(|id| *id < 260) && warm == draw(1.0, 0) && warm != draw(1.0, 1), "{warm:?}");
-    let none = sample(&mut training, &[], bounds, Sampling { temperature: 0.0, seed: 0, number: 0 });
+    let none = sample(&mut training, &[], bounds, Sampling::default());
     assert!(none.expect_err("no prompt").to_string().contains("1 to 16"));
 }

@@ -10,3 +10,5 @@ fn f8(c0: f32, c1: f32, c2: f32, c3: f32, c4: f32, c5: f32, c6: f32, c7: f32) ->
     return F8(vec4<f32>(c0, c1, c2, c3), vec4<f32>(c4, c5, c6, c7));
 }
 fn texels8(t: vec4<f32>, u: vec4<f32>) -> F8 { return F8(t, u); }
+fn texel0(v: F8) -> vec4<f32> { return v.a; }
+fn texel1(v: F8) -> vec4<f32> { return v.b; }

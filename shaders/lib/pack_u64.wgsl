@@ -14,3 +14,5 @@ fn f8(c0: f32, c1: f32, c2: f32, c3: f32, c4: f32, c5: f32, c6: f32, c7: f32) ->
     return F8(vec4<f32>(c0, c2, c4, c6), vec4<f32>(c1, c3, c5, c7));
 }
 fn texels8(t: vec4<f32>, u: vec4<f32>) -> F8 { return F8(vec4<f32>(t.xz, u.xz), vec4<f32>(t.yw, u.yw)); }
+fn texel0(v: F8) -> vec4<f32> { return vec4<f32>(v.a.x, v.b.x, v.a.y, v.b.y); }
+fn texel1(v: F8) -> vec4<f32> { return vec4<f32>(v.a.z, v.b.z, v.a.w, v.b.w); }

@@ -5,10 +5,12 @@
 // A block of B of 128 k × 64 columns is loaded into named values before the row loop, which turns them into memory
 // operands; a row of A is spread over the lanes by four image loads and broadcast by constant shuffles.
 // K > 128: a dispatch for each 128 (p.texel is where it starts), all but the first ADD to what C holds, read as an image.
+// B may be a range of the whole's rows, where those are too many for a texture: p.b_row is where k starts in it, or, when
+// TRANSPOSED, p.first_pack is the first pack of C that it makes.
 // Spec: TRANSPOSED, ADD, epilogue.
 #import pack
 #import epilogue
-struct Params { m: u32, texel: u32, rows_a_group: u32, packs: u32 }
+struct Params { m: u32, texel: u32, rows_a_group: u32, packs: u32, first_pack: u32, b_row: u32, pad0: u32, pad1: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var a: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(2) var b: texture_2d<f32>;
@@ -21,7 +23,8 @@ struct Params { m: u32, texel: u32, rows_a_group: u32, packs: u32 }
 
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let column = group.x * 8u + lane;
+    let b_pack = group.x * 8u + lane;
+    let column = p.first_pack + b_pack;
     let first = group.y * p.rows_a_group;
     let last = min(first + p.rows_a_group, p.m);
     let packs = p.packs;
@@ -30,14 +33,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 #if TRANSPOSED
     #for q in 0..32
     #for j in 0..8
-    let b${q}_${j} = textureLoad(b, vec2<u32>(texel + ${q}u, column * 8u + ${j}u), 0);
+    let b${q}_${j} = textureLoad(b, vec2<u32>(texel + ${q}u, b_pack * 8u + ${j}u), 0);
     #end
     #end
 #end
 #if 1-TRANSPOSED
     #for q in 0..128
-    let b${q}_0 = textureLoad(b, vec2<u32>(column * 2u, texel * 4u + ${q}u), 0);
-    let b${q}_1 = textureLoad(b, vec2<u32>(column * 2u + 1u, texel * 4u + ${q}u), 0);
+    let b${q}_0 = textureLoad(b, vec2<u32>(column * 2u, p.b_row + ${q}u), 0);
+    let b${q}_1 = textureLoad(b, vec2<u32>(column * 2u + 1u, p.b_row + ${q}u), 0);
     #end
 #end
     for (var row = first; row < last; row++) {

@@ -5,8 +5,9 @@
 // A block of B of 128 k × 64 columns is loaded into named values, as in image.wgsl. Sixteen image loads hold 128 k of four
 // rows of C, k = 8i + lane; the inner loop takes one of the four components, and constant shuffles broadcast it.
 // K > 128: a dispatch for each 128 (p.k0 is where it starts), all but the first ADD to what C holds, read as an image.
+// C may be a range of the whole's rows, where those are too many for a texture: it starts at texel p.a_texel of A's rows.
 #import pack
-struct Params { m: u32, k0: u32, depth: u32, rows_a_group: u32, packs: u32, pad0: u32, pad1: u32, pad2: u32 }
+struct Params { m: u32, k0: u32, depth: u32, rows_a_group: u32, packs: u32, a_texel: u32, pad0: u32, pad1: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var a: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(2) var b: texture_2d<f32>;
@@ -25,13 +26,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let packs = p.packs;
     let k0 = p.k0;
     let depth = p.depth;
+    let a_texel = p.a_texel;
     #for q in 0..128
     let b${q}_0 = textureLoad(b, vec2<u32>(column * 2u, k0 + ${q}u), 0);
     let b${q}_1 = textureLoad(b, vec2<u32>(column * 2u + 1u, k0 + ${q}u), 0);
     #end
     for (var quad = first; quad < last; quad += 4u) {
         #for i in 0..16
-        let a${i} = select(vec4<f32>(), textureLoad(a, vec2<u32>(quad / 4u, k0 + ${8*i}u + lane)), k0 + ${8*i}u + lane < depth);
+        let a${i} = select(vec4<f32>(), textureLoad(a, vec2<u32>(a_texel + quad / 4u, k0 + ${8*i}u + lane)), k0 + ${8*i}u + lane < depth);
         #end
         for (var j = 0u; j < 4u; j++) {
             let odd = (j & 1u) == 1u;

@@ -1,6 +1,6 @@
 //! `wgpt bench kernels`: the registry's cases of a real step's size, timed.
 
-use super::{Context, Done, bench_step, json_flag, note};
+use super::{Context, Done, bench_generate, bench_step, json_flag, note};
 use crate::gpu::Device;
 use crate::ops::Spec;
 use crate::report::{Align, Table};
@@ -17,7 +17,7 @@ const MOST: Duration = Duration::from_secs(3);
 
 pub(super) fn command() -> Command {
     Command::new("bench")
-        .about("Times kernels and whole steps")
+        .about("Times kernels, whole steps and tokens")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(
@@ -27,10 +27,12 @@ pub(super) fn command() -> Command {
                 .arg(json_flag()),
         )
         .subcommand(bench_step::command())
+        .subcommand(bench_generate::command())
 }
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     match matches.subcommand() {
+        Some(("generate", matches)) => bench_generate::run(context, matches),
         Some(("step", matches)) => bench_step::run(context, matches),
         Some((_, matches)) => kernels(context, matches),
         None => Ok(()),

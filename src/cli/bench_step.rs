@@ -163,7 +163,7 @@ fn profile(training: &mut Training, data: &Batch) -> Result<Table> {
 }
 
 /// The preset without dropout; gpt1 has the peers' vocabulary there, with three special tokens.
-fn peers_model(preset: &str) -> Result<ModelConfig> {
+pub(super) fn peers_model(preset: &str) -> Result<ModelConfig> {
     let no_preset = || Error::Input(format!("--preset {preset}: expected nano, mini or gpt1"));
     let mut model = ModelConfig::preset(preset).ok_or_else(no_preset)?;
     model.set_dropout(0.0);
@@ -191,7 +191,7 @@ fn peers_weights(ident: u64, count: usize) -> Vec<f32> {
 }
 
 /// Weights are numbered in the order of the tensors; biases are 0, gains 1.
-fn peers_parameters(model: &ModelConfig) -> Vec<Vec<f32>> {
+pub(super) fn peers_parameters(model: &ModelConfig) -> Vec<Vec<f32>> {
     let mut ident = 0;
     let one = |shape: crate::config::ParameterShape| match shape.kind {
         ParameterKind::Weight | ParameterKind::Convolution(_) => {
@@ -205,7 +205,7 @@ fn peers_parameters(model: &ModelConfig) -> Vec<Vec<f32>> {
 }
 
 /// B sequences of T inputs, and the ids after them as targets.
-fn peers_batch(batch: usize, positions: usize, vocab: usize) -> Result<Batch> {
+pub(super) fn peers_batch(batch: usize, positions: usize, vocab: usize) -> Result<Batch> {
     let id = |i: usize| (mix64((i as u64).wrapping_add(1 << 62)) % vocab as u64) as u32;
     let ids: Vec<u32> = (0..batch * (positions + 1)).map(id).collect();
     let sequence = |row: &[u32]| Sequence { ids: row[..positions].to_vec(), targets: row[1..].to_vec() };

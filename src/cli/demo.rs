@@ -36,11 +36,12 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let mut prepared = Prepared::from_text(settings, &text, &out)?;
     prepared.files.push((STORIES.into(), text.into_bytes()));
     let bounds = Bounds { positions: prepared.settings.model.n_positions, vocabulary: prepared.tokenizer.vocab_size() };
-    let Trained { summary, mut training, tokenizer } = pretrain::train(context, prepared)?;
+    let Trained { summary, training, tokenizer } = pretrain::train(context, prepared)?;
     pretrain::report(context, &summary)?;
     writeln!(context.out, "\n{}", sketch(&summary.curve, 72, 18))?;
     let prompt = tokenizer.encode(PROMPT)?;
-    let ids = sample(&mut training, &prompt, bounds, Sampling { temperature: 0.7, seed: SEED, number: 0 })?;
+    let sampling = Sampling { temperature: 0.7, seed: SEED, ..Sampling::default() };
+    let ids = sample(&training, &prompt, bounds, sampling)?;
     writeln!(context.out, "{PROMPT}{}", tokenizer.decode(&ids)?)?;
     Ok(())
 }

@@ -4,15 +4,20 @@
 //! as `head`, ends the program without a word.
 
 mod bench;
+mod bench_generate;
 mod bench_step;
 mod check;
 mod clock;
 mod demo;
 mod devices;
+mod eval;
+mod generate;
+mod interrupt;
 mod plan;
 mod pretrain;
 mod progress;
 mod shader;
+mod tokenizer;
 
 use crate::gpu::{Caps, Device, quiet};
 use crate::{Error, Result};
@@ -28,6 +33,8 @@ enum Stop {
     Closed,
     /// Said already.
     Wrong,
+    /// Stopped by the user, and saved.
+    Interrupted,
 }
 
 impl From<Error> for Stop {
@@ -119,11 +126,14 @@ fn command() -> Command {
         .subcommands([
             demo::command(),
             pretrain::command(),
+            generate::command(),
+            eval::command(),
             plan::command(),
             devices::command(),
             check::command(),
             bench::command(),
             shader::command(),
+            tokenizer::command(),
         ])
 }
 
@@ -131,11 +141,14 @@ fn dispatch(context: &mut Context<'_>, name: &str, matches: &ArgMatches) -> Done
     match name {
         "demo" => demo::run(context, matches),
         "pretrain" => pretrain::run(context, matches),
+        "generate" => generate::run(context, matches),
+        "eval" => eval::run(context, matches),
         "plan" => plan::run(context, matches),
         "devices" => devices::run(context, matches),
         "check" => check::run(context, matches),
         "bench" => bench::run(context, matches),
         "shader" => shader::run(context, matches),
+        "tokenizer" => tokenizer::run(context, matches),
         _ => Err(Error::Input(format!("{name}: no such command; `wgpt --help` lists them")).into()),
     }
 }
@@ -159,6 +172,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) | Err(Stop::Closed) => ExitCode::SUCCESS,
         Err(Stop::Wrong) => ExitCode::FAILURE,
+        Err(Stop::Interrupted) => ExitCode::from(interrupt::INTERRUPTED),
         Err(Stop::Failed(error)) => {
             note(format_args!("error: {error}"));
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))

@@ -2,6 +2,7 @@
 
 use super::{Context, Done, bytes, grouped};
 use crate::config::ModelConfig;
+use crate::data::order::BatchSize;
 use crate::model::{self, Capacity, Memory};
 use crate::report::{Align, Table};
 use crate::train::options;
@@ -21,15 +22,20 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     }
     writeln!(context.out, "{table}")?;
 
-    let sequences = settings.batch / settings.accumulate;
-    let capacity = Capacity { rows: sequences * config.n_positions, sequences };
+    // Without the data, every sequence counts as long as it may be.
+    let sequences = match settings.batching().size {
+        BatchSize::Windows(n) => n,
+        BatchSize::Rows(rows) => rows / config.n_positions,
+    };
+    let part = sequences.div_ceil(settings.accumulate);
+    let capacity = Capacity { rows: part * config.n_positions, sequences: part };
     let mut table = Table::new(&[("memory", Align::Left), right("bytes")]);
     for (kind, count) in memory(&model::plan(config, capacity)) {
         table.row([kind.to_string(), bytes(count as u64)]);
     }
     writeln!(context.out, "{table}")?;
 
-    let rows = settings.batch * config.n_positions;
+    let rows = sequences * config.n_positions;
     let mut table = Table::new(&[("an update", Align::Left), right("")]);
     table.row(["tokens".to_string(), grouped(rows as u64)]);
     table.row(["of them in a micro-batch".to_string(), grouped(capacity.rows as u64)]);

@@ -1,14 +1,22 @@
-//! `wgpt pretrain`: a run from a text to a folder.
+//! `wgpt pretrain`: a run from a text to a folder, and one that goes on.
 
 use super::progress::Progress;
-use super::{Context, Done, Stop, clock, note};
+use super::{Context, Done, Stop, bytes, clock, note};
+use crate::data::source::Sources;
 use crate::report::{Align, Table};
-use crate::train::{Prepared, Summary, Trained, options, pretrain};
+use crate::store::token_cache::TokenCache;
+use crate::train::{Layers, Prepared, Settings, Stopped, Summary, Trained, options, pretrain};
+use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub(super) fn command() -> Command {
-    options::add(Command::new("pretrain").about("Trains a decoder on a text").arg(out()))
+    let resume = Arg::new("resume")
+        .long("resume")
+        .value_name("RUN")
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("Goes on with a run that was stopped, from the checkpoint that its `latest` names");
+    options::add(Command::new("pretrain").about("Trains a decoder on a text").arg(out()).arg(resume))
 }
 
 /// The option `--out`.
@@ -21,23 +29,77 @@ pub(super) fn out() -> Arg {
 }
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
-    let settings = options::layers(matches)?.settings()?;
+    let layers = options::layers(matches)?;
+    if let Some(run) = matches.get_one::<PathBuf>("resume") {
+        if let Some(other) = ["out", "config"].into_iter().find(|name| matches.contains_id(name)) {
+            let message = format!("--{other} and --resume {}: a run goes on in its own folder", run.display());
+            return Err(Error::Input(message).into());
+        }
+        return go_on(context, run, layers);
+    }
+    let settings = layers.settings()?;
     let default = || PathBuf::from("runs").join(format!("{}-{}", settings.preset, clock::stamp()));
     let out = matches.get_one::<PathBuf>("out").cloned().unwrap_or_else(default);
-    let trained = train(context, Prepared::new(settings, &out)?)?;
+    say_reading(&settings);
+    let trained = train(context, Prepared::new(settings, None, &out)?)?;
+    report(context, &trained.summary)
+}
+
+/// Text that takes a while is announced.
+fn say_reading(settings: &Settings) {
+    const LONG: u64 = 32 << 20;
+    // What is wrong with the files is said where they are read.
+    let Ok(sources) = Sources::find(&settings.data, None) else { return };
+    let all: u64 = sources.files().iter().map(|file| file.bytes).sum();
+    if all >= LONG {
+        note(format_args!("reading {} of text; its tokens are kept for the next time", bytes(all)));
+    }
+}
+
+fn go_on(context: &mut Context<'_>, run: &Path, changes: Layers) -> Done {
+    let stopped = Stopped::open(run, changes)?;
+    let Some(prepared) = stopped.prepare(&TokenCache::of_user())? else {
+        let (run, done) = (run.display(), stopped.step());
+        note(format_args!("{run} is finished: {done} updates are done; a larger --steps goes on"));
+        return Ok(());
+    };
+    let warnings = stopped.warnings(&prepared).into_iter().map(|warning| format!("warning: {warning}"));
+    let lines: Vec<String> = warnings.chain(lines(&prepared)).collect();
+    let trained = watched(context, &lines, |device, progress| pretrain::resume(device, stopped, prepared, progress))?;
     report(context, &trained.summary)
 }
 
 /// Opens the adapter and trains, with progress on stderr.
 pub(super) fn train(context: &Context<'_>, prepared: Prepared) -> Result<Trained, Stop> {
+    watched(context, &lines(&prepared), |device, progress| pretrain::run(device, prepared, progress))
+}
+
+/// What is said of a prepared run before it begins.
+fn lines(prepared: &Prepared) -> Vec<String> {
+    let init = prepared.settings.init.as_ref().filter(|_| prepared.weights.is_some());
+    let init = init.map(|folder| format!("weights come from {}", folder.display()));
+    let warnings = prepared.warnings().into_iter().map(|warning| format!("warning: {warning}"));
+    init.into_iter().chain(prepared.notice()).chain(warnings).collect()
+}
+
+fn watched(
+    context: &Context<'_>,
+    lines: &[String],
+    train: impl FnOnce(&crate::gpu::Device, &mut Progress) -> Result<Trained>,
+) -> Result<Trained, Stop> {
     let device = context.open()?;
-    for warning in prepared.warnings() {
-        note(format_args!("warning: {warning}"));
-    }
-    let mut progress = Progress::new();
-    let trained = pretrain::run(&device, prepared, &mut progress);
+    lines.iter().for_each(note);
+    let mut progress = Progress::new()?;
+    let trained = train(&device, &mut progress);
     progress.end();
-    Ok(trained?)
+    let trained = trained?;
+    let Summary { folder, checkpoint, steps, finished, .. } = &trained.summary;
+    if !finished {
+        note(format_args!("stopped after {steps} updates, saved to {}", checkpoint.display()));
+        note(format_args!("go on with: wgpt pretrain --resume {}", folder.display()));
+        return Err(Stop::Interrupted);
+    }
+    Ok(trained)
 }
 
 /// The model beside what counting reaches.

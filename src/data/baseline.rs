@@ -1,12 +1,14 @@
 //! What counting reaches: the figures that a model's held-out loss is to be compared with.
 //!
 //! unigram p₁(b) = (c(b) + 1) / (N + V); bigram p₂(b | a) = 0.9 · c(a, b) / c(a) + 0.1 · p₁(b), the counts from the
-//! training part. A pair that was never seen has the second term alone, so nothing is infinite.
+//! training part, pairs inside documents only. A pair that was never seen has the second term alone, so nothing is
+//! infinite. Only pairs that the held-out part has are counted: a large text has more than memory may hold.
 
+use super::corpus::Corpus;
 use crate::{Error, Result};
 use std::collections::HashMap;
 
-/// Mean nats a token on the held-out part, each token but the first predicted once, as in evaluation.
+/// Mean nats a token on the held-out part, each document's every token but its first predicted once, as in evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Baseline {
     /// By the token's own frequency.
@@ -19,44 +21,60 @@ pub struct Baseline {
 ///
 /// # Errors
 /// [`Error::Input`] for an id beyond `vocab`, and when `valid` has no token to predict.
-pub fn baseline(train: &[u32], valid: &[u32], vocab: usize) -> Result<Baseline> {
-    if let Some(id) = train.iter().chain(valid).find(|id| **id as usize >= vocab) {
+pub fn baseline(train: &Corpus, valid: &Corpus, vocab: usize) -> Result<Baseline> {
+    if let Some(id) = train.tokens().iter().chain(valid.tokens().iter()).find(|id| **id as usize >= vocab) {
         return Err(Error::Input(format!("id {id} is beyond the vocabulary of {vocab} ids")));
     }
-    if valid.len() < 2 {
-        return Err(Error::Input(format!("the held-out part has {} tokens: must have 2 or more", valid.len())));
+    let pairs_of = |corpus: &Corpus, each: &mut dyn FnMut([u32; 2])| {
+        corpus.iter().for_each(|document| document.windows(2).for_each(|pair| each([pair[0], pair[1]])));
+    };
+    let (mut pairs, mut predicted) = (HashMap::<[u32; 2], u64>::new(), 0u64);
+    pairs_of(valid, &mut |pair| {
+        pairs.insert(pair, 0);
+        predicted += 1;
+    });
+    if predicted == 0 {
+        return Err(Error::Input(format!(
+            "the held-out part has {} tokens and none to predict: a document must have 2 or more",
+            valid.tokens().len()
+        )));
     }
     let mut counts = vec![0u64; vocab];
-    train.iter().for_each(|id| counts[*id as usize] += 1);
-    // As a context the last token does not count: nothing follows it.
+    train.tokens().iter().for_each(|id| counts[*id as usize] += 1);
+    // As a context a document's last token does not count: nothing follows it.
     let mut contexts = counts.clone();
-    if let Some(last) = train.last() {
-        contexts[*last as usize] -= 1;
-    }
-    let mut pairs: HashMap<[u32; 2], u64> = HashMap::new();
-    train.windows(2).for_each(|pair| *pairs.entry([pair[0], pair[1]]).or_default() += 1);
+    train.iter().filter_map(<[u32]>::last).for_each(|last| contexts[*last as usize] -= 1);
+    pairs_of(train, &mut |pair| {
+        if let Some(count) = pairs.get_mut(&pair) {
+            *count += 1;
+        }
+    });
+    let all = (train.tokens().len() + vocab) as f64;
     let (mut unigram, mut bigram) = (0.0, 0.0);
-    for pair in valid.windows(2) {
-        let alone = (counts[pair[1] as usize] + 1) as f64 / (train.len() + vocab) as f64;
-        let seen = match pairs.get(&[pair[0], pair[1]]) {
-            Some(count) => *count as f64 / contexts[pair[0] as usize] as f64,
-            None => 0.0,
+    pairs_of(valid, &mut |pair| {
+        let alone = (counts[pair[1] as usize] + 1) as f64 / all;
+        let seen = match pairs.get(&pair) {
+            Some(count) if *count > 0 => *count as f64 / contexts[pair[0] as usize] as f64,
+            _ => 0.0,
         };
         unigram -= alone.ln();
         bigram -= (0.9 * seen + 0.1 * alone).ln();
-    }
-    let predicted = (valid.len() - 1) as f64;
-    Ok(Baseline { unigram: unigram / predicted, bigram: bigram / predicted })
+    });
+    Ok(Baseline { unigram: unigram / predicted as f64, bigram: bigram / predicted as f64 })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn stream(ids: &[u32]) -> Corpus {
+        Corpus::stream(ids.to_vec())
+    }
+
     #[test]
     fn small_numbers_by_hand() {
         // Counts: 0 three times, 1 once; pairs 00 twice, 01 once; V = 3, so p1 = 4/7, 2/7, 1/7.
-        let b = baseline(&[0, 0, 0, 1], &[0, 0, 1, 2], 3).expect("baseline");
+        let b = baseline(&stream(&[0, 0, 0, 1]), &stream(&[0, 0, 1, 2]), 3).expect("baseline");
         let p1 = [4.0 / 7.0, 2.0 / 7.0, 1.0 / 7.0f64];
         let unigram = -(p1[0].ln() + p1[1].ln() + p1[2].ln()) / 3.0;
         let p2 = [0.9 * 2.0 / 3.0 + 0.1 * p1[0], 0.9 / 3.0 + 0.1 * p1[1], 0.1 * p1[2]];
@@ -65,10 +83,21 @@ mod tests {
     }
 
     #[test]
+    fn pairs_stay_inside_documents() {
+        // Training pairs 01 and 01; 0 is a context twice. Held out: 01 alone is predicted.
+        let train = Corpus::documents(vec![0, 1, 0, 1, 0], vec![2, 4, 5]).expect("documents");
+        let valid = Corpus::documents(vec![1, 0, 1], vec![1, 3]).expect("documents");
+        let b = baseline(&train, &valid, 2).expect("baseline");
+        let alone = 3.0 / 7.0f64;
+        assert!((b.unigram + alone.ln()).abs() < 1e-12, "{b:?}");
+        assert!((b.bigram + (0.9 + 0.1 * alone).ln()).abs() < 1e-12, "{b:?}");
+    }
+
+    #[test]
     fn nothing_is_infinite_and_ids_are_checked() {
-        let b = baseline(&[], &[0, 1], 2).expect("baseline");
+        let b = baseline(&stream(&[]), &stream(&[0, 1]), 2).expect("baseline");
         assert!((b.unigram - 2f64.ln()).abs() < 1e-12 && b.bigram.is_finite());
-        assert!(baseline(&[0], &[0, 2], 2).expect_err("2").to_string().contains("id 2"));
-        assert!(baseline(&[0], &[0], 2).is_err());
+        assert!(baseline(&stream(&[0]), &stream(&[0, 2]), 2).expect_err("2").to_string().contains("id 2"));
+        assert!(baseline(&stream(&[0]), &stream(&[0]), 2).is_err());
     }
 }

@@ -1,88 +1,138 @@
-//! Text files, and the part of a text that is held out.
+//! The tokens of a text, where its documents end, and the part that is held out.
 
+use super::shared::{Shared, Tokens};
 use crate::{Error, Result};
-use std::path::Path;
+use std::ops::Range;
 
-/// Reads a UTF-8 text; a byte-order mark is dropped.
-///
-/// # Errors
-/// [`Error::Input`] with the path for what is missing, a folder, empty, or not UTF-8 (with the first bad byte's offset).
-pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
-    let path = path.as_ref();
-    if path.is_dir() {
-        return Err(Error::file(path, "is a folder: must be a text file"));
-    }
-    let bytes = std::fs::read(path).map_err(|e| Error::file(path, format!("could not be read: {e}")))?;
-    let mut text = String::from_utf8(bytes).map_err(|e| {
-        let at = e.utf8_error().valid_up_to();
-        Error::file(path, format!("not UTF-8 at byte offset {at}: must be a UTF-8 text"))
-    })?;
-    if text.starts_with('\u{feff}') {
-        text.drain(..'\u{feff}'.len_utf8());
-    }
-    if text.is_empty() {
-        return Err(Error::file(path, "is empty: must hold text"));
-    }
-    Ok(text)
+/// A text's tokens: one stream, or documents of which none sees another. A part of a corpus is one, too; cloning copies
+/// nothing.
+#[derive(Clone, Debug)]
+pub struct Corpus {
+    tokens: Tokens,
+    documents: Option<Documents>,
 }
 
-/// The training part and the held-out part: the last `valid_share` of the tokens (0: none is held out).
-pub fn split(ids: &[u32], valid_share: f64) -> (&[u32], &[u32]) {
-    let held_out = (ids.len() as f64 * valid_share.clamp(0.0, 1.0)).floor() as usize;
-    ids.split_at(ids.len() - held_out.min(ids.len()))
+/// Where documents end, counted in tokens from the beginning of the whole corpus. A part cuts its first and its last one.
+#[derive(Clone, Debug)]
+struct Documents {
+    ends: Shared<u64>,
+    /// Tokens of the whole corpus before this part.
+    before: u64,
 }
 
-/// Checks that a part ("training", "held-out") has a window's P+1 tokens.
-///
-/// # Errors
-/// [`Error::Input`] naming the part, what it has and what it needs.
-pub fn check_part(part: &str, ids: &[u32], positions: usize) -> Result<()> {
-    if ids.len() > positions {
-        return Ok(());
+impl Corpus {
+    /// One stream.
+    pub fn stream(tokens: impl Into<Tokens>) -> Self {
+        Corpus { tokens: tokens.into(), documents: None }
     }
-    Err(Error::Input(format!(
-        "the {part} part of the data has {} tokens: a window of n_positions = {positions} needs {}, so give more text \
-         or a smaller n_positions",
-        ids.len(),
-        positions + 1
-    )))
+
+    /// Documents one behind the other, each given by the number of tokens up to its end.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the ends do not ascend to the number of tokens.
+    pub fn documents(tokens: impl Into<Tokens>, ends: impl Into<Shared<u64>>) -> Result<Self> {
+        let (tokens, ends) = (tokens.into(), ends.into());
+        if !ends.is_sorted() || ends.last().copied().unwrap_or(0) != tokens.len() as u64 {
+            return Err(Error::Input(format!(
+                "the ends of {} documents: must ascend to {}, the number of tokens",
+                ends.len(),
+                tokens.len()
+            )));
+        }
+        Ok(Corpus { tokens, documents: Some(Documents { ends, before: 0 }) })
+    }
+
+    /// All tokens, document behind document.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Whether it is one stream.
+    pub fn is_stream(&self) -> bool {
+        self.documents.is_none()
+    }
+
+    /// Documents; a stream is one.
+    pub fn document_count(&self) -> usize {
+        self.documents.as_ref().map_or(1, |documents| documents.ends.len())
+    }
+
+    /// The tokens of document `i`.
+    pub fn document(&self, i: usize) -> Range<usize> {
+        let Some(Documents { ends, before }) = &self.documents else { return 0..self.tokens.len() };
+        let at = |end: u64| (end.saturating_sub(*before) as usize).min(self.tokens.len());
+        let start = if i == 0 { 0 } else { at(ends[i - 1]) };
+        start..at(ends[i])
+    }
+
+    /// The documents' tokens, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u32]> + '_ {
+        (0..self.document_count()).map(|i| &self.tokens[self.document(i)])
+    }
+
+    /// The training part and the held-out part: the last `valid_share` of the tokens (0: none is held out). A document
+    /// across the border is cut there.
+    pub fn split(&self, valid_share: f64) -> (Corpus, Corpus) {
+        let n = self.tokens.len();
+        let held_out = (n as f64 * valid_share.clamp(0.0, 1.0)).floor() as usize;
+        let border = n - held_out.min(n);
+        let part = |range: Range<usize>| {
+            let documents = self.documents.as_ref().map(|Documents { ends, before }| {
+                let (start, end) = (before + range.start as u64, before + range.end as u64);
+                let first = ends.partition_point(|e| *e <= start);
+                // The document that the part's end cuts belongs to it as well.
+                let last = ends.partition_point(|e| *e < end) + 1;
+                Documents { ends: ends.part(first..last), before: start }
+            });
+            Corpus { tokens: self.tokens.part(range), documents }
+        };
+        (part(0..border), part(border..n))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_cannot_be_read_is_named() {
-        let folder = tempfile::tempdir().expect("folder");
-        let write = |name: &str, bytes: &[u8]| {
-            let path = folder.path().join(name);
-            std::fs::write(&path, bytes).expect("write");
-            path
-        };
-        assert_eq!(read_text(write("bom", b"\xef\xbb\xbfhello")).expect("text"), "hello");
-        let says = |path: &Path, what: &str| {
-            let error = read_text(path).expect_err(what);
-            assert!(error.to_string().contains(what), "{error}");
-            assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
-            assert_eq!(error.exit_code(), 2);
-        };
-        says(&write("bad", b"abc\xffdef"), "byte offset 3");
-        says(&write("empty", b""), "is empty");
-        says(&write("only-bom", b"\xef\xbb\xbf"), "is empty");
-        says(folder.path(), "is a folder");
-        says(&folder.path().join("none"), "could not be read");
+    fn ids(n: u32) -> Vec<u32> {
+        (0..n).collect()
     }
 
     #[test]
     fn the_last_share_is_held_out() {
-        let ids: Vec<u32> = (0..100).collect();
-        assert_eq!(split(&ids, 0.05), (&ids[..95], &ids[95..]));
-        assert_eq!(split(&ids, 0.0).1.len(), 0);
-        assert_eq!(split(&ids[..7], 0.5).1, [4, 5, 6]);
-        assert!(check_part("training", &ids[..9], 8).is_ok());
-        let error = check_part("held-out", &ids[..8], 8).expect_err("8");
-        assert!(error.to_string().contains("held-out part of the data has 8 tokens"), "{error}");
-        assert!(error.to_string().contains("needs 9"), "{error}");
+        let split = |n, share| {
+            let (training, held_out) = Corpus::stream(ids(n)).split(share);
+            (training.tokens().to_vec(), held_out.tokens().to_vec())
+        };
+        assert_eq!(split(100, 0.05), ((0..95).collect(), (95..100).collect()));
+        assert_eq!(split(100, 0.0).1.len(), 0);
+        assert_eq!(split(7, 0.5).1, [4, 5, 6]);
+    }
+
+    #[test]
+    fn a_document_across_the_border_is_cut_there() {
+        let corpus = Corpus::documents(ids(20), vec![4, 4, 10, 13, 20]).expect("documents");
+        let lengths = |c: &Corpus| c.iter().map(<[u32]>::len).collect::<Vec<_>>();
+        assert_eq!(lengths(&corpus), [4, 0, 6, 3, 7]);
+        let (training, held_out) = corpus.split(0.4);
+        assert_eq!((lengths(&training), lengths(&held_out)), (vec![4, 0, 6, 2], vec![1, 7]));
+        assert_eq!(held_out.tokens()[held_out.document(1)], [13, 14, 15, 16, 17, 18, 19]);
+        let (training, held_out) = corpus.split(0.5);
+        assert_eq!((lengths(&training), lengths(&held_out)), (vec![4, 0, 6], vec![3, 7]));
+        // A part of a part.
+        let (a, b) = held_out.split(0.5);
+        assert_eq!((lengths(&a), lengths(&b)), (vec![3, 2], vec![5]));
+        assert_eq!(b.iter().next(), Some(&[15, 16, 17, 18, 19][..]));
+        let all = corpus.split(0.0);
+        assert_eq!((lengths(&all.0), all.1.tokens().len()), (vec![4, 0, 6, 3, 7], 0));
+    }
+
+    #[test]
+    fn ends_are_checked() {
+        for ends in [vec![], vec![4], vec![3, 2, 5], vec![5, 6]] {
+            assert!(Corpus::documents(ids(5), ends).expect_err("ends").to_string().contains("must ascend to 5"));
+        }
+        assert!(Corpus::documents(Vec::new(), Vec::new()).is_ok());
+        assert_eq!(Corpus::stream(ids(3)).iter().count(), 1);
     }
 }

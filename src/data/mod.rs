@@ -1,12 +1,20 @@
 //! Text to batches: knows files, knows no GPU.
 //!
-//! text → [`tokenizer`] (trained by [`bpe`]) → ids → [`corpus`] (held-out part) → [`windows`] (order) → [`batch`].
-//! [`baseline`] says what counting alone reaches on the same ids; [`stories`] writes text where there is none.
+//! [`source`] (files as a stream of [`pieces`]) → [`tokenizer`] (trained by [`bpe`] on [`words`]) → [`encoder`] → ids,
+//! [`shared`] → [`corpus`] (documents, held-out part) → [`windows`] → [`order`] → [`batch`]. [`baseline`] says what
+//! counting alone reaches on the same ids; [`stories`] writes text where there is none.
 
 pub mod baseline;
 pub mod batch;
 pub mod bpe;
 pub mod corpus;
+pub mod encoder;
+pub mod order;
+pub mod pieces;
+pub mod shared;
+pub mod source;
 pub mod stories;
+pub mod text_stream;
 pub mod tokenizer;
 pub mod windows;
+pub mod words;

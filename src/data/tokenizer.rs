@@ -6,22 +6,26 @@
 //! sees it, which panics on merges whose parts are not in the vocabulary.
 
 use super::bpe;
+use super::pieces::{Block, PIECE, on_threads};
+use super::words::WordCounts;
 use crate::{Error, Result};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
-use tokenizers::normalizers::BertNormalizer;
-use tokenizers::pre_tokenizers::{bert::BertPreTokenizer, byte_level::ByteLevel};
-use tokenizers::{Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+
+/// The file of a tokenizer.
+pub const FILE: &str = "tokenizer.json";
+
+/// A vocabulary and its merges, which GPT-1's tokenizer has in place of [`FILE`]: under Hugging Face's names, and as GPT-1
+/// was published with them.
+pub const PAIRS: [[&str; 2]; 2] = [["vocab.json", "merges.txt"], ["encoder_bpe_40000.json", "vocab_40000.bpe"]];
 
 /// What stands for a character that a `bert` vocabulary does not have; its id is 0.
 pub const UNKNOWN: &str = "<unk>";
 
 /// What a `bert` vocabulary adds to the last symbol of a word.
 const END_OF_WORD: &str = "</w>";
-
-/// Bytes of text that one thread encodes at a time.
-const PIECE: usize = 1 << 15;
 
 /// How text is cut in words before merges are applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,14 +80,24 @@ impl Tokenizer {
     /// [`Error::Input`] when `vocab_size` is too small for the alphabet: 256 bytes, or `<unk>` and both forms (inside a
     /// word, at its end) of every character of the text.
     pub fn train(text: &str, vocab_size: usize, pretokenizer: Pretokenizer) -> Result<Self> {
-        let words = count_words(text, pretokenizer)?;
+        let mut words = WordCounts::new(pretokenizer);
+        words.add(Block { text, ends: &[] })?;
+        Self::train_on(&words, vocab_size)
+    }
+
+    /// As [`Tokenizer::train`], of the words of a text that need not be in memory.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::train`].
+    pub fn train_on(words: &WordCounts, vocab_size: usize) -> Result<Self> {
+        let pretokenizer = words.pretokenizer();
         let alphabet = match pretokenizer {
             Pretokenizer::Bytes => {
                 let sorted: BTreeSet<char> = ByteLevel::alphabet().into_iter().collect();
                 sorted.into_iter().map(String::from).collect::<Vec<_>>()
             }
             Pretokenizer::Bert => {
-                let sorted: BTreeSet<char> = words.keys().flat_map(|word| word.chars()).collect();
+                let sorted: BTreeSet<char> = words.iter().flat_map(|(word, _)| word.chars()).collect();
                 let inside = sorted.iter().map(|c| c.to_string());
                 let last = sorted.iter().map(|c| format!("{c}{END_OF_WORD}"));
                 std::iter::once(UNKNOWN.to_string()).chain(inside).chain(last).collect()
@@ -110,8 +124,58 @@ impl Tokenizer {
             }
             symbols
         };
-        let words: Vec<(Vec<u32>, u64)> = words.iter().map(|(word, count)| (symbols(word), *count)).collect();
+        let words: Vec<(Vec<u32>, u64)> = words.iter().map(|(word, count)| (symbols(word), count)).collect();
         Self::from_vocabulary(&bpe::train(alphabet, words, vocab_size), pretokenizer)
+    }
+
+    /// Reads a tokenizer: the path is a tokenizer.json's, or that of a folder with one or with one of [`PAIRS`].
+    ///
+    /// # Errors
+    /// As [`Tokenizer::in_folder`]; [`Error::Input`] for a folder without any.
+    pub fn open(path: &Path) -> Result<Self> {
+        if !path.is_dir() {
+            return Self::from_file(path);
+        }
+        match Self::in_folder(path)? {
+            Some((_, tokenizer)) => Ok(tokenizer),
+            None => Err(Self::missing(path)),
+        }
+    }
+
+    /// What is to be said of a folder without a tokenizer.
+    pub fn missing(folder: &Path) -> Error {
+        let pairs = PAIRS.map(|[vocabulary, merges]| format!("{vocabulary} and {merges}")).join(", or ");
+        Error::file(folder, format!("holds no tokenizer: must have {FILE}, or {pairs}"))
+    }
+
+    /// Reads a folder's tokenizer, where it has one: tokenizer.json, or one of [`PAIRS`]. The path is that of the file
+    /// with the vocabulary.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the path, as [`Tokenizer::from_json`] and [`Tokenizer::from_gpt1_files`], and for a
+    /// vocabulary without its merges.
+    pub fn in_folder(folder: &Path) -> Result<Option<(PathBuf, Self)>> {
+        let file = folder.join(FILE);
+        if file.exists() {
+            let tokenizer = Self::from_file(&file)?;
+            return Ok(Some((file, tokenizer)));
+        }
+        for [vocabulary, merges] in PAIRS {
+            let (path, merges) = (folder.join(vocabulary), folder.join(merges));
+            if path.exists() {
+                if !merges.exists() {
+                    return Err(Error::file(merges, format!("is missing beside {vocabulary}")));
+                }
+                let tokenizer = Self::from_gpt1_files(&path, &merges)?;
+                return Ok(Some((path, tokenizer)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn from_file(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|e| Error::file(path, format!("could not be read: {e}")))?;
+        Self::from_json(&bytes, path)
     }
 
     /// GPT-1's own files: the vocabulary (JSON, token to id) and the merges (a line each, the first may be a comment).
@@ -119,9 +183,9 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Input`] naming the file and what is wrong in it.
     pub fn from_gpt1_files(vocabulary: &Path, merges: &Path) -> Result<Self> {
-        let text = super::corpus::read_text(vocabulary)?;
+        let text = super::source::read_text(vocabulary)?;
         let vocab: Value = serde_json::from_str(&text).map_err(|e| Error::file(vocabulary, e))?;
-        let text = super::corpus::read_text(merges)?;
+        let text = super::source::read_text(merges)?;
         let rules: Vec<&str> =
             text.lines().filter(|line| !line.starts_with("#version") && !line.trim().is_empty()).collect();
         Self::from_value(pipeline(vocab, json!(rules), Pretokenizer::Bert), vocabulary)
@@ -152,6 +216,10 @@ impl Tokenizer {
             for key in ["truncation", "padding", "post_processor"] {
                 object.insert(key.into(), Value::Null);
             }
+            // GPT-2's file writes "no unknown token" like this, and the crate would look it up.
+            if object["model"]["unk_token"] == "" {
+                object["model"]["unk_token"] = Value::Null;
+            }
         }
         let inner = tokenizers::Tokenizer::from_bytes(value.to_string())
             .map_err(|e| Error::file(path, format!("not a tokenizer.json that the tokenizers crate reads: {e}")))?;
@@ -177,16 +245,31 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Input`] when the crate refuses the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let pieces = if self.cuttable { cut(text, PIECE) } else { vec![text] };
-        let encoded = on_threads(&pieces, |piece| {
-            let encoding = self.inner.encode_fast(*piece, false);
-            encoding.map(|e| e.get_ids().to_vec()).map_err(|e| Error::Input(format!("text could not be encoded: {e}")))
+        let pieces = Block { text, ends: &[] }.pieces(PIECE, self.cuttable);
+        let encoded = on_threads(&pieces, |pieces| -> Result<Vec<u32>> {
+            let mut ids = Vec::new();
+            for piece in pieces {
+                ids.extend_from_slice(self.inner.encode_fast(piece.text, false).map_err(refused)?.get_ids());
+            }
+            Ok(ids)
         });
-        let mut ids = Vec::with_capacity(text.len() / 2);
-        for piece in encoded {
-            ids.extend(piece?);
+        Ok(encoded.into_iter().collect::<Result<Vec<_>>>()?.concat())
+    }
+
+    /// The ids of a piece of text and the bytes of it that each stands for.
+    pub(super) fn encode_measured(&self, piece: &str) -> Result<Measured> {
+        let encoding = self.inner.encode(piece, false).map_err(refused)?;
+        let (mut bytes, mut end) = (Vec::with_capacity(encoding.len()), 0);
+        for (_, to) in encoding.get_offsets() {
+            bytes.push(to.saturating_sub(end));
+            end = end.max(*to);
         }
-        Ok(ids)
+        Ok(Measured { ids: encoding.get_ids().to_vec(), bytes, after: piece.len() - end })
+    }
+
+    /// Whether a text may be cut at certain places without changing any id: not with every tokenizer.json.
+    pub fn is_cuttable(&self) -> bool {
+        self.cuttable
     }
 
     /// The text of ids; special tokens are written out.
@@ -227,18 +310,34 @@ impl Tokenizer {
         self.inner.to_string(true).map_err(|e| Error::Input(format!("tokenizer.json could not be written: {e}")))
     }
 
-    /// The file tokenizer_config.json, with which transformers' `AutoTokenizer` loads the folder.
-    pub fn tokenizer_config_json(&self, n_positions: usize) -> String {
+    /// The file tokenizer_config.json, with which transformers' `AutoTokenizer` loads the folder; `n_positions` are those
+    /// of its model, where it has one.
+    pub fn tokenizer_config_json(&self, n_positions: impl Into<Option<usize>>) -> String {
         let mut config = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "model_max_length": n_positions,
             "clean_up_tokenization_spaces": false,
         });
+        if let Some(n_positions) = n_positions.into() {
+            config["model_max_length"] = json!(n_positions);
+        }
         if self.pretokenizer == Pretokenizer::Bert {
             config["unk_token"] = json!(UNKNOWN);
         }
         format!("{config:#}\n")
     }
+}
+
+/// A piece of text encoded.
+pub(super) struct Measured {
+    pub ids: Vec<u32>,
+    /// From the end of the token before to the token's own.
+    pub bytes: Vec<usize>,
+    /// Behind the last token.
+    pub after: usize,
+}
+
+fn refused(e: tokenizers::Error) -> Error {
+    Error::Input(format!("text could not be encoded: {e}"))
 }
 
 fn json_id(id: u32) -> Value {
@@ -249,7 +348,7 @@ fn json_id(id: u32) -> Value {
 fn pipeline(vocab: Value, merges: Value, pretokenizer: Pretokenizer) -> Value {
     let bert = pretokenizer == Pretokenizer::Bert;
     let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
-    let unknown = json!([{"id": 0, "content": UNKNOWN, "single_word": false, "lstrip": false, "rstrip": false,
+    let unknown = json!([{"id": vocab[UNKNOWN].as_u64().unwrap_or(0), "content": UNKNOWN, "single_word": false, "lstrip": false, "rstrip": false,
         "normalized": false, "special": true}]);
     let normalizer = json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
         "strip_accents": null, "lowercase": true});
@@ -328,6 +427,7 @@ fn check(value: &Value) -> Result<Checked, String> {
         }
     }
     if let Some(unknown) = model["unk_token"].as_str()
+        && !unknown.is_empty()
         && !vocab.contains_key(unknown)
     {
         return Err(format!("model.unk_token is {unknown:?}, which model.vocab does not have"));
@@ -379,75 +479,6 @@ fn check_added(added: &Value, vocab: &serde_json::Map<String, Value>) -> Result<
     Ok(behind.len())
 }
 
-/// How often each word occurs, as the pipeline's model would see it.
-fn count_words(text: &str, pretokenizer: Pretokenizer) -> Result<BTreeMap<String, u64>> {
-    let failed = |e: tokenizers::Error| Error::Input(format!("text could not be cut in words: {e}"));
-    let counted = on_threads(&cut(text, PIECE), |piece| -> tokenizers::Result<HashMap<String, u64>> {
-        let mut string = PreTokenizedString::from(*piece);
-        match pretokenizer {
-            Pretokenizer::Bytes => ByteLevel::new(false, true, true).pre_tokenize(&mut string)?,
-            Pretokenizer::Bert => {
-                string.normalize(|s| BertNormalizer::default().normalize(s))?;
-                BertPreTokenizer.pre_tokenize(&mut string)?;
-            }
-        }
-        let mut counts: HashMap<String, u64> = HashMap::new();
-        for (word, _, _) in string.get_splits(OffsetReferential::Original, OffsetType::Byte) {
-            match counts.get_mut(word) {
-                Some(count) => *count += 1,
-                None => drop(counts.insert(word.to_string(), 1)),
-            }
-        }
-        Ok(counts)
-    });
-    let mut all = BTreeMap::new();
-    for piece in counted {
-        for (word, count) in piece.map_err(failed)? {
-            *all.entry(word).or_default() += count;
-        }
-    }
-    Ok(all)
-}
-
-/// Cuts a text in pieces of `piece` bytes or a little more where both pre-tokenizers always split: before a space or a line's end
-/// that follows something other than white space. (Neither lets a word go on past white space, and ByteLevel's look
-/// ahead looks along a run of white space, which such a cut leaves whole. A space begins a new character in every
-/// normal form, so normalizing piece by piece is normalizing the whole.)
-fn cut(text: &str, piece: usize) -> Vec<&str> {
-    let bytes = text.as_bytes();
-    let mut pieces = Vec::with_capacity(bytes.len() / piece + 1);
-    let (mut start, mut at) = (0, piece);
-    while at < bytes.len() {
-        let before = || text[..at].chars().next_back();
-        if matches!(bytes[at], b' ' | b'\n') && before().is_some_and(|c| !c.is_whitespace()) {
-            pieces.push(&text[start..at]);
-            start = at;
-            at += piece;
-        } else {
-            at += 1;
-        }
-    }
-    pieces.push(&text[start..]);
-    pieces
-}
-
-/// `f` of every item, in order, by as many threads as there are cores.
-fn on_threads<T: Sync, R: Send>(items: &[T], f: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
-    if threads <= 1 {
-        return items.iter().map(f).collect();
-    }
-    let share = items.len().div_ceil(threads);
-    let mut results: Vec<Vec<R>> = items.chunks(share).map(|_| Vec::new()).collect();
-    std::thread::scope(|scope| {
-        for (items, results) in items.chunks(share).zip(&mut results) {
-            let f = &f;
-            scope.spawn(move || results.extend(items.iter().map(f)));
-        }
-    });
-    results.into_iter().flatten().collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -484,29 +515,6 @@ mod tests {
         assert_eq!(tokenizer.decode(&tokenizer.encode("the cat").expect("encode")).expect("decode"), "the cat");
         assert_eq!(tokenizer.encode("ж").expect("encode"), [0]);
         assert_eq!(tokenizer.decode(&[]).expect("decode"), "");
-    }
-
-    #[test]
-    fn a_long_text_has_the_ids_of_the_whole() {
-        let mut text = String::new();
-        let mut random = crate::philox::Words::new(3, crate::philox::Stream::Order, 0, 0);
-        let parts =
-            ["the", "cat's", " ", "  ", "\n", "\n\n", "\t", "\u{a0}", "\u{3000}", "é", "e\u{301}", "\u{301}", "12"];
-        while text.len() < 6 * PIECE {
-            text.push_str(parts[random.below(parts.len() as u32) as usize]);
-        }
-        assert!(cut(&text, PIECE).len() > 4);
-        // Trained on this very text: runs of white space are tokens of their own here, so a cut inside one shows.
-        let of = |p| Tokenizer::train(&text, 400, p).expect("train");
-        for tokenizer in [of(Pretokenizer::Bytes), of(Pretokenizer::Bert)] {
-            let ids = |text: &str| tokenizer.inner.encode_fast(text, false).expect("encode").get_ids().to_vec();
-            let whole = ids(&text);
-            assert!(tokenizer.encode(&text).expect("encode") == whole, "{tokenizer:?}");
-            // Not only where six pieces happen to end: everywhere that a piece may end.
-            let everywhere = cut(&text, 1);
-            assert!(everywhere.concat() == text && everywhere.len() > 5000);
-            assert!(everywhere.iter().flat_map(|piece| ids(piece)).collect::<Vec<_>>() == whole, "{tokenizer:?}");
-        }
     }
 
     #[test]

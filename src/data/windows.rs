@@ -1,148 +1,136 @@
-//! The order of a stream's windows: every epoch an offset and a permutation, every window once.
+//! How a corpus is cut in the sequences of batches.
 //!
-//! A window is P+1 ids: P inputs and P targets. Windows step by P, so the last target of one is the first input of the
-//! next and no token is predicted twice. Offset and permutation are words of the data stream, so a cursor of two
-//! numbers is all that a checkpoint must hold.
+//! A window of a stream is P+1 ids: P inputs and P targets. Windows step by P, so the last target of one is the first
+//! input of the next and no token is predicted twice. A document of T ids has T-1 targets; a longer one than P is cut in
+//! consecutive windows, the last of which may be shorter. In evaluation a stream is cut as one document.
 
 use super::batch::Batch;
-use crate::philox::{Stream, Words};
+use super::corpus::Corpus;
 use crate::{Error, Result};
 use std::ops::Range;
+use std::sync::Arc;
 
-/// Where a run stands in its data: `index` windows of `epoch` are done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Cursor {
-    /// Epochs done.
-    pub epoch: u32,
-    /// Windows done in this epoch.
-    pub index: usize,
-}
-
-/// The windows of a stream of tokens, in the order of a seed.
+/// The sequences of a corpus, by number, as ranges of inputs: the target of input i is token i+1.
 #[derive(Clone, Debug)]
-pub struct WindowOrder {
-    n_tokens: usize,
+pub struct Windows {
+    corpus: Corpus,
     positions: usize,
-    seed: u64,
-    cursor: Cursor,
-    /// First token of each window of the cursor's epoch.
-    starts: Vec<usize>,
+    /// The number of each document's first window, and last how many there are; none for a stream.
+    first: Option<Arc<[u32]>>,
 }
 
-impl WindowOrder {
-    /// The order of `n_tokens` tokens in windows of `positions` inputs, from the beginning.
+impl Windows {
+    /// Cuts in windows of at most `positions` inputs.
     ///
     /// # Errors
-    /// [`Error::Input`] when there are fewer tokens than one window has, or more than 32 bits count.
-    pub fn new(n_tokens: usize, positions: usize, seed: u64) -> Result<Self> {
-        if positions == 0 || n_tokens <= positions {
-            return Err(Error::Input(format!(
-                "{n_tokens} tokens hold no window of n_positions = {positions}: there must be {} or more",
-                positions + 1
-            )));
-        }
-        if u32::try_from(n_tokens).is_err() {
-            return Err(Error::Input(format!("{n_tokens} tokens: a stream has at most {}", u32::MAX)));
-        }
-        let mut order = WindowOrder { n_tokens, positions, seed, cursor: Cursor::default(), starts: Vec::new() };
-        order.starts = order.epoch(0);
-        Ok(order)
-    }
-
-    /// Where the order stands.
-    pub fn cursor(&self) -> Cursor {
-        self.cursor
-    }
-
-    /// Goes to where a checkpoint stood.
-    ///
-    /// # Errors
-    /// [`Error::Input`] when the epoch has fewer windows than the cursor says are done.
-    pub fn seek(&mut self, cursor: Cursor) -> Result<()> {
-        let starts = self.epoch(cursor.epoch);
-        if cursor.index > starts.len() {
-            return Err(Error::Input(format!(
-                "data cursor: window {} of epoch {}, which has {}: the data or n_positions must be those of the run",
-                cursor.index,
-                cursor.epoch,
-                starts.len()
-            )));
-        }
-        self.starts = starts;
-        self.cursor = cursor;
-        Ok(())
-    }
-
-    /// Windows in an epoch: the offset makes one more or less.
-    pub fn windows(&self, epoch: u32) -> usize {
-        self.windows_from(self.draw(epoch).1)
-    }
-
-    /// Windows in the first `epochs` epochs.
-    pub fn windows_in(&self, epochs: u32) -> u64 {
-        (0..epochs).map(|epoch| self.windows(epoch) as u64).sum()
-    }
-
-    /// The next `batch` windows, going on into the next epoch where one ends.
-    ///
-    /// # Errors
-    /// [`Error::Input`] when `tokens` is not the stream that this order was made for.
-    pub fn next_batch(&mut self, tokens: &[u32], batch: usize) -> Result<Batch> {
-        if tokens.len() != self.n_tokens {
-            return Err(Error::Input(format!("a stream of {} tokens: must have {}", tokens.len(), self.n_tokens)));
-        }
-        let mut out = Batch::default();
-        for _ in 0..batch {
-            while self.cursor.index == self.starts.len() {
-                self.cursor = Cursor { epoch: self.cursor.epoch.wrapping_add(1), index: 0 };
-                self.starts = self.epoch(self.cursor.epoch);
+    /// [`Error::Input`] when there is no window, or are more than 32 bits count.
+    pub fn new(corpus: Corpus, positions: usize) -> Result<Self> {
+        let n = corpus.tokens().len();
+        let too_many = || Error::Input(format!("{n} tokens: a corpus has less than 2^32 windows"));
+        if corpus.is_stream() {
+            if positions == 0 || n <= positions {
+                return Err(Error::Input(format!(
+                    "{n} tokens hold no window of n_positions = {positions}: there must be {} or more",
+                    positions + 1
+                )));
             }
-            let start = self.starts[self.cursor.index];
-            self.cursor.index += 1;
-            push_window(&mut out, tokens, start..start + self.positions);
+            u32::try_from(n / positions).map_err(|_| too_many())?;
+            return Ok(Windows { corpus, positions, first: None });
         }
-        Ok(out)
+        let mut first = Vec::with_capacity(corpus.document_count() + 1);
+        let mut windows = 0u32;
+        first.push(windows);
+        for document in (0..corpus.document_count()).map(|i| corpus.document(i)) {
+            let more = document.len().saturating_sub(1).div_ceil(positions.max(1));
+            windows = u32::try_from(more).ok().and_then(|n| windows.checked_add(n)).ok_or_else(too_many)?;
+            first.push(windows);
+        }
+        if windows == 0 || positions == 0 {
+            return Err(Error::Input(format!(
+                "{} documents of {n} tokens: one at least must have 2 tokens or more",
+                corpus.document_count()
+            )));
+        }
+        Ok(Windows { corpus, positions, first: Some(first.into()) })
     }
 
-    /// An epoch's words, behind its offset: at most P-1, and one window always fits.
-    fn draw(&self, epoch: u32) -> (Words, usize) {
-        let mut words = Words::new(self.seed, Stream::Order, epoch, 0);
-        let offset = words.below(self.positions.min(self.n_tokens - self.positions) as u32) as usize;
-        (words, offset)
+    /// What is cut.
+    pub fn corpus(&self) -> &Corpus {
+        &self.corpus
     }
 
-    fn windows_from(&self, offset: usize) -> usize {
-        (self.n_tokens - 1 - offset) / self.positions
+    /// P, inputs of a window at most.
+    pub fn positions(&self) -> usize {
+        self.positions
     }
 
-    fn epoch(&self, epoch: u32) -> Vec<usize> {
-        let (mut words, offset) = self.draw(epoch);
-        let mut starts: Vec<usize> =
-            (0..self.windows_from(offset)).map(|window| offset + window * self.positions).collect();
-        words.shuffle(&mut starts);
-        starts
+    /// How many first tokens of a stream may be left out so that one window remains: offsets are below it.
+    /// Documents begin where they begin, so 1.
+    pub(super) fn offsets(&self) -> u32 {
+        match self.first {
+            Some(_) => 1,
+            None => self.positions.min(self.corpus.tokens().len() - self.positions) as u32,
+        }
+    }
+
+    /// How many there are behind an offset.
+    pub(super) fn count(&self, offset: usize) -> usize {
+        match &self.first {
+            Some(first) => first.last().map_or(0, |all| *all as usize),
+            None => (self.corpus.tokens().len() - 1 - offset) / self.positions,
+        }
+    }
+
+    /// The inputs of a window.
+    pub(super) fn inputs(&self, offset: usize, number: u32) -> Range<usize> {
+        let Some(first) = &self.first else {
+            let start = offset + number as usize * self.positions;
+            return start..start + self.positions;
+        };
+        let i = first.partition_point(|window| *window <= number) - 1;
+        let document = self.corpus.document(i);
+        let start = document.start + (number - first[i]) as usize * self.positions;
+        start..(start + self.positions).min(document.end - 1)
+    }
+
+    /// Adds a window to a batch.
+    pub(super) fn push(&self, batch: &mut Batch, inputs: Range<usize>) {
+        push(batch, self.corpus.tokens(), inputs);
     }
 }
 
-/// Consecutive windows for evaluation, as ranges of inputs: the target of input i is token i+1, so each token but the
-/// first is predicted exactly once. The last window may be shorter.
-pub fn evaluation_windows(n_tokens: usize, positions: usize) -> impl Iterator<Item = Range<usize>> {
-    let end = n_tokens.saturating_sub(1);
-    (0..end).step_by(positions.max(1)).map(move |start| start..(start + positions.max(1)).min(end))
-}
-
-/// The evaluation windows of `tokens` in batches of `batch` windows.
-pub fn evaluation_batches(tokens: &[u32], positions: usize, batch: usize) -> impl Iterator<Item = Batch> + '_ {
-    let mut windows = evaluation_windows(tokens.len(), positions).peekable();
-    std::iter::from_fn(move || {
-        windows.peek()?;
-        let mut out = Batch::default();
-        windows.by_ref().take(batch.max(1)).for_each(|window| push_window(&mut out, tokens, window));
-        Some(out)
+/// Consecutive windows for evaluation: each document's every token but its first is predicted exactly once. The last window
+/// of a document may be shorter.
+pub fn evaluation_windows(corpus: &Corpus, positions: usize) -> impl Iterator<Item = Range<usize>> + '_ {
+    let positions = positions.max(1);
+    (0..corpus.document_count()).flat_map(move |i| {
+        let document = corpus.document(i);
+        let end = document.end.saturating_sub(1);
+        (document.start..end).step_by(positions).map(move |start| start..(start + positions).min(end))
     })
 }
 
-fn push_window(batch: &mut Batch, tokens: &[u32], inputs: Range<usize>) {
+/// The evaluation windows of `corpus`, in order, in batches of at most `sequences` windows and at most `rows` rows
+/// (but one window at least).
+pub fn evaluation_batches(
+    corpus: &Corpus,
+    positions: usize,
+    rows: usize,
+    sequences: usize,
+) -> impl Iterator<Item = Batch> + '_ {
+    let mut windows = evaluation_windows(corpus, positions).peekable();
+    std::iter::from_fn(move || {
+        let mut batch = Batch::default();
+        push(&mut batch, corpus.tokens(), windows.next()?);
+        while batch.sequences() < sequences {
+            let Some(window) = windows.next_if(|window| batch.rows() + window.len() <= rows) else { break };
+            push(&mut batch, corpus.tokens(), window);
+        }
+        Some(batch)
+    })
+}
+
+fn push(batch: &mut Batch, tokens: &[u32], inputs: Range<usize>) {
     batch.push(&tokens[inputs.clone()], &tokens[inputs.start + 1..inputs.end + 1]);
 }
 
@@ -151,69 +139,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_epoch_has_every_window_once() {
-        let tokens: Vec<u32> = (0..1000).collect();
-        let mut order = WindowOrder::new(1000, 16, 7).expect("order");
-        let mut offsets = std::collections::BTreeSet::new();
-        for epoch in 0..20 {
-            let count = order.windows(epoch);
-            let batch = order.next_batch(&tokens, count).expect("batch");
-            assert_eq!(order.cursor(), Cursor { epoch, index: count });
-            batch.validate(1000, 16).expect("valid");
-            assert!(batch.ids.iter().zip(&batch.targets).all(|(id, target)| id + 1 == *target));
-            let mut seen = batch.ids.clone();
-            seen.sort_unstable();
-            assert_ne!(seen, batch.ids, "epoch {epoch} is not shuffled");
-            let offset = seen[0];
-            assert!(offset < 16 && 1000 - 1 - (offset as usize + seen.len()) < 16, "as many windows as fit");
-            assert_eq!(seen, (offset..offset + 16 * count as u32).collect::<Vec<_>>());
-            offsets.insert(offset);
-        }
-        assert!(offsets.len() > 5, "offsets are drawn: {offsets:?}");
-        assert_eq!(order.windows_in(3), (0..3).map(|e| order.windows(e) as u64).sum::<u64>());
-    }
-
-    #[test]
-    fn batches_go_on_across_epochs_and_from_a_cursor() {
-        let tokens: Vec<u32> = (0..50).collect();
-        let mut order = WindowOrder::new(50, 8, 1).expect("order");
-        let mut batches = Vec::new();
-        for _ in 0..12 {
-            let cursor = order.cursor();
-            batches.push((cursor, order.next_batch(&tokens, 4).expect("batch")));
-            assert_eq!(batches.last().expect("one").1.sequence_numbers, [0, 1, 2, 3]);
-        }
-        assert!(order.cursor().epoch >= 6);
-        for (cursor, batch) in batches {
-            let json = serde_json::to_string(&cursor).expect("json");
-            let mut again = WindowOrder::new(50, 8, 1).expect("order");
-            again.seek(serde_json::from_str(&json).expect("cursor")).expect("seek");
-            assert_eq!(again.next_batch(&tokens, 4).expect("batch"), batch);
-        }
-        assert!(order.seek(Cursor { epoch: 0, index: 8 }).is_err());
-        assert!(order.next_batch(&tokens[1..], 1).is_err());
-    }
-
-    #[test]
-    fn the_smallest_stream_has_one_window() {
-        assert!(WindowOrder::new(8, 8, 0).is_err());
-        let mut order = WindowOrder::new(9, 8, 0).expect("order");
-        for epoch in 0..10 {
-            assert_eq!(order.windows(epoch), 1);
-        }
-        let batch = order.next_batch(&(0..9).collect::<Vec<_>>(), 3).expect("batch");
-        assert_eq!(batch.ids, [(0..8).collect::<Vec<_>>(), (0..8).collect(), (0..8).collect()].concat());
-    }
-
-    #[test]
     fn evaluation_predicts_each_token_but_the_first_once() {
         for (n, positions) in [(0, 4), (1, 4), (2, 4), (5, 4), (9, 4), (10, 4), (3, 1)] {
-            let tokens: Vec<u32> = (0..n).collect();
-            let batches: Vec<Batch> = evaluation_batches(&tokens, positions, 2).collect();
+            let corpus = Corpus::stream((0..n).collect::<Vec<u32>>());
+            let batches: Vec<Batch> = evaluation_batches(&corpus, positions, 2 * positions, 2).collect();
             let targets: Vec<u32> = batches.iter().flat_map(|b| b.targets.clone()).collect();
             assert_eq!(targets, (1..n).collect::<Vec<_>>(), "{n} tokens");
             assert!(batches.iter().all(|b| b.validate(n as usize, positions).is_ok() && b.sequences() <= 2));
         }
-        assert_eq!(evaluation_windows(10, 4).collect::<Vec<_>>(), [0..4, 4..8, 8..9]);
+        let corpus = Corpus::stream((0..10).collect::<Vec<u32>>());
+        assert_eq!(evaluation_windows(&corpus, 4).collect::<Vec<_>>(), [0..4, 4..8, 8..9]);
+    }
+
+    #[test]
+    fn evaluation_takes_each_document_on_its_own() {
+        let corpus = Corpus::documents((0..20).collect::<Vec<u32>>(), vec![1, 7, 7, 9, 20]).expect("documents");
+        assert_eq!(evaluation_windows(&corpus, 4).collect::<Vec<_>>(), [1..5, 5..6, 7..8, 9..13, 13..17, 17..19]);
+        let batches: Vec<Batch> = evaluation_batches(&corpus, 4, 6, 3).collect();
+        assert_eq!(batches.iter().map(Batch::rows).collect::<Vec<_>>(), [6, 4, 6]);
+        let targets: Vec<u32> = batches.iter().flat_map(|b| b.targets.clone()).collect();
+        assert_eq!(targets, [2, 3, 4, 5, 6, 8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]);
+        // More rows than asked for rather than none.
+        assert_eq!(evaluation_batches(&corpus, 4, 0, 0).count(), 6);
+    }
+
+    #[test]
+    fn what_holds_no_window_is_named() {
+        let stream = |n: u32, positions| Windows::new(Corpus::stream((0..n).collect::<Vec<_>>()), positions);
+        assert!(stream(8, 8).expect_err("8").to_string().contains("there must be 9 or more"));
+        assert!(stream(9, 8).is_ok() && stream(5, 0).is_err());
+        let documents = Corpus::documents(vec![0, 1, 2], vec![1, 1, 2, 3]).expect("documents");
+        assert!(Windows::new(documents, 8).expect_err("single").to_string().contains("4 documents of 3 tokens"));
     }
 }

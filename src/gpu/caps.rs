@@ -29,6 +29,8 @@ pub struct Caps {
     pub subgroup: (u32, u32),
     /// 64-bit integers in shaders.
     pub int64: bool,
+    /// Images that one kernel reads and writes.
+    pub image_update: bool,
     /// 16-bit floats in shaders.
     pub f16: bool,
     /// Timestamps around passes.
@@ -61,6 +63,7 @@ impl Caps {
             kind: AdapterKind::Other,
             subgroup: (0, 0),
             int64: false,
+            image_update: false,
             f16: false,
             timestamps: false,
             cooperative: Vec::new(),
@@ -99,6 +102,7 @@ impl Caps {
             gpu("Intel", "dx12", AdapterKind::Integrated, (8, 32), 32 << 10, 1024),
             Caps {
                 int64: true,
+                image_update: true,
                 max_binding: 128 << 20,
                 ..gpu("lavapipe", "vulkan", AdapterKind::Cpu, (8, 8), 32 << 10, 1024)
             },

@@ -42,6 +42,7 @@ fn wanted() -> wgpu::Features {
         | wgpu::Features::SHADER_INT64
         | wgpu::Features::SHADER_F16
         | wgpu::Features::TIMESTAMP_QUERY
+        | wgpu::Features::TEXTURE_ADAPTER_SPECIFIC_FORMAT_FEATURES
 }
 
 const MINIMUM_BINDING: u64 = 128 << 20;
@@ -71,6 +72,11 @@ fn caps(adapter: &wgpu::Adapter, features: wgpu::Features, limits: &wgpu::Limits
         kind: kind(info.device_type),
         subgroup: if subgroup { (info.subgroup_min_size, info.subgroup_max_size) } else { (0, 0) },
         int64: features.contains(wgpu::Features::SHADER_INT64),
+        image_update: features.contains(wgpu::Features::TEXTURE_ADAPTER_SPECIFIC_FORMAT_FEATURES)
+            && adapter
+                .get_texture_format_features(wgpu::TextureFormat::Rgba32Float)
+                .flags
+                .contains(wgpu::TextureFormatFeatureFlags::STORAGE_READ_WRITE),
         f16: features.contains(wgpu::Features::SHADER_F16),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         cooperative: adapter
@@ -170,7 +176,7 @@ impl Device {
     }
 
     /// Takes the caller's own device. It needs WebGPU's default limits; what more it was opened with (larger bindings,
-    /// SUBGROUP, SHADER_INT64) is used.
+    /// SUBGROUP, SHADER_INT64, TEXTURE_ADAPTER_SPECIFIC_FORMAT_FEATURES) is used.
     ///
     /// # Errors
     /// [`Error::Device`] with the limit that is missing.

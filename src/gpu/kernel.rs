@@ -97,6 +97,12 @@ pub(super) struct Pipeline {
 pub(super) fn build(device: &Device, variant: &Variant) -> Result<Pipeline> {
     let module = variant.module()?;
     variant.fits(&module, device.caps())?;
+    let (plane, array) = (wgpu::TextureViewDimension::D2, wgpu::TextureViewDimension::D2Array);
+    let storage = |access, view_dimension| wgpu::BindingType::StorageTexture {
+        access,
+        format: wgpu::TextureFormat::Rgba32Float,
+        view_dimension,
+    };
     let entries: Vec<_> = module
         .bindings
         .iter()
@@ -114,11 +120,10 @@ pub(super) fn build(device: &Device, variant: &Variant) -> Result<Pipeline> {
                     has_dynamic_offset: false,
                     min_binding_size: None,
                 },
-                BindingKind::StorageImage => wgpu::BindingType::StorageTexture {
-                    access: wgpu::StorageTextureAccess::ReadOnly,
-                    format: wgpu::TextureFormat::Rgba32Float,
-                    view_dimension: wgpu::TextureViewDimension::D2,
-                },
+                BindingKind::StorageImage => storage(wgpu::StorageTextureAccess::ReadOnly, plane),
+                BindingKind::StorageArray => storage(wgpu::StorageTextureAccess::ReadOnly, array),
+                BindingKind::WriteImage => storage(wgpu::StorageTextureAccess::WriteOnly, plane),
+                BindingKind::UpdateImage => storage(wgpu::StorageTextureAccess::ReadWrite, plane),
                 BindingKind::SampledImage => wgpu::BindingType::Texture {
                     sample_type: wgpu::TextureSampleType::Float { filterable: false },
                     view_dimension: wgpu::TextureViewDimension::D2,

@@ -3,6 +3,7 @@
 pub mod buffer;
 pub mod caps;
 pub mod device;
+pub mod image;
 pub mod kernel;
 pub mod program;
 pub mod quiet;
@@ -12,6 +13,7 @@ pub mod wgsl;
 pub use buffer::{Buffer, Matrix, View};
 pub use caps::{AdapterKind, Caps};
 pub use device::Device;
+pub use image::{Image, Lay, Tensor};
 pub use kernel::Variant;
 pub use program::{Bind, Launch, Program, Recorder};
 pub use readback::Ring;

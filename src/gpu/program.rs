@@ -8,7 +8,7 @@
 //! first such read after a write.
 
 use super::wgsl::BindingKind;
-use super::{Device, Matrix, Ring, Variant, View};
+use super::{Device, Image, Matrix, Ring, Variant, View};
 use crate::{Error, Result, dims};
 use std::time::Instant;
 
@@ -22,6 +22,12 @@ pub enum Bind<'a, L> {
     Update(&'a View),
     /// Read through its image twin; the function makes the one that says how many rows are live.
     Image(&'a Matrix, &'a dyn Fn() -> Rows<L>),
+    /// An image of its own, read.
+    ReadImage(&'a Image),
+    /// `texture_storage_2d<rgba32float, write>`
+    WriteImage(&'a Image),
+    /// `texture_storage_2d<rgba32float, read_write>`
+    UpdateImage(&'a Image),
 }
 
 impl<L> Bind<'_, L> {
@@ -29,6 +35,7 @@ impl<L> Bind<'_, L> {
         match self {
             Bind::Read(v) | Bind::Write(v) | Bind::Update(v) => &v.name,
             Bind::Image(m, _) => &m.view.name,
+            Bind::ReadImage(i) | Bind::WriteImage(i) | Bind::UpdateImage(i) => &i.name,
         }
     }
 
@@ -38,17 +45,39 @@ impl<L> Bind<'_, L> {
             Bind::Write(_) => "Write",
             Bind::Update(_) => "Update",
             Bind::Image(..) => "Image",
+            Bind::ReadImage(_) => "ReadImage",
+            Bind::WriteImage(_) => "WriteImage",
+            Bind::UpdateImage(_) => "UpdateImage",
         }
     }
 
     fn writes(&self) -> bool {
-        matches!(self, Bind::Write(_) | Bind::Update(_))
+        matches!(self, Bind::Write(_) | Bind::Update(_) | Bind::WriteImage(_) | Bind::UpdateImage(_))
     }
 
     fn buffer(&self) -> Option<&View> {
         match self {
             Bind::Read(v) | Bind::Write(v) | Bind::Update(v) => Some(v),
-            Bind::Image(..) => None,
+            _ => None,
+        }
+    }
+
+    fn image(&self) -> Option<&Image> {
+        match self {
+            Bind::ReadImage(i) | Bind::WriteImage(i) | Bind::UpdateImage(i) => Some(i),
+            _ => None,
+        }
+    }
+
+    fn fits(&self, kind: BindingKind) -> bool {
+        match self {
+            Bind::Read(_) => kind == BindingKind::Read,
+            Bind::Write(_) | Bind::Update(_) => kind == BindingKind::ReadWrite,
+            Bind::Image(..) => matches!(kind, BindingKind::StorageImage | BindingKind::SampledImage),
+            Bind::ReadImage(i) if i.is_array() => kind == BindingKind::StorageArray,
+            Bind::ReadImage(_) => matches!(kind, BindingKind::StorageImage | BindingKind::SampledImage),
+            Bind::WriteImage(i) => kind == BindingKind::WriteImage && !i.is_array(),
+            Bind::UpdateImage(i) => kind == BindingKind::UpdateImage && !i.is_array(),
         }
     }
 }
@@ -86,6 +115,8 @@ enum Step<L> {
     Twin { source: View, texture: wgpu::Texture, pitch: u32, rows: Rows<L> },
     Clear { view: View },
     Copy { from: View, to: View },
+    IntoImage { from: Matrix, to: Image },
+    OutOfImage { from: Image, to: Matrix },
 }
 
 /// Groups in all.
@@ -146,6 +177,38 @@ impl<L: 'static> Recorder<L> {
         self.steps.push(Step::Copy { from: from.clone(), to: to.clone() });
     }
 
+    /// Copies a matrix into the first rows of a plain image.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] when it is another image or too small.
+    pub fn copy_into_image(&mut self, from: &Matrix, to: &Image) -> Result<()> {
+        self.check_copy(to, from)?;
+        self.steps.push(Step::IntoImage { from: from.clone(), to: to.clone() });
+        Ok(())
+    }
+
+    /// Copies a plain image's first rows, as many as `to` has, out to it.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] when it is another image or too small.
+    pub fn copy_out_of_image(&mut self, from: &Image, to: &Matrix) -> Result<()> {
+        self.check_copy(from, to)?;
+        self.dirty(&to.view);
+        self.steps.push(Step::OutOfImage { from: from.clone(), to: to.clone() });
+        Ok(())
+    }
+
+    fn check_copy(&self, image: &Image, matrix: &Matrix) -> Result<()> {
+        if !image.is_array() && matrix.rows <= image.rows && matrix.columns == image.columns && matrix.rows > 0 {
+            return Ok(());
+        }
+        let message = format!(
+            "`{}` [{}, {}] and image `{}` [{}, {}], {:?}: expected as many columns, rows that fit, a plain image",
+            matrix.view.name, matrix.rows, matrix.columns, image.name, image.rows, image.columns, image.lay
+        );
+        Err(Error::Kernel { kernel: "copy".into(), message })
+    }
+
     /// Records a dispatch. Binding 0 is the uniform, if the kernel has one; `binds` are the others in ascending order.
     ///
     /// # Errors
@@ -177,12 +240,7 @@ impl<L: 'static> Recorder<L> {
             return Err(error(format!("groups {:?}: the device allows {limit} in a dimension", launch.groups)));
         }
         for (i, (bind, (_, kind))) in binds.iter().zip(kinds).enumerate() {
-            let fits = match bind {
-                Bind::Read(_) => *kind == BindingKind::Read,
-                Bind::Write(_) | Bind::Update(_) => *kind == BindingKind::ReadWrite,
-                Bind::Image(..) => matches!(kind, BindingKind::StorageImage | BindingKind::SampledImage),
-            };
-            if !fits {
+            if !bind.fits(*kind) {
                 return Err(error(format!("`{}` is bound as {}, the shader has {kind:?}", bind.name(), bind.how())));
             }
             if let Some(view) = bind.buffer() {
@@ -194,12 +252,20 @@ impl<L: 'static> Recorder<L> {
                     }
                 }
             }
+            if let Some(image) = bind.image() {
+                let clash =
+                    |o: &&Bind<'_, L>| o.image().is_some_and(|i| i.raw == image.raw) && (bind.writes() || o.writes());
+                if binds[i + 1..].iter().any(|o| clash(&o)) {
+                    return Err(error(format!("`{}` is bound twice as an image, and once written", bind.name())));
+                }
+            }
         }
         let mut entries = Vec::with_capacity(binds.len());
         for bind in binds {
             entries.push(match bind {
                 Bind::Read(v) | Bind::Write(v) | Bind::Update(v) => Entry::Buffer((*v).clone()),
                 Bind::Image(matrix, rows) => Entry::Texture(self.twin(matrix, rows).map_err(error)?),
+                Bind::ReadImage(i) | Bind::WriteImage(i) | Bind::UpdateImage(i) => Entry::Texture(i.view.clone()),
             });
         }
         for view in binds.iter().filter(|b| b.writes()).filter_map(Bind::buffer) {
@@ -292,6 +358,8 @@ impl<L: 'static> Recorder<L> {
             Step::Twin { source, texture, pitch, rows } => Item::Twin { source, texture, pitch, rows },
             Step::Clear { view } => Item::Clear { view },
             Step::Copy { from, to } => Item::Copy { from, to },
+            Step::IntoImage { from, to } => Item::IntoImage { from, to },
+            Step::OutOfImage { from, to } => Item::OutOfImage { from, to },
             Step::Dispatch { label, pipeline, entries, plan, most } => {
                 let mut all = Vec::with_capacity(entries.len() + 1);
                 let mut numbers = pipeline.bindings.iter();
@@ -330,6 +398,8 @@ enum Item<L> {
     Twin { source: View, texture: wgpu::Texture, pitch: u32, rows: Rows<L> },
     Clear { view: View },
     Copy { from: View, to: View },
+    IntoImage { from: Matrix, to: Image },
+    OutOfImage { from: Image, to: Matrix },
 }
 
 /// A recorded list, run as often as one likes.
@@ -351,6 +421,11 @@ pub struct Timing {
 }
 
 impl<L: 'static> Program<L> {
+    /// Dispatches in it.
+    pub fn dispatches(&self) -> usize {
+        self.items.iter().filter(|item| matches!(item, Item::Dispatch { .. })).count()
+    }
+
     /// Runs it once with these live numbers. Returns at once: the device works on.
     ///
     /// # Errors
@@ -448,7 +523,7 @@ impl<L: 'static> Program<L> {
                 Item::Dispatch { label, .. } => label,
                 Item::Twin { .. } => "twin",
                 Item::Clear { .. } => "clear",
-                Item::Copy { .. } => "copy",
+                Item::Copy { .. } | Item::IntoImage { .. } | Item::OutOfImage { .. } => "copy",
             };
             timings.push(Timing { label: label.into(), ms: start.elapsed().as_secs_f64() * 1e3, flops });
         }
@@ -493,6 +568,14 @@ impl Encoder {
                 self.pass = None;
                 let (a, b) = (&from.buffer.raw, &to.buffer.raw);
                 self.raw.copy_buffer_to_buffer(a, from.offset * 4, b, to.offset * 4, from.words.min(to.words) * 4);
+            }
+            Item::IntoImage { from, to } => {
+                self.pass = None;
+                to.copy_in(&mut self.raw, from, 0);
+            }
+            Item::OutOfImage { from, to } => {
+                self.pass = None;
+                from.copy_out(&mut self.raw, to);
             }
             Item::Twin { source, texture, pitch, rows } => {
                 let rows = rows(live).min(texture.height());

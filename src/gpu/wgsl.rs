@@ -20,7 +20,9 @@ pub(crate) const LIBRARIES: &[(&str, &str)] = &[
     ("compress_params", include_str!("../../shaders/lib/compress_params.wgsl")),
     ("dropout_words", include_str!("../../shaders/lib/dropout_words.wgsl")),
     ("epilogue_bias", include_str!("../../shaders/lib/epilogue_bias.wgsl")),
+    ("epilogue_bias_act", include_str!("../../shaders/lib/epilogue_bias_act.wgsl")),
     ("epilogue_bias_gelu", include_str!("../../shaders/lib/epilogue_bias_gelu.wgsl")),
+    ("epilogue_bias_residual", include_str!("../../shaders/lib/epilogue_bias_residual.wgsl")),
     ("epilogue_gelu_backward", include_str!("../../shaders/lib/epilogue_gelu_backward.wgsl")),
     ("epilogue_none", include_str!("../../shaders/lib/epilogue_none.wgsl")),
     ("epilogue_residual", include_str!("../../shaders/lib/epilogue_residual.wgsl")),
@@ -32,6 +34,7 @@ pub(crate) const LIBRARIES: &[(&str, &str)] = &[
     ("head_write_vec4", include_str!("../../shaders/lib/head_write_vec4.wgsl")),
     ("input_buffer", include_str!("../../shaders/lib/input_buffer.wgsl")),
     ("input_image", include_str!("../../shaders/lib/input_image.wgsl")),
+    ("matvec_norm", include_str!("../../shaders/lib/matvec_norm.wgsl")),
     ("pack", include_str!("../../shaders/lib/pack.wgsl")),
     ("pack_u64", include_str!("../../shaders/lib/pack_u64.wgsl")),
     ("philox", include_str!("../../shaders/lib/philox.wgsl")),
@@ -56,6 +59,12 @@ pub enum BindingKind {
     ReadWrite,
     /// `texture_storage_2d<rgba32float, read>`
     StorageImage,
+    /// `texture_storage_2d_array<rgba32float, read>`
+    StorageArray,
+    /// `texture_storage_2d<rgba32float, write>`
+    WriteImage,
+    /// `texture_storage_2d<rgba32float, read_write>`
+    UpdateImage,
     /// `texture_2d<f32>`
     SampledImage,
 }
@@ -308,7 +317,16 @@ pub fn compile(stem: &str, text: String) -> Result<Module> {
                 BindingKind::ReadWrite
             }
             (naga::AddressSpace::Storage { .. }, _) => BindingKind::Read,
-            (_, naga::TypeInner::Image { class: naga::ImageClass::Storage { .. }, .. }) => BindingKind::StorageImage,
+            (_, &naga::TypeInner::Image { class: naga::ImageClass::Storage { access, .. }, arrayed, .. }) => {
+                let (load, store) =
+                    (access.contains(naga::StorageAccess::LOAD), access.contains(naga::StorageAccess::STORE));
+                match (load, store) {
+                    (true, false) if arrayed => BindingKind::StorageArray,
+                    (true, false) => BindingKind::StorageImage,
+                    (false, _) => BindingKind::WriteImage,
+                    (true, true) => BindingKind::UpdateImage,
+                }
+            }
             (_, naga::TypeInner::Image { .. }) => BindingKind::SampledImage,
             (space, _) => return Err(error(format!("binding {} in {space:?}", binding.binding))),
         };

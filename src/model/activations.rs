@@ -19,6 +19,7 @@ pub struct Capacity {
 }
 
 /// What the forward pass of one block keeps for its backward pass.
+#[derive(Clone)]
 pub struct Block {
     /// [N, 3C]
     pub qkv: Matrix,
@@ -46,7 +47,8 @@ pub struct Block {
     pub out: Matrix,
 }
 
-/// Everything of a step but the parameters.
+/// Everything of a step but the parameters. Made for inference, the blocks share one block's slots, and what only the
+/// backward pass needs has no room: a recording that names it is refused.
 pub struct Activations {
     /// The summed embedding [N, C].
     pub embedded: Matrix,
@@ -93,16 +95,38 @@ enum Kind {
     Head,
 }
 
-/// The floats of every activation, in the order in which [`Activations::new`] takes them.
-fn slots(config: &ModelConfig, capacity: Capacity) -> Vec<(&'static str, Kind, usize, usize)> {
+/// What activations are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Training,
+    Inference,
+    /// The forward pass alone, for what it leaves in a cache.
+    Prompt,
+}
+
+impl Purpose {
+    /// Blocks with slots of their own.
+    fn blocks(self, config: &ModelConfig) -> usize {
+        if self == Purpose::Training { config.n_layer } else { 1 }
+    }
+}
+
+/// The floats of every activation, in the order in which [`Activations::with`] takes them.
+fn slots(config: &ModelConfig, capacity: Capacity, purpose: Purpose) -> Vec<(&'static str, Kind, usize, usize)> {
     let (n, c, h) = (capacity.rows.max(1), config.n_embd, config.n_head);
     let layout = layout_capacity(config, capacity);
     let compressed = |is: bool| if is { 2 * layout.slot_rows() } else { 0 };
+    let any = config.has(AttentionKind::Compressed);
+    // A block that stands for all has room for those of every kind.
+    let is_compressed = |layer| match purpose {
+        Purpose::Training => config.attention(layer) == AttentionKind::Compressed,
+        Purpose::Inference | Purpose::Prompt => any,
+    };
     let mut all = vec![("embedded", Kind::Kept, n, c)];
-    for layer in 0..config.n_layer {
+    for layer in 0..purpose.blocks(config) {
         all.extend([
             ("qkv", Kind::Kept, n, 3 * c),
-            ("compressed", Kind::Kept, compressed(config.attention(layer) == AttentionKind::Compressed), c),
+            ("compressed", Kind::Kept, compressed(is_compressed(layer)), c),
             ("log_sum_exp", Kind::Kept, 1, n * h),
             ("attention", Kind::Kept, n, c),
             ("sum_1", Kind::Kept, n, c),
@@ -117,38 +141,58 @@ fn slots(config: &ModelConfig, capacity: Capacity) -> Vec<(&'static str, Kind, u
     }
     let blocks = n.div_ceil(layer_norm::BLOCK.min(column_sum::BLOCK));
     let dropped = if config.resid_pdrop > 0.0 { n } else { 1 };
-    let chunk = chunk_rows(config, n);
-    let any = config.has(AttentionKind::Compressed);
     let [windows, window] = match any {
         true => kv_compress::room(layout.slots(), c, config.kv_factor, config.kv_group_width()),
         false => [0, 1],
     };
+    let head = |rows: usize| if purpose == Purpose::Prompt { 0 } else { rows };
+    let backward = |rows: usize| if purpose == Purpose::Training { rows } else { 0 };
     all.extend([
         ("branch", Kind::Passing, n, c),
-        ("dx", Kind::Passing, n, c),
-        ("dsum", Kind::Passing, n, c),
-        ("dbranch", Kind::Passing, dropped, c),
-        ("dattention", Kind::Passing, n, c),
-        ("dpre", Kind::Passing, n, 4 * c),
-        ("dqkv", Kind::Passing, n, 3 * c),
-        ("dcompressed", Kind::Passing, compressed(any), c),
+        ("dx", Kind::Passing, backward(n), c),
+        ("dsum", Kind::Passing, backward(n), c),
+        ("dbranch", Kind::Passing, backward(dropped), c),
+        ("dattention", Kind::Passing, backward(n), c),
+        ("dpre", Kind::Passing, backward(n), 4 * c),
+        ("dqkv", Kind::Passing, backward(n), 3 * c),
+        ("dcompressed", Kind::Passing, backward(compressed(any)), c),
         ("windows", Kind::Passing, windows, window),
-        ("delta", Kind::Passing, 1, n * h),
-        ("partial", Kind::Passing, blocks, 4 * c),
-        ("partial", Kind::Passing, blocks, 4 * c),
-        ("logits", Kind::Head, chunk, config.vocab_size),
-        ("losses", Kind::Head, 1, n.next_multiple_of(64)),
+        ("delta", Kind::Passing, 1, backward(n * h)),
+        ("partial", Kind::Passing, backward(blocks), 4 * c),
+        ("partial", Kind::Passing, backward(blocks), 4 * c),
+        ("logits", Kind::Head, head(chunk_rows(config, n)), config.vocab_size),
+        ("losses", Kind::Head, 1, head(n.next_multiple_of(64))),
     ]);
     all
 }
 
 impl Activations {
-    /// Allocates all of it.
+    /// Allocates what training takes.
     ///
     /// # Errors
     /// [`Error::Device`] past the device's limits.
     pub fn new(device: &Device, config: &ModelConfig, capacity: Capacity) -> Result<Self> {
-        let mut slots = slots(config, capacity).into_iter();
+        Self::with(device, config, capacity, Purpose::Training)
+    }
+
+    /// Allocates what the forward pass takes when nothing is kept.
+    ///
+    /// # Errors
+    /// [`Error::Device`] past the device's limits.
+    pub fn for_inference(device: &Device, config: &ModelConfig, capacity: Capacity) -> Result<Self> {
+        Self::with(device, config, capacity, Purpose::Inference)
+    }
+
+    /// As [`Activations::for_inference`], without room for the head.
+    ///
+    /// # Errors
+    /// [`Error::Device`] past the device's limits.
+    pub fn for_prompt(device: &Device, config: &ModelConfig, capacity: Capacity) -> Result<Self> {
+        Self::with(device, config, capacity, Purpose::Prompt)
+    }
+
+    fn with(device: &Device, config: &ModelConfig, capacity: Capacity, purpose: Purpose) -> Result<Self> {
+        let mut slots = slots(config, capacity, purpose).into_iter();
         let mut next = || -> Result<Matrix> {
             let missing = || Error::Device("the list of activations is short".into());
             let (name, _, rows, columns) = slots.next().ok_or_else(missing)?;
@@ -156,7 +200,7 @@ impl Activations {
         };
         let embedded = next()?;
         let mut blocks = Vec::with_capacity(config.n_layer);
-        for _ in 0..config.n_layer {
+        for _ in 0..purpose.blocks(config) {
             blocks.push(Block {
                 qkv: next()?,
                 compressed: next()?,
@@ -172,6 +216,9 @@ impl Activations {
                 out: next()?,
             });
         }
+        // A block's input is dead before its output is written, so one slot may be both.
+        let first = blocks.first().cloned();
+        blocks.extend(std::iter::repeat_n(first, config.n_layer - blocks.len()).flatten());
         Ok(Activations {
             embedded,
             blocks,
@@ -222,7 +269,7 @@ impl Memory {
 pub fn plan(config: &ModelConfig, capacity: Capacity) -> Memory {
     let flat = flat_bytes(config);
     let bytes = |wanted: Kind| {
-        let of_kind = slots(config, capacity).into_iter().filter(|s| s.1 == wanted);
+        let of_kind = slots(config, capacity, Purpose::Training).into_iter().filter(|s| s.1 == wanted);
         of_kind.map(|(_, _, rows, columns)| dims::floats(rows, columns) * 4).sum()
     };
     Memory {
@@ -245,6 +292,7 @@ pub fn layout_capacity(config: &ModelConfig, capacity: Capacity) -> layout::Capa
         positions: config.n_positions,
         local_block: config.has(AttentionKind::Local).then_some(config.local_block),
         kv_factor: config.has(AttentionKind::Compressed).then_some(config.kv_factor),
+        tile_rows: layout::SMALLEST_TILE,
     }
 }
 

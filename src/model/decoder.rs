@@ -2,6 +2,7 @@
 //! order. Gradients of parameters are `+=`, of activations `=`.
 
 use super::activations::{Activations, Block, chunk_rows};
+use super::cache::Cache;
 use super::parameters::{Flat, Parameters};
 use crate::config::{AttentionKind, KvNull, KvScale, LayerTensor as Of, ModelConfig};
 use crate::gpu::{Matrix, Recorder};
@@ -11,6 +12,7 @@ use crate::ops::dropout::{Dropout, dropout};
 use crate::ops::embedding::{self, Embedding, EmbeddingBackward, Table, embedding};
 use crate::ops::gather_rows::{Rows, gather_rows};
 use crate::ops::kv_compress::{self, Compress};
+use crate::ops::kernels::Kernels;
 use crate::ops::layer_norm::{self, LayerNorm, LayerNormBackward, layer_norm};
 use crate::ops::layout::Layout;
 use crate::ops::matmul::{self, Epilogue, Form, Matmul};
@@ -31,8 +33,12 @@ pub struct Decoder<'a> {
     pub activations: &'a Activations,
     /// The batch's integers.
     pub layout: &'a Layout,
+    /// Who chooses Specs.
+    pub kernels: &'a Kernels,
     /// Whether dropout is on.
     pub training: bool,
+    /// Where a prompt's keys and values go; then nothing is computed past those of the last layer.
+    pub cache: Option<&'a Cache>,
 }
 
 impl Decoder<'_> {
@@ -64,12 +70,17 @@ impl Decoder<'_> {
     }
 
     fn io(&self, rec: &Recorder<Live>, x: &Matrix) -> Io {
-        Io::choose(rec.device().caps(), x.columns, &[x])
+        self.kernels.row_wise(rec.device().caps(), x.columns, &[x])
     }
 
     fn product(&self, rec: &mut Recorder<Live>, call: Matmul) -> Result<()> {
-        let spec = matmul::choose(rec.device().caps(), call.form, call.a, call.b);
+        let spec = self.kernels.matmul(rec.device().caps(), call.form, call.a, call.b);
         matmul::matmul(rec, spec, &call)
+    }
+
+    fn attention_spec(&self, rec: &Recorder<Live>, block: &Block) -> attention::Spec {
+        let rows = block.qkv.rows.max(block.compressed.rows);
+        self.kernels.attention(rec.device().caps(), rows, self.config.head_dim())
     }
 
     /// C = A·B or A·Bᵀ with an epilogue, over N rows.
@@ -126,7 +137,7 @@ impl Decoder<'_> {
         let acts = self.activations;
         let tokens = self.parameters.tensor(Flat::Values, TOKENS);
         let positions = self.parameters.tensor(Flat::Values, POSITIONS);
-        let io = Io::choose(rec.device().caps(), self.config.n_embd, &[&tokens, &positions, &acts.embedded]);
+        let io = self.kernels.row_wise(rec.device().caps(), self.config.n_embd, &[&tokens, &positions, &acts.embedded]);
         let call = Embedding {
             tokens: &tokens,
             positions_embed: &positions,
@@ -164,10 +175,16 @@ impl Decoder<'_> {
 
         let bias = value(Of::CAttnBias)?.view;
         self.rows(rec, Form::AB, [x, &value(Of::CAttn)?, &block.qkv], Epilogue::Bias(&bias))?;
+        if let Some(cache) = self.cache {
+            cache.append(rec, layer, &block.qkv)?;
+            if layer + 1 == self.config.n_layer {
+                return Ok(());
+            }
+        }
         if self.config.attention(layer) == AttentionKind::Compressed {
             self.compress(rec, block, layer)?;
         }
-        let spec = attention::choose(rec.device().caps(), x.rows.max(block.compressed.rows), self.config.head_dim());
+        let spec = self.attention_spec(rec, block);
         attention::forward(rec, spec, &self.attention(block, layer))?;
         let bias = value(Of::CProjBias)?.view;
         self.rows(rec, Form::AB, [&block.attention, &value(Of::CProj)?, branch], Epilogue::Bias(&bias))?;
@@ -207,6 +224,7 @@ impl Decoder<'_> {
             slot_rows: &self.layout.slot_rows,
             slots: Extent::Slots,
             room: &self.activations.windows,
+            kernels: self.kernels,
         }
     }
 
@@ -287,7 +305,7 @@ impl Decoder<'_> {
         let dbranch = self.branch_gradient(rec, layer, Site::ResidualAttention)?;
         self.rows(rec, Form::ABt, [dbranch, &value(Of::CProj)?, &acts.dattention], Epilogue::None)?;
         let compressed = self.config.attention(layer) == AttentionKind::Compressed;
-        let spec = attention::choose(rec.device().caps(), x.rows.max(block.compressed.rows), self.config.head_dim());
+        let spec = self.attention_spec(rec, block);
         let call = self.attention(block, layer);
         let dkv = if compressed { &acts.dcompressed } else { &acts.dqkv };
         let to = Gradients { dy: &acts.dattention, delta: &acts.delta, dq: &acts.dqkv, dkv };
@@ -343,22 +361,11 @@ impl Decoder<'_> {
         let rows = self.last().rows;
         let chunk = chunk_rows(self.config, rows);
         let table = self.parameters.tensor(Flat::Values, TOKENS);
-        let dtable = self.parameters.tensor(Flat::Gradients, TOKENS);
         for skip in (0..rows).step_by(chunk) {
             let count = chunk.min(rows - skip);
             let extent = Extent::Chunk { skip: skip as u32, at_most: count as u32 };
             let hidden = self.last().rows_from(skip, count);
-            let logits = acts.logits.rows_from(0, count);
-            let call = Matmul {
-                form: Form::ABt,
-                a: &hidden,
-                b: &table,
-                c: &logits,
-                rows: extent,
-                epilogue: Epilogue::None,
-                accumulate: false,
-            };
-            self.product(rec, call)?;
+            let logits = self.chunk(rec, skip)?;
             let targets = self.layout.targets_from(skip, count);
             let losses = acts.losses.part(skip, count);
             let call = CrossEntropy { logits: &logits, targets: &targets, losses: &losses, rows: extent, weight: 1.0 };
@@ -375,6 +382,7 @@ impl Decoder<'_> {
                     accumulate: false,
                 };
                 self.product(rec, call)?;
+                let dtable = self.parameters.tensor(Flat::Gradients, TOKENS);
                 let call = Matmul {
                     form: Form::AtB,
                     a: &logits,
@@ -388,6 +396,28 @@ impl Decoder<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The logits of a chunk of the head: rows from `skip` on, as many as [`chunk_rows`] says. Gives back where they lie, which
+    /// is the same place for every chunk.
+    ///
+    /// # Errors
+    /// [`crate::Error::Kernel`].
+    pub fn chunk(&self, rec: &mut Recorder<Live>, skip: usize) -> Result<Matrix> {
+        let rows = self.last().rows;
+        let count = chunk_rows(self.config, rows).min(rows - skip);
+        let (hidden, logits) = (self.last().rows_from(skip, count), self.activations.logits.rows_from(0, count));
+        let call = Matmul {
+            form: Form::ABt,
+            a: &hidden,
+            b: &self.parameters.tensor(Flat::Values, TOKENS),
+            c: &logits,
+            rows: Extent::Chunk { skip: skip as u32, at_most: count as u32 },
+            epilogue: Epilogue::None,
+            accumulate: false,
+        };
+        self.product(rec, call)?;
+        Ok(logits)
     }
 
     /// All logits [N, V] into `logits`.

@@ -1,10 +1,18 @@
-//! The decoder: parameters in slabs, activations by name, forward and backward door by door; a step as programs.
+//! The decoder: parameters in slabs, activations by name, forward and backward door by door; a step as programs; inference; what follows a prompt.
 
 pub mod activations;
+pub mod cache;
 pub mod decoder;
+pub mod generate;
+pub mod inference;
 pub mod parameters;
+pub mod sampling;
+pub mod token;
 pub mod training;
 
 pub use activations::{Capacity, Memory, plan, step_flops};
+pub use generate::Generator;
+pub use inference::Inference;
 pub use parameters::{Parameters, initial_parameters};
-pub use training::{Options, Training};
+pub use sampling::Sampling;
+pub use training::{Moments, Options, StepState, Training};

@@ -29,13 +29,16 @@ struct Place {
     offset: usize,
 }
 
+#[derive(Clone)]
 struct Slab {
     buffers: [Buffer; 4],
     floats: usize,
     ranges: Vec<(usize, usize, bool)>,
 }
 
-/// A model's tensors on a device.
+/// A model's tensors on a device. Made for inference, it has values alone: the other flat tensors have no room, and a
+/// recording that names them is refused. A clone is the same tensors.
+#[derive(Clone)]
 pub struct Parameters {
     shapes: Vec<ParameterShape>,
     places: Vec<Place>,
@@ -96,15 +99,24 @@ pub fn flat_bytes(config: &ModelConfig) -> usize {
 }
 
 impl Parameters {
-    /// Allocates and uploads `dense` tensors, in the order of [`ModelConfig::parameters`].
+    /// Allocates all four flat tensors and uploads `dense` values, in the order of [`ModelConfig::parameters`].
     ///
     /// # Errors
     /// [`Error::Input`] for other shapes, [`Error::Device`] past limits.
     pub fn new(device: &Device, config: &ModelConfig, dense: &[Vec<f32>]) -> Result<Self> {
+        Self::with(device, config, dense, true)
+    }
+
+    /// As [`Parameters::new`], values alone: a quarter of the memory.
+    ///
+    /// # Errors
+    /// As [`Parameters::new`].
+    pub fn for_inference(device: &Device, config: &ModelConfig, dense: &[Vec<f32>]) -> Result<Self> {
+        Self::with(device, config, dense, false)
+    }
+
+    fn with(device: &Device, config: &ModelConfig, dense: &[Vec<f32>], training: bool) -> Result<Self> {
         let shapes = config.parameters();
-        if shapes.len() != dense.len() {
-            return Err(Error::Input(format!("{} tensors: the config has {}", dense.len(), shapes.len())));
-        }
         let caps = device.caps();
         // Some drivers bind more than 4 GiB, where grids and 32-bit indices would end.
         let limit = (caps.max_binding.min(caps.max_buffer).min(2 << 30) / 4) as usize / FLAT_COLUMNS * FLAT_COLUMNS;
@@ -114,7 +126,8 @@ impl Parameters {
             for (i, offset) in plan.tensors {
                 places[i] = Place { slab, offset };
             }
-            let buffer = |name| Buffer::new(device, name, plan.floats);
+            let room = |name| if training || name == NAMES[0] { plan.floats } else { 0 };
+            let buffer = |name| Buffer::new(device, name, room(name));
             let [a, b, c, d] = NAMES;
             let buffers = [buffer(a)?, buffer(b)?, buffer(c)?, buffer(d)?];
             let mut ranges = vec![(0, plan.decaying, true), (plan.decaying, plan.floats, false)];
@@ -122,14 +135,26 @@ impl Parameters {
             slabs.push(Slab { buffers, floats: plan.floats, ranges });
         }
         let parameters = Parameters { shapes, places, slabs };
-        for (i, (shape, tensor)) in parameters.shapes.iter().zip(dense).enumerate() {
+        parameters.write(device, Flat::Values, dense)?;
+        Ok(parameters)
+    }
+
+    /// Uploads dense tensors, in the config's order, into one of the flat tensors.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for other shapes.
+    pub fn write(&self, device: &Device, flat: Flat, dense: &[Vec<f32>]) -> Result<()> {
+        if self.shapes.len() != dense.len() {
+            return Err(Error::Input(format!("{} tensors: the config has {}", dense.len(), self.shapes.len())));
+        }
+        for (i, (shape, tensor)) in self.shapes.iter().zip(dense).enumerate() {
             if tensor.len() != shape.count() {
                 let (got, expected) = (tensor.len(), shape.count());
                 return Err(Error::Input(format!("{}: {got} numbers, its shape has {expected}", shape.name)));
             }
-            parameters.tensor(Flat::Values, i).write(device, tensor)?;
+            self.tensor(flat, i).write(device, tensor)?;
         }
-        Ok(parameters)
+        Ok(())
     }
 
     /// Tensor `i` of the config's order.
@@ -137,6 +162,15 @@ impl Parameters {
         let (shape, place) = (&self.shapes[i], self.places[i]);
         let buffer = &self.slabs[place.slab].buffers[flat as usize];
         Matrix::over(buffer.range(&shape.name, place.offset, floats(shape)), shape.rows, shape.columns)
+    }
+
+    /// The tensor of this name.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the config has none.
+    pub fn named(&self, flat: Flat, name: &str) -> Result<Matrix> {
+        let place = self.shapes.iter().position(|shape| shape.name == name);
+        place.map(|i| self.tensor(flat, i)).ok_or_else(|| Error::Input(format!("{name}: the model has no such tensor")))
     }
 
     /// Slabs.

@@ -1,5 +1,6 @@
 //! A step as programs: `micro` (forward, backward, gradients +=) k times, `update` (norm, clip, AdamW) once; `evaluate`.
 
+use super::Generator;
 use super::activations::{Activations, Capacity, layout_capacity};
 use super::decoder::Decoder;
 use super::parameters::{Flat, Parameters};
@@ -7,9 +8,10 @@ use crate::config::ModelConfig;
 use crate::data::batch::Batch;
 use crate::gpu::program::Timing;
 use crate::gpu::{Device, Matrix, Program, Recorder, Ring, View};
-use crate::ops::layout::Layout;
+use crate::ops::Live;
+use crate::ops::kernels::Kernels;
+use crate::ops::layout::{self, Laid, Layout};
 use crate::ops::optimizer::{self, AdamW, STATE_WORDS, State};
-use crate::ops::{Io, Live};
 use crate::{Error, Result};
 use std::collections::VecDeque;
 
@@ -26,6 +28,24 @@ pub struct Options {
     pub clip: f64,
 }
 
+/// What counts over the steps of a run; with weights and moments it is all that the next step depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StepState {
+    /// Steps done.
+    pub step: u32,
+    /// Updates done: AdamW's t. A step without targets is none.
+    pub updates: u32,
+}
+
+/// Adam's two moments, dense, in the order of [`ModelConfig::parameters`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moments {
+    /// m
+    pub first: Vec<Vec<f32>>,
+    /// v
+    pub second: Vec<Vec<f32>>,
+}
+
 /// Updates whose state may be on its way at once.
 const IN_FLIGHT: usize = 4;
 
@@ -33,6 +53,7 @@ const IN_FLIGHT: usize = 4;
 pub struct Training {
     device: Device,
     config: ModelConfig,
+    kernels: Kernels,
     parameters: Parameters,
     activations: Activations,
     layout: Layout,
@@ -44,8 +65,7 @@ pub struct Training {
     ring: Ring,
     flying: VecDeque<u32>,
     back: VecDeque<(u32, State)>,
-    steps: u32,
-    updates: u32,
+    done: StepState,
     targets: u32,
 }
 
@@ -61,6 +81,21 @@ impl Training {
         capacity: Capacity,
         options: Options,
     ) -> Result<Self> {
+        Self::with(device, config, parameters, capacity, options, Kernels::new())
+    }
+
+    /// As [`Training::new`], with Specs from `kernels`.
+    ///
+    /// # Errors
+    /// As [`Training::new`].
+    pub fn with(
+        device: &Device,
+        config: &ModelConfig,
+        parameters: &[Vec<f32>],
+        capacity: Capacity,
+        options: Options,
+        kernels: Kernels,
+    ) -> Result<Self> {
         config.validate()?;
         let parameters = Parameters::new(device, config, parameters)?;
         let activations = Activations::new(device, config, capacity)?;
@@ -71,23 +106,26 @@ impl Training {
             parameters: &parameters,
             activations: &activations,
             layout: &layout,
+            kernels: &kernels,
             training,
+            cache: None,
         };
         let mut rec = Recorder::new(device, layout.capacity());
         decoder(true).forward(&mut rec)?;
         decoder(true).head(&mut rec, true)?;
         decoder(true).backward(&mut rec)?;
-        optimizer::loss_sum(&mut rec, &activations.losses, &state)?;
+        optimizer::loss_sum(&mut rec, kernels.scalars(device.caps()), &activations.losses, &state)?;
         let micro = rec.finish();
         let mut rec = Recorder::new(device, layout.capacity());
         decoder(false).forward(&mut rec)?;
         decoder(false).head(&mut rec, false)?;
         let evaluate = rec.finish();
-        let update = record_update(device, &parameters, &state, layout.capacity(), options)?;
+        let update = record_update(device, &kernels, &parameters, &state, layout.capacity(), options)?;
         let ring = Ring::new(device, STATE_WORDS, IN_FLIGHT);
         Ok(Training {
             device: device.clone(),
             config: config.clone(),
+            kernels,
             parameters,
             activations,
             layout,
@@ -99,8 +137,7 @@ impl Training {
             ring,
             flying: VecDeque::new(),
             back: VecDeque::new(),
-            steps: 0,
-            updates: 0,
+            done: StepState::default(),
             targets: 0,
         })
     }
@@ -115,9 +152,47 @@ impl Training {
         &self.device
     }
 
-    fn live(&self, batch: &Batch, targets: u32, key: [u32; 2]) -> Result<Live> {
-        let live = self.layout.upload(&self.device, batch)?;
-        Ok(Live { targets, key, step: self.steps + 1, ..live })
+    /// The Specs that its programs were recorded with.
+    pub fn kernels(&self) -> &Kernels {
+        &self.kernels
+    }
+
+    /// What batches are laid out for.
+    pub fn room(&self) -> layout::Capacity {
+        self.layout.made_for()
+    }
+
+    /// The steps that were asked for so far.
+    pub fn done(&self) -> StepState {
+        self.done
+    }
+
+    /// Adam's moments. Waits.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn moments(&self) -> Result<Moments> {
+        Ok(Moments { first: self.read(Flat::FirstMoments)?, second: self.read(Flat::SecondMoments)? })
+    }
+
+    /// Goes on where another training of the same weights stood.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for moments of other shapes.
+    pub fn restore(&mut self, done: StepState, moments: &Moments) -> Result<()> {
+        self.parameters.write(&self.device, Flat::FirstMoments, &moments.first)?;
+        self.parameters.write(&self.device, Flat::SecondMoments, &moments.second)?;
+        self.done = done;
+        Ok(())
+    }
+
+    fn live(&self, laid: &Laid, targets: u32, key: [u32; 2]) -> Result<Live> {
+        let live = self.layout.write(&self.device, laid)?;
+        Ok(Live { targets, key, step: self.done.step + 1, ..live })
+    }
+
+    fn live_of(&self, batch: &Batch) -> Result<Live> {
+        self.live(&self.room().lay(batch)?, batch.target_count, [0; 2])
     }
 
     /// Forward and backward of one micro-batch; gradients are added up. `targets` are the real targets of the whole step,
@@ -126,7 +201,15 @@ impl Training {
     /// # Errors
     /// [`Error::Input`] for a batch past capacity.
     pub fn micro(&mut self, batch: &Batch, targets: u32, key: [u32; 2]) -> Result<()> {
-        let live = self.live(batch, targets, key)?;
+        self.micro_laid(&self.room().lay(batch)?, targets, key)
+    }
+
+    /// As [`Training::micro`], with a batch that was laid out for [`Training::room`] before, perhaps by another thread.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a batch laid out for another room.
+    pub fn micro_laid(&mut self, laid: &Laid, targets: u32, key: [u32; 2]) -> Result<()> {
+        let live = self.live(laid, targets, key)?;
         self.targets = targets;
         self.micro.run(&live)
     }
@@ -141,9 +224,9 @@ impl Training {
             let words = self.ring.wait()?;
             self.land(words);
         }
-        self.steps += 1;
-        self.updates += u32::from(self.targets > 0);
-        let (step, updates, targets) = (self.steps, self.updates, self.targets);
+        self.done.step += 1;
+        self.done.updates += u32::from(self.targets > 0);
+        let (StepState { step, updates }, targets) = (self.done, self.targets);
         let live = Live { step, updates, targets, lr, ..Live::default() };
         self.update.run_and_read(&live, &self.state, &mut self.ring)?;
         self.flying.push_back(step);
@@ -192,7 +275,7 @@ impl Training {
     /// # Errors
     /// [`Error::Input`] for a batch past capacity.
     pub fn evaluate(&mut self, batch: &Batch) -> Result<Vec<f32>> {
-        let live = self.live(batch, batch.target_count, [0; 2])?;
+        let live = self.live_of(batch)?;
         self.evaluate.run(&live)?;
         if batch.rows() == 0 {
             return Ok(Vec::new());
@@ -215,7 +298,9 @@ impl Training {
                     parameters: &self.parameters,
                     activations: &self.activations,
                     layout: &self.layout,
+                    kernels: &self.kernels,
                     training: false,
+                    cache: None,
                 };
                 let mut rec = Recorder::new(&self.device, self.layout.capacity());
                 decoder.forward(&mut rec)?;
@@ -223,7 +308,7 @@ impl Training {
                 (rec.finish(), logits)
             }
         };
-        let live = self.live(batch, batch.target_count, [0; 2])?;
+        let live = self.live_of(batch)?;
         program.run(&live)?;
         let rows = logits.rows_from(0, batch.rows().max(1)).read(&self.device)?;
         self.logits = Some((program, logits));
@@ -255,12 +340,20 @@ impl Training {
         self.parameters.read(&self.device, flat)
     }
 
+    /// A generator over the weights as they are now.
+    ///
+    /// # Errors
+    /// As [`Generator::new`].
+    pub fn generator(&self, samples: usize) -> Result<Generator> {
+        Generator::over(&self.device, &self.config, self.parameters.clone(), samples)
+    }
+
     /// Runs one micro-batch and an update of rate 0 dispatch by dispatch: where a step's time goes. The moments change.
     ///
     /// # Errors
     /// As [`Training::micro`].
     pub fn profile(&mut self, batch: &Batch) -> Result<Vec<Timing>> {
-        let live = self.live(batch, batch.target_count, [0; 2])?;
+        let live = self.live_of(batch)?;
         let mut timings = self.micro.profile(&live)?;
         timings.extend(self.update.profile(&live)?);
         Ok(timings)
@@ -269,6 +362,7 @@ impl Training {
 
 fn record_update(
     device: &Device,
+    kernels: &Kernels,
     parameters: &Parameters,
     state: &View,
     capacity: Live,
@@ -287,11 +381,12 @@ fn record_update(
         counts.iter().scan(0, |at, n| Some(std::mem::replace(at, *at + n.next_multiple_of(64)))).collect();
     let words = starts.last().map_or(0, |s| s + counts.last().map_or(0, |n| n.next_multiple_of(64)));
     let partial = View::new(device, "norm partials", words.max(total))?;
-    let io = |m: &Matrix| Io::choose(device.caps(), optimizer::FLAT_COLUMNS, &[m]);
+    let io = |m: &Matrix| kernels.row_wise(device.caps(), optimizer::FLAT_COLUMNS, &[m]);
     for ((flat, start), count) in flats.iter().zip(&starts).zip(&counts) {
         optimizer::global_norm(&mut rec, io(&flat[1]), &flat[1], &partial.part(*start, *count))?;
     }
-    optimizer::step_state(&mut rec, &partial, words, state, options.clip as f32)?;
+    let scalars = kernels.scalars(device.caps());
+    optimizer::step_state(&mut rec, scalars, (&partial, words), state, options.clip as f32)?;
     for (slab, flat) in flats.iter().enumerate() {
         let [values, gradients, first_moments, second_moments] = flat;
         let tensors = optimizer::Slab { values, gradients, first_moments, second_moments };

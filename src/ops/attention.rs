@@ -16,7 +16,8 @@ const BACKWARD_Q_IMAGE: &str = include_str!("../../shaders/attention/backward_q_
 const BACKWARD_KV_IMAGE: &str = include_str!("../../shaders/attention/backward_kv_image.wgsl");
 
 /// Which files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Spec {
     /// An invocation a query or key, `keys` of the others at a time in workgroup memory.
     Tiled {
@@ -258,7 +259,7 @@ impl Attention<'_> {
         };
         let work = 2.0 * products * self.y.columns as f64;
         let variant = variant(spec, pass, self.head_dim() as u32, self.rate > 0.0);
-        let parts = if spec == Spec::Image { 1 } else { self.layout.tile_rows as u32 / 64 };
+        let parts = if spec == Spec::Image { 1 } else { self.layout.made_for().tile_rows as u32 / 64 };
         rec.dispatch(&variant, binds, move |live| {
             let tiles = if queries { live.query_tiles[kind] } else { live.key_tiles[kind] };
             Launch::new(Params { key: live.key, ..params }, [tiles, heads, parts]).flops(work * live.pairs[kind])

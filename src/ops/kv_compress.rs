@@ -4,6 +4,7 @@
 //! that [`super::matmul`] knows: forward, dX and dW. Groups of a head or of one channel have kernels of their own.
 //! W is [f·C/groups, C] (tap, channel of the group; channel out). dX `=`, dW and db `+=`.
 
+use super::kernels::Kernels;
 use super::matmul::{self, Epilogue, Form, Matmul};
 use super::{Extent, Io, Live, column_sum, fold, groups, shapes};
 use crate::gpu::program::Rows;
@@ -93,6 +94,8 @@ pub struct Compress<'a> {
     pub slots: Extent,
     /// Room of the shape that [`room`] says.
     pub room: &'a Matrix,
+    /// Who chooses the Specs of products and sums.
+    pub kernels: &'a Kernels,
 }
 
 /// Rows and columns of the room that both directions work in, for S slots: tokens gathered [S, f·C], or partial sums of a
@@ -158,7 +161,7 @@ impl Compress<'_> {
     }
 
     fn product(&self, rec: &mut Recorder<Live>, form: Form, [a, b, c]: [&Matrix; 3], epilogue: Epilogue) -> Result<()> {
-        let spec = matmul::choose(rec.device().caps(), form, a, b);
+        let spec = self.kernels.matmul(rec.device().caps(), form, a, b);
         let accumulate = form == Form::AtB;
         matmul::matmul(rec, spec, &Matmul { form, a, b, c, rows: self.slots, epilogue, accumulate })
     }
@@ -292,5 +295,6 @@ fn grouped_backward(rec: &mut Recorder<Live>, io: Io, call: &Compress, to: &Grad
     let partial = Matrix::over(call.room.view.clone(), blocks, floats);
     let dweight = Matrix::over(to.dweight.view.clone(), 1, floats);
     let blocks = move |live: &Live| groups(slots.at(live), BLOCK as u32);
-    column_sum::add(rec, Io::choose(rec.device().caps(), floats, &[&partial]), &partial, blocks, &dweight)
+    let io = call.kernels.row_wise(rec.device().caps(), floats, &[&partial]);
+    column_sum::add(rec, io, &partial, blocks, &dweight)
 }

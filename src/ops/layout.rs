@@ -8,6 +8,14 @@ use crate::data::batch::Batch;
 use crate::gpu::{Device, View};
 use crate::{Error, Result, dims};
 
+/// A batch's integers as the buffer will hold them: made without a device, by any thread.
+#[derive(Clone, Debug)]
+pub struct Laid {
+    words: Vec<u32>,
+    live: Live,
+    capacity: Capacity,
+}
+
 /// What fixes the buffer's sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
@@ -23,10 +31,12 @@ pub struct Capacity {
     pub local_block: Option<usize>,
     /// f of memory-compressed attention, if any layer has it.
     pub kv_factor: Option<usize>,
+    /// Rows of an attention tile: [`SMALLEST_TILE`], unless a device's [`Layout`] says more.
+    pub tile_rows: usize,
 }
 
 /// The fewest rows of a tile on any adapter: what sections have room for.
-const SMALLEST_TILE: usize = 64;
+pub const SMALLEST_TILE: usize = 64;
 
 impl Capacity {
     /// Rows of a matrix of compressed keys, or values: slots, and from [`Capacity::slots`] on a null row for each sequence with a token.
@@ -118,8 +128,6 @@ pub struct Layout {
     pub nulls: View,
     /// By [`kind_index`].
     pub tiles: [Tiles; 3],
-    /// Rows of a tile.
-    pub tile_rows: usize,
     capacity: Capacity,
 }
 
@@ -132,6 +140,68 @@ pub fn kind_index(kind: AttentionKind) -> usize {
         AttentionKind::Full => 0,
         AttentionKind::Local => 1,
         AttentionKind::Compressed => 2,
+    }
+}
+
+impl Capacity {
+    /// Lays a batch out.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the batch passes the capacity, or an id or position the tables.
+    pub fn lay(&self, batch: &Batch) -> Result<Laid> {
+        let capacity = self;
+        if batch.rows() > capacity.rows || batch.sequences() > capacity.sequences {
+            return Err(Error::Input(format!(
+                "a batch of {} sequences and {} tokens: room was made for {} and {}",
+                batch.sequences(),
+                batch.rows(),
+                capacity.sequences,
+                capacity.rows
+            )));
+        }
+        batch.validate(capacity.vocab, capacity.positions)?;
+        let (sections, words) = Layout::sections(capacity);
+        let mut table = vec![0u32; words];
+        let mut put = |i: usize, data: &[u32]| table[sections[i].1..sections[i].1 + data.len()].copy_from_slice(data);
+        put(0, &batch.ids);
+        put(1, &batch.positions);
+        put(2, &batch.targets);
+        let mut sequence_of_row = Vec::with_capacity(batch.rows());
+        for (s, number) in batch.sequence_numbers.iter().enumerate() {
+            sequence_of_row.resize(batch.rows_of(s).end, *number);
+        }
+        put(3, &sequence_of_row);
+        let mut live = Live { rows: batch.rows() as u32, ..Live::default() };
+        let (owners, rows) = owners(&batch.ids);
+        put(4, &owners);
+        put(5, &rows);
+        live.token_owners = (owners.len() / 3) as u32;
+        let (owners, rows) = self::owners(&batch.positions);
+        put(6, &owners);
+        put(7, &rows);
+        live.position_owners = (owners.len() / 3) as u32;
+        if let Some(factor) = capacity.kv_factor {
+            let (slot_rows, tail_rows) = slots(batch, factor);
+            put(8, &slot_rows);
+            put(9, &tail_rows);
+            live.slots = slot_rows.len() as u32;
+            live.tails = tail_rows.len() as u32;
+            live.nulls = (0..batch.sequences()).filter(|s| !batch.rows_of(*s).is_empty()).count() as u32;
+        }
+        for kind in KINDS.into_iter().filter(|kind| capacity.has(*kind)) {
+            let (rule, k) = (capacity.rule(kind), kind_index(kind));
+            let runs = runs(batch, kind, capacity);
+            let mut queries: Vec<Tile> = runs.iter().flat_map(|run| run.query_tiles(rule, self.tile_rows)).collect();
+            let mut keys: Vec<Tile> = runs.iter().flat_map(|run| run.key_tiles(rule, self.tile_rows)).collect();
+            tiles::sort_queries(&mut queries);
+            tiles::sort_keys(&mut keys);
+            put(TILES + 2 * k, queries.as_flattened());
+            put(TILES + 1 + 2 * k, keys.as_flattened());
+            live.query_tiles[k] = queries.len() as u32;
+            live.key_tiles[k] = keys.len() as u32;
+            live.pairs[k] = tiles::pairs(&queries);
+        }
+        Ok(Laid { words: table, live, capacity: *capacity })
     }
 }
 
@@ -187,11 +257,12 @@ impl Layout {
         (all, sections.next)
     }
 
-    /// Room for a batch of this capacity.
+    /// Room for a batch of this capacity, its tiles as the device likes them.
     ///
     /// # Errors
     /// [`Error::Device`].
     pub fn new(device: &Device, capacity: Capacity) -> Result<Layout> {
+        let capacity = Capacity { tile_rows: tiles::tile_rows(device.caps()), ..capacity };
         let (sections, words) = Self::sections(&capacity);
         let buffer = crate::gpu::Buffer::new(device, "layout", words)?;
         let view = |i: usize| buffer.range(sections[i].0, sections[i].1, sections[i].2.max(1));
@@ -214,14 +285,8 @@ impl Layout {
             tail_rows: view(9),
             nulls: view(10),
             tiles: [tiles(TILES), tiles(TILES + 2), tiles(TILES + 4)],
-            tile_rows: tiles::tile_rows(device.caps()),
             capacity,
         })
-    }
-
-    /// What room was made for.
-    pub fn made_for(&self) -> &Capacity {
-        &self.capacity
     }
 
     /// Targets of rows from `skip` on, `rows` of them.
@@ -229,65 +294,31 @@ impl Layout {
         self.targets.part(skip, rows)
     }
 
-    /// Lays a batch out and uploads it. Sets the sizes of the live numbers; the rest of them is the caller's.
+    /// Lays a batch out and uploads it.
     ///
     /// # Errors
-    /// [`Error::Input`] when the batch passes the capacity, or an id or position the tables.
+    /// As [`Capacity::lay`].
     pub fn upload(&self, device: &Device, batch: &Batch) -> Result<Live> {
-        let capacity = &self.capacity;
-        if batch.rows() > capacity.rows || batch.sequences() > capacity.sequences {
-            return Err(Error::Input(format!(
-                "a batch of {} sequences and {} tokens: room was made for {} and {}",
-                batch.sequences(),
-                batch.rows(),
-                capacity.sequences,
-                capacity.rows
-            )));
+        self.write(device, &self.capacity.lay(batch)?)
+    }
+
+    /// Uploads a batch that [`Capacity::lay`] laid out. Sets the sizes of the live numbers; the rest of them is the
+    /// caller's.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when it was laid out for another capacity.
+    pub fn write(&self, device: &Device, laid: &Laid) -> Result<Live> {
+        if laid.capacity != self.capacity {
+            let (got, expected) = (laid.capacity, self.capacity);
+            return Err(Error::Input(format!("a batch laid out for {got:?}: expected {expected:?}")));
         }
-        batch.validate(capacity.vocab, capacity.positions)?;
-        let (sections, words) = Self::sections(capacity);
-        let mut table = vec![0u32; words];
-        let mut put = |i: usize, data: &[u32]| table[sections[i].1..sections[i].1 + data.len()].copy_from_slice(data);
-        put(0, &batch.ids);
-        put(1, &batch.positions);
-        put(2, &batch.targets);
-        let mut sequence_of_row = Vec::with_capacity(batch.rows());
-        for (s, number) in batch.sequence_numbers.iter().enumerate() {
-            sequence_of_row.resize(batch.rows_of(s).end, *number);
-        }
-        put(3, &sequence_of_row);
-        let mut live = Live { rows: batch.rows() as u32, ..Live::default() };
-        let (owners, rows) = owners(&batch.ids);
-        put(4, &owners);
-        put(5, &rows);
-        live.token_owners = (owners.len() / 3) as u32;
-        let (owners, rows) = self::owners(&batch.positions);
-        put(6, &owners);
-        put(7, &rows);
-        live.position_owners = (owners.len() / 3) as u32;
-        if let Some(factor) = capacity.kv_factor {
-            let (slot_rows, tail_rows) = slots(batch, factor);
-            put(8, &slot_rows);
-            put(9, &tail_rows);
-            live.slots = slot_rows.len() as u32;
-            live.tails = tail_rows.len() as u32;
-            live.nulls = (0..batch.sequences()).filter(|s| !batch.rows_of(*s).is_empty()).count() as u32;
-        }
-        for kind in KINDS.into_iter().filter(|kind| capacity.has(*kind)) {
-            let (rule, k) = (capacity.rule(kind), kind_index(kind));
-            let runs = runs(batch, kind, capacity);
-            let mut queries: Vec<Tile> = runs.iter().flat_map(|run| run.query_tiles(rule, self.tile_rows)).collect();
-            let mut keys: Vec<Tile> = runs.iter().flat_map(|run| run.key_tiles(rule, self.tile_rows)).collect();
-            tiles::sort_queries(&mut queries);
-            tiles::sort_keys(&mut keys);
-            put(TILES + 2 * k, queries.as_flattened());
-            put(TILES + 1 + 2 * k, keys.as_flattened());
-            live.query_tiles[k] = queries.len() as u32;
-            live.key_tiles[k] = keys.len() as u32;
-            live.pairs[k] = tiles::pairs(&queries);
-        }
-        self.table.write(device, &table)?;
-        Ok(live)
+        self.table.write(device, &laid.words)?;
+        Ok(laid.live)
+    }
+
+    /// The capacity that batches are laid out for.
+    pub fn made_for(&self) -> Capacity {
+        self.capacity
     }
 
     /// The largest live sizes.
@@ -382,7 +413,7 @@ mod tests {
 
     fn capacity(batch: &Batch, local_block: Option<usize>, kv_factor: Option<usize>) -> Capacity {
         let (rows, sequences) = (batch.rows(), batch.sequences());
-        Capacity { rows, sequences, vocab: 9, positions: 1000, local_block, kv_factor }
+        Capacity { rows, sequences, vocab: 9, positions: 1000, local_block, kv_factor, tile_rows: SMALLEST_TILE }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! C = A·B, A·Bᵀ or Aᵀ·B for any M, N, K ≥ 1, with bias, GELU, a residual, or added to what C holds.
 //!
-//! Four files: `tiled` (every GPU: register tiles over workgroup memory), `rows` (a few rows: one token), `image` and
-//! `image_at` (CPU adapters: A·B and A·Bᵀ, Aᵀ·B).
+//! Three files: `tiled` (every GPU: register tiles over workgroup memory), `image` and `image_at` (CPU adapters: A·B and A·Bᵀ,
+//! Aᵀ·B). For a few rows GPUs take a kernel of [`matvec`].
 
-use super::{Extent, Live, groups};
+use super::{Extent, Live, groups, matvec};
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Error, Result, dims};
 
@@ -86,26 +86,29 @@ pub struct Matmul<'a> {
 }
 
 /// Which file, with which numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Spec {
     /// Register tiles of 4×8 an invocation over workgroup memory: `tile_m` × 64 × 16 a group of `2·tile_m` invocations.
     Tiled {
         /// Rows of C a group: 64 or 128.
         tile_m: u32,
     },
-    /// A group makes 64 columns of one row, its invocations split K.
+    /// A few rows: [`matvec`]'s kernel, which splits K over a group.
     Rows,
     /// Operands as images, for CPU adapters.
     Image,
 }
 
-/// The Spec for a product: `image` where images are quick and the operands fit, `rows` for M ≤ 4, else `tiled`.
+/// The Spec for a product: `image` where images are quick and the operands fit, `rows` for M ≤ 4, else `tiled`. (The rows of
+/// B in A·B and A·Bᵀ and those of C in Aᵀ·B are cut in ranges that fit, for the sake of token tables.)
 pub fn choose(caps: &Caps, form: Form, a: &Matrix, b: &Matrix) -> Spec {
     let side = caps.max_texture as usize;
     let fits = |rows: usize, columns: usize| rows <= side && dims::pitch(columns) / 4 <= side;
-    if caps.reads_images() && fits(a.rows, a.columns) && fits(b.rows, b.columns) {
+    let b_rows = if form == Form::AtB { b.rows } else { 1 };
+    if caps.reads_images() && fits(a.rows, a.columns) && fits(b_rows, b.columns) {
         Spec::Image
-    } else if form != Form::AtB && a.rows <= 4 {
+    } else if form != Form::AtB && a.rows <= matvec::MOST_ROWS {
         Spec::Rows
     } else if caps.max_workgroup_bytes >= 24 << 10 && a.rows >= 512 {
         Spec::Tiled { tile_m: 128 }
@@ -129,6 +132,9 @@ struct ImageParams {
     texel: u32,
     rows_a_group: u32,
     packs: u32,
+    first_pack: u32,
+    b_row: u32,
+    pad: [u32; 2],
 }
 
 #[repr(C)]
@@ -139,7 +145,8 @@ struct ImageAtParams {
     depth: u32,
     rows_a_group: u32,
     packs: u32,
-    pad: [u32; 3],
+    a_texel: u32,
+    pad: [u32; 2],
 }
 
 #[repr(C)]
@@ -157,7 +164,6 @@ struct TiledParams {
 const IMAGE: &str = include_str!("../../shaders/matmul/image.wgsl");
 const IMAGE_AT: &str = include_str!("../../shaders/matmul/image_at.wgsl");
 const TILED: &str = include_str!("../../shaders/matmul/tiled.wgsl");
-const ROWS: &str = include_str!("../../shaders/matmul/rows.wgsl");
 
 fn image_variant(transposed: bool, add: bool, epilogue: &'static str) -> Variant {
     super::Io::Image
@@ -181,14 +187,6 @@ fn tiled_variant(tile_m: u32, form: Form, accumulate: bool, epilogue: &'static s
         .import("epilogue", epilogue)
 }
 
-fn rows_variant(form: Form, accumulate: bool, epilogue: &'static str) -> Variant {
-    super::Io::Buffer { group: 64 }
-        .apply(Variant::new("matmul_rows", ROWS))
-        .constant("B_TRANSPOSED", (form == Form::ABt).into())
-        .constant("ACCUMULATE", accumulate.into())
-        .import("epilogue", epilogue)
-}
-
 const EPILOGUES: [&str; 5] =
     ["epilogue_none", "epilogue_bias", "epilogue_bias_gelu", "epilogue_gelu_backward", "epilogue_residual"];
 
@@ -207,7 +205,10 @@ pub fn variants(caps: &Caps) -> Vec<Variant> {
                     all.push(match spec {
                         Spec::Tiled { tile_m } if tile_m * 2 > caps.max_workgroup_size => continue,
                         Spec::Tiled { tile_m } => tiled_variant(tile_m, form, add, epilogue),
-                        Spec::Rows => rows_variant(form, add, epilogue),
+                        Spec::Rows => {
+                            all.extend(matvec::plain_variants(form, add, epilogue));
+                            continue;
+                        }
                         Spec::Image if form == Form::AtB => image_at_variant(add),
                         Spec::Image => image_variant(form == Form::ABt, add, epilogue),
                     });
@@ -264,11 +265,14 @@ pub fn matmul(recorder: &mut Recorder<Live>, spec: Spec, call: &Matmul) -> Resul
         Spec::Image => image(recorder, call, sizes),
         Spec::Tiled { tile_m } => {
             let variant = tiled_variant(tile_m, call.form, call.accumulate, call.epilogue.file());
-            from_buffers(recorder, call, sizes, &variant, tile_m)
+            // Rows first: groups that share a panel of B run together.
+            let grid = move |m, packs| [groups(m, tile_m), packs / 8, 1];
+            from_buffers(recorder, call, sizes, &variant, grid)
         }
         Spec::Rows => {
-            let variant = rows_variant(call.form, call.accumulate, call.epilogue.file());
-            from_buffers(recorder, call, sizes, &variant, 1)
+            let tile = matvec::Tile::of(call.form, a.rows, n, k);
+            let variant = matvec::plain_variant(tile, call.form, call.accumulate, call.epilogue.file());
+            from_buffers(recorder, call, sizes, &variant, tile.grid())
         }
     }
 }
@@ -287,7 +291,13 @@ impl Sizes {
     }
 }
 
-fn from_buffers(rec: &mut Recorder<Live>, call: &Matmul, s: Sizes, variant: &Variant, tile_m: u32) -> Result<()> {
+fn from_buffers(
+    rec: &mut Recorder<Live>,
+    call: &Matmul,
+    s: Sizes,
+    variant: &Variant,
+    grid: impl Fn(u32, u32) -> [u32; 3] + Send + Sync + 'static,
+) -> Result<()> {
     let out = if call.accumulate { Bind::Update(&call.c.view) } else { Bind::Write(&call.c.view) };
     let mut binds = vec![Bind::Read(&call.a.view), Bind::Read(&call.b.view), out];
     match &call.epilogue {
@@ -304,8 +314,7 @@ fn from_buffers(rec: &mut Recorder<Live>, call: &Matmul, s: Sizes, variant: &Var
         let (m, k) = if form == Form::AtB { (s.m, extent) } else { (extent, s.k) };
         let b_rows = if form == Form::ABt { s.n } else { k };
         let params = TiledParams { m, k, packs, a_quads, b_quads, b_rows, pad: [0; 2] };
-        // Rows first: groups that share a panel of B run together.
-        Launch::new(params, [groups(m, tile_m), packs / 8, 1]).flops(s.flops(form, extent))
+        Launch::new(params, grid(m, packs)).flops(s.flops(form, extent))
     })
 }
 
@@ -315,59 +324,96 @@ fn rows_a_group(m: u32, column_groups: u32) -> u32 {
     m.div_ceil(wanted).clamp(1, 256)
 }
 
+/// Cuts rows of an operand in ranges that fit into a texture; whole blocks of 128, so that no pass crosses a border.
+fn texture_ranges(rec: &Recorder<Live>, rows: u32) -> impl Iterator<Item = (u32, u32)> + use<> {
+    let side = (rec.device().caps().max_texture / 128 * 128).max(128);
+    (0..rows).step_by(side as usize).map(move |first| (first, (first + side).min(rows)))
+}
+
 fn image(rec: &mut Recorder<Live>, call: &Matmul, s: Sizes) -> Result<()> {
-    let (form, rows) = (call.form, call.rows);
-    let live_rows = || rows.rows();
-    let b_rows = || Extent::Fixed(call.b.rows as u32).rows();
-    let packs = dims::pitch(call.c.columns) as u32 / 8;
-    for k0 in (0..s.k).step_by(128) {
-        let last = k0 + 128 >= s.k;
-        let add = k0 > 0 || call.accumulate;
-        let epilogue = if last { call.epilogue } else { Epilogue::None };
-        let variant = image_variant(form == Form::ABt, add, epilogue.file());
-        let out = if add { Bind::Update(&call.c.view) } else { Bind::Write(&call.c.view) };
-        let mut binds = vec![Bind::Image(call.a, &live_rows), Bind::Image(call.b, &b_rows), out];
-        match &epilogue {
-            Epilogue::None => {}
-            Epilogue::Bias(bias) => binds.push(Bind::Read(bias)),
-            Epilogue::BiasGelu(bias, pre) => binds.extend([Bind::Read(bias), Bind::Write(&pre.view)]),
-            Epilogue::GeluBackward(x) | Epilogue::Residual(x) => binds.push(Bind::Image(x, &live_rows)),
+    let b_range = |(first, end): (u32, u32)| call.b.rows_from(first as usize, (end - first) as usize);
+    if call.form == Form::ABt {
+        // Rows of B are columns of C: a range makes some of them.
+        for range in texture_ranges(rec, s.n) {
+            let b = b_range(range);
+            (0..s.k).step_by(128).try_for_each(|k0| image_pass(rec, call, s, &b, [k0, k0 / 4], range))?;
         }
-        if add {
-            binds.push(Bind::Image(call.c, &live_rows));
-        }
-        rec.dispatch(&variant, &binds, move |live| {
-            let m = rows.at(live);
-            let rows_a_group = rows_a_group(m, packs / 8);
-            let params = ImageParams { m, texel: k0 / 4, rows_a_group, packs };
-            let grid = [packs / 8, groups(m, rows_a_group), 1];
-            Launch::new(params, grid).flops(s.flops(form, m) * 128.0 / f64::from(s.k.max(128)))
-        })?;
+        return Ok(());
+    }
+    // Rows of B are the sum's k: a range holds some of its passes.
+    for (first, end) in texture_ranges(rec, s.k) {
+        let b = b_range((first, end));
+        (first..end).step_by(128).try_for_each(|k0| image_pass(rec, call, s, &b, [k0, k0 - first], (0, s.n)))?;
     }
     Ok(())
 }
 
+/// 128 of k from `k0` on, for some columns of C; `b` begins at `b_row` of a range of B's rows where those are k.
+fn image_pass(
+    rec: &mut Recorder<Live>,
+    call: &Matmul,
+    s: Sizes,
+    b: &Matrix,
+    [k0, b_row]: [u32; 2],
+    (first, end): (u32, u32),
+) -> Result<()> {
+    let (form, rows) = (call.form, call.rows);
+    let live_rows = || rows.rows();
+    let b_rows = || Extent::Fixed(b.rows as u32).rows();
+    let packs = dims::pitch(call.c.columns) as u32 / 8;
+    let column_groups = dims::pitch((end - first) as usize) as u32 / 64;
+    let last = k0 + 128 >= s.k;
+    let add = k0 > 0 || call.accumulate;
+    let epilogue = if last { call.epilogue } else { Epilogue::None };
+    let variant = image_variant(form == Form::ABt, add, epilogue.file());
+    let out = if add { Bind::Update(&call.c.view) } else { Bind::Write(&call.c.view) };
+    let mut binds = vec![Bind::Image(call.a, &live_rows), Bind::Image(b, &b_rows), out];
+    match &epilogue {
+        Epilogue::None => {}
+        Epilogue::Bias(bias) => binds.push(Bind::Read(bias)),
+        Epilogue::BiasGelu(bias, pre) => binds.extend([Bind::Read(bias), Bind::Write(&pre.view)]),
+        Epilogue::GeluBackward(x) | Epilogue::Residual(x) => binds.push(Bind::Image(x, &live_rows)),
+    }
+    if add {
+        binds.push(Bind::Image(call.c, &live_rows));
+    }
+    rec.dispatch(&variant, &binds, move |live| {
+        let m = rows.at(live);
+        let rows_a_group = rows_a_group(m, column_groups);
+        let first_pack = first / 8;
+        let params = ImageParams { m, texel: k0 / 4, rows_a_group, packs, first_pack, b_row, pad: [0; 2] };
+        let grid = [column_groups, groups(m, rows_a_group), 1];
+        let share = 128.0 / f64::from(s.k.max(128)) * f64::from(end - first) / f64::from(s.n);
+        Launch::new(params, grid).flops(s.flops(form, m) * share)
+    })
+}
+
 fn image_at(rec: &mut Recorder<Live>, call: &Matmul, s: Sizes) -> Result<()> {
     let rows = call.rows;
-    let (live_rows, c_rows) = (|| rows.rows(), || Extent::Fixed(s.m).rows());
+    let live_rows = || rows.rows();
     let packs = dims::pitch(call.c.columns) as u32 / 8;
-    for k0 in (0..s.k).step_by(128) {
-        let add = k0 > 0 || call.accumulate;
-        let out = if add { Bind::Update(&call.c.view) } else { Bind::Write(&call.c.view) };
-        let mut binds = vec![Bind::Image(call.a, &live_rows), Bind::Image(call.b, &live_rows), out];
-        if add {
-            binds.push(Bind::Image(call.c, &c_rows));
+    for (first, end) in texture_ranges(rec, s.m) {
+        let m = end - first;
+        let c = call.c.rows_from(first as usize, m as usize);
+        let c_rows = || Extent::Fixed(m).rows();
+        for k0 in (0..s.k).step_by(128) {
+            let add = k0 > 0 || call.accumulate;
+            let out = if add { Bind::Update(&c.view) } else { Bind::Write(&c.view) };
+            let mut binds = vec![Bind::Image(call.a, &live_rows), Bind::Image(call.b, &live_rows), out];
+            if add {
+                binds.push(Bind::Image(&c, &c_rows));
+            }
+            rec.dispatch(&image_at_variant(add), &binds, move |live| {
+                let depth = rows.at(live);
+                let rows_a_group = rows_a_group(m, packs / 8).next_multiple_of(4);
+                // The first pass runs even without a live row, unless it adds: C is written.
+                let needed = k0 < depth || !add;
+                let params = ImageAtParams { m, k0, depth, rows_a_group, packs, a_texel: first / 4, pad: [0; 2] };
+                let grid = [packs / 8, if needed { groups(m, rows_a_group) } else { 0 }, 1];
+                let flops = 2.0 * f64::from(m) * f64::from(s.n) * f64::from(depth.saturating_sub(k0).min(128));
+                Launch::new(params, grid).flops(flops)
+            })?;
         }
-        rec.dispatch(&image_at_variant(add), &binds, move |live| {
-            let depth = rows.at(live);
-            let rows_a_group = rows_a_group(s.m, packs / 8).next_multiple_of(4);
-            // The first pass runs even without a live row, unless it adds: C is written.
-            let needed = k0 < depth || !add;
-            let params = ImageAtParams { m: s.m, k0, depth, rows_a_group, packs, pad: [0; 3] };
-            let grid = [packs / 8, if needed { groups(s.m, rows_a_group) } else { 0 }, 1];
-            let flops = 2.0 * f64::from(s.m) * f64::from(s.n) * f64::from(depth.saturating_sub(k0).min(128));
-            Launch::new(params, grid).flops(flops)
-        })?;
     }
     Ok(())
 }

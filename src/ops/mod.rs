@@ -5,15 +5,18 @@ use crate::gpu::{Bind, Caps, Matrix, Variant, View};
 use crate::{Error, Result, dims};
 
 pub mod attention;
+pub mod cache;
 pub mod column_sum;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
 pub mod gather_rows;
 pub mod kv_compress;
+pub mod kernels;
 pub mod layer_norm;
 pub mod layout;
 pub mod matmul;
+pub mod matvec;
 pub mod optimizer;
 pub mod tiles;
 
@@ -126,7 +129,8 @@ impl RowRange {
 
 /// How a row-wise kernel reads its tensors: from buffers, two vec4 at a time; or through image twins, which is the one
 /// quick load that software drivers have, with 64-bit stores. Decides the group's width too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Io {
     /// Storage buffers, a group of this many invocations (a power of two).
     Buffer {
@@ -145,6 +149,11 @@ impl Io {
         if caps.reads_images() && tensors.iter().all(fits) {
             return Io::Image;
         }
+        Io::buffer(columns)
+    }
+
+    /// The rule where images do not pay.
+    pub fn buffer(columns: usize) -> Io {
         Io::Buffer {
             group: match columns {
                 0..=256 => 32,
@@ -152,6 +161,11 @@ impl Io {
                 _ => 256,
             },
         }
+    }
+
+    /// The rule for loops over scalars, which no image holds: only the way of adding up differs.
+    pub fn scalars(caps: &Caps) -> Io {
+        if caps.reads_images() { Io::Image } else { Io::Buffer { group: 256 } }
     }
 
     /// Every Io that an adapter can run.
@@ -235,8 +249,12 @@ pub(crate) fn groups(a: u32, b: u32) -> u32 {
 pub enum Spec {
     /// A product's file and tile.
     Matmul(matmul::Spec),
+    /// The file of a product of few rows.
+    Matvec(matvec::Spec),
     /// Attention's files.
     Attention(attention::Spec),
+    /// Where a cache lies.
+    Cache(cache::Spec),
     /// How a row-wise kernel reads.
     Row(Io),
 }
@@ -261,12 +279,15 @@ pub const ALL: &[Kernel] = &[
     Kernel { op: "embedding", variants: embedding::variants },
     Kernel { op: "embedding_backward", variants: embedding::backward_variants },
     Kernel { op: "matmul", variants: matmul::variants },
+    Kernel { op: "matvec", variants: matvec::variants },
     Kernel { op: "attention", variants: attention::variants },
     Kernel { op: "attention_backward", variants: attention::backward_variants },
     Kernel { op: "kv_compress", variants: kv_compress::variants },
     Kernel { op: "kv_compress_backward", variants: kv_compress::backward_variants },
     Kernel { op: "gather_rows", variants: gather_rows::variants },
     Kernel { op: "scatter_rows_add", variants: gather_rows::scatter_variants },
+    Kernel { op: "attention_decode", variants: cache::decode_variants },
+    Kernel { op: "cache_append", variants: cache::append_variants },
     Kernel { op: "layer_norm", variants: layer_norm::variants },
     Kernel { op: "layer_norm_backward", variants: layer_norm::backward_variants },
     Kernel { op: "column_sum", variants: column_sum::variants },

@@ -100,11 +100,6 @@ struct AdamParams {
     pad: [u32; 3],
 }
 
-/// For loops over scalars, which no image holds: only the way of adding up differs.
-pub(crate) fn scalar_io(caps: &Caps) -> Io {
-    if caps.reads_images() { Io::Image } else { Io::Buffer { group: 256 } }
-}
-
 fn adamw_variant(io: Io, arithmetic: Arithmetic) -> Variant {
     io.apply(Variant::new("adamw", ADAMW)).constant("LATE_DECAY", (arithmetic == Arithmetic::Hf2018).into())
 }
@@ -133,13 +128,7 @@ pub fn adamw_variants(caps: &Caps) -> Vec<Variant> {
 ///
 /// # Errors
 /// [`Error::Kernel`].
-pub fn loss_sum(rec: &mut Recorder<Live>, losses: &View, state: &View) -> Result<()> {
-    let io = scalar_io(rec.device().caps());
-    loss_sum_by(rec, io, losses, state)
-}
-
-/// [`loss_sum`] with a forced Io.
-pub(crate) fn loss_sum_by(rec: &mut Recorder<Live>, io: Io, losses: &View, state: &View) -> Result<()> {
+pub fn loss_sum(rec: &mut Recorder<Live>, io: Io, losses: &View, state: &View) -> Result<()> {
     shapes("loss_sum", &[], &[(losses, rec.capacity().rows as usize), (state, STATE_WORDS)])?;
     let binds = [Bind::Read(losses), Bind::Update(state)];
     rec.dispatch(&io.apply(Variant::new("loss_sum", LOSS_SUM)), &binds, |live| {
@@ -167,17 +156,11 @@ pub fn global_norm(rec: &mut Recorder<Live>, io: Io, gradient: &Matrix, partial:
     })
 }
 
-/// Records the end of the step's sums: norm, scale, loss, and whether to halt.
+/// Records the end of the step's sums over `partials` words: norm, scale, loss, and whether to halt.
 ///
 /// # Errors
 /// [`Error::Kernel`].
-pub fn step_state(rec: &mut Recorder<Live>, partial: &View, partials: usize, state: &View, clip: f32) -> Result<()> {
-    let io = scalar_io(rec.device().caps());
-    step_state_by(rec, io, (partial, partials), state, clip)
-}
-
-/// [`step_state`] with a forced Io.
-pub(crate) fn step_state_by(
+pub fn step_state(
     rec: &mut Recorder<Live>,
     io: Io,
     (partial, partials): (&View, usize),

@@ -12,6 +12,7 @@
 //! | [`dropout`] | masks that are a function of key and place |
 //! | [`embedding`] | rows by token and position, and their gradients |
 //! | [`attention`] | packed causal attention: full, in local blocks, over compressed slots |
+//! | [`cache`] | attention of one token over kept keys and values |
 //! | [`kv_compress`] | keys or values shortened by a strided convolution |
 //! | [`cross_entropy`] | loss and its gradient by the logits |
 //! | [`global_norm`] | norm of all gradients, clipping |
@@ -20,6 +21,7 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod cache;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;

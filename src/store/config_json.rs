@@ -100,6 +100,14 @@ fn short(x: f32) -> Value {
     x.to_string().parse::<f64>().map_or(Value::Null, Value::from)
 }
 
+/// Names that transformers takes for the same keys.
+const ALIASES: [(&str, &str); 4] = [
+    ("n_layer", "num_hidden_layers"),
+    ("n_embd", "hidden_size"),
+    ("n_head", "num_attention_heads"),
+    ("n_positions", "max_position_embeddings"),
+];
+
 struct Keys<'a> {
     keys: &'a Map<String, Value>,
     path: &'a Path,
@@ -108,7 +116,8 @@ struct Keys<'a> {
 impl<'a> Keys<'a> {
     /// A key's value by `read`; null is as good as absent.
     fn get<T>(&self, key: &str, default: T, what: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<T> {
-        match self.keys.get(key) {
+        let alias = || ALIASES.iter().find(|alias| alias.0 == key).and_then(|alias| self.keys.get(alias.1));
+        match self.keys.get(key).or_else(alias) {
             None | Some(Value::Null) => Ok(default),
             Some(value) => {
                 read(value).ok_or_else(|| Error::file(self.path, format!("{key} is {value}: must be {what}")))
@@ -181,6 +190,10 @@ mod tests {
         assert_eq!(read("{}").expect("read"), ModelConfig::preset("gpt1").expect("preset"));
         let config = read(r#"{"n_layer": 3, "n_ctx": null, "id2label": {"0": "a"}, "afn": null}"#).expect("read");
         assert_eq!(config.n_layer, 3);
+        let aliases =
+            r#"{"num_hidden_layers": 2, "hidden_size": 24, "num_attention_heads": 4, "max_position_embeddings": 9}"#;
+        let config = read(aliases).expect("read");
+        assert_eq!((config.n_layer, config.n_embd, config.n_head, config.n_positions), (2, 24, 4, 9));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! A checkpoint's folder, and files and folders that appear whole or not at all.
+//! A checkpoint's folder as it is written, and files and folders that appear whole or not at all.
+//! How it is read is [`super::model_folder`].
 
 use super::{config_json, safetensors};
 use crate::config::ModelConfig;
@@ -6,6 +7,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::{Error, Result};
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// The weights' file in a checkpoint's folder.
@@ -13,7 +15,7 @@ pub const MODEL: &str = "model.safetensors";
 /// The model's numbers.
 pub const CONFIG: &str = "config.json";
 /// The tokenizer.
-pub const TOKENIZER: &str = "tokenizer.json";
+pub const TOKENIZER: &str = crate::data::tokenizer::FILE;
 /// What transformers wants to know of the tokenizer.
 pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
@@ -45,53 +47,20 @@ impl Checkpoint {
     pub fn write_files(&self, folder: &Path) -> Result<()> {
         safetensors::save_parameters(&folder.join(MODEL), &self.config, &self.parameters)?;
         write_file(&folder.join(CONFIG), config_json::to_json(&self.config).as_bytes())?;
-        if let Some(tokenizer) = &self.tokenizer {
-            write_file(&folder.join(TOKENIZER), tokenizer.to_json()?.as_bytes())?;
-            let config = tokenizer.tokenizer_config_json(self.config.n_positions);
-            write_file(&folder.join(TOKENIZER_CONFIG), config.as_bytes())?;
+        match &self.tokenizer {
+            Some(tokenizer) => write_tokenizer(folder, tokenizer, Some(self.config.n_positions)),
+            None => Ok(()),
         }
-        Ok(())
-    }
-
-    /// Reads a folder that this or Hugging Face wrote. The second value names what was in it and is not used.
-    ///
-    /// # Errors
-    /// [`Error::Input`] naming the file and what is wrong with it.
-    pub fn load(dir: &Path) -> Result<(Self, Vec<String>)> {
-        if !dir.is_dir() {
-            return Err(Error::file(dir, "is no folder: a model is a folder with config.json and model.safetensors"));
-        }
-        let config = load_config(dir)?;
-        let loaded = safetensors::load_parameters(&dir.join(MODEL), &config)?;
-        let tokenizer = load_tokenizer(dir, &config)?;
-        Ok((Checkpoint { config, parameters: loaded.tensors, tokenizer }, loaded.warnings))
     }
 }
 
-/// Reads a model folder's config.json alone.
+/// Writes a tokenizer's two files into a folder that exists; `n_positions` are those of its model, where it has one.
 ///
 /// # Errors
-/// [`Error::Input`] naming the file and the key.
-pub fn load_config(dir: &Path) -> Result<ModelConfig> {
-    let path = dir.join(CONFIG);
-    config_json::from_json(&read_file(&path)?, &path)
-}
-
-/// Reads a model folder's tokenizer.json, where it has one.
-///
-/// # Errors
-/// [`Error::Input`] naming the file, also for a tokenizer with more ids than the model.
-pub fn load_tokenizer(dir: &Path, config: &ModelConfig) -> Result<Option<Tokenizer>> {
-    let path = dir.join(TOKENIZER);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let tokenizer = Tokenizer::from_json(&read_file(&path)?, &path)?;
-    if tokenizer.vocab_size() > config.vocab_size {
-        let (has, allows) = (tokenizer.vocab_size(), config.vocab_size);
-        return Err(Error::file(path, format!("has {has} ids: the model's vocab_size is {allows}")));
-    }
-    Ok(Some(tokenizer))
+/// [`Error::Io`] when a file cannot be written.
+pub fn write_tokenizer(folder: &Path, tokenizer: &Tokenizer, n_positions: Option<usize>) -> Result<()> {
+    write_file(&folder.join(TOKENIZER), tokenizer.to_json()?.as_bytes())?;
+    write_file(&folder.join(TOKENIZER_CONFIG), tokenizer.tokenizer_config_json(n_positions).as_bytes())
 }
 
 /// What [`write_folder`] does with a folder that is there already.
@@ -141,25 +110,72 @@ pub fn write_folder(dir: &Path, existing: Existing, fill: impl FnOnce(&Path) -> 
     remove_if_there(&old)
 }
 
+/// Takes a folder away: gone under its name at once, and never there by half.
+///
+/// # Errors
+/// [`Error::Io`] with the path.
+pub fn remove_folder(dir: &Path) -> Result<()> {
+    let old = sibling(dir, "old")?;
+    remove_if_there(&old)?;
+    std::fs::rename(dir, &old).map_err(|e| Error::io(dir, e))?;
+    remove_if_there(&old)
+}
+
+/// Clears away what a process left in a folder of [`write_folder`]'s and [`remove_folder`]'s that ended in the middle of
+/// one: their hidden siblings.
+///
+/// # Errors
+/// [`Error::Io`] with the path.
+pub fn sweep(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+        let path = entry.map_err(|e| Error::io(folder, e))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with('.') && (name.ends_with(".partial") || name.ends_with(".old")) {
+            remove_if_there(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes a file that is whole or as it was before: into a sibling, on the disk, then renamed.
 ///
 /// # Errors
 /// [`Error::Io`] with the path.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let partial = sibling(path, "partial")?;
-    write_file(&partial, bytes)?;
-    std::fs::rename(&partial, path).map_err(|e| Error::io(path, e))?;
-    sync_folder(parent(path).unwrap_or(Path::new(".")))
+    write_atomic_with(path, |file| file.write_all(bytes).map_err(|e| Error::io(path, e)))
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>> {
+/// [`write_atomic`] of what `fill` writes, piece by piece.
+///
+/// # Errors
+/// [`Error::Io`] with the path, and whatever `fill` says; the sibling is then gone.
+pub fn write_atomic_with<T>(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
+    let failed = |e| Error::io(path, e);
+    let partial = sibling(path, "partial")?;
+    let mut file = BufWriter::new(File::create(&partial).map_err(failed)?);
+    let put_in_place = || -> Result<T> {
+        let filled = fill(&mut file)?;
+        file.into_inner().map_err(|e| failed(e.into_error()))?.sync_all().map_err(failed)?;
+        std::fs::rename(&partial, path).map_err(failed)?;
+        sync_folder(parent(path).unwrap_or(Path::new(".")))?;
+        Ok(filled)
+    };
+    let done = put_in_place();
+    if done.is_err() {
+        // The first error is the one to tell.
+        let _ = std::fs::remove_file(&partial);
+    }
+    done
+}
+
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|e| Error::file(path, format!("could not be read: {e}")))
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let mut file = File::create(path)?;
-        std::io::Write::write_all(&mut file, bytes)?;
+        file.write_all(bytes)?;
         file.sync_all()
     };
     write().map_err(|e| Error::io(path, e))
@@ -250,15 +266,6 @@ mod tests {
         let json = |t: Option<Tokenizer>| t.expect("tokenizer").to_json().expect("json");
         assert_eq!(json(loaded.tokenizer), json(saved.tokenizer.clone()));
         assert!(saved.save(&dir).expect_err("exists").to_string().ends_with("exists already: must be a new folder"));
-
-        std::fs::write(dir.join(CONFIG), to_smaller(&saved.config)).expect("write");
-        let error = load_tokenizer(&dir, &load_config(&dir).expect("config")).expect_err("ids").to_string();
-        assert!(error.ends_with("has 260 ids: the model's vocab_size is 259"), "{error}");
-        assert!(Checkpoint::load(&folder.path().join("none")).expect_err("none").to_string().contains("is no folder"));
-    }
-
-    fn to_smaller(config: &ModelConfig) -> String {
-        config_json::to_json(&ModelConfig { vocab_size: 259, ..config.clone() })
     }
 
     #[test]
@@ -292,6 +299,12 @@ mod tests {
         assert_eq!(std::fs::read(dir.join("inner/file")).expect("read"), b"first");
         write_folder(&dir, Existing::Replace, fill("second")).expect("write");
         assert_eq!(std::fs::read(dir.join("inner/file")).expect("read"), b"second");
+        let left = [".step-000100.old", ".step-000200.partial", "step-000400.old", ".hidden"];
+        left.iter().for_each(|name| std::fs::create_dir(folder.path().join(name)).expect("folder"));
+        sweep(folder.path()).expect("sweep");
+        assert_eq!(names(folder.path()), [".hidden", "step-000300", "step-000400.old"]);
+        remove_folder(&folder.path().join("step-000400.old")).expect("remove");
+        remove_folder(&folder.path().join(".hidden")).expect("remove");
         assert_eq!(names(folder.path()), ["step-000300"]);
         assert!(write_folder(Path::new("/"), Existing::Replace, fill("root")).is_err());
     }
@@ -304,26 +317,14 @@ mod tests {
         write_atomic(&path, b"step-000200").expect("write");
         assert_eq!(std::fs::read(&path).expect("read"), b"step-000200");
         assert_eq!(names(folder.path()), ["latest"]);
+        let fails = write_atomic_with(&path, |file| {
+            file.write_all(b"half").expect("write");
+            Err::<(), Error>(Error::Input("the other half is missing".into()))
+        });
+        assert_eq!(fails.expect_err("half").to_string(), "the other half is missing");
+        assert_eq!(std::fs::read(&path).expect("read"), b"step-000200");
+        assert_eq!(names(folder.path()), ["latest"]);
         let error = write_atomic(&folder.path().join("none/file"), b"").expect_err("no folder");
         assert!(matches!(error, Error::Io { .. }) && error.exit_code() == 1);
-    }
-
-    #[test]
-    fn hugging_faces_own_folder_loads() {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/a_lm_flat");
-        if !dir.is_dir() {
-            println!("skipped: tests/golden/a_lm_flat is not there");
-            return;
-        }
-        let (checkpoint, warnings) = Checkpoint::load(&dir).expect("load");
-        assert_eq!(warnings, [""; 0]);
-        let config = checkpoint.config;
-        assert_eq!((config.n_layer, config.n_embd, config.n_head), (2, 64, 4));
-        assert_eq!((config.n_positions, config.vocab_size), (32, 211));
-        assert_eq!((config.attn_pdrop, config.layer_norm_epsilon), (0.0, 1e-5));
-        assert!(config.is_all_full() && checkpoint.tokenizer.is_none());
-        assert_eq!(checkpoint.parameters.iter().map(Vec::len).sum::<usize>(), config.parameter_count());
-        let spread = |x: &[f32]| (x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32).sqrt();
-        assert!((0.001..10.0).contains(&spread(&checkpoint.parameters[0])));
     }
 }

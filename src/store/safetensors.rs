@@ -6,13 +6,17 @@
 use super::mmap;
 use crate::config::{ModelConfig, ParameterKind, ParameterShape};
 use crate::{Error, Result};
-use safetensors::tensor::{Dtype, Metadata, TensorInfo, TensorView};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use safetensors::{SafeTensorError, SafeTensors};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Display;
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// The head's tensor, where a file has one.
+const HEAD: &str = "lm_head.weight";
 
 /// One tensor in f32.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,68 +44,191 @@ pub struct Loaded {
 /// # Errors
 /// [`Error::Input`] for a missing or damaged file, and for a tensor that is not f32, f16 or bf16.
 pub fn read(path: &Path) -> Result<Tensors> {
-    let map = mmap::map(path)?;
-    let file = parse(&map, path)?;
-    let tensors = file.iter().map(|(name, view)| {
-        let data = numbers(&view, name, path)?;
-        Ok((name.to_string(), Tensor { shape: view.shape().to_vec(), data }))
+    let file = TensorFile::open(path)?;
+    let tensors = file.header.offset_keys().into_iter().map(|name| {
+        let tensor = file.tensor(&name)?;
+        let read = Tensor { shape: tensor.shape.to_vec(), data: tensor.numbers()? };
+        Ok((name, read))
     });
     tensors.collect()
 }
 
-/// Reads a model's parameters. Names may lack `transformer.`; attention mask buffers are ignored; a tied
-/// `lm_head.weight` is too. Anything else that the model does not have is named in a warning.
+/// Reads a model's parameters from one file: [`Weights::load`].
 ///
 /// # Errors
-/// [`Error::Input`] for a missing or damaged file, and for a missing or misshapen tensor, with what was expected.
+/// Those of [`Weights::open`] and [`Weights::load`].
 pub fn load_parameters(path: &Path, config: &ModelConfig) -> Result<Loaded> {
-    let map = mmap::map(path)?;
-    let file = parse(&map, path)?;
-    let views: BTreeMap<&str, TensorView> = file.iter().collect();
-    let parameters = config.parameters();
-    let mut tensors = Vec::with_capacity(parameters.len());
-    let mut used = std::collections::BTreeSet::new();
-    for parameter in &parameters {
-        let short = parameter.name.strip_prefix("transformer.").unwrap_or(&parameter.name);
-        let Some((name, view)) = views.get_key_value(parameter.name.as_str()).or_else(|| views.get_key_value(short))
-        else {
-            return Err(Error::file(
-                path,
-                format!("tensor `{}` is missing: expected shape {:?}", parameter.name, parameter.dimensions()),
-            ));
-        };
-        if view.shape() != parameter.dimensions() {
-            return Err(Error::file(
-                path,
-                format!("tensor `{name}` has shape {:?}: expected {:?}", view.shape(), parameter.dimensions()),
-            ));
-        }
-        tensors.push(from_file(parameter, numbers(view, name, path)?));
-        used.insert(*name);
-    }
-    let mut warnings = Vec::new();
-    for (name, view) in &views {
-        if used.contains(name) || is_mask(name, view.shape()) {
-            continue;
-        }
-        if *name == "lm_head.weight" {
-            // The order of parameters begins with the token table, which the head is tied to.
-            if view.shape() != parameters[0].dimensions() || numbers(view, name, path)? != tensors[0] {
-                warnings.push(format!(
-                    "{}: lm_head.weight differs from {}, which is used in its place: the head is tied to it",
-                    path.display(),
-                    parameters[0].name
-                ));
+    Weights::open(path, &[path.to_path_buf()])?.load(config)
+}
+
+/// A model's weights where they lie, in one file or in several: headers are read and checked, no number is yet.
+pub struct Weights {
+    /// The file to name where no single one is meant.
+    path: PathBuf,
+    files: Vec<TensorFile>,
+    /// Each tensor's file.
+    places: BTreeMap<String, usize>,
+}
+
+impl Weights {
+    /// Opens the files; `path` is named in errors about all of them (the index of several, or the one file).
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a missing or damaged file, and for a tensor that two files hold.
+    pub fn open(path: &Path, files: &[PathBuf]) -> Result<Self> {
+        let files = files.iter().map(|file| TensorFile::open(file)).collect::<Result<Vec<_>>>()?;
+        let mut places = BTreeMap::new();
+        for (i, file) in files.iter().enumerate() {
+            for name in file.header.offset_keys() {
+                if let Some(other) = places.get(&name) {
+                    let other: &TensorFile = &files[*other];
+                    return Err(Error::file(
+                        &file.path,
+                        format!("tensor `{name}` is in {}, too", other.path.display()),
+                    ));
+                }
+                places.insert(name, i);
             }
-            continue;
         }
-        warnings.push(format!(
-            "{}: tensor `{name}` of shape {:?} is not part of the model and was ignored",
-            path.display(),
-            view.shape()
-        ));
+        Ok(Weights { path: path.to_path_buf(), files, places })
     }
-    Ok(Loaded { tensors, warnings })
+
+    /// Which of the files, in the order of [`Weights::open`], holds a tensor.
+    pub fn file_of(&self, tensor: &str) -> Option<usize> {
+        self.places.get(tensor).copied()
+    }
+
+    /// Reads a model's parameters, each straight to where it stays, once all are known to be there in their shapes.
+    /// Names may lack `transformer.`; attention mask buffers are ignored; a tied `lm_head.weight` is too, or stands for
+    /// the token table. Anything else that the model does not have is named in a warning.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a missing or misshapen tensor, with what was expected, for one that is there under both of
+    /// its names, for numbers that are not finite, and for a head that is not tied to the token table.
+    pub fn load(&self, config: &ModelConfig) -> Result<Loaded> {
+        let parameters = config.parameters();
+        let mut found = Vec::with_capacity(parameters.len());
+        let mut used = BTreeSet::new();
+        for (i, parameter) in parameters.iter().enumerate() {
+            // The order of parameters begins with the token table, which the head is tied to: of the two names
+            // transformers writes one, and which one depends on the class.
+            let tensor = self.find(parameter, if i == 0 { Some(HEAD) } else { None })?;
+            used.insert(tensor.name);
+            found.push(tensor);
+        }
+        let mut warnings = Vec::new();
+        for (name, file) in &self.places {
+            let tensor = self.files[*file].tensor(name)?;
+            if used.contains(name.as_str()) || is_mask(name, tensor.shape) {
+                continue;
+            }
+            if name == HEAD {
+                if tensor.same_numbers(&found[0])? {
+                    continue;
+                }
+                return Err(tensor.error(format!("differs from `{}`: a head must be tied to it", found[0].name)));
+            }
+            warnings
+                .push(tensor.sentence(format!("of shape {:?} is not part of the model and is ignored", tensor.shape)));
+        }
+        let tensors = found.into_iter().zip(&parameters).map(|(tensor, shape)| {
+            let numbers = tensor.numbers()?;
+            match numbers.iter().position(|x| !x.is_finite()) {
+                Some(i) => Err(tensor.error(format!("has {} as number {i}: must be finite", numbers[i]))),
+                None => Ok(from_file(shape, numbers)),
+            }
+        });
+        Ok(Loaded { tensors: tensors.collect::<Result<_>>()?, warnings })
+    }
+
+    /// A parameter in its shape, under its long or its short name, or else under that of what is tied to it.
+    fn find<'a>(&'a self, parameter: &'a ParameterShape, tied: Option<&'a str>) -> Result<TensorIn<'a>> {
+        let long = parameter.name.as_str();
+        let short = long.strip_prefix("transformer.").unwrap_or(long);
+        let there = |name: &&str| self.places.contains_key(*name);
+        let shape = parameter.dimensions();
+        let Some(name) = [long, short].into_iter().chain(tied).find(there) else {
+            return Err(Error::file(&self.path, format!("tensor `{long}` is missing: expected shape {shape:?}")));
+        };
+        let tensor = self.files[self.places[name]].tensor(name)?;
+        if name != short && there(&short) {
+            return Err(tensor.error(format!("is there a second time, as `{short}`")));
+        }
+        if tensor.shape != shape {
+            return Err(tensor.error(format!("has shape {:?}: expected {shape:?}", tensor.shape)));
+        }
+        Ok(tensor)
+    }
+}
+
+/// A file in place. The crate holds every claim of its header against the file before anything is made of it.
+struct TensorFile {
+    path: PathBuf,
+    map: memmap2::Mmap,
+    header: Metadata,
+    /// Where the numbers begin.
+    start: usize,
+}
+
+impl TensorFile {
+    fn open(path: &Path) -> Result<Self> {
+        let map = mmap::map(path)?;
+        let (length, header) = SafeTensors::read_metadata(&map).map_err(|e| {
+            let why = match e {
+                SafeTensorError::HeaderTooSmall => "it is shorter than a header's length".into(),
+                SafeTensorError::InvalidHeaderLength => "its header is longer than the file".into(),
+                SafeTensorError::MetadataIncompleteBuffer => "its tensors do not end where the file ends".into(),
+                e => e.to_string(),
+            };
+            Error::file(path, format!("not a whole safetensors file of {} bytes: {why}", map.len()))
+        })?;
+        Ok(TensorFile { path: path.to_path_buf(), start: size_of::<u64>() + length, map, header })
+    }
+
+    fn tensor<'a>(&'a self, name: &'a str) -> Result<TensorIn<'a>> {
+        let missing = || Error::file(&self.path, format!("tensor `{name}` is missing"));
+        let info = self.header.info(name).ok_or_else(missing)?;
+        let (from, to) = info.data_offsets;
+        let bytes = self.map.get(self.start + from..self.start + to).ok_or_else(missing)?;
+        Ok(TensorIn { path: &self.path, name, dtype: info.dtype, shape: &info.shape, bytes })
+    }
+}
+
+/// A tensor in place.
+struct TensorIn<'a> {
+    path: &'a Path,
+    name: &'a str,
+    dtype: Dtype,
+    shape: &'a [usize],
+    bytes: &'a [u8],
+}
+
+impl TensorIn<'_> {
+    fn sentence(&self, says: impl Display) -> String {
+        format!("{}: tensor `{}` {says}", self.path.display(), self.name.escape_debug())
+    }
+
+    fn error(&self, says: impl Display) -> Error {
+        Error::Input(self.sentence(says))
+    }
+
+    fn numbers(&self) -> Result<Vec<f32>> {
+        let bytes = self.bytes;
+        Ok(match self.dtype {
+            Dtype::F32 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+            Dtype::F16 => bytes.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
+            Dtype::BF16 => bytes.as_chunks().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect(),
+            other => return Err(self.error(format!("is {other:?}: must be F32, F16 or BF16"))),
+        })
+    }
+
+    fn same_numbers(&self, other: &TensorIn<'_>) -> Result<bool> {
+        Ok(self.shape == other.shape
+            && match self.dtype == other.dtype {
+                true => self.bytes == other.bytes,
+                false => self.numbers()? == other.numbers()?,
+            })
+    }
 }
 
 /// Writes tensors in f32 with the metadata that Hugging Face asks for, and has the system put them on the disk.
@@ -196,31 +323,6 @@ pub fn from_file(shape: &ParameterShape, data: Vec<f32>) -> Vec<f32> {
     }
 }
 
-/// Reads the header. The crate holds every claim in it against the file before anything is made of it.
-fn parse<'a>(bytes: &'a [u8], path: &Path) -> Result<SafeTensors<'a>> {
-    SafeTensors::deserialize(bytes).map_err(|e| {
-        let why = match e {
-            SafeTensorError::HeaderTooSmall => "it is shorter than a header's length".into(),
-            SafeTensorError::InvalidHeaderLength => "its header is longer than the file".into(),
-            SafeTensorError::MetadataIncompleteBuffer => "its tensors do not end where the file ends".into(),
-            e => e.to_string(),
-        };
-        Error::file(path, format!("not a whole safetensors file of {} bytes: {why}", bytes.len()))
-    })
-}
-
-fn numbers(view: &TensorView, name: &str, path: &Path) -> Result<Vec<f32>> {
-    let bytes = view.data();
-    Ok(match view.dtype() {
-        Dtype::F32 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-        Dtype::F16 => bytes.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
-        Dtype::BF16 => bytes.as_chunks().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect(),
-        other => {
-            return Err(Error::file(path, format!("tensor `{name}` is {other:?}: must be F32, F16 or BF16")));
-        }
-    })
-}
-
 /// The causal mask that older files carry as `h.{i}.attn.bias`, of shape \[1, 1, P, P\].
 fn is_mask(name: &str, shape: &[usize]) -> bool {
     let name = name.strip_prefix("transformer.").unwrap_or(name);
@@ -232,6 +334,7 @@ fn is_mask(name: &str, shape: &[usize]) -> bool {
 pub(crate) mod tests {
     use super::*;
     use crate::config::KvGroups;
+    use safetensors::tensor::TensorView;
 
     pub(crate) fn small() -> (ModelConfig, Vec<Vec<f32>>) {
         let config =
@@ -313,12 +416,81 @@ pub(crate) mod tests {
 
         tensors.insert("score.weight".into(), Tensor { shape: vec![2, 6], data: vec![0.0; 12] });
         tensors.insert("h.1.attn.bias".into(), Tensor { shape: vec![25], data: vec![1.0; 25] });
-        tensors.get_mut("lm_head.weight").expect("head").data[0] = -1.0;
         write_all(&path, &tensors);
         let warnings = load_parameters(&path, &config).expect("load").warnings;
-        assert_eq!(warnings.len(), 3, "{warnings:?}");
-        for what in ["`score.weight` of shape [2, 6]", "`h.1.attn.bias` of shape [25]", "lm_head.weight differs"] {
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        for what in ["`score.weight` of shape [2, 6]", "`h.1.attn.bias` of shape [25]"] {
             assert!(warnings.iter().any(|w| w.contains(what)), "{warnings:?}");
+        }
+        let table = tensors.remove("tokens_embed.weight").expect("table");
+        write_all(&path, &tensors);
+        assert_eq!(load_parameters(&path, &config).expect("the head is the table").tensors[0], table.data);
+        tensors.insert("tokens_embed.weight".into(), table);
+        tensors.get_mut("lm_head.weight").expect("head").data[0] = -1.0;
+        write_all(&path, &tensors);
+        let error = load_parameters(&path, &config).expect_err("a head of its own").to_string();
+        assert!(
+            error.ends_with("`lm_head.weight` differs from `tokens_embed.weight`: a head must be tied to it"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_tied_head_may_have_another_type() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("model.safetensors");
+        let (config, parameters) = small();
+        let half: Vec<u8> = parameters[0].iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect();
+        let shapes = config.parameters();
+        let bytes: Vec<Vec<u8>> = parameters.iter().map(|p| p.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
+        let mut views: Vec<(&str, TensorView<'_>)> = shapes
+            .iter()
+            .zip(&bytes)
+            .map(|(p, bytes)| (p.name.as_str(), TensorView::new(Dtype::F32, p.dimensions(), bytes).expect("view")))
+            .collect();
+        views.push(("lm_head.weight", TensorView::new(Dtype::F16, vec![7, 6], &half).expect("view")));
+        std::fs::write(&path, safetensors::serialize(views, None).expect("bytes")).expect("write");
+        assert_eq!(load_parameters(&path, &config).expect("load"), Loaded { tensors: parameters, warnings: vec![] });
+    }
+
+    #[test]
+    fn a_second_name_a_second_file_and_what_is_not_finite_are_refused() {
+        let folder = tempfile::tempdir().expect("folder");
+        let paths = ["a", "b"].map(|name| folder.path().join(name));
+        let (config, parameters) = small();
+        let good = tensors_of(&config, &parameters);
+        let mut twice = good.clone();
+        twice.insert("h.0.ln_1.bias".into(), good["transformer.h.0.ln_1.bias"].clone());
+        write_all(&paths[0], &twice);
+        let error = load_parameters(&paths[0], &config).expect_err("two names").to_string();
+        assert!(
+            error.ends_with("a: tensor `transformer.h.0.ln_1.bias` is there a second time, as `h.0.ln_1.bias`"),
+            "{error}"
+        );
+
+        let (mut first, mut second) = (good.clone(), Tensors::new());
+        second.extend(first.remove_entry("transformer.positions_embed.weight"));
+        write_all(&paths[0], &first);
+        write_all(&paths[1], &second);
+        let weights = Weights::open(&paths[0], &paths).expect("open");
+        assert_eq!(weights.load(&config).expect("load"), Loaded { tensors: parameters, warnings: vec![] });
+        assert_eq!(weights.file_of("transformer.positions_embed.weight"), Some(1));
+        second.insert("lm_head.weight".into(), good["transformer.tokens_embed.weight"].clone());
+        first.insert("lm_head.weight".into(), good["transformer.tokens_embed.weight"].clone());
+        write_all(&paths[0], &first);
+        write_all(&paths[1], &second);
+        let error = Weights::open(&paths[0], &paths).err().expect("two files").to_string();
+        assert!(error.contains("b: tensor `lm_head.weight` is in ") && error.ends_with("a, too"), "{error}");
+
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut tensors = good.clone();
+            tensors.get_mut("transformer.h.1.ln_2.weight").expect("gain").data[3] = bad;
+            write_all(&paths[0], &tensors);
+            let error = load_parameters(&paths[0], &config).expect_err("not finite").to_string();
+            assert!(
+                error.ends_with(&format!("`transformer.h.1.ln_2.weight` has {bad} as number 3: must be finite")),
+                "{error}"
+            );
         }
     }
 

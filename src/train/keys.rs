@@ -104,9 +104,19 @@ impl Setting for bool {
     }
 }
 
+impl Setting for std::path::PathBuf {
+    const HINT: &'static str = "PATH";
+    fn read(given: &Given) -> Result<Self, String> {
+        String::read(given).map(Into::into).map_err(|_| "expected a path in quotes".into())
+    }
+    fn write(&self) -> toml::Value {
+        toml::Value::String(self.to_string_lossy().into_owned())
+    }
+}
+
 /// One path, or a list of them.
 impl Setting for Vec<std::path::PathBuf> {
-    const HINT: &'static str = "FILE";
+    const HINT: &'static str = "FILE|DIR";
     fn read(given: &Given) -> Result<Self, String> {
         match given {
             Given::Text(text) => Some(vec![text.into()]),
@@ -117,10 +127,9 @@ impl Setting for Vec<std::path::PathBuf> {
         .ok_or_else(|| "expected a path in quotes, or a list of them".into())
     }
     fn write(&self) -> toml::Value {
-        let text = |p: &std::path::PathBuf| toml::Value::String(p.to_string_lossy().into_owned());
         match self.as_slice() {
-            [one] => text(one),
-            all => toml::Value::Array(all.iter().map(text).collect()),
+            [one] => one.write(),
+            all => toml::Value::Array(all.iter().map(Setting::write).collect()),
         }
     }
 }
@@ -215,6 +224,14 @@ choice! {
     Precision, "f32" {
         /// Single precision throughout.
         F32 = "f32",
+    }
+}
+
+choice! {
+    /// How sequences of different lengths lie in a batch.
+    BatchForm, "packed" {
+        /// One behind the other without padding, each sees itself alone.
+        Packed = "packed",
     }
 }
 
@@ -359,6 +376,10 @@ macro_rules! key {
     ($group:ident, $name:literal, $type:ty => $($field:ident).+, $range:expr, $elsewhere:expr, $help:literal) => {
         key!($group, $name, $type, $range, $elsewhere, $help, |s, v| s.$($field).+ = v, |s| Some(s.$($field).+.clone()))
     };
+    // A key without a value unless it is given.
+    ($group:ident, $name:literal, $type:ty => $field:ident?, $range:expr, $elsewhere:expr, $help:literal) => {
+        key!($group, $name, $type, $range, $elsewhere, $help, |s, v| s.$field = Some(v), |s| s.$field.clone())
+    };
 }
 
 /// A dropout place that config.toml names apart only where the four differ.
@@ -419,15 +440,44 @@ pub static KEYS: &[Key] = &[
         "The key and value that every query of an M layer sees"),
     key!(Model, "kv_scale", KvScale => model.kv_scale, Range::Free, [],
         "What scores of M layers are divided by: the root of a head's width or of the model's"),
+    key!(Model, "init", std::path::PathBuf => init?, Range::Free, ["init_from", "pretrained", "from"],
+        "A model to go on from, a run's folder, a checkpoint's or one that Hugging Face wrote: its numbers, weights and \
+         tokenizer"),
     key!(Data, "data", Vec<std::path::PathBuf> => data, Range::Free, ["text", "input", "dataset"],
-        "Text to train on, UTF-8"),
+        "Text to train on, UTF-8; of a folder every .txt, and every .jsonl with a document a line, its key `text`"),
     key!(Data, "valid", f64 => valid, Range::Between(0.0, 1.0), ["validation", "val_split", "held_out"],
         "Share of the tokens, the last ones, held out for validation"),
+    key!(Data, "tokenizer", std::path::PathBuf => tokenizer?, Range::Free, ["tokenizer_path", "tokenizer_file"],
+        "A tokenizer.json, or a folder with one or with GPT-1's two files; none: trained on the text"),
     key!(Data, "pretokenizer", Pretokenizer => pretokenizer, Range::Free, ["tokenization"],
         "How text is cut before byte-pair encoding: bytes is reversible, bert is GPT-1's"),
-    key!(Training, "batch", usize => batch, Range::AtLeast(1.0), ["batch_size"], "Sequences an update"),
+    key!(Data, "document_separator", String => document_separator?, Range::Free, ["separator", "doc_separator"],
+        "A line that ends a document in text files, \"\" an empty one; none: text is one stream"),
+    key!(
+        Training,
+        "batching",
+        BatchForm,
+        Range::Free,
+        ["packing"],
+        "How sequences of different lengths lie in a batch",
+        |_, _| (),
+        |_| Some(BatchForm::Packed)
+    ),
+    // It takes the place of batch_tokens from farther below, and makes way for one that stands beside it.
+    key!(
+        Training,
+        "batch",
+        usize,
+        Range::AtLeast(1.0),
+        ["batch_size"],
+        "Sequences an update",
+        |s, v| (s.batch, s.batch_tokens) = (v, None),
+        |s| Some(s.batch)
+    ),
     key!(Training, "accumulate", usize => accumulate, Range::AtLeast(1.0),
         ["gradient_accumulation", "gradient_accumulation_steps", "grad_accum"], "Parts that a batch is cut in; divides batch"),
+    key!(Training, "batch_tokens", usize => batch_tokens?, Range::AtLeast(1.0), ["tokens_per_batch", "max_tokens"],
+        "Instead of batch: sequences until the next would pass so many tokens; n_positions or more"),
     key!(
         Training,
         "steps",

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::store::folder::write_atomic;
 use crate::{Error, Result};
 
 /// An update. Numbers are printed in the fewest digits that read back as the same bits.
@@ -48,6 +49,16 @@ pub enum Line {
     Step(StepLine),
     /// An evaluation.
     Evaluation(EvaluationLine),
+}
+
+impl Line {
+    /// Updates done when it was written.
+    pub fn updates(&self) -> u32 {
+        match self {
+            Line::Step(line) => line.step,
+            Line::Evaluation(line) => line.step,
+        }
+    }
 }
 
 /// The writer of metrics.jsonl.
@@ -94,6 +105,14 @@ impl Metrics {
         self.line(line)
     }
 
+    /// Puts all lines on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn sync(&self) -> Result<()> {
+        self.file.get_ref().sync_data().map_err(|e| Error::io(&self.path, e))
+    }
+
     fn line(&mut self, line: &impl Serialize) -> Result<()> {
         serde_json::to_writer(&mut self.file, line)
             .map_err(std::io::Error::from)
@@ -110,11 +129,37 @@ impl Metrics {
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<Line>> {
     let path = path.as_ref();
     let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, e))?;
-    let parse = |(number, line): (usize, &str)| {
-        serde_json::from_str(line)
-            .map_err(|_| Error::file(path, format!("line {}: expected a step or an evaluation", number + 1)))
-    };
-    text.lines().enumerate().map(parse).collect()
+    text.lines().enumerate().map(|(i, line)| parse(path, i, line.as_bytes())).collect()
+}
+
+/// Cuts a metrics.jsonl back to the lines of `step` updates and before, whole or not at all, and gives them. A last line
+/// that was written by half goes too.
+///
+/// # Errors
+/// [`Error::Input`] as [`read`], [`Error::Io`] where it cannot be written.
+pub fn cut(path: &Path, step: u32) -> Result<Vec<Line>> {
+    let bytes = std::fs::read(path).map_err(|e| Error::file(path, e))?;
+    let (mut kept, mut lines) = (Vec::with_capacity(bytes.len()), Vec::new());
+    for (i, whole) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let line = match parse(path, i, whole) {
+            Err(_) if !whole.ends_with(b"\n") => break,
+            line => line?,
+        };
+        if line.updates() <= step {
+            kept.extend(whole.strip_suffix(b"\n").unwrap_or(whole));
+            kept.push(b'\n');
+            lines.push(line);
+        }
+    }
+    if kept != bytes {
+        write_atomic(path, &kept)?;
+    }
+    Ok(lines)
+}
+
+fn parse(path: &Path, index: usize, line: &[u8]) -> Result<Line> {
+    let wrong = |_| Error::file(path, format!("line {}: expected a step or an evaluation", index + 1));
+    serde_json::from_slice(line).map_err(wrong)
 }
 
 #[cfg(test)]
@@ -148,5 +193,36 @@ mod tests {
         );
         std::fs::write(&path, "{}\n").expect("write");
         assert!(read(&path).expect_err("no line").to_string().ends_with("line 1: expected a step or an evaluation"));
+    }
+
+    #[test]
+    fn a_cut_keeps_the_text_of_what_stays() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("metrics.jsonl");
+        let evaluation =
+            |step| format!(r#"{{"step":{step},"valid_loss":3.50,"valid_perplexity":29.5,"valid_bits_per_byte":2.5}}"#);
+        let step = |step| {
+            format!(
+                r#"{{"step":{step},"loss":1.0,"lr":0.1,"grad_norm":1,"tokens":8,"tokens_per_second":9.0,"elapsed_s":{step}.0}}"#
+            )
+        };
+        let whole = [evaluation(0), step(1), step(2), evaluation(2), step(3)].map(|line| line + "\n");
+        let cases = [
+            (whole.concat(), 2, 4),
+            (whole.concat(), 9, 5),
+            (whole.concat(), 0, 1),
+            (whole.concat() + &step(4)[..30], 3, 5),
+            (whole.concat() + "\u{0}\u{0}", 3, 5),
+            (whole.concat().trim_end().to_string(), 3, 5),
+            (String::new(), 3, 0),
+        ];
+        for (text, step, stay) in cases {
+            std::fs::write(&path, &text).expect("write");
+            let lines = cut(&path, step).expect("cut");
+            assert_eq!((lines.len(), lines.iter().all(|line| line.updates() <= step)), (stay, true));
+            assert_eq!(std::fs::read_to_string(&path).expect("text"), whole[..stay].concat());
+        }
+        std::fs::write(&path, [&whole[0], "{}\n", &whole[1]].concat()).expect("write");
+        assert!(cut(&path, 5).expect_err("no line").to_string().ends_with("line 2: expected a step or an evaluation"));
     }
 }

@@ -1,17 +1,25 @@
 //! A run: its settings, its learning rate, the lines it leaves behind.
 
+mod clock;
+pub mod evaluate;
 pub mod keys;
 pub mod metrics;
 pub mod options;
+mod prefetch;
 pub mod prepared;
 pub mod pretrain;
+pub mod resume;
 pub mod run_folder;
 pub mod sample;
 pub mod schedule;
 pub mod settings;
+pub mod state;
+pub mod tokens;
 
+pub use evaluate::Evaluation;
 pub use metrics::{EvaluationLine, Line, Metrics, StepLine};
 pub use prepared::Prepared;
-pub use pretrain::{Nobody, Observer, Summary, Trained, pretrain};
+pub use pretrain::{Nobody, Observer, Summary, Trained, pretrain, resume};
+pub use resume::Stopped;
 pub use schedule::Schedule;
 pub use settings::{Layers, Length, Settings};

@@ -8,6 +8,9 @@ use super::keys::{Given, KEYS, Key};
 use super::settings::{Layers, Settings, Source};
 use crate::Result;
 
+/// The key that may have several values.
+const DATA: &str = "data";
+
 /// The long names, in the order of [`KEYS`].
 static LONG: LazyLock<Vec<String>> = LazyLock::new(|| KEYS.iter().map(|key| key.name.replace('_', "-")).collect());
 
@@ -25,37 +28,49 @@ pub fn add(command: Command) -> Command {
     command.arg(config).arg(set).args(keys)
 }
 
+/// The command with an option for some of the keys alone.
+pub fn add_some(command: Command, names: &[&str]) -> Command {
+    let nano = Settings::default();
+    let keys = KEYS.iter().zip(LONG.iter()).filter(|(key, _)| names.contains(&key.name));
+    command.args(keys.map(|(key, long)| option(key, long, &nano).help_heading(None)))
+}
+
 fn option(key: &'static Key, long: &'static str, nano: &Settings) -> Arg {
     let help = match (key.get)(nano) {
         Some(toml::Value::Array(_)) | None => key.help.into(),
         Some(value) => format!("{} [nano: {}]", key.help, value.to_string().trim_matches('"')),
     };
-    Arg::new(key.name)
+    let arg = Arg::new(key.name)
         .long(long)
         .value_name(key.hint)
         .help(help)
         .help_heading(key.group.heading())
-        .allow_hyphen_values(true) // -1 reaches the key's own range and its message
-        .action(ArgAction::Append)
+        .action(ArgAction::Append);
+    match key.name {
+        DATA => arg.num_args(1..),          // --data *.txt
+        _ => arg.allow_hyphen_values(true), // -1 reaches the key's own range and its message
+    }
 }
 
-/// What was given to a command that [`add`] made.
+/// What was given to a command that [`add`] or [`add_some`] made.
 ///
 /// # Errors
 /// As [`Layers::file`] and [`Layers::set`].
 pub fn layers(matches: &ArgMatches) -> Result<Layers> {
     let mut layers = Layers::new();
-    if let Some(path) = matches.get_one::<String>("config") {
+    // A command may have been made with fewer options.
+    let all = |name: &str| matches.try_get_many::<String>(name).ok().flatten().into_iter().flatten();
+    for path in all("config") {
         layers.file(path)?;
     }
-    for assignment in matches.get_many::<String>("set").into_iter().flatten() {
+    for assignment in all("set") {
         layers.set(assignment)?;
     }
     for key in KEYS {
-        let values: Vec<&String> = matches.get_many(key.name).into_iter().flatten().collect();
+        let values: Vec<&String> = all(key.name).collect();
         match values.as_slice() {
             [] => {}
-            [.., last] if values.len() == 1 || key.name != "data" => layers.option(key.name, last.as_str()),
+            [.., last] if values.len() == 1 || key.name != DATA => layers.option(key.name, last.as_str()),
             all => {
                 let all = all.iter().map(|v| toml::Value::String((*v).clone())).collect();
                 layers.push(key.name, Given::Toml(toml::Value::Array(all)), Source::Option);
@@ -87,9 +102,9 @@ mod tests {
 
     #[test]
     fn options_stand_over_set() {
-        let s = settings("pretrain --data a --data b --n-layer 2 --set n_layer=3 --set lr=1 --lr 2 --lr 3")
+        let s = settings("pretrain --data a b --data c --n-layer 2 --set n_layer=3 --set lr=1 --lr 2 --lr 3")
             .expect("settings");
-        assert_eq!((s.model.n_layer, s.lr, s.data.len()), (2, 3.0, 2));
+        assert_eq!((s.model.n_layer, s.lr, s.data.len()), (2, 3.0, 3));
         assert_eq!(settings("pretrain --lr -1").expect_err("negative").to_string(), "--lr -1: must be above 0");
     }
 }

@@ -1,36 +1,52 @@
 //! A pretraining run: a [`Prepared`] one on a device. The loop encodes and goes on; losses come back a few steps late and
 //! are waited for only where something is looked at or saved.
 
-use super::metrics::{EvaluationLine, Metrics, StepLine};
+use super::clock::Clock;
+use super::evaluate::{Evaluation, Losses};
+use super::metrics::{EvaluationLine, Line, Metrics, StepLine};
+use super::prefetch::{Prefetch, Ready};
 use super::prepared::Prepared;
-use super::run_folder::{First, RunFolder};
+use super::resume::Stopped;
+use super::run_folder::{First, RunFolder, SavedKernels};
+use super::sample::{Bounds, Sampling, sample};
 use super::settings::Settings;
+use super::state::{Identity, RunState};
 use super::{keys, schedule::Schedule};
 use crate::data::baseline::Baseline;
-use crate::data::batch::Batch;
+use crate::data::order::Cursor;
 use crate::data::tokenizer::Tokenizer;
-use crate::data::windows::{WindowOrder, evaluation_batches};
 use crate::gpu::Device;
-use crate::model::{Capacity, Options, Training, initial_parameters};
+use crate::model::{Options, Training, initial_parameters};
 use crate::ops::optimizer::{AdamW, Arithmetic, State};
 use crate::philox;
 use crate::report::{Curve, Reference};
 use crate::store::folder::Checkpoint;
+use crate::store::{optimizer, seal};
 use crate::{Error, Result};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::Duration;
 
 /// Who watches a run. Nothing here can change its numbers.
 pub trait Observer {
     /// The model is on the device; nothing is trained yet.
     fn began(&mut self, _run: &Prepared) {}
+    /// The run goes on behind so many steps, from a checkpoint.
+    fn resumed(&mut self, _step: u32, _checkpoint: &Path) {}
+    /// Something that a user should hear.
+    fn warned(&mut self, _warning: &str) {}
     /// An update's numbers came back.
     fn step(&mut self, _line: &StepLine) {}
     /// The text held out was evaluated.
     fn evaluated(&mut self, _line: &EvaluationLine) {}
+    /// The model wrote a text.
+    fn sampled(&mut self, _step: u32, _text: &str) {}
     /// A checkpoint is on the disk.
     fn saved(&mut self, _checkpoint: &Path) {}
+    /// Asked before every step: whether the run is to stop there. It saves a checkpoint and can be resumed.
+    fn stop(&self) -> bool {
+        false
+    }
 }
 
 /// An observer that does nothing.
@@ -46,8 +62,10 @@ pub struct Summary {
     pub folder: PathBuf,
     /// Its last checkpoint.
     pub checkpoint: PathBuf,
-    /// Updates done.
+    /// Steps done.
     pub steps: u32,
+    /// Whether these are all, or the run was stopped.
+    pub finished: bool,
     /// The last evaluation.
     pub evaluation: EvaluationLine,
     /// What counting reaches on the same tokens.
@@ -58,7 +76,7 @@ pub struct Summary {
     pub curve: Curve,
 }
 
-/// A run that is done: its summary, and the model as it stands on the device.
+/// A run that is done or was stopped: its summary, and the model as it stands on the device.
 pub struct Trained {
     /// What it came to.
     pub summary: Summary,
@@ -74,25 +92,50 @@ pub struct Trained {
 /// # Errors
 /// As [`Prepared::new`] and [`run`].
 pub fn pretrain(device: &Device, settings: Settings, out: &Path, observer: &mut dyn Observer) -> Result<Trained> {
-    run(device, Prepared::new(settings, out)?, observer)
+    run(device, Prepared::new(settings, None, out)?, observer)
 }
 
-/// Trains a prepared run to its end.
+/// Trains a prepared run to its end, or to where the observer stops it.
 ///
 /// # Errors
 /// [`Error::Device`] and [`Error::Kernel`] for what the device refuses, [`Error::Io`] for the run's folder,
 /// [`Error::NotFinite`] with the step where loss or gradient stopped being numbers.
-pub fn run(device: &Device, prepared: Prepared, observer: &mut dyn Observer) -> Result<Trained> {
+pub fn run(device: &Device, mut prepared: Prepared, observer: &mut dyn Observer) -> Result<Trained> {
+    let weights = prepared.weights.take();
     let settings = &prepared.settings;
-    let sequences = settings.batch / settings.accumulate;
-    let capacity = Capacity { rows: sequences * settings.model.n_positions, sequences };
-    let parameters = initial_parameters(&settings.model, settings.seed);
-    let training = Training::new(device, &settings.model, &parameters, capacity, options(settings))?;
+    let parameters = weights.unwrap_or_else(|| initial_parameters(&settings.model, settings.seed));
+    let training = Training::new(device, &settings.model, &parameters, prepared.capacity(), options(settings))?;
     drop(parameters);
     observer.began(&prepared);
-    let mut run = Run::begin(prepared, training, sequences, observer)?;
+    let mut run = Run::begin(prepared, training, observer)?;
     run.train(observer)?;
-    Ok(run.end())
+    run.end()
+}
+
+/// Goes on with a run that was stopped, as if it had never been; `prepared` is what [`Stopped::prepare`] gave.
+///
+/// # Errors
+/// As [`run`]; [`Error::Input`] for a metrics.jsonl that cannot be read.
+pub fn resume(device: &Device, stopped: Stopped, prepared: Prepared, observer: &mut dyn Observer) -> Result<Trained> {
+    let settings = &prepared.settings;
+    let (kernels, warning) = stopped.kernels(device.caps());
+    warning.into_iter().for_each(|warning| observer.warned(&warning));
+    let parameters = &stopped.checkpoint.parameters;
+    let (capacity, options) = (prepared.capacity(), options(settings));
+    let mut training = Training::with(device, &settings.model, parameters, capacity, options, kernels)?;
+    training.restore(stopped.state.done(), &stopped.moments)?;
+    let replaced = training.kernels().replaced();
+    if !replaced.is_empty() {
+        observer.warned(&format!(
+            "kernels.json: this adapter cannot run the Spec of {}: another is taken, and the last digits may differ",
+            replaced.join(", ")
+        ));
+    }
+    observer.began(&prepared);
+    observer.resumed(stopped.step(), &stopped.checkpoint_path());
+    let mut run = Run::go_on(prepared, training, stopped)?;
+    run.train(observer)?;
+    run.end()
 }
 
 /// The optimizer as the settings have it.
@@ -109,6 +152,10 @@ pub fn options(settings: &Settings) -> Options {
     }
 }
 
+/// Tokens of a text for samples.txt, its beginning included.
+const SAMPLE_TOKENS: usize = 128;
+const SAMPLE_TEMPERATURE: f64 = 0.8;
+
 /// An update whose state has not come back.
 struct Pending {
     step: u32,
@@ -119,11 +166,13 @@ struct Pending {
 struct Run {
     prepared: Prepared,
     training: Training,
-    /// Sequences of a micro-batch.
-    sequences: usize,
-    order: WindowOrder,
+    data: Identity,
+    /// Windows done.
+    cursor: Cursor,
     schedule: Schedule,
     folder: RunFolder,
+    /// What kernels.json holds.
+    kernels: SavedKernels,
     metrics: Metrics,
     curve: Curve,
     evaluation: EvaluationLine,
@@ -135,53 +184,43 @@ struct Run {
 
 impl Run {
     /// Evaluates the model as it is and makes the folder.
-    fn begin(
-        prepared: Prepared,
-        mut training: Training,
-        sequences: usize,
-        observer: &mut dyn Observer,
-    ) -> Result<Self> {
-        let settings = &prepared.settings;
-        let clock = Clock::new();
-        let evaluation = evaluate(&mut training, &prepared, sequences, 0)?;
+    fn begin(prepared: Prepared, mut training: Training, observer: &mut dyn Observer) -> Result<Self> {
+        let clock = Clock::new(Duration::ZERO);
+        let evaluation = evaluate(&mut training, &prepared, 0)?;
         observer.evaluated(&evaluation);
-        let model = &settings.model;
-        let mark = |label: &str, value| Reference { label: label.into(), value };
-        let curve = Curve {
-            title: prepared.title(),
-            subtitle: format!(
-                "{:.1} M parameters · {} layers, width {} · V {}",
-                model.parameter_count() as f64 / 1e6,
-                model.n_layer,
-                model.n_embd,
-                model.vocab_size
-            ),
-            validation: vec![(0, evaluation.valid_loss)],
-            steps: prepared.steps,
-            references: vec![mark("bigram", prepared.baseline.bigram)],
-            ..Curve::default()
+        let curve = Curve { validation: vec![(0, evaluation.valid_loss)], ..empty_curve(&prepared) };
+        let kernels = SavedKernels::new(training.device().caps(), training.kernels().chosen());
+        let data = Identity::of(&prepared);
+        let cursor = Cursor::default();
+        let first = First {
+            settings: &prepared.settings,
+            evaluation: &evaluation,
+            curve: &curve,
+            kernels: &kernels,
+            files: &prepared.files,
         };
-        let checkpoint = checkpoint(&prepared, &training)?;
-        let folder = RunFolder::create(
-            &prepared.out,
-            &First {
-                settings,
-                checkpoint: &checkpoint,
-                evaluation: &evaluation,
-                curve: &curve,
-                files: &prepared.files,
-            },
-        )?;
+        let state = RunState {
+            step: 0,
+            updates: 0,
+            steps: prepared.steps,
+            cursor,
+            data: data.clone(),
+            elapsed_ms: clock.elapsed().as_millis() as u64,
+            sampled: 0,
+        };
+        let checkpoint = |folder: &Path| write_checkpoint(folder, &prepared, &training, &state);
+        let folder = RunFolder::create(&prepared.out, &first, checkpoint)?;
         observer.saved(&folder.checkpoint_path(0));
         Ok(Run {
-            order: WindowOrder::new(prepared.training.len(), model.n_positions, settings.seed)?,
-            schedule: settings.schedule(prepared.steps),
+            schedule: prepared.settings.schedule(prepared.steps),
             metrics: folder.metrics()?,
             pending: VecDeque::new(),
             saved: 0,
-            sequences,
+            cursor,
+            data,
             training,
             folder,
+            kernels,
             curve,
             evaluation,
             clock,
@@ -189,49 +228,113 @@ impl Run {
         })
     }
 
+    /// Cuts the folder back to the checkpoint and takes up its thread.
+    fn go_on(prepared: Prepared, training: Training, stopped: Stopped) -> Result<Self> {
+        let Stopped { folder, state, .. } = stopped;
+        let lines = folder.cut(state.step, state.sampled)?;
+        let mut curve = empty_curve(&prepared);
+        let mut evaluation = None;
+        for line in &lines {
+            match line {
+                Line::Step(line) => {
+                    curve.training.push((line.step, f64::from(line.loss)));
+                    curve.rate.push((line.step, line.lr));
+                }
+                Line::Evaluation(line) => {
+                    curve.validation.push((line.step, line.valid_loss));
+                    evaluation = Some(*line);
+                }
+            }
+        }
+        let none = || Error::file(folder.path(), "metrics.jsonl has no evaluation: that of step 0 must be there");
+        let evaluation = evaluation.ok_or_else(none)?;
+        let kernels = SavedKernels::new(training.device().caps(), training.kernels().chosen());
+        folder.write_settings(&prepared.settings)?;
+        folder.write_kernels(&kernels)?;
+        Ok(Run {
+            schedule: prepared.settings.schedule(prepared.steps),
+            metrics: folder.metrics()?,
+            pending: VecDeque::new(),
+            saved: state.step,
+            cursor: state.cursor,
+            data: state.data,
+            clock: Clock::new(Duration::from_millis(state.elapsed_ms)),
+            training,
+            folder,
+            kernels,
+            curve,
+            evaluation,
+            prepared,
+        })
+    }
+
     fn train(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        let (every, save_every) = (self.prepared.settings.eval_every, self.prepared.settings.checkpoint_every);
+        let Settings { eval_every, checkpoint_every, sample_every, .. } = self.prepared.settings;
+        let batches = self.batches()?;
         self.clock.resume();
-        for done in 0..self.prepared.steps {
-            self.update(done)?;
-            let step = done + 1;
-            let last = step == self.prepared.steps;
-            let (look, save) = (last || step.is_multiple_of(every), last || step.is_multiple_of(save_every));
-            if !look && !save {
+        while !self.is_finished() {
+            if observer.stop() {
+                return self.stop(observer);
+            }
+            self.update(batches.next()?)?;
+            let (step, last) = (self.training.done().step, self.is_finished());
+            let due = |every: u32| last || (every > 0 && step.is_multiple_of(every));
+            let (look, write, save) = (due(eval_every), due(sample_every), due(checkpoint_every));
+            if !look && !write && !save {
                 while let Some((step, state)) = self.training.finished()? {
                     self.came_back(step, &state, observer)?;
                 }
                 continue;
             }
-            for (step, state) in self.training.drain()? {
-                self.came_back(step, &state, observer)?;
-            }
+            self.drain(observer)?;
             if look {
                 self.look(step, observer)?;
             }
+            if write {
+                self.write(step, observer)?;
+            }
             if save {
-                let checkpoint = checkpoint(&self.prepared, &self.training)?;
-                let path = self.folder.save(step, &checkpoint)?;
-                self.saved = step;
-                observer.saved(&path);
+                self.save(observer)?;
             }
             self.clock.resume();
         }
         Ok(())
     }
 
+    fn is_finished(&self) -> bool {
+        self.training.done().step >= self.prepared.steps
+    }
+
+    /// The thread of the batches from the cursor on.
+    fn batches(&self) -> Result<Prefetch> {
+        let (mut order, room) = (self.prepared.order()?, self.training.room());
+        order.seek(self.cursor)?;
+        Prefetch::new(move || {
+            let batch = order.next_batch()?;
+            let (targets, cursor) = (batch.target_count, order.cursor());
+            let parts = order.micro_batches(batch).iter().map(|part| room.lay(part)).collect::<Result<_>>()?;
+            Ok(Ready { parts, targets, cursor })
+        })
+    }
+
     /// One update, encoded; nothing is waited for.
-    fn update(&mut self, done: u32) -> Result<()> {
-        let settings = &self.prepared.settings;
-        let batch = self.order.next_batch(&self.prepared.training, settings.batch)?;
-        let key = philox::step_key(settings.seed, done);
-        for first in (0..settings.batch).step_by(self.sequences) {
-            let part = batch.part(first..first + self.sequences);
-            self.training.micro(&part, batch.target_count, key)?;
+    fn update(&mut self, batch: Ready) -> Result<()> {
+        let done = self.training.done().step;
+        let key = philox::step_key(self.prepared.settings.seed, done);
+        for part in &batch.parts {
+            self.training.micro_laid(part, batch.targets, key)?;
         }
         let lr = self.schedule.rate(done);
         self.training.update(lr)?;
-        self.pending.push_back(Pending { step: done + 1, targets: batch.target_count, lr });
+        self.cursor = batch.cursor;
+        self.pending.push_back(Pending { step: done + 1, targets: batch.targets, lr });
+        Ok(())
+    }
+
+    fn drain(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        for (step, state) in self.training.drain()? {
+            self.came_back(step, &state, observer)?;
+        }
         Ok(())
     }
 
@@ -243,11 +346,11 @@ impl Run {
         if state.halted.is_some() || !loss.is_finite() || !state.norm.is_finite() {
             // What was known before is shown in the picture, too.
             self.folder.draw(&self.curve)?;
+            let (step, good) = (state.halted.unwrap_or(step), self.folder.checkpoint_path(self.saved));
+            let good = good.display();
             return Err(Error::NotFinite(format!(
-                "step {}: the loss or the gradient's norm is not finite; the last good checkpoint is {}; a smaller lr or a \
-                 longer warmup may be right",
-                state.halted.unwrap_or(step),
-                self.folder.checkpoint_path(self.saved).display()
+                "step {step}: the loss or the gradient's norm is not finite; the last good checkpoint is {good}; a smaller \
+                 lr or a longer warmup may be right, from the beginning or with --init {good}"
             )));
         }
         let tokens = u64::from(pending.targets);
@@ -261,7 +364,7 @@ impl Run {
     }
 
     fn look(&mut self, step: u32, observer: &mut dyn Observer) -> Result<()> {
-        self.evaluation = evaluate(&mut self.training, &self.prepared, self.sequences, step)?;
+        self.evaluation = evaluate(&mut self.training, &self.prepared, step)?;
         self.metrics.evaluation(&self.evaluation)?;
         self.curve.validation.push((step, self.evaluation.valid_loss));
         self.folder.draw(&self.curve)?;
@@ -269,85 +372,113 @@ impl Run {
         Ok(())
     }
 
-    fn end(self) -> Trained {
+    /// A text from the model as it is, to samples.txt.
+    fn write(&mut self, step: u32, observer: &mut dyn Observer) -> Result<()> {
+        let Prepared { settings, tokenizer, held_out, .. } = &self.prepared;
+        // A new line to begin with, or what the tokenizer has in its place.
+        let mut prompt = tokenizer.encode("\n")?;
+        if prompt.is_empty() {
+            prompt.extend(held_out.tokens().first());
+        }
+        prompt.truncate(1);
+        let positions = settings.model.n_positions.min(SAMPLE_TOKENS);
+        let bounds = Bounds { positions, vocabulary: tokenizer.vocab_size() };
+        let sampling = Sampling { temperature: SAMPLE_TEMPERATURE, seed: settings.seed, ..Sampling::default() };
+        let ids = sample(&mut self.training, &prompt, bounds, sampling)?;
+        let text = tokenizer.decode(&ids)?;
+        self.folder.sample(step, text.trim_end_matches('\n'))?;
+        observer.sampled(step, &text);
+        Ok(())
+    }
+
+    /// A checkpoint of all steps done; what was logged before lies on the disk before it.
+    fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        self.metrics.sync()?;
+        let kernels = SavedKernels::new(self.training.device().caps(), self.training.kernels().chosen());
+        if kernels != self.kernels {
+            self.folder.write_kernels(&kernels)?;
+            self.kernels = kernels;
+        }
+        let done = self.training.done();
+        let state = RunState {
+            step: done.step,
+            updates: done.updates,
+            steps: self.prepared.steps,
+            cursor: self.cursor,
+            data: self.data.clone(),
+            elapsed_ms: self.clock.elapsed().as_millis() as u64,
+            sampled: self.folder.sampled()?,
+        };
+        let checkpoint = |folder: &Path| write_checkpoint(folder, &self.prepared, &self.training, &state);
+        let path = self.folder.save(done.step, checkpoint)?;
+        self.saved = done.step;
+        observer.saved(&path);
+        Ok(())
+    }
+
+    /// Leaves the run so that it can be resumed.
+    fn stop(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        self.drain(observer)?;
+        self.folder.draw(&self.curve)?;
+        match self.saved == self.training.done().step {
+            true => Ok(()),
+            false => self.save(observer),
+        }
+    }
+
+    fn end(self) -> Result<Trained> {
         let summary = Summary {
             folder: self.folder.path().to_path_buf(),
             checkpoint: self.folder.checkpoint_path(self.saved),
-            steps: self.prepared.steps,
+            steps: self.training.done().step,
+            finished: self.is_finished(),
             evaluation: self.evaluation,
             baseline: self.prepared.baseline,
-            elapsed_s: self.clock.start.elapsed().as_secs_f64(),
+            elapsed_s: self.clock.elapsed().as_secs_f64(),
             curve: self.curve,
         };
-        Trained { summary, training: self.training, tokenizer: self.prepared.tokenizer }
+        Ok(Trained { summary, training: self.training, tokenizer: self.prepared.tokenizer })
     }
 }
 
-fn checkpoint(prepared: &Prepared, training: &Training) -> Result<Checkpoint> {
-    Ok(Checkpoint {
-        config: prepared.settings.model.clone(),
-        parameters: training.parameters()?,
-        tokenizer: Some(prepared.tokenizer.clone()),
-    })
-}
-
-/// The text held out: consecutive windows of P targets, each token but the first predicted once, mean over tokens.
-fn evaluate(training: &mut Training, run: &Prepared, sequences: usize, step: u32) -> Result<EvaluationLine> {
-    let (mut nats, mut tokens) = (0.0, 0u64);
-    for batch in evaluation_batches(&run.held_out, run.settings.model.n_positions, sequences) {
-        nats += sum(&training.evaluate(&batch)?, &batch, step)?;
-        tokens += u64::from(batch.target_count);
-    }
-    let loss = nats / tokens.max(1) as f64;
-    Ok(EvaluationLine {
-        step,
-        valid_loss: loss,
-        valid_perplexity: loss.exp(),
-        valid_bits_per_byte: nats / std::f64::consts::LN_2 / run.held_out_bytes.max(1) as f64,
-    })
-}
-
-fn sum(losses: &[f32], batch: &Batch, step: u32) -> Result<f64> {
-    if losses.len() != batch.rows() {
-        return Err(Error::Device(format!("{} losses came back for {} rows", losses.len(), batch.rows())));
-    }
-    match losses.iter().find(|loss| !loss.is_finite()) {
-        Some(loss) => Err(Error::NotFinite(format!("step {step}: the loss of a token held out is {loss}"))),
-        None => Ok(losses.iter().map(|loss| f64::from(*loss)).sum()),
+/// The picture before its first point.
+fn empty_curve(prepared: &Prepared) -> Curve {
+    let model = &prepared.settings.model;
+    let mark = |label: &str, value| Reference { label: label.into(), value };
+    Curve {
+        title: prepared.title(),
+        subtitle: format!(
+            "{:.1} M parameters · {} layers, width {} · V {}",
+            model.parameter_count() as f64 / 1e6,
+            model.n_layer,
+            model.n_embd,
+            model.vocab_size
+        ),
+        steps: prepared.steps,
+        references: vec![mark("bigram", prepared.baseline.bigram)],
+        ..Curve::default()
     }
 }
 
-/// The run's time, and its speed over the last updates. Updates come back in bunches, and what lies between two bunches
-/// belongs to all of them.
-struct Clock {
-    start: Instant,
-    /// When each of the last updates came back, in front the moment before them.
-    last: VecDeque<(Instant, u64)>,
+/// The files of a checkpoint, one after the other, so that no more than one of them is in memory.
+fn write_checkpoint(folder: &Path, prepared: &Prepared, training: &Training, state: &RunState) -> Result<()> {
+    let config = &prepared.settings.model;
+    let (parameters, tokenizer) = (training.parameters()?, Some(prepared.tokenizer.clone()));
+    Checkpoint { config: config.clone(), parameters, tokenizer }.write_files(folder)?;
+    optimizer::save(&folder.join(optimizer::OPTIMIZER), config, &training.moments()?)?;
+    seal::seal(folder, &state.to_keys()?)
 }
 
-impl Clock {
-    /// Updates that a speed is taken over.
-    const REACH: usize = 32;
-
-    fn new() -> Self {
-        Clock { start: Instant::now(), last: VecDeque::new() }
+/// The text held out, under the model as it is.
+fn evaluate(training: &mut Training, run: &Prepared, step: u32) -> Result<EvaluationLine> {
+    let mut losses = Losses::default();
+    for batch in run.evaluation() {
+        let of_rows = training.evaluate(&batch)?;
+        losses.add(&batch, &of_rows, |_, _| Ok(())).map_err(|error| match error {
+            Error::NotFinite(message) => Error::NotFinite(format!("step {step}: in the text held out {message}")),
+            error => error,
+        })?;
     }
-
-    /// After a pause: the speed before it is forgotten.
-    fn resume(&mut self) {
-        self.last.clear();
-        self.last.push_back((Instant::now(), 0));
-    }
-
-    /// Seconds since the beginning, tokens a second.
-    fn finished(&mut self, tokens: u64) -> (f64, f64) {
-        let now = Instant::now();
-        self.last.push_back((now, tokens));
-        if self.last.len() > Self::REACH {
-            self.last.pop_front();
-        }
-        let from = self.last.front().map_or(self.start, |first| first.0);
-        let sum: u64 = self.last.iter().skip(1).map(|(_, tokens)| tokens).sum();
-        (now.duration_since(self.start).as_secs_f64(), sum as f64 / now.duration_since(from).as_secs_f64().max(1e-6))
-    }
+    let Evaluation { loss, perplexity, bits_per_byte, .. } = losses.evaluation(run.held_out_bytes);
+    Ok(EvaluationLine { step, valid_loss: loss, valid_perplexity: perplexity, valid_bits_per_byte: bits_per_byte })
 }

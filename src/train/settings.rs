@@ -5,11 +5,17 @@ use std::path::{Path, PathBuf};
 use super::keys::{self, Given, Group, KEYS, Key, Optimizer, Range, ScheduleKind, Setting, Warmup};
 use super::schedule::Schedule;
 use crate::config::ModelConfig;
-use crate::data::tokenizer::Pretokenizer;
+use crate::data::order::{BatchSize, Batching};
+use crate::data::tokenizer::{Pretokenizer, Tokenizer};
+use crate::store::model_folder::{load_config, resolve};
 use crate::{Error, Result};
 
 /// The presets, smallest first.
 pub const PRESETS: [&str; 3] = ["nano", "mini", "gpt1"];
+
+/// Keys beside the model's numbers that may be given with `init`, whatever its config.json says.
+const FREE_OF_MODEL: [&str; 7] =
+    ["preset", "init", "dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "summary_first_dropout"];
 
 /// How long a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,14 +33,22 @@ pub struct Settings {
     pub preset: String,
     /// The model's numbers.
     pub model: ModelConfig,
-    /// Text to train on.
+    /// The folder of a model that the weights come from; none: they are drawn.
+    pub init: Option<PathBuf>,
+    /// Files to train on, and folders of them.
     pub data: Vec<PathBuf>,
     /// Share of the tokens held out.
     pub valid: f64,
+    /// Where a tokenizer lies; none: it is trained on the text.
+    pub tokenizer: Option<PathBuf>,
     /// How text is cut before byte-pair encoding.
     pub pretokenizer: Pretokenizer,
+    /// A line that ends a document in text files.
+    pub document_separator: Option<String>,
     /// Sequences an update.
     pub batch: usize,
+    /// Instead of `batch`: sequences until the next would pass so many tokens.
+    pub batch_tokens: Option<usize>,
     /// Parts that a batch is cut in.
     pub accumulate: usize,
     /// The keys `steps` and `epochs`.
@@ -74,10 +88,14 @@ impl Default for Settings {
         Settings {
             preset: "nano".into(),
             model: ModelConfig::default(),
+            init: None,
             data: Vec::new(),
             valid: 0.05,
+            tokenizer: None,
             pretokenizer: Pretokenizer::Bytes,
+            document_separator: None,
             batch: 8,
+            batch_tokens: None,
             accumulate: 1,
             length: Length::Steps(1000),
             lr: 2e-3,
@@ -126,11 +144,24 @@ impl Settings {
         Ok(&self.data)
     }
 
+    /// How updates are made of sequences.
+    pub fn batching(&self) -> Batching {
+        let size = self.batch_tokens.map_or(BatchSize::Windows(self.batch), BatchSize::Rows);
+        Batching { size, micro_batches: self.accumulate }
+    }
+
     /// Updates in all; `updates_in` says how many there are in so many epochs of the data.
-    pub fn steps(&self, updates_in: impl FnOnce(u32) -> u32) -> u32 {
+    ///
+    /// # Errors
+    /// Those of `updates_in`; [`Error::Input`] for more updates than 32 bits count.
+    pub fn steps(&self, updates_in: impl FnOnce(u32) -> Result<u64>) -> Result<u32> {
         match self.length {
-            Length::Steps(n) => n,
-            Length::Epochs(n) => updates_in(n),
+            Length::Steps(n) => Ok(n),
+            Length::Epochs(n) => {
+                let updates = updates_in(n)?;
+                let most = |_| Error::Input(format!("epochs = {n}: {updates} updates: must be at most {}", u32::MAX));
+                u32::try_from(updates).map_err(most)
+            }
         }
     }
 
@@ -175,16 +206,29 @@ impl Settings {
         {
             return bad(format!("warmup = {share}: a share of the updates is below 1"));
         }
-        if !self.batch.is_multiple_of(self.accumulate) {
-            return bad(format!("batch = {} is not divisible by accumulate = {}", self.batch, self.accumulate));
+        if let Some(separator) = &self.document_separator
+            && separator.contains(['\n', '\r'])
+        {
+            return bad(format!("document_separator = {separator:?}: must be one line"));
         }
         self.model.validate()?;
-        let positions = self.model.n_positions;
-        if self.batch.checked_mul(positions).is_none_or(|tokens| tokens >= 1 << 31) {
-            let batch = self.batch;
-            return bad(format!("batch = {batch} of n_positions = {positions}: an update has less than 2^31 tokens"));
+        let (batch, positions) = (self.batch, self.model.n_positions);
+        match self.batch_tokens {
+            Some(tokens) if tokens < positions => bad(format!(
+                "batch_tokens = {tokens}: must be n_positions = {positions} or more, so that every sequence fits"
+            )),
+            Some(tokens) if tokens >= 1 << 31 => {
+                bad(format!("batch_tokens = {tokens}: an update has less than 2^31 tokens"))
+            }
+            Some(_) => Ok(()),
+            None if !batch.is_multiple_of(self.accumulate) => {
+                bad(format!("batch = {batch} is not divisible by accumulate = {}", self.accumulate))
+            }
+            None if batch.checked_mul(positions).is_none_or(|tokens| tokens >= 1 << 31) => {
+                bad(format!("batch = {batch} of n_positions = {positions}: an update has less than 2^31 tokens"))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The whole run as config.toml, which runs again as it is.
@@ -311,16 +355,39 @@ impl Layers {
         Ok(())
     }
 
+    /// All of `above` over all of this.
+    pub fn over(mut self, above: Layers) -> Layers {
+        self.entries.extend(above.entries);
+        self
+    }
+
     /// Adds the value of an option of the key's own.
     pub fn option(&mut self, key: &str, value: impl Into<String>) {
         self.push(key, Given::Text(value.into()), Source::Option);
     }
 
-    /// The settings: preset, then file, then `--set`, then options; within one place the last of a key. Validated.
+    /// The settings: preset, then file, then `--set`, then options; within one place the last of a key. Validated. Where
+    /// `init` names a model, the model's numbers are those of its config.json, and none but dropout may be given otherwise.
+    /// Where a tokenizer is named and `vocab_size` is not, the tokenizer has it.
     ///
     /// # Errors
     /// [`Error::Input`] that names the key, the place, and what would be right.
     pub fn settings(&self) -> Result<Settings> {
+        let of = |entry: &Entry| PathBuf::read(&entry.given).map_err(|why| entry.error(&why));
+        let init = self.entries.iter().filter(|entry| entry.key == "init").max_by_key(|entry| entry.source.rank());
+        self.with_model(match init {
+            Some(entry) => Some(load_config(&resolve(&of(entry)?)?)?),
+            None => None,
+        })
+    }
+
+    /// [`Layers::settings`] of a run's own config.toml, which has all of the model's numbers: `init`, where its weights once
+    /// came from, is not looked at.
+    pub(super) fn settings_of_run(&self) -> Result<Settings> {
+        self.with_model(None)
+    }
+
+    fn with_model(&self, model: Option<ModelConfig>) -> Result<Settings> {
         let mut sorted = Vec::with_capacity(self.entries.len());
         for entry in &self.entries {
             let (place, key) = keys::find(&entry.key).map_err(|why| entry.error(&why))?;
@@ -337,10 +404,26 @@ impl Layers {
                 settings = Settings::preset(&name).map_err(|_| entry.error(&no_preset()))?;
             }
         }
+        if let Some(model) = &model {
+            settings.model = model.clone();
+        }
+        let of_model = settings.clone();
         for (_, _, key, entry) in &sorted {
             if key.name != "preset" {
                 apply(&mut settings, key, &entry.given).map_err(|why| entry.error(&why))?;
             }
+        }
+        let fixed = |key: &Key| key.group == Group::Model && !FREE_OF_MODEL.contains(&key.name);
+        for (_, _, key, entry) in sorted.iter().filter(|(_, _, key, _)| model.is_some() && fixed(key)) {
+            if let Some(value) = (key.get)(&of_model).filter(|value| Some(value) != (key.get)(&settings).as_ref()) {
+                return Err(entry.error(&format!("the model that init names has {} = {value}", key.name)));
+            }
+        }
+        if let Some(path) = &settings.tokenizer
+            && model.is_none()
+            && sorted.iter().all(|(_, _, key, _)| key.name != "vocab_size")
+        {
+            settings.model.vocab_size = Tokenizer::open(path)?.vocab_size();
         }
         settings.validate()?;
         Ok(settings)
@@ -441,9 +524,20 @@ mod tests {
     }
 
     #[test]
+    fn batch_and_batch_tokens() {
+        let of = |file, options| layers(file, &[], options).expect("settings");
+        let s = of("batch_tokens = 512\nbatch = 6\naccumulate = 4", &[]);
+        assert_eq!(s.batching(), Batching { size: BatchSize::Rows(512), micro_batches: 4 });
+        assert_eq!(of("batch_tokens = 512", &[("batch", "2")]).batching().size, BatchSize::Windows(2));
+        assert_eq!(of("batch = 4", &[("batch_tokens", "300")]).batching().size, BatchSize::Rows(300));
+    }
+
+    #[test]
     fn steps_and_epochs() {
         let s = layers("steps = 5", &[], &[("epochs", "2")]).expect("settings");
-        assert_eq!((s.length, s.steps(|epochs| 50 * epochs)), (Length::Epochs(2), 100));
+        assert_eq!((s.length, s.steps(|n| Ok(50 * u64::from(n))).expect("steps")), (Length::Epochs(2), 100));
+        let too_many = s.steps(|_| Ok(1 << 32)).expect_err("too many").to_string();
+        assert_eq!(too_many, "epochs = 2: 4294967296 updates: must be at most 4294967295");
         let s = layers("preset = \"gpt1\"\nsteps = 5", &[], &[]).expect("settings");
         assert_eq!(s.length, Length::Steps(5));
         assert_eq!(
@@ -484,6 +578,14 @@ mod tests {
                 "batch = 99999999999999999 of n_positions = 128: an update has less than 2^31 tokens",
             ),
             ("", &["n_layer=5000"], &[], "n_layer = 5000: must be at most 4096"),
+            ("", &["batching=grouped"], &[], "--set batching=grouped: expected packed"),
+            (
+                "batch_tokens = 100",
+                &[],
+                &[],
+                "batch_tokens = 100: must be n_positions = 128 or more, so that every sequence fits",
+            ),
+            ("document_separator = \"a\\nb\"", &[], &[], "document_separator = \"a\\nb\": must be one line"),
         ] {
             let e = layers(file, sets, options).expect_err(message);
             assert_eq!((e.to_string().as_str(), e.exit_code()), (message, 2));
@@ -498,6 +600,8 @@ mod tests {
         let mut odd = Settings::preset("gpt1").expect("gpt1");
         odd.data = vec!["a \"b\".txt".into(), "c.txt".into()];
         odd.warmup = Warmup::Share(0.002);
+        (odd.tokenizer, odd.document_separator) = (Some("a/tokenizer.json".into()), Some(String::new()));
+        (odd.batch, odd.batch_tokens) = (3, Some(4096));
         odd.model.embd_pdrop = 0.3;
         odd.model.attention_pattern = "FL".into();
         (odd.lr, odd.eps, odd.seed) = (1.0 / 3.0, 1e-9, i64::MAX as u64);

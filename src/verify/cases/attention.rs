@@ -7,7 +7,7 @@ use crate::config::AttentionKind;
 use crate::data::batch::{Batch, IGNORED, Sequence};
 use crate::gpu::Recorder;
 use crate::ops::attention::{self, Attention, Gradients, KeyValues, backward, forward};
-use crate::ops::layout::{Capacity, Layout};
+use crate::ops::layout::{Capacity, Layout, SMALLEST_TILE};
 use crate::ops::{Live, Spec};
 use crate::reference::attention::{self as oracle, Seen};
 use crate::verify::{Case, Output, Purpose, Run, float, numbers, wide};
@@ -66,6 +66,7 @@ impl Shape {
             positions: self.lengths.iter().copied().max().unwrap_or(1).max(1),
             local_block: if let Seen::Local(block) = self.seen { Some(block) } else { None },
             kv_factor: if let Seen::Compressed(factor) = self.seen { Some(factor) } else { None },
+            tile_rows: SMALLEST_TILE,
         }
     }
 

@@ -5,8 +5,9 @@ use super::{filled, row_io, row_specs};
 use crate::Error;
 use crate::data::batch::{Batch, IGNORED, Sequence};
 use crate::gpu::{Device, Matrix, Recorder};
+use crate::ops::kernels::Kernels;
 use crate::ops::kv_compress::{self, Compress, Gradients, room};
-use crate::ops::layout::{Capacity, Layout};
+use crate::ops::layout::{Capacity, Layout, SMALLEST_TILE};
 use crate::ops::{Extent, Live};
 use crate::reference::kv_compress as oracle;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
@@ -67,6 +68,7 @@ impl Shape {
             positions: self.lengths.iter().copied().max().unwrap_or(1).max(1),
             local_block: None,
             kv_factor: Some(self.factor),
+            tile_rows: SMALLEST_TILE,
         };
         let layout = Layout::new(device, capacity)?;
         let live = layout.upload(device, &self.batch()?)?;
@@ -122,6 +124,7 @@ impl Shape {
             slot_rows: &layout.slot_rows,
             slots: Extent::Slots,
             room: &room.matrix,
+            kernels: &Kernels::new(),
         };
         let mut rec = Recorder::new(device, layout.capacity());
         if !backward {

@@ -136,6 +136,14 @@ pub fn cases() -> Vec<Case> {
             }
         }
     }
+    // More rows than a texture has, as a token table may: operands and results are cut in ranges there.
+    for (form, out, [m, n, k]) in [
+        (Form::AB, Out::Bias, [3, 5, 16_500]),
+        (Form::ABt, Out::Bias, [3, 16_500, 130]),
+        (Form::AtB, Out::Add, [16_500, 5, 130]),
+    ] {
+        all.push(case(form, out, [m, n, k], if form == Form::AtB { k } else { m }, Purpose::Small));
+    }
     for (form, out, [m, n, k]) in [
         (Form::AB, Out::Plain, [512, 512, 512]),
         (Form::AB, Out::Plain, [1024, 1024, 1024]),

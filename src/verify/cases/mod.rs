@@ -1,6 +1,7 @@
 //! The CASES, one file an op.
 
 pub mod attention;
+pub mod cache;
 pub mod column_sum;
 pub mod cross_entropy;
 pub mod dropout;
@@ -9,6 +10,7 @@ pub mod gather_rows;
 pub mod kv_compress;
 pub mod layer_norm;
 pub mod matmul;
+pub mod matvec;
 pub mod optimizer;
 
 use super::{Case, Specs};
@@ -20,7 +22,9 @@ use crate::{Result, dims};
 /// Every case: small ones and those of the benchmarks.
 pub fn all() -> Vec<Case> {
     let mut all = matmul::cases();
+    all.extend(matvec::cases());
     all.extend(attention::cases());
+    all.extend(cache::cases());
     all.extend(embedding::cases());
     all.extend(kv_compress::cases());
     all.extend(gather_rows::cases());

@@ -4,8 +4,7 @@
 use super::{input, row_io, row_specs, table};
 use crate::gpu::Recorder;
 use crate::ops::optimizer::{
-    AdamW, Arithmetic, FLAT_COLUMNS, Range, STATE_WORDS, Slab, adamw, global_norm, loss_sum_by, norm_partials,
-    scalar_io, step_state_by,
+    AdamW, Arithmetic, FLAT_COLUMNS, Range, STATE_WORDS, Slab, adamw, global_norm, loss_sum, norm_partials, step_state,
 };
 use crate::ops::{Io, Live, Spec};
 use crate::reference;
@@ -41,8 +40,8 @@ fn numbers_of(words: &[f32], number: Number) -> Vec<f64> {
 
 fn scalar_specs() -> Specs {
     Box::new(|caps| {
-        let others = Io::all(caps).into_iter().filter(|io| *io != scalar_io(caps));
-        std::iter::once(scalar_io(caps)).chain(others).map(Spec::Row).collect()
+        let others = Io::all(caps).into_iter().filter(|io| *io != Io::scalars(caps));
+        std::iter::once(Io::scalars(caps)).chain(others).map(Spec::Row).collect()
     })
 }
 
@@ -65,7 +64,7 @@ pub fn loss_sum_case([n, live]: [usize; 2], purpose: Purpose) -> Case {
             let losses = table(device, "losses", n, &bits)?;
             let state = Output::plain(device, "state", [1, STATE_WORDS], Some(state(2.5, None)), state_number)?;
             let mut recorder = Recorder::new(device, Live { rows: n as u32, ..Live::default() });
-            loss_sum_by(&mut recorder, io, &losses, &state.matrix.view)?;
+            loss_sum(&mut recorder, io, &losses, &state.matrix.view)?;
             let live = Live { rows: live as u32, ..Live::default() };
             Ok(Run { program: recorder.finish(), live, outputs: vec![state] })
         }),
@@ -139,7 +138,7 @@ pub fn norm_case(op: &'static str, health: Health, clip: f32, rows: usize, purpo
             let state = Output::plain(device, "state", [1, STATE_WORDS], Some(start()), number)?;
             let mut recorder = Recorder::new(device, Live { step: STEP, ..Live::default() });
             global_norm(&mut recorder, io, &gradient, &partial.matrix.view)?;
-            step_state_by(&mut recorder, io, (&partial.matrix.view, partials), &state.matrix.view, clip)?;
+            step_state(&mut recorder, io, (&partial.matrix.view, partials), &state.matrix.view, clip)?;
             let live = Live { step: STEP, ..Live::default() };
             Ok(Run { program: recorder.finish(), live, outputs: vec![partial, state] })
         }),

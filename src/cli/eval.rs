@@ -1,0 +1,192 @@
+//! `wgpt eval`: a model's loss on a text.
+
+use super::{Context, Done, grouped, json_flag, note};
+use crate::data::source::{Source, Sources};
+use crate::data::tokenizer::{Pretokenizer, Tokenizer, UNKNOWN};
+use crate::gpu::Device;
+use crate::model::Inference;
+use crate::report::{Align, Table};
+use crate::store::folder::write_atomic_with;
+use crate::store::model_folder::Model;
+use crate::store::token_cache::TokenCache;
+use crate::train::Evaluation;
+use crate::train::evaluate::{Losses, Text};
+use crate::{Error, Result};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+pub(super) fn command() -> Command {
+    let path = |name: &'static str| Arg::new(name).long(name).value_parser(value_parser!(PathBuf));
+    Command::new("eval")
+        .about("Says a model's loss, perplexity and bits a byte on a text")
+        .arg(model())
+        .arg(
+            path("data")
+                .value_name("FILE|DIR")
+                .required(true)
+                .num_args(1..)
+                .action(ArgAction::Append)
+                .help("Text, UTF-8; of a folder every .txt, and every .jsonl with a document a line, its key `text`"),
+        )
+        .arg(
+            Arg::new("document_separator")
+                .long("document-separator")
+                .value_name("LINE")
+                .help("A line that ends a document in text files, \"\" an empty one; none: text is one stream"),
+        )
+        .arg(json_flag())
+        .arg(
+            path("per-token")
+                .value_name("FILE")
+                .help("Writes each predicted token's id, a tab and its loss in nats, a line each"),
+        )
+}
+
+/// The option `--model`.
+pub(super) fn model() -> Arg {
+    Arg::new("model")
+        .long("model")
+        .value_name("DIR")
+        .required(true)
+        .value_parser(value_parser!(PathBuf))
+        .help("A run's folder (its best checkpoint, else its latest), a checkpoint's, or one that Hugging Face wrote")
+}
+
+/// Reads the model that `--model` names, and says which it is where a run was named.
+pub(super) fn load(matches: &ArgMatches) -> Result<Model> {
+    let Some(dir) = matches.get_one::<PathBuf>("model") else {
+        return Err(Error::Input("no model: --model DIR names one".into()));
+    };
+    let model = Model::load(dir)?;
+    if model.folder != *dir {
+        note(format_args!("model: {}", model.folder.display()));
+    }
+    model.warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
+    Ok(model)
+}
+
+pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
+    let data: Vec<PathBuf> = matches.get_many("data").into_iter().flatten().cloned().collect();
+    let separator = matches.get_one::<String>("document_separator").cloned();
+    let per_token = matches.get_one::<PathBuf>("per-token");
+    let model = load(matches)?;
+    let tokenizer = model.tokenizer()?;
+    if let Some(path) = per_token {
+        check_output(path, Sources::find(&data, separator.as_deref())?.files(), &model.folder)?;
+    }
+    let text = Text::read(data, separator, &model.config, tokenizer, &TokenCache::of_user())?;
+    if let Some(warning) = unknown(&text, tokenizer) {
+        note(format_args!("warning: {warning}"));
+    }
+    let device = context.open()?;
+    let evaluation = match per_token {
+        None => evaluate(&device, &model, &text, |_, _| Ok(())),
+        Some(path) => write_atomic_with(path, |file| {
+            let line = |id, loss| writeln!(file, "{id}\t{}", nine_digits(loss)).map_err(|e| Error::io(path, e));
+            evaluate(&device, &model, &text, line)
+        }),
+    }?;
+    if matches.get_flag("json") {
+        return context.json(&evaluation);
+    }
+    write!(context.out, "{}", table(&evaluation))?;
+    Ok(())
+}
+
+/// What a `bert` vocabulary has no token for.
+fn unknown(text: &Text, tokenizer: &Tokenizer) -> Option<String> {
+    let unknown = tokenizer.id(UNKNOWN).filter(|_| tokenizer.pretokenizer() == Pretokenizer::Bert)?;
+    let tokens = text.corpus.tokens();
+    let count = tokens.iter().filter(|id| **id == unknown).count() as u64;
+    let (count, all) = (Some(count).filter(|count| *count > 0)?, grouped(tokens.len() as u64));
+    Some(format!("{} of {all} tokens are {UNKNOWN}: what they stand for is not predicted", grouped(count)))
+}
+
+/// Checks that a file can be written and is not one that is read: not the data, nothing in the model's folder.
+fn check_output(path: &Path, data: &[Source], model: &Path) -> Result<()> {
+    let bad = |why: String| Err(Error::Input(format!("--per-token {}: {why}", path.display())));
+    if path.is_dir() || path.file_name().is_none() {
+        return bad("must be the path of a file".into());
+    }
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(folder) = folder.canonicalize() else { return bad(format!("{} is no folder", folder.display())) };
+    let there = path.canonicalize().ok();
+    let files = data.iter().filter_map(|file| file.path.canonicalize().ok());
+    if files.into_iter().any(|file| there.as_ref() == Some(&file)) {
+        return bad("is one of the texts: must be another file".into());
+    }
+    match model.canonicalize() {
+        Ok(model) if folder.starts_with(&model) => bad("lies in the model's folder: must be elsewhere".into()),
+        _ => Ok(()),
+    }
+}
+
+fn evaluate(
+    device: &Device,
+    model: &Model,
+    text: &Text,
+    mut each: impl FnMut(u32, f32) -> Result<()>,
+) -> Result<Evaluation> {
+    let mut inference = Inference::new(device, &model.config, &model.parameters, text.capacity)?;
+    let (mut losses, bar) = (Losses::default(), bar(text.targets));
+    for batch in text.batches() {
+        losses.add(&batch, &inference.losses(&batch)?, &mut each)?;
+        bar.set_position(losses.tokens);
+        bar.set_message(format!("loss {:.3}", losses.nats / losses.tokens.max(1) as f64));
+    }
+    bar.finish_and_clear();
+    Ok(losses.evaluation(text.bytes))
+}
+
+/// A bar on stderr, in a terminal.
+fn bar(tokens: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:32} {human_pos}/{human_len} tokens  {msg}  {eta} left");
+    ProgressBar::with_draw_target(Some(tokens), ProgressDrawTarget::stderr())
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "))
+}
+
+fn table(evaluation: &Evaluation) -> Table {
+    let Evaluation { loss, perplexity, bits_per_byte, tokens, bytes } = evaluation;
+    let mut table = Table::new(&[("of the text", Align::Left), ("", Align::Right)]);
+    table.row(["loss, nats a token".to_string(), format!("{loss:.4}")]);
+    table.row(["perplexity".to_string(), format!("{perplexity:.2}")]);
+    table.row(["bits a byte".to_string(), format!("{bits_per_byte:.4}")]);
+    table.row(["tokens predicted".to_string(), grouped(*tokens)]);
+    table.row(["bytes".to_string(), grouped(*bytes)]);
+    table
+}
+
+/// A number in nine significant digits, which bring the same f32 back.
+fn nine_digits(x: f32) -> String {
+    let scientific = format!("{x:.8e}");
+    let exponent = scientific.split_once('e').and_then(|(_, exponent)| exponent.parse::<i32>().ok());
+    match exponent {
+        Some(exponent @ -5..=8) => format!("{x:.*}", (8 - exponent).unsigned_abs() as usize),
+        _ => scientific,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nine_digits_bring_the_number_back() {
+        let digits =
+            [3.358_184_8_f32, 0.0, 1e-4, 123_456.79, 1e-9, 9.999_999, f32::MIN_POSITIVE, 2.5e10].map(nine_digits);
+        let expected = ["3.35818481", "0.00000000", "0.0000999999975", "123456.789", "9.99999972e-10", "9.99999905"];
+        assert_eq!(digits[..6], expected);
+        for i in 0..2000u32 {
+            let x = f32::from_bits(0x2f00_0000 + i * 0x1_0203);
+            assert_eq!(nine_digits(x).parse::<f32>().expect("a number"), x);
+            let count =
+                nine_digits(x).split('e').next().map(|d| d.trim_start_matches(['0', '.']).replace('.', "").len());
+            assert_eq!(count, Some(9), "{}", nine_digits(x));
+        }
+    }
+}

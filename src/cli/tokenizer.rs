@@ -1,0 +1,127 @@
+//! `wgpt tokenizer`: trains one on a text; a text to ids and back.
+
+use super::{Context, Done};
+use crate::data::source::{self, Sources};
+use crate::data::tokenizer::{FILE, Tokenizer};
+use crate::data::words::WordCounts;
+use crate::store::folder::{Existing, write_folder, write_tokenizer};
+use crate::store::model_folder;
+use crate::train::options;
+use crate::train::run_folder::RunFolder;
+use crate::{Error, Result};
+use clap::{Arg, ArgGroup, ArgMatches, Command};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+/// What stands for stdin.
+const STDIN: &str = "-";
+
+pub(super) fn command() -> Command {
+    let path = |name: &'static str, value: &'static str| {
+        Arg::new(name).value_name(value).value_parser(clap::value_parser!(PathBuf))
+    };
+    let train = Command::new("train").about("Trains a tokenizer on a text");
+    let train = options::add_some(train, &["data", "vocab_size", "pretokenizer", "document_separator"])
+        .arg(path("out", "DIR").long("out").required(true).help("The tokenizer's folder, which must not exist"));
+    let with_tokenizer = |command: Command| {
+        command
+            .arg(path("model", "DIR").long("model").help("A run, a checkpoint, or a model's folder: its tokenizer"))
+            .arg(
+                path("tokenizer", "PATH")
+                    .long("tokenizer")
+                    .help("A tokenizer.json, or a folder that holds a tokenizer"),
+            )
+            .group(ArgGroup::new("which").args(["model", "tokenizer"]).required(true))
+    };
+    let file = || path("file", "FILE").default_value(STDIN);
+    Command::new("tokenizer")
+        .about("Trains a tokenizer; a text to ids and back")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands([
+            train,
+            with_tokenizer(Command::new("encode").about("Prints the ids of a text, one line for all of it"))
+                .arg(file().help("The text, UTF-8; -: stdin")),
+            with_tokenizer(Command::new("decode").about("Prints the text of ids, and nothing besides"))
+                .arg(file().help("The ids, with white space between them; -: stdin")),
+        ])
+}
+
+pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
+    match matches.subcommand() {
+        Some(("train", matches)) => train(context, matches),
+        Some(("encode", matches)) => encode(context, matches),
+        Some(("decode", matches)) => decode(context, matches),
+        _ => Err(Error::Input("tokenizer: expected train, encode or decode".into()).into()),
+    }
+}
+
+fn train(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
+    let settings = options::layers(matches)?.settings()?;
+    let out = given(matches, "out");
+    RunFolder::check_new(out)?;
+    let sources = Sources::find(settings.data_files()?, settings.document_separator.as_deref())?;
+    let mut words = WordCounts::new(settings.pretokenizer);
+    sources.read(true, &mut |block| words.add(block))?;
+    let tokenizer = Tokenizer::train_on(&words, settings.model.vocab_size)?;
+    write_folder(out, Existing::Refuse, |folder| write_tokenizer(folder, &tokenizer, None))?;
+    writeln!(context.out, "{} ids  {}", tokenizer.vocab_size(), out.join(FILE).display())?;
+    Ok(())
+}
+
+fn encode(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
+    let tokenizer = tokenizer(matches)?;
+    let (mut input, name) = input(matches)?;
+    let out = &mut context.out;
+    let mut gap = "";
+    let read = source::read_from(&mut *input, &name, None, tokenizer.is_cuttable(), &mut |block| {
+        for id in tokenizer.encode(block.text)? {
+            write!(out, "{gap}{id}").map_err(|e| Error::io("stdout", e))?;
+            gap = " ";
+        }
+        Ok(())
+    });
+    match read {
+        // Whoever closes stdout early is no error: as everywhere.
+        Err(Error::Io { source, .. }) => return Err(source.into()),
+        done => done?,
+    }
+    Ok(writeln!(context.out)?)
+}
+
+fn decode(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
+    let tokenizer = tokenizer(matches)?;
+    let (mut input, name) = input(matches)?;
+    let mut text = String::new();
+    input.read_to_string(&mut text).map_err(|e| Error::file(&name, format!("could not be read: {e}")))?;
+    let id = |word: &str| {
+        let wrong = |_| Error::file(&name, format!("{word:?}: expected an id, a whole number from 0 up"));
+        word.parse::<u32>().map_err(wrong)
+    };
+    let ids = text.split_whitespace().map(id).collect::<Result<Vec<u32>>>()?;
+    write!(context.out, "{}", tokenizer.decode(&ids)?)?;
+    Ok(())
+}
+
+/// The tokenizer of `--model` or `--tokenizer`.
+fn tokenizer(matches: &ArgMatches) -> Result<Tokenizer> {
+    match matches.get_one::<PathBuf>("model") {
+        Some(model) => Tokenizer::open(&model_folder::resolve(model)?),
+        None => Tokenizer::open(given(matches, "tokenizer")),
+    }
+}
+
+/// The path of an option that the command line must have.
+fn given<'a>(matches: &'a ArgMatches, name: &str) -> &'a Path {
+    matches.get_one::<PathBuf>(name).map_or(Path::new(""), PathBuf::as_path)
+}
+
+/// What is read, and its name in errors.
+fn input(matches: &ArgMatches) -> Result<(Box<dyn BufRead>, PathBuf)> {
+    let path = given(matches, "file");
+    if path == Path::new(STDIN) {
+        return Ok((Box::new(std::io::stdin().lock()), "stdin".into()));
+    }
+    let file = std::fs::File::open(path).map_err(|e| Error::file(path, format!("could not be read: {e}")))?;
+    Ok((Box::new(BufReader::with_capacity(1 << 16, file)), path.into()))
+}

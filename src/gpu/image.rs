@@ -1,0 +1,249 @@
+//! Tensors in textures, four floats a texel: what software drivers load many times quicker than buffers (a texel for each
+//! lane, without a branch). An image stands alone, unlike the twins that a [`super::Recorder`] keeps of buffers.
+
+use super::{Buffer, Device, Matrix};
+use crate::{Error, Result, dims};
+use std::sync::Arc;
+
+/// How a matrix lies in an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lay {
+    /// A row of texels a row.
+    Plain,
+    /// Layer i holds columns 64i to 64i + 63 of every row: what a group reads of A·B lies in one piece.
+    Panels,
+    /// Layer i holds `rows` rows from row i·`rows` on, since a side of a texture has an end.
+    Layers {
+        /// Rows of a layer, a multiple of 64.
+        rows: u32,
+    },
+}
+
+/// Layers of an array texture that every adapter has.
+const LAYERS: usize = 256;
+/// Floats of a texel.
+const TEXEL: usize = 4;
+
+/// A matrix in a texture, rows of [`dims::pitch`] floats.
+#[derive(Clone, Debug)]
+pub struct Image {
+    pub(super) raw: wgpu::Texture,
+    pub(super) view: wgpu::TextureView,
+    /// The tensor's name.
+    pub name: Arc<str>,
+    /// Rows.
+    pub rows: usize,
+    /// Columns without the padding.
+    pub columns: usize,
+    /// How they lie.
+    pub lay: Lay,
+}
+
+impl Image {
+    /// The lay of a matrix's rows for a device that has textures of `side`: plain where they fit, else layers of rows.
+    /// `None` when they fit in no way.
+    pub fn lay_of_rows(side: u32, rows: usize, columns: usize) -> Option<Lay> {
+        let high = side as usize / dims::PITCH * dims::PITCH;
+        let fits = dims::pitch(columns) / TEXEL <= side as usize && rows.div_ceil(high.max(1)) <= LAYERS;
+        // As many rows a layer as make the layers equal, within 64 rows.
+        let rows = rows.div_ceil(rows.div_ceil(high.max(1)).max(1)).next_multiple_of(dims::PITCH);
+        fits.then_some(Lay::Layers { rows: rows as u32 })
+    }
+
+    /// Whether a matrix can lie in panels on a device that has textures of `side`.
+    pub fn fits_in_panels(side: u32, rows: usize, columns: usize) -> bool {
+        rows <= side as usize && dims::pitch(columns) / dims::PITCH <= LAYERS
+    }
+
+    /// A zero image.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when a side passes the device's limit.
+    pub fn new(device: &Device, name: &str, rows: usize, columns: usize) -> Result<Self> {
+        Self::with(device, name, [rows, columns], Lay::Plain)
+    }
+
+    /// A matrix as it is now, in `lay`.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when it does not fit.
+    pub fn of(device: &Device, matrix: &Matrix, lay: Lay) -> Result<Self> {
+        let image = Self::with(device, &matrix.view.name, [matrix.rows, matrix.columns], lay)?;
+        let mut encoder = device.raw().create_command_encoder(&Default::default());
+        image.copy_in(&mut encoder, matrix, 0);
+        device.queue().submit([encoder.finish()]);
+        Ok(image)
+    }
+
+    /// Matrices of one width as they are now, one below the other.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when they do not fit or are not equally wide.
+    pub fn stacked(device: &Device, name: &str, matrices: &[&Matrix]) -> Result<Self> {
+        let columns = matrices.first().map_or(1, |m| m.columns);
+        if let Some(other) = matrices.iter().find(|m| m.columns != columns) {
+            let message = format!("image `{name}`: `{}` has {} columns, not {columns}", other.view.name, other.columns);
+            return Err(Error::Device(message));
+        }
+        let rows = matrices.iter().map(|m| m.rows).sum();
+        let image = Self::new(device, name, rows, columns)?;
+        let mut encoder = device.raw().create_command_encoder(&Default::default());
+        let mut first = 0;
+        for matrix in matrices {
+            image.copy_in(&mut encoder, matrix, first);
+            first += matrix.rows as u32;
+        }
+        device.queue().submit([encoder.finish()]);
+        Ok(image)
+    }
+
+    fn with(device: &Device, name: &str, [rows, columns]: [usize; 2], lay: Lay) -> Result<Self> {
+        let texels = dims::pitch(columns).max(TEXEL) / TEXEL;
+        let (width, height, layers) = match lay {
+            Lay::Plain => (texels, rows.max(1), 1),
+            Lay::Panels => (dims::PITCH / TEXEL, rows.max(1), texels * TEXEL / dims::PITCH),
+            Lay::Layers { rows: high } => (texels, high as usize, rows.div_ceil(high.max(1) as usize).max(1)),
+        };
+        let side = device.caps().max_texture as usize;
+        if width > side || height > side || layers > LAYERS {
+            let what = format!("{width}×{height} texels in {layers} layers");
+            return Err(Error::Device(format!("image `{name}`: {what}, the device has {side}² in {LAYERS}")));
+        }
+        let size = wgpu::Extent3d { width: width as u32, height: height as u32, depth_or_array_layers: layers as u32 };
+        let descriptor = wgpu::TextureDescriptor {
+            label: Some(name),
+            size,
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format: wgpu::TextureFormat::Rgba32Float,
+            usage: wgpu::TextureUsages::TEXTURE_BINDING
+                | wgpu::TextureUsages::STORAGE_BINDING
+                | wgpu::TextureUsages::COPY_DST
+                | wgpu::TextureUsages::COPY_SRC,
+            view_formats: &[],
+        };
+        let raw = device.make(&format!("image `{name}`"), |d| d.create_texture(&descriptor))?;
+        device.count_bytes((width * height * layers * TEXEL * 4) as u64);
+        let array = lay != Lay::Plain;
+        let view = raw.create_view(&wgpu::TextureViewDescriptor {
+            dimension: Some(if array { wgpu::TextureViewDimension::D2Array } else { wgpu::TextureViewDimension::D2 }),
+            ..Default::default()
+        });
+        Ok(Image { raw, view, name: name.into(), rows, columns, lay })
+    }
+
+    /// Whether it is bound as an array of textures.
+    pub(super) fn is_array(&self) -> bool {
+        self.lay != Lay::Plain
+    }
+
+    /// Copies a matrix's rows to the rows from `first` on.
+    pub(super) fn copy_in(&self, encoder: &mut wgpu::CommandEncoder, matrix: &Matrix, first: u32) {
+        let (texels, rows) = ((matrix.pitch() / TEXEL) as u32, matrix.rows as u32);
+        let mut copy = |float: usize, [y, layer]: [u32; 2], [width, height]: [u32; 2]| {
+            encoder.copy_buffer_to_texture(
+                matrix_copy(&matrix.view.buffer, matrix.view.offset + float as u64, matrix.pitch()),
+                wgpu::TexelCopyTextureInfo {
+                    texture: &self.raw,
+                    mip_level: 0,
+                    origin: wgpu::Origin3d { x: 0, y, z: layer },
+                    aspect: wgpu::TextureAspect::All,
+                },
+                wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
+            );
+        };
+        match self.lay {
+            Lay::Plain => copy(0, [first, 0], [texels, rows]),
+            Lay::Panels => {
+                let panel = dims::PITCH;
+                (0..matrix.pitch() / panel)
+                    .for_each(|i| copy(i * panel, [first, i as u32], [(panel / TEXEL) as u32, rows]));
+            }
+            Lay::Layers { rows: high } => {
+                for (layer, row) in (0..rows).step_by(high as usize).enumerate() {
+                    let count = high.min(rows - row);
+                    copy(row as usize * matrix.pitch(), [0, layer as u32], [texels, count]);
+                }
+            }
+        }
+    }
+
+    /// Copies a plain image's first rows, as many as `matrix` has, out to it.
+    pub(super) fn copy_out(&self, encoder: &mut wgpu::CommandEncoder, matrix: &Matrix) {
+        encoder.copy_texture_to_buffer(
+            self.raw.as_image_copy(),
+            matrix_copy(&matrix.view.buffer, matrix.view.offset, matrix.pitch()),
+            wgpu::Extent3d {
+                width: (matrix.pitch() / TEXEL) as u32,
+                height: matrix.rows as u32,
+                depth_or_array_layers: 1,
+            },
+        );
+    }
+}
+
+fn matrix_copy(buffer: &Buffer, word: u64, pitch: usize) -> wgpu::TexelCopyBufferInfo<'_> {
+    wgpu::TexelCopyBufferInfo {
+        buffer: &buffer.raw,
+        layout: wgpu::TexelCopyBufferLayout {
+            offset: word * 4,
+            bytes_per_row: Some(pitch as u32 * 4),
+            rows_per_image: None,
+        },
+    }
+}
+
+/// A tensor on its way between kernels, where its device reads it best.
+#[derive(Clone, Debug)]
+pub enum Tensor {
+    /// In a buffer.
+    Buffer(Matrix),
+    /// In a texture.
+    Image(Image),
+}
+
+impl Tensor {
+    /// A fresh zero tensor.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn new(device: &Device, image: bool, name: &str, rows: usize, columns: usize) -> Result<Self> {
+        if image {
+            Image::new(device, name, rows, columns).map(Tensor::Image)
+        } else {
+            Matrix::new(device, name, rows, columns).map(Tensor::Buffer)
+        }
+    }
+
+    /// Rows and columns.
+    pub fn shape(&self) -> [usize; 2] {
+        match self {
+            Tensor::Buffer(m) => [m.rows, m.columns],
+            Tensor::Image(i) => [i.rows, i.columns],
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Tensor::Buffer(m) => &m.view.name,
+            Tensor::Image(i) => &i.name,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_cut_in_equal_layers() {
+        assert_eq!(Image::lay_of_rows(16384, 40478, 768), Some(Lay::Layers { rows: 13504 }));
+        assert_eq!(Image::lay_of_rows(16384, 512, 128), Some(Lay::Layers { rows: 512 }));
+        assert_eq!(Image::lay_of_rows(8192, 1, 1), Some(Lay::Layers { rows: 64 }));
+        assert_eq!(Image::lay_of_rows(8192, 10, 8192 * 4 + 1), None);
+        assert!(Image::fits_in_panels(16384, 3072, 768) && !Image::fits_in_panels(8192, 8193, 64));
+        assert!(!Image::fits_in_panels(8192, 1, 64 * 256 + 1));
+    }
+}

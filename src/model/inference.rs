@@ -1,0 +1,150 @@
+//! A model that is not trained: values alone, one block's activations for all blocks, the same recording of the forward pass.
+
+use super::activations::{Activations, Capacity, chunk_rows, layout_capacity};
+use super::decoder::Decoder;
+use super::parameters::Parameters;
+use crate::Result;
+use crate::config::ModelConfig;
+use crate::data::batch::Batch;
+use crate::gpu::{Device, Matrix, Program, Recorder};
+use crate::ops::Live;
+use crate::ops::kernels::Kernels;
+use crate::ops::layout::Layout;
+
+/// A model on a device for inference alone. Dropout is off.
+pub struct Inference {
+    device: Device,
+    config: ModelConfig,
+    activations: Activations,
+    layout: Layout,
+    parameters: Parameters,
+    kernels: Kernels,
+    losses: Program<Live>,
+    logits: Option<Logits>,
+}
+
+/// The forward pass, and a program for each chunk of the head with the place of its logits.
+struct Logits {
+    forward: Program<Live>,
+    chunks: Vec<(Program<Live>, Matrix)>,
+}
+
+impl Inference {
+    /// Allocates everything and records the forward pass. `parameters` are dense, in the order of
+    /// [`ModelConfig::parameters`]; `capacity` is the largest batch that will come.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] for a config or shapes that do not fit, [`crate::Error::Device`] and
+    /// [`crate::Error::Kernel`] past limits.
+    pub fn new(device: &Device, config: &ModelConfig, parameters: &[Vec<f32>], capacity: Capacity) -> Result<Self> {
+        config.validate()?;
+        Self::over(device, config, Parameters::for_inference(device, config, parameters)?, capacity)
+    }
+
+    /// As [`Inference::new`], with parameters that are on the device.
+    ///
+    /// # Errors
+    /// As [`Inference::new`].
+    pub fn over(device: &Device, config: &ModelConfig, parameters: Parameters, capacity: Capacity) -> Result<Self> {
+        let activations = Activations::for_inference(device, config, capacity)?;
+        let layout = Layout::new(device, layout_capacity(config, capacity))?;
+        let kernels = Kernels::new();
+        let decoder = Decoder {
+            config,
+            parameters: &parameters,
+            activations: &activations,
+            layout: &layout,
+            kernels: &kernels,
+            training: false,
+            cache: None,
+        };
+        let mut rec = Recorder::new(device, layout.capacity());
+        decoder.forward(&mut rec)?;
+        decoder.head(&mut rec, false)?;
+        let losses = rec.finish();
+        Ok(Inference {
+            device: device.clone(),
+            config: config.clone(),
+            activations,
+            layout,
+            parameters,
+            kernels,
+            losses,
+            logits: None,
+        })
+    }
+
+    /// The model's numbers.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn decoder(&self) -> Decoder<'_> {
+        Decoder {
+            config: &self.config,
+            parameters: &self.parameters,
+            activations: &self.activations,
+            layout: &self.layout,
+            kernels: &self.kernels,
+            training: false,
+            cache: None,
+        }
+    }
+
+    /// The loss of each row of a batch in nats, N of them; rows without a target have 0. Waits.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] for a batch past capacity.
+    pub fn losses(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+        let live = self.layout.upload(&self.device, batch)?;
+        if batch.rows() == 0 {
+            return Ok(Vec::new());
+        }
+        self.losses.run(&Live { targets: batch.target_count, ..live })?;
+        self.activations.losses.part(0, batch.rows()).read(&self.device)
+    }
+
+    /// The logits [N, V] of a batch, dense. On the device a chunk of rows at a time exists, on the host all of them. Waits.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] for a batch past capacity.
+    pub fn logits(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+        let live = self.layout.upload(&self.device, batch)?;
+        let programs = match self.logits.take() {
+            Some(programs) => programs,
+            None => self.record_logits()?,
+        };
+        let mut all = Vec::with_capacity(batch.rows() * self.config.vocab_size);
+        programs.forward.run(&live)?;
+        for (program, logits) in &programs.chunks {
+            let left = batch.rows() - all.len() / self.config.vocab_size;
+            if left == 0 {
+                break;
+            }
+            program.run(&live)?;
+            all.extend(logits.rows_from(0, left.min(logits.rows)).read(&self.device)?);
+        }
+        self.logits = Some(programs);
+        Ok(all)
+    }
+
+    fn record_logits(&self) -> Result<Logits> {
+        let recorder = || Recorder::new(&self.device, self.layout.capacity());
+        let mut rec = recorder();
+        self.decoder().forward(&mut rec)?;
+        let forward = rec.finish();
+        let rows = self.activations.embedded.rows;
+        let chunk = |skip| {
+            let mut rec = recorder();
+            let logits = self.decoder().chunk(&mut rec, skip)?;
+            Ok((rec.finish(), logits))
+        };
+        let chunks = (0..rows).step_by(chunk_rows(&self.config, rows)).map(chunk).collect::<Result<_>>()?;
+        Ok(Logits { forward, chunks })
+    }
+}

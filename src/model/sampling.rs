@@ -1,0 +1,223 @@
+//! One token of its logits, and texts of many: temperature, then top-k, then top-p (SPEC 6).
+
+use super::Generator;
+use crate::philox::{Stream, philox, seed_key};
+use crate::{Error, Result};
+use std::cmp::Ordering;
+
+/// How tokens are drawn. Of equal logits the lowest id comes first.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// Logits are divided by it; 0 takes the largest.
+    pub temperature: f64,
+    /// Only so many of the largest logits are drawn from; 0 for all.
+    pub top_k: usize,
+    /// Of those, only the most probable that together reach this share.
+    pub top_p: f64,
+    /// Seed of the draws.
+    pub seed: u64,
+    /// Which sample: others are drawn anew. Of several side by side, the first.
+    pub number: u32,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, seed: 1, number: 0 }
+    }
+}
+
+/// A logit and its id.
+type Candidate = (f32, u32);
+
+/// Largest first, of equal ones the lowest id.
+fn order(a: &Candidate, b: &Candidate) -> Ordering {
+    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
+}
+
+impl Sampling {
+    /// The token that follows, of the logits of all ids that may follow; `token` is its place in the text, from 0.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] when no logit is finite.
+    pub fn choose(&self, logits: &[f32], token: u32) -> Result<u32> {
+        let finite = logits.iter().copied().zip(0..).filter(|(x, _)| x.is_finite());
+        // A zero is a zero, whatever its sign.
+        let mut all: Vec<Candidate> = finite.map(|(x, id)| (x + 0.0, id)).collect();
+        let Some(&(most, best)) = all.iter().min_by(|a, b| order(a, b)) else {
+            return Err(Error::NotFinite(format!("token {token}: no logit is finite")));
+        };
+        if self.temperature <= 0.0 {
+            return Ok(best);
+        }
+        let weight = |x: f32| (f64::from(x - most) / self.temperature).exp();
+        if self.top_k > 0 && self.top_k < all.len() {
+            all.select_nth_unstable_by(self.top_k, order);
+            all.truncate(self.top_k);
+        }
+        if self.top_p < 1.0 {
+            let wanted = self.top_p * all.iter().map(|(x, _)| weight(*x)).sum::<f64>();
+            let kept = nucleus(&mut all, wanted, weight);
+            all.truncate(kept);
+        }
+        all.sort_unstable_by_key(|(_, id)| *id);
+        let total: f64 = all.iter().map(|(x, _)| weight(*x)).sum();
+        let word = philox([token, self.number, 0, Stream::Sampling as u32], seed_key(self.seed))[0];
+        let mut left = (f64::from(word) + 0.5) / 4_294_967_296.0 * total;
+        for (x, id) in &all {
+            left -= weight(*x);
+            if left < 0.0 {
+                return Ok(*id);
+            }
+        }
+        Ok(best)
+    }
+}
+
+/// Puts the largest in front, as few as reach `wanted` together, and says how many they are. Sorts no more than it must: a
+/// vocabulary is long, and what is likely short.
+fn nucleus(all: &mut [Candidate], wanted: f64, weight: impl Fn(f32) -> f64) -> usize {
+    let (mut sorted, mut sum) = (0, 0.0);
+    while sorted < all.len() {
+        let rest = &mut all[sorted..];
+        let part = (2 * sorted).max(64).min(rest.len());
+        if part < rest.len() {
+            rest.select_nth_unstable_by(part, order);
+        }
+        rest[..part].sort_unstable_by(order);
+        for (x, _) in &rest[..part] {
+            sum += weight(*x);
+            sorted += 1;
+            if sum >= wanted {
+                return sorted;
+            }
+        }
+    }
+    sorted
+}
+
+/// What a text may reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Tokens of prompt and continuation together; P ends it, too.
+    pub positions: usize,
+    /// Ids that have a text: the tokenizer's.
+    pub vocabulary: usize,
+}
+
+/// Goes on from a prompt in all of the generator's samples, up to the bounds. Each new token is told with its sample's place
+/// from 0; a sample that says `false` ends there.
+///
+/// # Errors
+/// [`Error::Input`] for a prompt without a token or past the bounds; [`Error::NotFinite`]; [`Error::Device`]; what `each` says.
+pub fn sample(
+    generator: &mut Generator,
+    prompt: &[u32],
+    bounds: Bounds,
+    sampling: Sampling,
+    each: &mut dyn FnMut(usize, u32) -> Result<bool>,
+) -> Result<()> {
+    let positions = bounds.positions.min(generator.config().n_positions);
+    if prompt.is_empty() || prompt.len() > positions {
+        return Err(Error::Input(format!(
+            "a prompt of {} tokens: must have 1 to {positions}, the text's positions",
+            prompt.len()
+        )));
+    }
+    if prompt.len() == positions {
+        return Ok(());
+    }
+    let mut logits = generator.start(prompt)?;
+    let row = generator.config().vocab_size;
+    let mut last = vec![prompt[0]; logits.len() / row];
+    let mut open = vec![true; last.len()];
+    for length in prompt.len()..positions {
+        for (i, row) in logits.chunks_exact(row).enumerate().filter(|(i, _)| open[*i]).collect::<Vec<_>>() {
+            let own = Sampling { number: sampling.number + i as u32, ..sampling };
+            last[i] = own.choose(&row[..bounds.vocabulary.min(row.len())], length as u32)?;
+            open[i] = each(i, last[i])?;
+        }
+        if length + 1 == positions || !open.contains(&true) {
+            break;
+        }
+        logits = generator.next(&last)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WARM: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, seed: 1, number: 0 };
+
+    /// How often each id is drawn.
+    fn counts(sampling: Sampling, logits: &[f32]) -> Vec<u32> {
+        let mut counts = vec![0; logits.len()];
+        for token in 0..4000 {
+            counts[sampling.choose(logits, token).expect("token") as usize] += 1;
+        }
+        counts
+    }
+
+    fn near(count: u32, share: f64) -> bool {
+        (f64::from(count) / 4000.0 - share).abs() < 0.03
+    }
+
+    #[test]
+    fn draws_follow_the_logits() {
+        let cold = Sampling { temperature: 0.0, ..WARM };
+        assert_eq!(cold.choose(&[1.0, 3.0, 3.0, f32::NAN], 5).expect("token"), 1);
+        assert_eq!(cold.choose(&[-0.0, 0.0], 5).expect("token"), 0);
+        assert!(cold.choose(&[f32::NAN], 5).is_err() && cold.choose(&[], 5).is_err());
+        let logits = [0.0, 1.0f32, -1e4, f32::NEG_INFINITY];
+        let drawn = counts(WARM, &logits);
+        assert!(near(drawn[1], 0.731) && drawn[2] == 0 && drawn[3] == 0, "{drawn:?}");
+        let drawn = counts(Sampling { temperature: 0.5, ..WARM }, &logits);
+        assert!(near(drawn[1], 0.881), "{drawn:?}");
+        assert_eq!(WARM.choose(&logits, 7).expect("token"), WARM.choose(&logits, 7).expect("token"));
+        assert_ne!(counts(WARM, &logits), counts(Sampling { number: 1, ..WARM }, &logits));
+        assert_ne!(counts(WARM, &logits), counts(Sampling { seed: 2, ..WARM }, &logits));
+    }
+
+    #[test]
+    fn top_k_and_top_p_cut_in_their_order() {
+        // Probabilities 0.4, 0.2, 0.2, 0.1, 0.1.
+        let logits = [0.1f32, 0.4, 0.2, 0.1, 0.2].map(f32::ln);
+        let drawn = counts(Sampling { top_k: 2, ..WARM }, &logits);
+        assert!(near(drawn[1], 2.0 / 3.0) && near(drawn[2], 1.0 / 3.0), "of equal ones the lowest id: {drawn:?}");
+        let drawn = counts(Sampling { top_p: 0.59, ..WARM }, &logits);
+        assert!(near(drawn[1], 2.0 / 3.0) && near(drawn[2], 1.0 / 3.0), "{drawn:?}");
+        let drawn = counts(Sampling { top_p: 0.61, ..WARM }, &logits);
+        assert!(near(drawn[1], 0.5) && near(drawn[4], 0.25), "{drawn:?}");
+        // Of the three that top-k leaves, 0.5 0.25 0.25, two reach 0.7; of all five it would take three.
+        let drawn = counts(Sampling { top_k: 3, top_p: 0.7, ..WARM }, &logits);
+        assert!(near(drawn[1], 2.0 / 3.0) && drawn[4] == 0, "{drawn:?}");
+        // Temperature comes first: at ½ the largest alone has 0.615.
+        let drawn = counts(Sampling { temperature: 0.5, top_p: 0.6, ..WARM }, &logits);
+        assert_eq!(drawn[1], 4000);
+        let one = Sampling { top_p: 1e-9, ..WARM };
+        assert_eq!(counts(one, &logits)[1], 4000, "the most probable always stays");
+        for all in [Sampling { top_k: 5, ..WARM }, Sampling { top_k: 99, top_p: 1.0 - 1e-12, ..WARM }] {
+            assert_eq!(counts(all, &logits), counts(WARM, &logits));
+        }
+    }
+
+    #[test]
+    fn a_long_vocabulary_is_cut_as_if_it_were_sorted() {
+        let logits: Vec<f32> = (0..5000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 20) as f32 / 1000.0).collect();
+        let mut sorted: Vec<Candidate> = logits.iter().copied().zip(0..).collect();
+        sorted.sort_by(order);
+        let weight = |x: f32| f64::from(x).exp();
+        let total: f64 = logits.iter().map(|x| weight(*x)).sum();
+        for share in [1e-6, 0.02, 0.3, 0.9, 0.9999] {
+            let mut all: Vec<Candidate> = logits.iter().copied().zip(0..).collect();
+            let kept = nucleus(&mut all, share * total, weight);
+            let (mut sum, mut expected) = (0.0, 0);
+            while sum < share * total {
+                sum += weight(sorted[expected].0);
+                expected += 1;
+            }
+            assert_eq!((kept, &all[..kept]), (expected, &sorted[..expected]), "{share}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! A run that goes on: its folder opened and locked, its last checkpoint held against its seal, its settings with what may
+//! change over them. All of it before an adapter is opened.
+
+use super::keys::KEYS;
+use super::prepared::Prepared;
+use super::run_folder::{CONFIG, RunFolder, SavedKernels};
+use super::settings::{Layers, Settings};
+use super::state::{Identity, RunState};
+use crate::gpu::Caps;
+use crate::model::Moments;
+use crate::ops::kernels::Kernels;
+use crate::store::folder::Checkpoint;
+use crate::store::model_folder::LATEST;
+use crate::store::token_cache::TokenCache;
+use crate::store::{config_json, optimizer, seal};
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// The keys that a run may go on with another value of: they change how long it is and what is looked at and kept, and
+/// where the text lies, which must be the same text. All others are the run's mathematics.
+pub const MAY_CHANGE: [&str; 7] = ["data", "steps", "epochs", "eval_every", "checkpoint_every", "sample_every", "keep"];
+
+/// A run that was stopped, ready to go on; nothing in its folder has changed yet.
+#[derive(Debug)]
+pub struct Stopped {
+    pub(super) folder: RunFolder,
+    /// The settings it goes on with.
+    pub settings: Settings,
+    /// Those it was stopped with.
+    before: Settings,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) moments: Moments,
+    pub(super) state: RunState,
+    kernels: Option<SavedKernels>,
+}
+
+impl Stopped {
+    /// Opens the run in `dir`: the checkpoint that its `latest` names, its config.toml with `changes` over it.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a folder that is no run's or is in use, a change of what may not change, and a checkpoint
+    /// that is damaged; then the error names those that are whole.
+    pub fn open(dir: &Path, changes: Layers) -> Result<Self> {
+        let mut folder = RunFolder::open(dir)?;
+        let mut layers = Layers::new();
+        layers.file(dir.join(CONFIG))?;
+        let before = layers.settings_of_run()?;
+        let settings = layers.over(changes).settings_of_run()?;
+        check_changes(&before, &settings)?;
+        folder.keep(settings.keep);
+        let path = folder.latest()?;
+        let (checkpoint, moments, state) = load(&path).map_err(|error| name_others(error, &folder, &path))?;
+        if config_json::to_json(&checkpoint.config) != config_json::to_json(&settings.model) {
+            let message = format!("the model is not that of {}: its numbers must stay", path.display());
+            return Err(Error::file(dir.join(CONFIG), message));
+        }
+        let kernels = folder.kernels()?;
+        Ok(Stopped { folder, settings, before, checkpoint, moments, state, kernels })
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> u32 {
+        self.state.step
+    }
+
+    /// The checkpoint that it goes on from.
+    pub fn checkpoint_path(&self) -> PathBuf {
+        self.folder.checkpoint_path(self.state.step)
+    }
+
+    /// Reads the text, or its tokens in the cache, for what is left to do; none when the run is finished.
+    ///
+    /// # Errors
+    /// As [`Prepared::with_cache`]; [`Error::Input`] when it is another text, and for fewer steps than are done.
+    pub fn prepare(&self, cache: &TokenCache) -> Result<Option<Prepared>> {
+        let (done, dir) = (self.state.step, self.folder.path());
+        if done == self.state.steps && self.settings.length == self.before.length {
+            return Ok(None);
+        }
+        let tokenizer = self.checkpoint.tokenizer.clone();
+        let tokenizer = tokenizer.ok_or_else(|| Error::file(self.checkpoint_path(), "has no tokenizer.json"))?;
+        let prepared = Prepared::with_cache(self.settings.clone(), Some(tokenizer), dir, cache)?;
+        let (was, is) = (&self.state.data, Identity::of(&prepared));
+        if *was != is {
+            return Err(Error::Input(format!(
+                "{}: the data is another text than the run began with ({} tokens, it had {}): give the same with --data",
+                dir.display(),
+                is.tokens,
+                was.tokens
+            )));
+        }
+        if prepared.steps < done {
+            return Err(Error::Input(format!(
+                "{}: {done} updates are done: steps = {} must be more to go on",
+                dir.display(),
+                prepared.steps
+            )));
+        }
+        Ok((prepared.steps > done).then_some(prepared))
+    }
+
+    /// What a user should hear of the way that a prepared rest goes on.
+    pub fn warnings(&self, prepared: &Prepared) -> Vec<String> {
+        let (was, is) = (self.state.steps, prepared.steps);
+        let run = if is > was { "longer" } else { "shorter" };
+        let changed = format!("{is} updates instead of {was}: from here on the learning rate is that of the {run} run");
+        if is == was { vec![] } else { vec![changed] }
+    }
+
+    /// The Specs that it began with, where it is on the adapter that it began on; and what is to be said if not.
+    pub(super) fn kernels(&self, caps: &Caps) -> (Kernels, Option<String>) {
+        let differ = "its numbers may differ in their last digits from those it would have had";
+        let Some(saved) = self.kernels.clone() else {
+            return (
+                Kernels::new(),
+                Some(format!("kernels.json is missing, so the kernels are chosen anew: {differ}")),
+            );
+        };
+        let SavedKernels { adapter, backend, driver, specs } = saved;
+        if (&adapter, &backend) != (&caps.name, &caps.backend) {
+            let (name, on) = (&caps.name, &caps.backend);
+            let warning = format!("the run began on {adapter} ({backend}) and goes on on {name} ({on}): {differ}");
+            return (Kernels::new(), Some(warning));
+        }
+        let warning =
+            (driver != caps.driver).then(|| format!("the driver was {driver} and is {}: {differ}", caps.driver));
+        (Kernels::with(specs), warning)
+    }
+}
+
+fn load(path: &Path) -> Result<(Checkpoint, Moments, RunState)> {
+    if !path.is_dir() {
+        return Err(Error::file(path, format!("is no folder, and {LATEST} names it")));
+    }
+    let keys = seal::verify(path)?.ok_or_else(|| Error::file(path.join(seal::STATE), "is missing"))?;
+    let state = RunState::from_keys(keys, path)?;
+    let (checkpoint, _) = Checkpoint::read(path)?;
+    let moments = optimizer::load(&path.join(optimizer::OPTIMIZER), &checkpoint.config)?;
+    Ok((checkpoint, moments, state))
+}
+
+/// The error of a checkpoint that is damaged, with the ones that are not.
+fn name_others(error: Error, folder: &RunFolder, damaged: &Path) -> Error {
+    let Error::Input(message) = error else { return error };
+    let others = folder.steps().unwrap_or_default().into_iter().rev().map(|step| folder.checkpoint_path(step));
+    let whole = others.filter(|path| path != damaged && matches!(seal::verify(path), Ok(Some(_))));
+    let names: Vec<_> = whole.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
+    let latest = folder.path().join(LATEST);
+    Error::Input(match names.as_slice() {
+        [] => format!("{message}; no other checkpoint of the run is whole"),
+        names => format!(
+            "{message}; whole are {}: write one of these names into {} to go on from it",
+            names.join(", "),
+            latest.display()
+        ),
+    })
+}
+
+fn check_changes(before: &Settings, after: &Settings) -> Result<()> {
+    for key in KEYS.iter().filter(|key| !MAY_CHANGE.contains(&key.name)) {
+        let (was, is) = ((key.get)(before), (key.get)(after));
+        if was != is {
+            let spell = |value: Option<toml::Value>| {
+                value.map_or(format!("no {}", key.name), |v| format!("{} = {v}", key.name))
+            };
+            return Err(Error::Input(format!(
+                "{}: the run began with {}, and --resume goes on with that; only {} may change, all else wants a new run",
+                spell(is),
+                spell(was),
+                super::keys::one_of(&MAY_CHANGE).replace(" or ", " and ")
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! What state.json of a run's checkpoint holds besides the checksums: with the files beside it, all that the next step
+//! depends on.
+
+use super::prepared::Prepared;
+use crate::data::corpus::Corpus;
+use crate::data::order::Cursor;
+use crate::model::StepState;
+use crate::store::{seal, sha256};
+use crate::{Error, Result};
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// Where a run stood.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunState {
+    /// Steps done.
+    pub step: u32,
+    /// Updates done: AdamW's t.
+    pub updates: u32,
+    /// Steps of the whole run, as it was set up then.
+    pub steps: u32,
+    /// Windows done.
+    pub cursor: Cursor,
+    /// The text.
+    pub data: Identity,
+    /// What the run had taken, in milliseconds.
+    pub elapsed_ms: u64,
+    /// Bytes of samples.txt.
+    pub sampled: u64,
+}
+
+/// What a text is known again by.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// Its tokens, those held out included.
+    pub tokens: u64,
+    /// Of the lengths of documents and their ids.
+    pub sha256: String,
+}
+
+impl Identity {
+    /// That of a prepared run.
+    pub fn of(run: &Prepared) -> Self {
+        let parts = [&run.training, &run.held_out];
+        // The ids in order, and where each document ends.
+        let lengths = |corpus: &Corpus| -> Vec<u64> { corpus.iter().map(|ids| ids.len() as u64).collect() };
+        let lengths = parts.map(lengths);
+        let bytes = parts
+            .iter()
+            .zip(&lengths)
+            .flat_map(|(corpus, lengths)| [bytemuck::cast_slice(lengths), bytemuck::cast_slice(corpus.tokens())]);
+        Identity { tokens: lengths.iter().flatten().sum(), sha256: sha256::of(bytes) }
+    }
+}
+
+impl RunState {
+    /// The device's part.
+    pub fn done(&self) -> StepState {
+        StepState { step: self.step, updates: self.updates }
+    }
+
+    /// As state.json's keys.
+    ///
+    /// # Errors
+    /// None that can come up: every value is a number or a text.
+    pub fn to_keys(&self) -> Result<Map<String, Value>> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(keys)) => Ok(keys),
+            other => Err(Error::file(seal::STATE, format!("{other:?}: expected keys"))),
+        }
+    }
+
+    /// From the keys of a checkpoint's state.json.
+    ///
+    /// # Errors
+    /// [`Error::Input`] naming the key.
+    pub fn from_keys(keys: Map<String, Value>, folder: &Path) -> Result<Self> {
+        serde_json::from_value(Value::Object(keys)).map_err(|e| Error::file(folder.join(seal::STATE), e))
+    }
+}
