@@ -158,6 +158,11 @@ fn local_blocks_follow_the_twin() {
 }
 
 #[test]
+fn compressed_layers_follow_the_twin() {
+    follows_the_twin(|c| (c.attention_pattern, c.local_block, c.n_positions) = ("LM".into(), 7, 30), &[1, 2, 3, 8], 2);
+}
+
+#[test]
 fn odd_heads_follow_the_twin() {
     follows_the_twin(|c| (c.n_embd, c.n_head, c.n_layer, c.n_positions) = (35, 5, 2, 40), &[1, 40, 9], 2);
 }

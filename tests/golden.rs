@@ -4,60 +4,70 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use wgpt::config::{AttentionKind, ModelConfig, ParameterKind};
+use wgpt::config::{AttentionKind, ModelConfig, ParameterKind, ParameterShape};
 use wgpt::data::batch::{Batch, IGNORED, Sequence};
 use wgpt::data::tokenizer::Tokenizer;
 use wgpt::gpu::{Device, Matrix, Recorder, View};
 use wgpt::model::parameters::Flat;
 use wgpt::model::{Capacity, Generator, Options, Sampling, Training};
-use wgpt::ops::attention::{self, Attention};
+use wgpt::ops::attention::{self, Attention, Gradients, KeyValues};
+use wgpt::ops::column_sum::column_sum;
+use wgpt::ops::gather_rows::{Rows, gather_rows};
+use wgpt::ops::kernels::Kernels;
+use wgpt::ops::kv_compress::{self, Compress};
 use wgpt::ops::layout::{self, Layout};
+use wgpt::ops::matmul::{self, Epilogue, Form, Matmul, matmul};
 use wgpt::ops::optimizer::{AdamW, Arithmetic};
+use wgpt::ops::{Extent, Io, Live};
 use wgpt::philox;
 use wgpt::store::{config_json, safetensors as files};
 
 /// One case's files.
 struct Golden {
     manifest: Value,
-    data: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
+    data: Tensors,
+    /// Empty where there is no model.
+    weights: Tensors,
     folder: PathBuf,
+}
+
+/// Shape and numbers by name.
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<f64>)>;
+
+/// The tensors of a file's bytes, as f64.
+fn tensors(bytes: &[u8]) -> Tensors {
+    let mut data = BTreeMap::new();
+    let Ok(tensors) = SafeTensors::deserialize(bytes) else { return data };
+    let words = |b: &[u8]| -> Vec<[u8; 4]> { b.chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]).collect() };
+    let pairs = |b: &[u8]| -> Vec<[u8; 8]> { b.chunks_exact(8).map(|b| b.try_into().expect("eight bytes")).collect() };
+    for (name, t) in tensors.tensors() {
+        let values = match t.dtype() {
+            safetensors::Dtype::F32 => words(t.data()).into_iter().map(|b| f64::from(f32::from_le_bytes(b))).collect(),
+            safetensors::Dtype::I32 => words(t.data()).into_iter().map(|b| f64::from(i32::from_le_bytes(b))).collect(),
+            safetensors::Dtype::F64 => pairs(t.data()).into_iter().map(f64::from_le_bytes).collect(),
+            safetensors::Dtype::I64 => pairs(t.data()).into_iter().map(|b| i64::from_le_bytes(b) as f64).collect(),
+            other => panic!("{name}: {other:?}"),
+        };
+        data.insert(name, (t.shape().to_vec(), values));
+    }
+    data
 }
 
 impl Golden {
     fn open(folder: &Path) -> Option<Golden> {
         let manifest = serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).ok()?).ok()?;
-        let bytes = std::fs::read(folder.join("data.safetensors")).unwrap_or_default();
-        let mut data = BTreeMap::new();
-        if let Ok(tensors) = SafeTensors::deserialize(&bytes) {
-            for (name, t) in tensors.tensors() {
-                let word = |b: &[u8]| [b[0], b[1], b[2], b[3]];
-                let values = match t.dtype() {
-                    safetensors::Dtype::F32 => {
-                        t.data().chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(word(b)))).collect()
-                    }
-                    safetensors::Dtype::F64 => t
-                        .data()
-                        .chunks_exact(8)
-                        .map(|b| f64::from_le_bytes(b.try_into().expect("eight bytes")))
-                        .collect(),
-                    safetensors::Dtype::I32 => {
-                        t.data().chunks_exact(4).map(|b| f64::from(i32::from_le_bytes(word(b)))).collect()
-                    }
-                    safetensors::Dtype::I64 => t
-                        .data()
-                        .chunks_exact(8)
-                        .map(|b| i64::from_le_bytes(b.try_into().expect("eight bytes")) as f64)
-                        .collect(),
-                    other => panic!("{name}: {other:?}"),
-                };
-                data.insert(name, (t.shape().to_vec(), values));
-            }
-        }
-        Some(Golden { manifest, data, folder: folder.to_path_buf() })
+        let read = |name: &str| tensors(&std::fs::read(folder.join(name)).unwrap_or_default());
+        let (data, weights) = (read("data.safetensors"), read("model.safetensors"));
+        Some(Golden { manifest, data, weights, folder: folder.to_path_buf() })
     }
 
     fn values(&self, name: &str) -> &[f64] {
         &self.data.get(name).unwrap_or_else(|| panic!("{name} is not in the case")).1
+    }
+
+    /// A tensor of the case's model.
+    fn weight(&self, name: &str) -> &[f64] {
+        &self.weights.get(name).unwrap_or_else(|| panic!("{name} is not in the model")).1
     }
 
     fn shape(&self, name: &str) -> &[usize] {
@@ -199,17 +209,17 @@ fn training(device: &Device, case: &Golden) -> f64 {
         }
         for (prefix, at) in [("out.after_step2.", 2)] {
             if step + 1 == at && case.data.keys().any(|k| k.starts_with(prefix)) {
-                worst = worst.max(tensors(case, prefix, &config, &training.parameters().expect("weights")));
+                worst = worst.max(judge_tensors(case, prefix, &config, &training.parameters().expect("weights")));
             }
         }
     }
     worst = worst.max(case.judge("out.loss", &losses, |_| true));
     worst = worst.max(case.judge("out.grad_norm", &norms, |_| true));
     let last = training.parameters().expect("weights");
-    worst = worst.max(tensors(case, "out.final.", &config, &last));
+    worst = worst.max(judge_tensors(case, "out.final.", &config, &last));
     for (prefix, flat) in [("out.exp_avg.", Flat::FirstMoments), ("out.exp_avg_sq.", Flat::SecondMoments)] {
         if case.data.keys().any(|k| k.starts_with(prefix)) {
-            worst = worst.max(tensors(case, prefix, &config, &training.read(flat).expect("moments")));
+            worst = worst.max(judge_tensors(case, prefix, &config, &training.read(flat).expect("moments")));
         }
     }
     // The whole run by the relative L2 of its update, key biases left out.
@@ -236,7 +246,7 @@ fn key_bias(name: &str, i: usize, c: usize) -> bool {
     name.ends_with("c_attn.bias") && (c..2 * c).contains(&i)
 }
 
-fn tensors(case: &Golden, prefix: &str, config: &ModelConfig, got: &[Vec<f32>]) -> f64 {
+fn judge_tensors(case: &Golden, prefix: &str, config: &ModelConfig, got: &[Vec<f32>]) -> f64 {
     let of = |(shape, got): (wgpt::config::ParameterShape, &Vec<f32>)| {
         debug_assert!(shape.kind != ParameterKind::Weight || shape.rows > 0);
         case.judge(&format!("{prefix}{}", shape.name), &wide(got), |i| !key_bias(&shape.name, i, config.n_embd))
@@ -244,54 +254,347 @@ fn tensors(case: &Golden, prefix: &str, config: &ModelConfig, got: &[Vec<f32>]) 
     config.parameters().into_iter().zip(got).map(of).fold(0.0, f64::max)
 }
 
+/// [b,x,y,D] as [b,y,x,D]: heads before tokens to tokens before heads, and back.
+fn swap_middle(input: &[f64], [b, x, y]: [usize; 3]) -> Vec<f64> {
+    let d = input.len() / (b * x * y);
+    let place = |i: usize| {
+        let (batch, j, k) = (i / (x * y), i / x % y, i % x);
+        ((batch * x + k) * y + j) * d
+    };
+    (0..b * x * y).flat_map(|i| &input[place(i)..place(i) + d]).copied().collect()
+}
+
+/// Rows of several matrices of `c` columns side by side.
+fn beside(parts: &[&[f64]], c: usize) -> Vec<f64> {
+    (0..parts[0].len() / c).flat_map(|r| parts.iter().flat_map(move |p| &p[r * c..(r + 1) * c])).copied().collect()
+}
+
+/// Columns `from` to `from + count` of rows of `width`.
+fn columns(x: &[f64], width: usize, from: usize, count: usize) -> Vec<f64> {
+    x.chunks_exact(width).flat_map(|row| &row[from..from + count]).copied().collect()
+}
+
+fn narrow(x: &[f64]) -> Vec<f32> {
+    x.iter().map(|x| *x as f32).collect()
+}
+
+/// Sequences of so many tokens whose ids do not matter.
+fn empty_batch(lengths: &[usize]) -> Batch {
+    let sequence = |n: &usize| Sequence { ids: vec![0; *n], targets: vec![IGNORED; *n] };
+    Batch::from_sequences(&lengths.iter().map(sequence).collect::<Vec<_>>()).expect("a batch")
+}
+
+fn layout(device: &Device, batch: &Batch, local_block: Option<usize>, kv_factor: Option<usize>) -> (Layout, Live) {
+    let (rows, sequences) = (batch.rows(), batch.sequences());
+    let capacity = layout::Capacity {
+        rows,
+        sequences,
+        vocab: 1,
+        positions: rows,
+        local_block,
+        kv_factor,
+        tile_rows: layout::SMALLEST_TILE,
+    };
+    let layout = Layout::new(device, capacity).expect("a layout");
+    let live = layout.upload(device, batch).expect("an upload");
+    (layout, live)
+}
+
+/// A matrix that holds these numbers, or zeros.
+fn matrix(device: &Device, rows: usize, columns: usize, data: &[f64]) -> Matrix {
+    let matrix = Matrix::new(device, "golden", rows.max(1), columns).expect("a matrix");
+    matrix.write(device, &narrow(data)).expect("a matrix");
+    matrix
+}
+
+/// Attention on [q, k, v] in rows: [y, dq, dk, dv].
+fn attend(
+    device: &Device,
+    spec: attention::Spec,
+    lengths: &[usize],
+    heads: usize,
+    block: Option<usize>,
+    [q, k, v, dy]: [&[f64]; 4],
+) -> [Vec<f64>; 4] {
+    let batch = empty_batch(lengths);
+    let (n, c) = (batch.rows(), q.len() / batch.rows());
+    let (layout, live) = layout(device, &batch, block, None);
+    let (qkv, dqkv) = (matrix(device, n, 3 * c, &beside(&[q, k, v], c)), matrix(device, n, 3 * c, &[]));
+    let (y, dy) = (matrix(device, n, c, &[]), matrix(device, n, c, dy));
+    let [lse, delta] = ["lse", "delta"].map(|name| View::new(device, name, n * heads).expect("a view"));
+    let call = Attention {
+        kind: if block.is_some() { AttentionKind::Local } else { AttentionKind::Full },
+        heads,
+        queries: &qkv,
+        kv: KeyValues::beside(&qkv),
+        y: &y,
+        log_sum_exp: &lse,
+        layout: &layout,
+        scale: attention::head_scale(c, heads),
+        rate: 0.0,
+        layer: 0,
+    };
+    let mut rec = Recorder::new(device, layout.capacity());
+    attention::forward(&mut rec, spec, &call).expect("forward");
+    let to = Gradients { dy: &dy, delta: &delta, dq: &dqkv, dkv: &dqkv };
+    attention::backward(&mut rec, spec, &call, &to).expect("backward");
+    rec.finish().run(&live).expect("a run");
+    let dqkv = wide(&dqkv.read(device).expect("dqkv"));
+    let [dq, dk, dv] = [0, 1, 2].map(|i| columns(&dqkv, 3 * c, i * c, c));
+    [wide(&y.read(device).expect("y")), dq, dk, dv]
+}
+
+/// Holds [y, dq, dk, dv] to the stored ones.
+fn judge_attention(case: &Golden, got: &[Vec<f64>; 4], back: impl Fn(&[f64]) -> Vec<f64>) -> f64 {
+    let names = ["out.y", "grad_in.q", "grad_in.k", "grad_in.v"];
+    names.iter().zip(got).map(|(name, got)| case.judge(name, &back(got), |_| true)).fold(0.0, f64::max)
+}
+
+/// g: local attention, every Spec that runs here.
+fn local(device: &Device, case: &Golden) -> f64 {
+    let (b, h, t, d) = match case.shape("in.q") {
+        [b, h, t, d] => (*b, *h, *t, *d),
+        other => panic!("q is {other:?}"),
+    };
+    let rows = ["in.q", "in.k", "in.v", "in.dy"].map(|name| swap_middle(case.values(name), [b, h, t]));
+    let block = Some(case.number("block") as usize);
+    let judge = |spec| {
+        let got = attend(device, spec, &vec![t; b], h, block, [&rows[0], &rows[1], &rows[2], &rows[3]]);
+        judge_attention(case, &got, |x| swap_middle(x, [b, t, h]))
+    };
+    attention::specs(device.caps(), d).into_iter().map(judge).fold(0.0, f64::max)
+}
+
 /// h: packed attention, every Spec that runs here.
 fn packed(device: &Device, case: &Golden) -> f64 {
     let (h, d) = (case.number("heads") as usize, case.number("head_dim") as usize);
-    let c = h * d;
-    let cu: Vec<usize> = case.values("in.cu_seqlens").iter().map(|x| *x as usize).collect();
-    let n = cu[cu.len() - 1];
-    let sequence = |w: &[usize]| Sequence { ids: vec![0; w[1] - w[0]], targets: vec![IGNORED; w[1] - w[0]] };
-    let batch = Batch::from_sequences(&cu.windows(2).map(sequence).collect::<Vec<_>>()).expect("a batch");
-    let (q, k, v) = (case.values("in.q"), case.values("in.k"), case.values("in.v"));
-    let qkv: Vec<f32> =
-        (0..n).flat_map(|r| [q, k, v].map(|x| x[r * c..(r + 1) * c].to_vec()).concat()).map(|x| x as f32).collect();
-    let capacity = layout::Capacity { rows: n, sequences: cu.len() - 1, vocab: 1, positions: n, local_block: None };
-    let dy: Vec<f32> = case.values("in.dy").iter().map(|x| *x as f32).collect();
-    let mut worst = 0.0f64;
-    for spec in attention::specs(device.caps(), d) {
-        let run = || -> wgpt::Result<(Vec<f32>, Vec<f32>)> {
-            let layout = Layout::new(device, capacity)?;
-            let live = layout.upload(device, &batch)?;
-            let matrix = |name, columns| Matrix::new(device, name, n, columns);
-            let (m_qkv, y, m_dy, dqkv) =
-                (matrix("qkv", 3 * c)?, matrix("y", c)?, matrix("dy", c)?, matrix("dqkv", 3 * c)?);
-            m_qkv.write(device, &qkv)?;
-            m_dy.write(device, &dy)?;
-            let (lse, delta) = (View::new(device, "lse", n * h)?, View::new(device, "delta", n * h)?);
-            let call = Attention {
-                kind: AttentionKind::Full,
-                heads: h,
-                qkv: &m_qkv,
-                y: &y,
-                log_sum_exp: &lse,
-                layout: &layout,
-                rate: 0.0,
-                layer: 0,
-            };
-            let mut rec = Recorder::new(device, layout.capacity());
-            attention::forward(&mut rec, spec, &call)?;
-            attention::backward(&mut rec, spec, &call, &m_dy, &delta, &dqkv)?;
-            rec.finish().run(&live)?;
-            Ok((y.read(device)?, dqkv.read(device)?))
+    let lengths: Vec<usize> =
+        case.values("in.cu_seqlens").windows(2).map(|border| (border[1] - border[0]) as usize).collect();
+    let rows = ["in.q", "in.k", "in.v", "in.dy"].map(|name| case.values(name));
+    let judge = |spec| judge_attention(case, &attend(device, spec, &lengths, h, None, rows), <[f64]>::to_vec);
+    attention::specs(device.caps(), d).into_iter().map(judge).fold(0.0, f64::max)
+}
+
+/// A memory-compressed layer between its projections: convolutions as files hold them, null key and value.
+struct Compression<'a> {
+    lengths: Vec<usize>,
+    heads: usize,
+    factor: usize,
+    group_width: usize,
+    scale: f32,
+    /// Weight [C, C/groups, f] and bias of keys and of values.
+    convolutions: [[&'a [f64]; 2]; 2],
+    /// None is zero.
+    nulls: Option<[&'a [f64]; 2]>,
+}
+
+/// y and the gradients; those of convolutions and nulls of keys, then of values.
+struct Compressed {
+    y: Vec<f64>,
+    dqkv: Vec<f64>,
+    dweights: [Vec<f64>; 2],
+    dbiases: [Vec<f64>; 2],
+    dnulls: [Vec<f64>; 2],
+}
+
+impl Compression<'_> {
+    fn run(&self, device: &Device, spec: attention::Spec, qkv: &[f64], dy: &[f64]) -> wgpt::Result<Compressed> {
+        let batch = empty_batch(&self.lengths);
+        let (n, f) = (batch.rows(), self.factor);
+        let c = dy.len() / n;
+        let (layout, live) = layout(device, &batch, None, Some(f));
+        let room = layout.made_for();
+        let (qkv, dqkv) = (matrix(device, n, 3 * c, qkv), matrix(device, n, 3 * c, &[]));
+        let (y, dy) = (matrix(device, n, c, &[]), matrix(device, n, c, dy));
+        let [slots, dslots] = [(); 2].map(|()| matrix(device, 2 * room.slot_rows(), c, &[]));
+        let [lse, delta] = ["lse", "delta"].map(|name| View::new(device, name, n * self.heads).expect("a view"));
+        let [rows, width] = kv_compress::room(room.slots(), c, f, self.group_width);
+        let windows = matrix(device, rows, width, &[]);
+        let partial = matrix(device, n, c, &[]);
+        let shape = ParameterShape {
+            name: "weight".into(),
+            rows: f * self.group_width,
+            columns: c,
+            kind: ParameterKind::Convolution(f),
         };
-        let (y, dqkv) = run().expect("attention");
-        worst = worst.max(case.judge("out.y", &wide(&y), |_| true));
-        for (i, name) in ["q", "k", "v"].into_iter().enumerate() {
-            let part: Vec<f64> = (0..n).flat_map(|r| wide(&dqkv[r * 3 * c + i * c..r * 3 * c + (i + 1) * c])).collect();
-            worst = worst.max(case.judge(&format!("grad_in.{name}"), &part, |_| true));
+        let io = Io::choose(device.caps(), c, &[&qkv]);
+        let kernels = Kernels::new();
+        let compress = |part: usize, weight| Compress {
+            x: &qkv,
+            rows: Extent::Rows,
+            at: (1 + part) * c,
+            weight,
+            factor: f,
+            slot_rows: &layout.slot_rows,
+            slots: Extent::Slots,
+            room: &windows,
+            kernels: &kernels,
+        };
+        let mut rec = Recorder::new(device, layout.capacity());
+        let weights = self.convolutions.map(|[weight, _]| {
+            let weight = files::from_file(&shape, narrow(weight));
+            matrix(device, shape.rows, c, &wide(&weight))
+        });
+        for part in [0, 1] {
+            let bias = matrix(device, 1, c, self.convolutions[part][1]);
+            let out = slots.rows_from(part * room.slot_rows(), room.slots());
+            kv_compress::forward(&mut rec, io, &compress(part, &weights[part]), &bias.view, &out)?;
+            if let Some(nulls) = self.nulls {
+                let x = matrix(device, 1, c, nulls[part]);
+                let out = slots.rows_from(part * room.slot_rows() + room.slots(), room.nulls());
+                gather_rows(&mut rec, io, &Rows { x: &x, index: &layout.nulls, out: &out, count: Extent::Nulls })?;
+            }
         }
+        let call = Attention {
+            kind: AttentionKind::Compressed,
+            heads: self.heads,
+            queries: &qkv,
+            kv: KeyValues::stacked(&slots),
+            y: &y,
+            log_sum_exp: &lse,
+            layout: &layout,
+            scale: self.scale,
+            rate: 0.0,
+            layer: 0,
+        };
+        attention::forward(&mut rec, spec, &call)?;
+        attention::backward(&mut rec, spec, &call, &Gradients { dy: &dy, delta: &delta, dq: &dqkv, dkv: &dslots })?;
+        let mut gradients = Vec::new();
+        for part in [0, 1] {
+            let first = part * room.slot_rows();
+            let (dweight, dbias) = (matrix(device, shape.rows, c, &[]), matrix(device, 1, c, &[]));
+            let to = kv_compress::Gradients {
+                dy: &dslots.rows_from(first, room.slots()),
+                dx: &dqkv,
+                dweight: &dweight,
+                dbias: &dbias,
+                tail_rows: &layout.tail_rows,
+                partial: &partial,
+            };
+            kv_compress::backward(&mut rec, io, &compress(part, &weights[part]), &to)?;
+            let dnull = matrix(device, 1, c, &[]);
+            let of_nulls = dslots.rows_from(first + room.slots(), room.nulls());
+            column_sum(&mut rec, io, [&of_nulls, &partial, &dnull], Extent::Nulls)?;
+            gradients.push([dweight, dbias, dnull]);
+        }
+        rec.finish().run(&live)?;
+        let read = |m: &Matrix| wide(&m.read(device).expect("a matrix"));
+        let all = |i: usize| [0, 1].map(|part: usize| read(&gradients[part][i]));
+        let dweights = all(0).map(|w| wide(&files::to_file(&shape, &narrow(&w))));
+        Ok(Compressed { y: read(&y), dqkv: read(&dqkv), dweights, dbiases: all(1), dnulls: all(2) })
     }
-    worst
+}
+
+fn sum(parts: &[Vec<f64>; 2]) -> Vec<f64> {
+    parts[0].iter().zip(&parts[1]).map(|(a, b)| a + b).collect()
+}
+
+/// f, ours: a memory-compressed layer without projections, every Spec that runs here.
+fn strict(device: &Device, case: &Golden) -> f64 {
+    let (b, t, c) = (case.number("B") as usize, case.number("T") as usize, case.number("D") as usize);
+    let heads = case.number("heads") as usize;
+    let shared = case.manifest["config"]["shared_kv_conv"] == true;
+    let convolution = |name: &str| {
+        let name = if shared { "conv_k" } else { name };
+        ["weight", "bias"].map(|part| case.weight(&format!("{name}.{part}")))
+    };
+    let learned = case.manifest["config"]["null"] == "learned";
+    let compression = Compression {
+        lengths: vec![t; b],
+        heads,
+        factor: case.number("factor") as usize,
+        group_width: c / case.number("conv_groups") as usize,
+        scale: attention::head_scale(c, heads),
+        convolutions: [convolution("conv_k"), convolution("conv_v")],
+        nulls: learned.then(|| [case.weight("null_k"), case.weight("null_v")]),
+    };
+    let qkv = beside(&["in.q", "in.k", "in.v"].map(|name| case.values(name)), c);
+    let judge = |spec| {
+        let got = compression.run(device, spec, &qkv, case.values("in.dy")).expect("a run");
+        let mut all = vec![("out.y", got.y)];
+        all.extend(
+            ["grad_in.q", "grad_in.k", "grad_in.v"]
+                .into_iter()
+                .zip((0..3).map(|i| columns(&got.dqkv, 3 * c, i * c, c))),
+        );
+        if shared {
+            all.extend([("grad.conv_k.weight", sum(&got.dweights)), ("grad.conv_k.bias", sum(&got.dbiases))]);
+        } else {
+            all.extend(["grad.conv_k.weight", "grad.conv_v.weight"].into_iter().zip(got.dweights));
+            all.extend(["grad.conv_k.bias", "grad.conv_v.bias"].into_iter().zip(got.dbiases));
+        }
+        if learned {
+            all.extend(["grad.null_k", "grad.null_v"].into_iter().zip(got.dnulls));
+        }
+        all.into_iter().map(|(name, got)| case.judge(name, &got, |_| true)).fold(0.0, f64::max)
+    };
+    attention::specs(device.caps(), c / heads).into_iter().map(judge).fold(0.0, f64::max)
+}
+
+/// f, the lucidrains package's whole layer: one convolution of H groups, scores by C^-½, slots aligned to the end, which is
+/// the strict layer behind rows of zeros.
+fn lucidrains(device: &Device, case: &Golden) -> f64 {
+    let (b, t, c) = (case.number("B") as usize, case.number("T") as usize, case.number("dim") as usize);
+    let (heads, factor) = (case.number("heads") as usize, case.number("compression_factor") as usize);
+    let convolution = ["compress_fn.conv.weight", "compress_fn.conv.bias"].map(|name| case.weight(name));
+    let padded = t.next_multiple_of(factor);
+    let compression = Compression {
+        lengths: vec![padded; b],
+        heads,
+        factor,
+        group_width: c / heads,
+        scale: attention::head_scale(c, 1),
+        convolutions: [convolution; 2],
+        nulls: Some([case.weight("null_k"), case.weight("null_v")]),
+    };
+    let pad = |x: &[f64]| -> Vec<f64> {
+        x.chunks_exact(t * c).flat_map(|s| [vec![0.0; (padded - t) * c], s.to_vec()].concat()).collect()
+    };
+    let cut =
+        |x: &[f64]| -> Vec<f64> { x.chunks_exact(padded * c).flat_map(|s| s[(padded - t) * c..].to_vec()).collect() };
+    let n = b * padded;
+    let live = Live { rows: n as u32, ..Live::default() };
+    let product = |form: Form, a: (&[f64], usize), b: (&[f64], usize), columns: usize, rows: usize| {
+        let [a, b] = [a, b].map(|(x, columns)| matrix(device, x.len() / columns, columns, x));
+        let c = matrix(device, rows, columns, &[]);
+        let call = Matmul {
+            form,
+            a: &a,
+            b: &b,
+            c: &c,
+            rows: Extent::Rows,
+            epilogue: Epilogue::None,
+            accumulate: form == Form::AtB,
+        };
+        let mut rec = Recorder::new(device, live);
+        matmul(&mut rec, matmul::choose(device.caps(), form, &a, &b), &call).expect("a product");
+        rec.finish().run(&live).expect("a run");
+        wide(&c.read(device).expect("a product"))
+    };
+    let (x, dy) = (pad(case.values("in.x")), pad(case.values("in.dy")));
+    let (to_qkv, to_out) = (case.weight("to_qkv.weight"), case.weight("to_out.weight"));
+    let qkv = product(Form::ABt, (&x, c), (to_qkv, c), 3 * c, n);
+    let datt = product(Form::AB, (&dy, c), (to_out, c), c, n);
+    let judge = |spec| {
+        let got = compression.run(device, spec, &qkv, &datt).expect("a run");
+        let bias = case.weight("to_out.bias");
+        let y = product(Form::ABt, (&got.y, c), (to_out, c), c, n);
+        let y: Vec<f64> = y.iter().enumerate().map(|(i, y)| y + bias[i % c]).collect();
+        let dbias = (0..c).map(|j| case.values("in.dy").iter().skip(j).step_by(c).sum()).collect();
+        let all = [
+            ("out.y", cut(&y)),
+            ("grad_in.x", cut(&product(Form::AB, (&got.dqkv, 3 * c), (to_qkv, c), c, n))),
+            ("grad.to_qkv.weight", product(Form::AtB, (&got.dqkv, 3 * c), (&x, c), c, 3 * c)),
+            ("grad.to_out.weight", product(Form::AtB, (&dy, c), (&got.y, c), c, c)),
+            ("grad.to_out.bias", dbias),
+            ("grad.compress_fn.conv.weight", sum(&got.dweights)),
+            ("grad.compress_fn.conv.bias", sum(&got.dbiases)),
+            ("grad.null_k", got.dnulls[0].clone()),
+            ("grad.null_v", got.dnulls[1].clone()),
+        ];
+        all.into_iter().map(|(name, got)| case.judge(name, &got, |_| true)).fold(0.0, f64::max)
+    };
+    attention::specs(device.caps(), c / heads).into_iter().map(judge).fold(0.0, f64::max)
 }
 
 /// i: greedy generation: the ids, and the logits of each step.
@@ -362,6 +665,9 @@ fn every_case() {
         let error = match name.split('_').next() {
             Some("a") => Some(language_model(&device, &case)),
             Some("b") => Some(training(&device, &case)),
+            Some("f") if name.contains("lucidrains") => Some(lucidrains(&device, &case)),
+            Some("f") => Some(strict(&device, &case)),
+            Some("g") => Some(local(&device, &case)),
             Some("h") => Some(packed(&device, &case)),
             Some("i") => Some(generation(&device, &case)),
             Some("j") => tokenizer(&case),

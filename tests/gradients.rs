@@ -1,11 +1,17 @@
 //! Gradients from the device against slopes of the f64 oracles' forward passes, along random directions:
 //! (f(x + εu) - f(x - εu)) / 2ε = ⟨df/dx, u⟩. The backward oracles have no part in it.
 
+use wgpt::config::AttentionKind;
+use wgpt::data::batch::{Batch, IGNORED, Sequence};
 use wgpt::gpu::{Device, Matrix, Recorder, View};
+use wgpt::ops::attention::{self, Attention, KeyValues};
 use wgpt::ops::column_sum::column_sum;
 use wgpt::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use wgpt::ops::embedding::{EmbeddingBackward, Table};
+use wgpt::ops::kernels::Kernels;
+use wgpt::ops::kv_compress::{self, Compress};
 use wgpt::ops::layer_norm::{BLOCK, LayerNorm, LayerNormBackward, layer_norm};
+use wgpt::ops::layout::{Capacity, Layout, SMALLEST_TILE};
 use wgpt::ops::matmul::{Epilogue, Form, Matmul, matmul, specs};
 use wgpt::ops::{Extent, Io, Live, embedding, layer_norm as ops_layer_norm};
 use wgpt::reference;
@@ -185,7 +191,7 @@ fn linear_layer_gradients() {
         };
         matmul(&mut recorder, to_x, &product(Form::ABt, &gpu_dy, &gpu_w, &dx, false)).expect("dx");
         matmul(&mut recorder, *to_w, &product(Form::AtB, &gpu_x, &gpu_dy, &dw, true)).expect("dw");
-        column_sum(&mut recorder, io, &gpu_dy, &empty("partial", 1, m), &db).expect("db");
+        column_sum(&mut recorder, io, [&gpu_dy, &empty("partial", 1, m), &db], Extent::Rows).expect("db");
         recorder.finish().run(&live).expect("a run");
         let f = |x: &[f64], w: &[f64], b: &[f64]| {
             let product = reference::matmul::matmul(reference::matmul::Form::AB, x, w, n, m, k);
@@ -196,5 +202,149 @@ fn linear_layer_gradients() {
         slopes(&format!("{to_x:?} x"), &x, &read(&dx), |x| f(x, &ww, &wb));
         slopes(&format!("{to_w:?} w"), &w, &read(&dw), |w| f(&wx, w, &wb));
         slopes("bias", &bias, &read(&db), |b| f(&wx, &ww, b));
+    }
+}
+
+/// Lengths that no tile and no factor divides, an empty sequence among them.
+const LENGTHS: [usize; 4] = [70, 0, 1, 33];
+
+fn laid_out(device: &Device, local_block: Option<usize>, kv_factor: Option<usize>) -> (Batch, Layout, Live) {
+    let sequence = |n: &usize| Sequence { ids: vec![0; *n], targets: vec![IGNORED; *n] };
+    let batch = Batch::from_sequences(&LENGTHS.map(|n| sequence(&n))).expect("a batch");
+    let (rows, sequences) = (batch.rows(), batch.sequences());
+    let capacity =
+        Capacity { rows, sequences, vocab: 1, positions: 70, local_block, kv_factor, tile_rows: SMALLEST_TILE };
+    let layout = Layout::new(device, capacity).expect("a layout");
+    let live = layout.upload(device, &batch).expect("an upload");
+    (batch, layout, live)
+}
+
+#[test]
+fn compression_gradients() {
+    let device = open();
+    for (c, group_width, factor) in [(24, 24, 3), (24, 8, 2), (24, 1, 3), (9, 3, 2), (7, 7, 4)] {
+        let (batch, layout, live) = laid_out(&device, None, Some(factor));
+        let (n, s) = (batch.rows(), live.slots as usize);
+        let rules = reference::kv_compress::Rules { c, factor, group_width, cu_seqlens: &batch.cu_seqlens };
+        let (x, w) = (numbers(1, n * c), numbers(2, factor * group_width * c));
+        let (bias, dy) = (numbers(3, c), numbers(4, s * c));
+        for io in Io::all(device.caps()) {
+            let empty = |name, rows, columns| Matrix::new(&device, name, rows, columns).expect("a matrix");
+            let tensor = |name, data: &[f32]| matrix(&device, name, data.len() / c, c, data);
+            let [rows, columns] = kv_compress::room(layout.made_for().slots(), c, factor, group_width);
+            let call = Compress {
+                x: &tensor("x", &x),
+                rows: Extent::Rows,
+                at: 0,
+                weight: &tensor("weight", &w),
+                factor,
+                slot_rows: &layout.slot_rows,
+                slots: Extent::Slots,
+                room: &empty("room", rows, columns),
+                kernels: &Kernels::new(),
+            };
+            let dy_room = empty("dy", layout.made_for().slots(), c);
+            dy_room.write(&device, &dy).expect("dy");
+            let to = kv_compress::Gradients {
+                dy: &dy_room,
+                dx: &empty("dx", n, c),
+                dweight: &empty("dweight", factor * group_width, c),
+                dbias: &empty("dbias", 1, c),
+                tail_rows: &layout.tail_rows,
+                partial: &empty("partial", n, c),
+            };
+            let mut recorder = Recorder::new(&device, layout.capacity());
+            kv_compress::backward(&mut recorder, io, &call, &to).expect("backward");
+            recorder.finish().run(&live).expect("a run");
+            let f =
+                |x: &[f64], w: &[f64], b: &[f64]| dot(&wide(&dy), &reference::kv_compress::forward(x, w, b, &rules));
+            let [wx, ww, wb] = [&x, &w, &bias].map(|t| wide(t));
+            let read = |m: &Matrix| m.read(&device).expect("a gradient");
+            slopes(&format!("{io:?} {group_width} x"), &x, &read(to.dx), |x| f(x, &ww, &wb));
+            slopes(&format!("{io:?} {group_width} w"), &w, &read(to.dweight), |w| f(&wx, w, &wb));
+            slopes(&format!("{io:?} {group_width} bias"), &bias, &read(to.dbias), |b| f(&wx, &ww, b));
+        }
+    }
+}
+
+#[test]
+fn attention_gradients() {
+    use reference::attention::{Rules, Seen};
+    let device = open();
+    let (heads, c) = (2, 16);
+    for seen in [Seen::Full, Seen::Local(16), Seen::Compressed(3)] {
+        let block = if let Seen::Local(block) = seen { Some(block) } else { None };
+        let factor = if let Seen::Compressed(factor) = seen { Some(factor) } else { None };
+        let (batch, layout, live) = laid_out(&device, block, factor);
+        let n = batch.rows();
+        let scale = f64::from(attention::head_scale(c, heads));
+        let rules = Rules { c, heads, cu_seqlens: &batch.cu_seqlens, seen, scale };
+        let slot_rows = layout.made_for().slot_rows();
+        // The row of each key among q, k, v of a token, or among slots and null rows.
+        let rows: Vec<usize> = match factor {
+            None => (0..n).collect(),
+            Some(f) => {
+                let (mut slot, mut null, mut rows) = (0, layout.made_for().slots(), Vec::new());
+                for length in LENGTHS {
+                    rows.push(null);
+                    null += usize::from(length > 0);
+                    rows.extend(slot..slot + length / f);
+                    slot += length / f;
+                }
+                rows
+            }
+        };
+        let dy = numbers(3, n * c);
+        let kind = match seen {
+            Seen::Full => AttentionKind::Full,
+            Seen::Local(_) => AttentionKind::Local,
+            Seen::Compressed(_) => AttentionKind::Compressed,
+        };
+        for spec in attention::specs(device.caps(), c / heads) {
+            let empty = |name, rows, columns| Matrix::new(&device, name, rows, columns).expect("a matrix");
+            let view = |name| View::new(&device, name, n * heads).expect("a view");
+            let (qkv, kv) = (numbers(1, n * 3 * c), numbers(2, 2 * slot_rows * c));
+            let queries = matrix(&device, "qkv", n, 3 * c, &qkv);
+            let slots = matrix(&device, "slots", 2 * slot_rows, c, &kv);
+            let (y, lse, delta) = (empty("y", n, c), view("lse"), view("delta"));
+            let (dqkv, dslots) = (empty("dqkv", n, 3 * c), empty("dslots", 2 * slot_rows, c));
+            let compressed = factor.is_some();
+            let call = Attention {
+                kind,
+                heads,
+                queries: &queries,
+                kv: if compressed { KeyValues::stacked(&slots) } else { KeyValues::beside(&queries) },
+                y: &y,
+                log_sum_exp: &lse,
+                layout: &layout,
+                scale: scale as f32,
+                rate: 0.0,
+                layer: 0,
+            };
+            let to = attention::Gradients {
+                dy: &matrix(&device, "dy", n, c, &dy),
+                delta: &delta,
+                dq: &dqkv,
+                dkv: if compressed { &dslots } else { &dqkv },
+            };
+            let mut recorder = Recorder::new(&device, layout.capacity());
+            attention::forward(&mut recorder, spec, &call).expect("forward");
+            attention::backward(&mut recorder, spec, &call, &to).expect("backward");
+            recorder.finish().run(&live).expect("a run");
+            let f = |qkv: &[f64], kv: &[f64]| {
+                let [q, k, v] = reference::attention::split(qkv, c);
+                let pick = |x: &[f64], first: usize| -> Vec<f64> {
+                    rows.iter().flat_map(|r| &x[(first + r) * c..][..c]).copied().collect()
+                };
+                let [k, v] = if compressed { [pick(kv, 0), pick(kv, slot_rows)] } else { [k, v] };
+                dot(&wide(&dy), &reference::attention::forward([&q, &k, &v], &rules, None).y)
+            };
+            let read = |m: &Matrix| m.read(&device).expect("a gradient");
+            let what = format!("{spec:?} {seen:?}");
+            slopes(&format!("{what} qkv"), &qkv, &read(&dqkv), |qkv| f(qkv, &wide(&kv)));
+            if compressed {
+                slopes(&format!("{what} slots"), &kv, &read(&dslots), |kv| f(&wide(&qkv), kv));
+            }
+        }
     }
 }

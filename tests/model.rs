@@ -1,7 +1,7 @@
 //! The whole decoder on the device against its f64 twin: losses, hidden states and every gradient, packed and ragged, with
 //! dropout, with local attention, by micro-batches; and the same bits twice.
 
-use wgpt::config::ModelConfig;
+use wgpt::config::{KvGroups, KvNull, KvScale, ModelConfig};
 use wgpt::data::batch::{Batch, IGNORED, Sequence};
 use wgpt::gpu::Device;
 use wgpt::model::parameters::Flat;
@@ -80,13 +80,16 @@ fn worst(config: &ModelConfig, got: &[Vec<f32>], expected: &[Vec<f64>]) -> (f64,
 }
 
 fn compare(change: impl FnOnce(&mut ModelConfig), lengths: &[usize]) {
-    let device = device();
+    compare_on(&device(), change, lengths);
+}
+
+fn compare_on(device: &Device, change: impl FnOnce(&mut ModelConfig), lengths: &[usize]) {
     let (config, parameters) = tiny(change);
     let batch = batch(&config, lengths);
     let key = step_key(SEED, 4);
     let dropout = (config.resid_pdrop > 0.0).then_some(key);
     let expected = twin(&config, &parameters, &batch, dropout);
-    let mut training = train(&device, &config, &parameters, &batch);
+    let mut training = train(device, &config, &parameters, &batch);
     training.micro(&batch, batch.target_count, key).expect("a step");
     let gradients = training.read(Flat::Gradients).expect("gradients");
     let (error, name) = worst(&config, &gradients, &expected.gradients);
@@ -131,6 +134,92 @@ fn with_dropout_in_every_place() {
 #[test]
 fn local_blocks_beside_full_attention() {
     compare(|c| (c.attention_pattern, c.local_block) = ("LF".into(), 7), &[70, 2, 20]);
+}
+
+#[test]
+fn compressed_layers_between_local_ones() {
+    compare(
+        |c| {
+            (c.n_layer, c.attention_pattern, c.local_block, c.n_embd) = (5, "LMLML".into(), 7, 48);
+            c.set_dropout(0.2);
+        },
+        &[70, 0, 1, 33, 2],
+    );
+}
+
+#[test]
+fn compressed_layers_alone() {
+    let factor = |f| move |c: &mut ModelConfig| (c.attention_pattern, c.kv_factor) = ("M".into(), f);
+    compare(factor(2), &[70, 3, 20]);
+    compare(
+        |c| {
+            factor(4)(c);
+            (c.n_embd, c.kv_groups, c.kv_shared, c.kv_scale) = (48, KvGroups::Head, true, KvScale::Width);
+        },
+        &[88, 0, 3],
+    );
+    compare(
+        |c| {
+            factor(3)(c);
+            (c.n_embd, c.kv_groups, c.kv_null) = (48, KvGroups::Channel, KvNull::Zero);
+        },
+        &[2, 67, 1],
+    );
+    compare(
+        |c| {
+            factor(3)(c);
+            (c.n_embd, c.n_head, c.kv_groups) = (35, 5, KvGroups::Head);
+        },
+        &[66, 3],
+    );
+}
+
+/// Tensors past a binding's limit, and past a texture's, are cut in ranges of rows; parameters in slabs.
+#[test]
+fn long_batches_on_small_devices() {
+    let device = device();
+    for (max_binding, max_texture) in [(64 << 10, 16384), (128 << 20, 64), (64 << 10, 64)] {
+        let narrow = device.narrowed(|caps| (caps.max_binding, caps.max_texture) = (max_binding, max_texture));
+        compare_on(&narrow, |c| (c.attention_pattern, c.local_block) = ("LM".into(), 16), &[70, 0, 30, 27]);
+    }
+    let small = device.narrowed(|caps| caps.max_binding = 64 << 10);
+    let (config, parameters) = tiny(|_| {});
+    let batch = batch(&config, &[80, 80]);
+    let capacity = Capacity { rows: batch.rows(), sequences: batch.sequences() };
+    let error = Training::new(&small, &config, &parameters, capacity, options()).err().expect("too long");
+    assert!(error.to_string().contains("`qkv` has 81920 bytes, the device binds 65536"), "{error}");
+}
+
+/// Other tokens from a random place on: not a bit of an earlier output changes, alone or packed.
+#[test]
+fn no_output_knows_a_later_token() {
+    let device = device();
+    let mut words = Words::new(SEED, Stream::Order, 1, 1);
+    for (pattern, n_embd) in [("F", 36), ("L", 36), ("M", 36), ("M", 48), ("LMLML", 48), ("FML", 35)] {
+        let (config, parameters) = tiny(|c| {
+            (c.attention_pattern, c.n_layer, c.local_block) = (pattern.into(), 5, 11);
+            (c.n_embd, c.n_head) = (n_embd, if n_embd == 35 { 5 } else { 3 });
+        });
+        for _ in 0..3 {
+            let lengths = [1 + words.below(89) as usize, words.below(90) as usize];
+            let whole = batch(&config, &lengths);
+            let mut training = train(&device, &config, &parameters, &whole);
+            let before = training.logits(&whole).expect("logits");
+            let from = words.below(lengths[0] as u32) as usize;
+            let mut other = whole.clone();
+            other.ids[from..lengths[0]].iter_mut().for_each(|id| *id = (*id + 1 + words.below(66)) % 67);
+            let after = training.logits(&other).expect("logits");
+            let row = |logits: &[f32], i: usize| logits[i * 67..(i + 1) * 67].to_vec();
+            for i in 0..whole.rows() {
+                let may_change = (from..lengths[0]).contains(&i);
+                assert!(
+                    may_change || row(&before, i) == row(&after, i),
+                    "{pattern} {lengths:?}: row {i} saw row {from}"
+                );
+            }
+            assert_ne!(row(&before, from), row(&after, from), "{pattern} {lengths:?}: row {from} does not see itself");
+        }
+    }
 }
 
 #[test]

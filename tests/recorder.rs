@@ -5,7 +5,7 @@ use wgpt::gpu::{Bind, Buffer, Device, Launch, Matrix, Recorder, Variant, View};
 use wgpt::ops::column_sum::column_sum;
 use wgpt::ops::embedding::{Embedding, embedding};
 use wgpt::ops::optimizer::{AdamW, Arithmetic, FLAT_COLUMNS, Range, STATE_WORDS, Slab, adamw};
-use wgpt::ops::{Io, Live};
+use wgpt::ops::{Extent, Io, Live};
 use wgpt::verify::numbers;
 
 const PROBE: &str = "struct Params { n: u32, a: u32, b: u32, c: u32 }
@@ -141,7 +141,8 @@ fn tensors_too_small_are_refused_by_name() {
     let io = Io::choose(device.caps(), 33, &[]);
     let matrix = |name: &str, rows, columns| Matrix::new(&device, name, rows, columns).expect("a matrix");
     let mut recorder = Recorder::new(&device, Live { rows: 65, ..Live::default() });
-    let mut sum = |x: &Matrix, partial: &Matrix, out: &Matrix| column_sum(&mut recorder, io, x, partial, out);
+    let mut sum =
+        |x: &Matrix, partial: &Matrix, out: &Matrix| column_sum(&mut recorder, io, [x, partial, out], Extent::Rows);
     let (x, partial, out) = (matrix("x", 65, 33), matrix("partial", 2, 33), matrix("out", 1, 33));
     assert!(sum(&x, &partial, &out).is_ok());
     for (result, words) in [

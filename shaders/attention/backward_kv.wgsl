@@ -1,90 +1,106 @@
 // Causal attention, backward to k and v: dv = Σ_t (p∘m)·dy, dk = scale·Σ_t dS·q over the queries t of the run that see the
-// key; p and dS as backward_q, whose δ it reads. Tiles are at most 64 keys; 64 invocations, one a key, hold k, v, dk and dv;
-// KEYS queries and their dy at a time lie in workgroup memory. dk and dv go to columns C..3C of dqkv [N, 3C].
+// key; p and dS as backward_q, whose δ it reads. Grid (tiles, H, parts).
+// LANES neighbouring invocations share a key, 64 keys a group: each holds QUADS quads of its k, v, dk and dv; their shares of
+// a product meet in workgroup memory. KEYS queries and their dy at a time lie there, too. dkv has the shape of kv: dk where k
+// lies, dv where v lies. Spec: as forward; LANES, QUADS = ⌈DQ/LANES⌉.
 #import dropout_words
 #import attention_params
-@group(0) @binding(1) var<storage, read> qkv: array<f32>;
-@group(0) @binding(2) var<storage, read> dy: array<f32>;
-@group(0) @binding(3) var<storage, read> table: array<u32>;
-@group(0) @binding(4) var<storage, read> log_sum_exp: array<f32>;
-@group(0) @binding(5) var<storage, read> delta: array<f32>;
-@group(0) @binding(6) var<storage, read_write> dqkv: array<f32>;
+#head_read 1 queries
+#head_read 2 kv
+#head_read 3 dy
+@group(0) @binding(4) var<storage, read> table: array<u32>;
+@group(0) @binding(5) var<storage, read> log_sum_exp: array<f32>;
+@group(0) @binding(6) var<storage, read> delta: array<f32>;
+#head_write 7 dkv
 
-var<workgroup> queries: array<vec4<f32>, ${KEYS*DQ}>;
+var<workgroup> asking: array<vec4<f32>, ${KEYS*DQ}>;
 var<workgroup> dys: array<vec4<f32>, ${KEYS*DQ}>;
+#if LANES-1
+var<workgroup> shares: array<vec2<f32>, ${KEYS*64*LANES}>;
+#end
 
-fn load4(at: u32, d: u32) -> vec4<f32> {
-    var v = vec4<f32>();
-    #for i in 0..4
-    if d + ${i}u < D { v[${i}] = qkv[at + d + ${i}u]; }
-    #end
-    return v;
-}
-
-fn load_dy(at: u32, d: u32) -> vec4<f32> {
-    var v = vec4<f32>();
-    #for i in 0..4
-    if d + ${i}u < D { v[${i}] = dy[at + d + ${i}u]; }
-    #end
-    return v;
-}
-
-@compute @workgroup_size(64)
+@compute @workgroup_size(${64*LANES})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tile = tile_of(group.x);
+    let tile = part_of_keys(key_tile(group.x), group.z * 64u);
+    if tile.j >= tile.j_end { return; }
     let base = group.y * D;
-    let row = tile.x + lane;
-    let key = min(row, tile.y - 1u);
-    #if DROPOUT
-    let position = position_of(key);
-    let sequence = sequence_of(key);
-    #end
-    #for q in 0..DQ
-    let k${q} = load4(key * p.pitch + p.columns + base, ${4*q}u);
-    let v${q} = load4(key * p.pitch + 2u * p.columns + base, ${4*q}u);
+    let j = min(tile.j + lane / LANES, tile.j_end - 1u);
+    let key = key_row(j, tile.keys_at, tile.null_row) * p.kv_pitch;
+    let k_at = p.k.x * p.kv_pitch + p.k.y + base + key;
+    let v_at = p.v.x * p.kv_pitch + p.v.y + base + key;
+    let t_first = max(seen_from(tile.j), 0);
+    // The first query row that sees the key.
+    let from_row = tile.first + u32(max(seen_from(j), 0) - t_first);
+    let first_quad = lane % LANES * QUADS;
+    #for q in 0..QUADS
+    // A quad past the last one is the last one, held as zero.
+    let quad${q} = min(first_quad + ${q}u, DQ - 1u);
+    let inside${q} = first_quad + ${q}u < DQ;
+    let k${q} = select(vec4<f32>(), load_kv(k_at, 4u * quad${q}), inside${q});
+    let v${q} = select(vec4<f32>(), load_kv(v_at, 4u * quad${q}), inside${q});
     var dk${q} = vec4<f32>();
     var dv${q} = vec4<f32>();
     #end
-    for (var block = tile.x; block < tile.w; block += KEYS) {
+    for (var block = tile.first; block < tile.end; block += KEYS) {
         workgroupBarrier();
-        for (var i = lane; i < KEYS * DQ; i += 64u) {
-            let query = min(block + i / DQ, tile.w - 1u);
-            queries[i] = load4(query * p.pitch + base, i % DQ * 4u);
+        for (var i = lane; i < KEYS * DQ; i += ${64*LANES}u) {
+            let query = min(block + i / DQ, tile.end - 1u);
+            asking[i] = load_queries(query * p.q_pitch + base, i % DQ * 4u);
             dys[i] = load_dy(query * p.y_pitch + base, i % DQ * 4u);
         }
         workgroupBarrier();
+        #if LANES-1
         for (var i = 0u; i < KEYS; i++) {
-            let query = min(block + i, tile.w - 1u);
-            let seen = block + i < tile.w && query >= key;
             var s = 0.0;
             var g = 0.0;
-            #for q in 0..DQ
-            s += dot(k${q}, queries[i * DQ + ${q}u]);
+            #for q in 0..QUADS
+            s += dot(k${q}, asking[i * DQ + quad${q}]);
+            g += dot(v${q}, dys[i * DQ + quad${q}]);
+            #end
+            shares[i * ${64*LANES}u + lane] = vec2<f32>(s, g);
+        }
+        workgroupBarrier();
+        #end
+        for (var i = 0u; i < KEYS; i++) {
+            let query = min(block + i, tile.end - 1u);
+            let seen = block + i < tile.end && query >= from_row;
+            #if LANES-1
+            var both = vec2<f32>();
+            #for l in 0..LANES
+            both += shares[i * ${64*LANES}u + lane / LANES * LANES + ${l}u];
+            #end
+            let s = both.x;
+            var g = both.y;
+            #end
+            #if 1/LANES
+            var s = 0.0;
+            var g = 0.0;
+            #for q in 0..QUADS
+            s += dot(k${q}, asking[i * DQ + ${q}u]);
             g += dot(v${q}, dys[i * DQ + ${q}u]);
+            #end
             #end
             let e = select(0.0, exp(min(s * p.scale - log_sum_exp[query * p.heads + group.y], 80.0)), seen);
             var w = e;
             #if DROPOUT
-            let keep = keep_one(position, position_of(query), sequence,
+            let keep = keep_one(tile.origin + j, tile.origin + u32(t_first) + query - tile.first, tile.sequence,
                                 p.place + group.y * 65536u, p.key, p.threshold, p.keep);
             w *= keep;
             g *= keep;
             #end
             let ds = e * (g - delta[query * p.heads + group.y]) * p.scale;
-            #for q in 0..DQ
-            dk${q} += ds * queries[i * DQ + ${q}u];
-            dv${q} += w * dys[i * DQ + ${q}u];
+            #for q in 0..QUADS
+            dk${q} += ds * asking[i * DQ + quad${q}];
+            dv${q} += w * dys[i * DQ + quad${q}];
             #end
         }
     }
-    if row < tile.y {
-        #for q in 0..DQ
-        #for i in 0..4
-        if ${4*q+i}u < D {
-            dqkv[row * p.pitch + p.columns + base + ${4*q+i}u] = dk${q}[${i}];
-            dqkv[row * p.pitch + 2u * p.columns + base + ${4*q+i}u] = dv${q}[${i}];
+    if tile.j + lane / LANES < tile.j_end {
+        #for q in 0..QUADS
+        if inside${q} {
+            store_dkv(k_at, 4u * quad${q}, dk${q});
+            store_dkv(v_at, 4u * quad${q}, dv${q});
         }
-        #end
         #end
     }
 }

@@ -1,82 +1,61 @@
 // Causal attention, backward to k and v, for CPU adapters: dv = Σ_t (p∘m)·dy, dk = scale·Σ_t dS·q over the queries t that
-// see the key; p and dS as backward_q_image, whose δ it reads. Tiles are at most 64 keys. The block of 64 queries is held as
-// Q and dY with eight queries a lane and with X texels of channels a lane; then a loop over the tile's keys.
-// dk and dv go to columns C..3C of dqkv [N, 3C]. Grid (tiles, H); Spec as forward_image.
-#import quad_u64
-#import reduce
-#import dropout_words
-#import attention_params
-@group(0) @binding(1) var qkv: texture_storage_2d<rgba32float, read>;
-@group(0) @binding(2) var qkv_block: texture_2d<f32>;
+// see the key; p and dS as backward_q_image, whose δ it reads. The block of 64 queries is held as
+// Q and dY with eight queries a lane and with X texels of channels a lane; then a loop over the tile's keys that one of them
+// sees. dkv has the shape of kv: dk where k lies, dv where v lies. Grid (tiles, H); Spec as forward_image.
+#import attention_image
+@group(0) @binding(1) var kv: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(2) var q_block: texture_2d<f32>;
 @group(0) @binding(3) var dy_block: texture_2d<f32>;
 @group(0) @binding(4) var<storage, read> table: array<u32>;
 @group(0) @binding(5) var<storage, read> log_sum_exp: array<f32>;
 @group(0) @binding(6) var<storage, read> delta: array<f32>;
-@group(0) @binding(7) var<storage, read_write> dqkv: array<Quad>;
-
-const NONE = 0x0fffffffu;
+@group(0) @binding(7) var<storage, read_write> dkv: array<Quad>;
 
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tile = tile_of(group.x);
+    let tile = key_tile(group.x);
     let head = group.y;
     let heads = p.heads;
-    let out_quads = p.pitch / 4u;
+    let out_quads = p.kv_pitch / 4u;
     let scale = p.scale;
+    let k_x = p.k.x;
+    let v_x = p.v.x;
     let q_texel = head * ${DQ}u;
-    let k_texel = p.columns / 4u + q_texel;
-    let v_texel = p.columns / 2u + q_texel;
-    for (var block = tile.x; block < tile.w; block += 64u) {
+    let k_texel = p.k.y / 4u + q_texel;
+    let v_texel = p.v.y / 4u + q_texel;
+    // Row of t = 0.
+    let to_row = i32(tile.first) - max(seen_from(tile.j), 0);
+    for (var block = tile.first; block < tile.end; block += 64u) {
         let first = block + lane * 8u;
         #for c in 0..8
         #for q in 0..DQ
-        let k${c}_${q} = textureLoad(qkv_block, vec2<u32>(q_texel + ${q}u, first + ${c}u), 0);
+        let k${c}_${q} = textureLoad(q_block, vec2<u32>(q_texel + ${q}u, first + ${c}u), 0);
         let v${c}_${q} = textureLoad(dy_block, vec2<u32>(q_texel + ${q}u, first + ${c}u), 0);
         #end
-        let lse${c} = log_sum_exp[select(NONE, (first + ${c}u) * heads + head, first + ${c}u < tile.w)];
-        let delta${c} = delta[select(NONE, (first + ${c}u) * heads + head, first + ${c}u < tile.w)];
-#if DROPOUT
-        let position${c} = position_of(select(NONE, first + ${c}u, first + ${c}u < tile.w));
-#end
+        let lse${c} = log_sum_exp[select(NONE, (first + ${c}u) * heads + head, first + ${c}u < tile.end)];
+        let delta${c} = delta[select(NONE, (first + ${c}u) * heads + head, first + ${c}u < tile.end)];
         #end
         #for j in 0..64
         #for x in 0..X
-        let r${j}_${x} = textureLoad(qkv_block, vec2<u32>(q_texel + lane * ${X}u + ${x}u, block + ${j}u), 0);
+        let r${j}_${x} = textureLoad(q_block, vec2<u32>(q_texel + lane * ${X}u + ${x}u, block + ${j}u), 0);
         let h${j}_${x} = textureLoad(dy_block, vec2<u32>(q_texel + lane * ${X}u + ${x}u, block + ${j}u), 0);
         #end
         #end
-        let merge = block > tile.x;
-        let last = min(tile.y, block + 64u);
-        for (var row = tile.x; row < last; row++) {
+        let last = min(tile.j_end, visible(u32(i32(min(block + 64u, tile.end)) - 1 - to_row)));
+        for (var j = tile.j; j < last; j++) {
+            let key = key_row(j, tile.keys_at, tile.null_row);
+            let from_row = to_row + seen_from(j);
             #for x in 0..X
-            let a${x} = textureLoad(qkv, vec2<u32>(k_texel + ${8*x}u + lane, row));
-            let d${x} = textureLoad(qkv, vec2<u32>(v_texel + ${8*x}u + lane, row));
+            let a${x} = textureLoad(kv, vec2<u32>(k_texel + ${8*x}u + lane, k_x + key));
+            let d${x} = textureLoad(kv, vec2<u32>(v_texel + ${8*x}u + lane, v_x + key));
             #end
+            #import attention_scores
             #for c in 0..8
-            var s${c} = 0.0;
-            var g${c} = 0.0;
-            #end
-            #for q in 0..DQ
-            let b${q} = subgroupShuffle(a${q/8}, ${q%8}u);
-            let f${q} = subgroupShuffle(d${q/8}, ${q%8}u);
-            #for i in 0..4
-            #for c in 0..8
-            s${c} += b${q}[${i}] * k${c}_${q}[${i}];
-            #end
-            #for c in 0..8
-            g${c} += f${q}[${i}] * v${c}_${q}[${i}];
-            #end
-            #end
-            #end
-#if DROPOUT
-            let sequence = sequence_of(row);
-            let position = position_of(row);
-#end
-            #for c in 0..8
-            let seen${c} = first + ${c}u >= row && first + ${c}u < tile.w;
+            let seen${c} = i32(first) + ${c} >= from_row && first + ${c}u < tile.end;
             let p${c} = select(0.0, exp(min(s${c} * scale - lse${c}, 80.0)), seen${c});
 #if DROPOUT
-            let keep${c} = keep_one(position, position${c}, sequence, p.place + head * 65536u, p.key, p.threshold, p.keep);
+            let keep${c} = keep_one(tile.origin + j, tile.origin + first + ${c}u - u32(to_row), tile.sequence,
+                                    p.place + head * 65536u, p.key, p.threshold, p.keep);
             let w${c} = p${c} * keep${c};
             let e${c} = select(0.0, p${c} * (g${c} * keep${c} - delta${c}) * scale, seen${c});
 #end
@@ -89,25 +68,26 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             var ok${x} = vec4<f32>();
             var ov${x} = vec4<f32>();
             #end
-            #for j in 0..64
-            let e_${j} = subgroupShuffle(e${j%8}, ${j/8}u);
-            let w_${j} = subgroupShuffle(w${j%8}, ${j/8}u);
+            #for i in 0..64
+            let e_${i} = subgroupShuffle(e${i%8}, ${i/8}u);
+            let w_${i} = subgroupShuffle(w${i%8}, ${i/8}u);
             #for x in 0..X
-            ok${x} += e_${j} * r${j}_${x};
-            ov${x} += w_${j} * h${j}_${x};
+            ok${x} += e_${i} * r${i}_${x};
+            ov${x} += w_${i} * h${i}_${x};
             #end
             #end
-            let k_at = row * out_quads + k_texel + lane * ${X}u;
-            let v_at = row * out_quads + v_texel + lane * ${X}u;
-            if merge {
+            let k_at = (k_x + key) * out_quads + k_texel + lane * ${X}u;
+            let v_at = (v_x + key) * out_quads + v_texel + lane * ${X}u;
+            // An earlier block holds the first query that sees the key.
+            if max(from_row, to_row) < i32(block) {
                 #for x in 0..X
-                ok${x} += unquad(dqkv[k_at + ${x}u]);
-                ov${x} += unquad(dqkv[v_at + ${x}u]);
+                ok${x} += unquad(dkv[k_at + ${x}u]);
+                ov${x} += unquad(dkv[v_at + ${x}u]);
                 #end
             }
             #for x in 0..X
-            dqkv[select(NONE, k_at + ${x}u, lane * ${X}u + ${x}u < ${DQ}u)] = quad(ok${x});
-            dqkv[select(NONE, v_at + ${x}u, lane * ${X}u + ${x}u < ${DQ}u)] = quad(ov${x});
+            dkv[select(NONE, k_at + ${x}u, lane * ${X}u + ${x}u < ${DQ}u)] = quad(ok${x});
+            dkv[select(NONE, v_at + ${x}u, lane * ${X}u + ${x}u < ${DQ}u)] = quad(ov${x});
             #end
         }
     }

@@ -194,7 +194,7 @@ fn peers_weights(ident: u64, count: usize) -> Vec<f32> {
 pub(super) fn peers_parameters(model: &ModelConfig) -> Vec<Vec<f32>> {
     let mut ident = 0;
     let one = |shape: crate::config::ParameterShape| match shape.kind {
-        ParameterKind::Weight => {
+        ParameterKind::Weight | ParameterKind::Convolution(_) => {
             ident += 1;
             peers_weights(ident - 1, shape.count())
         }

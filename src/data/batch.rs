@@ -134,10 +134,11 @@ impl Batch {
         if self.cu_seqlens.first() != Some(&0) || self.cu_seqlens.last().is_none_or(|last| *last as usize != rows) {
             return bad(format!("borders must run from 0 to {rows}, the number of rows"));
         }
-        for (b, border) in self.cu_seqlens.windows(2).enumerate() {
-            if border[1] < border[0] {
-                return bad(format!("sequence {b} ends at row {} before it begins at row {}", border[1], border[0]));
-            }
+        let borders = || self.cu_seqlens.windows(2).enumerate();
+        if let Some((b, border)) = borders().find(|(_, border)| border[1] < border[0]) {
+            return bad(format!("sequence {b} ends at row {} before it begins at row {}", border[1], border[0]));
+        }
+        for (b, border) in borders() {
             let length = (border[1] - border[0]) as usize;
             if length > positions {
                 return bad(format!("sequence {b} has {length} tokens: n_positions allows {positions}"));
@@ -222,6 +223,7 @@ mod tests {
         says(|b| b.positions[5] = 0, "row 5 has position 0");
         says(|b| b.cu_seqlens[4] = 5, "from 0 to 6");
         says(|b| b.cu_seqlens[2] = 2, "before it begins");
+        says(|b| b.cu_seqlens[2] = 9, "before it begins");
         says(|b| b.target_count = 3, "must be 4");
         says(|b| b.targets.truncate(5), "5 targets");
         says(|b| b.sequence_numbers.truncate(3), "one border more");

@@ -231,6 +231,20 @@ impl Device {
         })))
     }
 
+    /// The same device as if it could do less: to see on a large adapter how a small one fares.
+    pub fn narrowed(&self, narrow: impl FnOnce(&mut Caps)) -> Device {
+        let mut caps = self.0.caps.clone();
+        narrow(&mut caps);
+        Device(Arc::new(Inner {
+            device: self.0.device.clone(),
+            queue: self.0.queue.clone(),
+            caps,
+            pipelines: Mutex::new(HashMap::new()),
+            bytes: AtomicU64::new(0),
+            fault: self.0.fault.clone(),
+        }))
+    }
+
     /// What it can do.
     pub fn caps(&self) -> &Caps {
         &self.0.caps

@@ -1,11 +1,12 @@
 //! Shader text: prelude (constants and aliases of the Spec) + libraries + body, with written-out repetition.
 //!
-//! Five directives, each a line of its own, none of which reaches the driver:
+//! Directives, each a line of its own, none of which reaches the driver:
 //! `#import NAME` puts shaders/lib/NAME.wgsl there (or the file that the variant lets answer that name), once a module;
 //! `#for I in A..B` … `#end` writes its lines out for every I; inside, `${expression}` is a number, from loop names
 //! and constants by `+ - * / %` and parentheses; `#if EXPRESSION` … `#end` keeps its lines when the number is not 0;
 //! `#input N NAME` declares tensor NAME at binding N with `load_NAME(row, pack, packs a row)`, read from a buffer or from
-//! an image as the Spec's Io has it; `#update N NAME M` the same for one that is written too (M: its image).
+//! an image as the Spec's Io has it; `#update N NAME M` the same for one that is written too (M: its image); `#head_read`
+//! and `#head_write N NAME` declare a tensor of heads with `load_NAME(at, d)` or `store_NAME(at, d, v)` of four channels.
 //! naga says yes or no to the result, and tells which bindings it has.
 
 use crate::{Error, Result};
@@ -13,7 +14,10 @@ use std::collections::HashMap;
 
 /// Every library file, by name.
 pub(crate) const LIBRARIES: &[(&str, &str)] = &[
+    ("attention_image", include_str!("../../shaders/lib/attention_image.wgsl")),
     ("attention_params", include_str!("../../shaders/lib/attention_params.wgsl")),
+    ("attention_scores", include_str!("../../shaders/lib/attention_scores.wgsl")),
+    ("compress_params", include_str!("../../shaders/lib/compress_params.wgsl")),
     ("dropout_words", include_str!("../../shaders/lib/dropout_words.wgsl")),
     ("epilogue_bias", include_str!("../../shaders/lib/epilogue_bias.wgsl")),
     ("epilogue_bias_act", include_str!("../../shaders/lib/epilogue_bias_act.wgsl")),
@@ -24,6 +28,10 @@ pub(crate) const LIBRARIES: &[(&str, &str)] = &[
     ("epilogue_residual", include_str!("../../shaders/lib/epilogue_residual.wgsl")),
     ("finite", include_str!("../../shaders/lib/finite.wgsl")),
     ("gelu", include_str!("../../shaders/lib/gelu.wgsl")),
+    ("head_read", include_str!("../../shaders/lib/head_read.wgsl")),
+    ("head_read_vec4", include_str!("../../shaders/lib/head_read_vec4.wgsl")),
+    ("head_write", include_str!("../../shaders/lib/head_write.wgsl")),
+    ("head_write_vec4", include_str!("../../shaders/lib/head_write_vec4.wgsl")),
     ("input_buffer", include_str!("../../shaders/lib/input_buffer.wgsl")),
     ("input_image", include_str!("../../shaders/lib/input_image.wgsl")),
     ("matvec_norm", include_str!("../../shaders/lib/matvec_norm.wgsl")),
@@ -36,6 +44,9 @@ pub(crate) const LIBRARIES: &[(&str, &str)] = &[
     ("update_buffer", include_str!("../../shaders/lib/update_buffer.wgsl")),
     ("update_image", include_str!("../../shaders/lib/update_image.wgsl")),
 ];
+
+/// Directives that are a library file with a binding's number and name put in.
+const TEMPLATES: [&str; 4] = ["#input ", "#update ", "#head_read ", "#head_write "];
 
 /// What a module binds at a number of group 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +129,7 @@ impl Writer<'_> {
             let directive = line.trim_start();
             if let Some(name) = directive.strip_prefix("#import ") {
                 self.import(name.trim(), names)?;
-            } else if directive.starts_with("#input ") || directive.starts_with("#update ") {
+            } else if TEMPLATES.iter().any(|t| directive.starts_with(t)) {
                 self.tensor(directive)?;
             } else if directive.starts_with("#for ") || directive.starts_with("#if ") {
                 let end = self.matching_end(lines, i)?;
@@ -165,7 +176,7 @@ impl Writer<'_> {
         Err(self.error(format!("`{}` has no #end", lines[start].trim())))
     }
 
-    /// `#input N NAME`, `#update N NAME M`: the library file that answers `input` or `update`, with its names put in.
+    /// `#input N NAME`, `#update N NAME M`: the library file that answers the template's name, with its names put in.
     fn tensor(&mut self, directive: &str) -> Result<()> {
         let words: Vec<&str> = directive[1..].split_whitespace().collect();
         let (template, number, name) = match words[..] {

@@ -1,11 +1,12 @@
 //! What a step keeps and what it only needs in passing, by name and shape: one list that allocation and `wgpt plan` read.
 
 use super::parameters::flat_bytes;
-use crate::config::ModelConfig;
+use crate::config::{AttentionKind, ModelConfig};
 use crate::dims;
 use crate::gpu::{Device, Matrix, View};
 use crate::ops::layout::{self, Layout};
-use crate::ops::{column_sum, layer_norm};
+use crate::ops::tiles::Rule;
+use crate::ops::{column_sum, kv_compress, layer_norm};
 use crate::{Error, Result};
 
 /// The largest batch that will come: activations are made for it.
@@ -22,6 +23,8 @@ pub struct Capacity {
 pub struct Block {
     /// [N, 3C]
     pub qkv: Matrix,
+    /// Compressed keys, then values, of an M layer [2(S + B), C]: S slots, then a null row a sequence.
+    pub compressed: Matrix,
     /// ℓ, N·H
     pub log_sum_exp: View,
     /// Attention's output [N, C].
@@ -65,6 +68,10 @@ pub struct Activations {
     pub dpre: Matrix,
     /// [N, 3C]
     pub dqkv: Matrix,
+    /// As `compressed` of a block.
+    pub dcompressed: Matrix,
+    /// What the convolution of keys and values works in.
+    pub windows: Matrix,
     /// δ, N·H
     pub delta: View,
     /// Partial sums [.., 4C], twice.
@@ -107,10 +114,19 @@ impl Purpose {
 /// The floats of every activation, in the order in which [`Activations::with`] takes them.
 fn slots(config: &ModelConfig, capacity: Capacity, purpose: Purpose) -> Vec<(&'static str, Kind, usize, usize)> {
     let (n, c, h) = (capacity.rows.max(1), config.n_embd, config.n_head);
+    let layout = layout_capacity(config, capacity);
+    let compressed = |is: bool| if is { 2 * layout.slot_rows() } else { 0 };
+    let any = config.has(AttentionKind::Compressed);
+    // A block that stands for all has room for those of every kind.
+    let is_compressed = |layer| match purpose {
+        Purpose::Training => config.attention(layer) == AttentionKind::Compressed,
+        Purpose::Inference | Purpose::Prompt => any,
+    };
     let mut all = vec![("embedded", Kind::Kept, n, c)];
-    for _ in 0..purpose.blocks(config) {
+    for layer in 0..purpose.blocks(config) {
         all.extend([
             ("qkv", Kind::Kept, n, 3 * c),
+            ("compressed", Kind::Kept, compressed(is_compressed(layer)), c),
             ("log_sum_exp", Kind::Kept, 1, n * h),
             ("attention", Kind::Kept, n, c),
             ("sum_1", Kind::Kept, n, c),
@@ -125,6 +141,10 @@ fn slots(config: &ModelConfig, capacity: Capacity, purpose: Purpose) -> Vec<(&'s
     }
     let blocks = n.div_ceil(layer_norm::BLOCK.min(column_sum::BLOCK));
     let dropped = if config.resid_pdrop > 0.0 { n } else { 1 };
+    let [windows, window] = match any {
+        true => kv_compress::room(layout.slots(), c, config.kv_factor, config.kv_group_width()),
+        false => [0, 1],
+    };
     let head = |rows: usize| if purpose == Purpose::Prompt { 0 } else { rows };
     let backward = |rows: usize| if purpose == Purpose::Training { rows } else { 0 };
     all.extend([
@@ -135,6 +155,8 @@ fn slots(config: &ModelConfig, capacity: Capacity, purpose: Purpose) -> Vec<(&'s
         ("dattention", Kind::Passing, backward(n), c),
         ("dpre", Kind::Passing, backward(n), 4 * c),
         ("dqkv", Kind::Passing, backward(n), 3 * c),
+        ("dcompressed", Kind::Passing, backward(compressed(any)), c),
+        ("windows", Kind::Passing, windows, window),
         ("delta", Kind::Passing, 1, backward(n * h)),
         ("partial", Kind::Passing, backward(blocks), 4 * c),
         ("partial", Kind::Passing, backward(blocks), 4 * c),
@@ -181,6 +203,7 @@ impl Activations {
         for _ in 0..purpose.blocks(config) {
             blocks.push(Block {
                 qkv: next()?,
+                compressed: next()?,
                 log_sum_exp: next()?.view,
                 attention: next()?,
                 sum_1: next()?,
@@ -206,6 +229,8 @@ impl Activations {
             dattention: next()?,
             dpre: next()?,
             dqkv: next()?,
+            dcompressed: next()?,
+            windows: next()?,
             delta: next()?.view,
             partial: [next()?, next()?],
             logits: next()?,
@@ -260,25 +285,30 @@ pub fn plan(config: &ModelConfig, capacity: Capacity) -> Memory {
 
 /// The layout's capacity for a model and a batch.
 pub fn layout_capacity(config: &ModelConfig, capacity: Capacity) -> layout::Capacity {
-    let local = (0..config.n_layer).any(|l| config.attention(l) == crate::config::AttentionKind::Local);
     layout::Capacity {
         rows: capacity.rows.max(1),
         sequences: capacity.sequences.max(1),
         vocab: config.vocab_size,
         positions: config.n_positions,
-        local_block: local.then_some(config.local_block),
+        local_block: config.has(AttentionKind::Local).then_some(config.local_block),
+        kv_factor: config.has(AttentionKind::Compressed).then_some(config.kv_factor),
+        tile_rows: layout::SMALLEST_TILE,
     }
 }
 
-/// Floating-point operations of one training step over N rows in sequences of P tokens: products of weights, the head, and
-/// attention over the keys that are seen; forward once, backward twice, and attention's scores once more.
+/// Floating-point operations of one training step over N rows in sequences of P tokens: products of weights, the head,
+/// convolutions, and attention over the keys that are seen; forward once, backward twice, and attention's scores once more.
 pub fn step_flops(config: &ModelConfig, rows: usize) -> f64 {
     let (n, c, p) = (rows as f64, config.n_embd as f64, config.n_positions.max(1));
-    let products = 2.0 * n * (12.0 * c * c * config.n_layer as f64 + c * config.vocab_size as f64);
+    let layers = (0..config.n_layer).filter(|l| config.attention(*l) == AttentionKind::Compressed).count() as f64;
+    let compress = 2.0 * layers * config.kv_group_width() as f64 * c;
+    let products = 2.0 * n * (12.0 * c * c * config.n_layer as f64 + compress + c * config.vocab_size as f64);
     let seen = |layer| match config.attention(layer) {
-        crate::config::AttentionKind::Full => (p as f64 + 1.0) / 2.0,
-        crate::config::AttentionKind::Local => {
-            (0..p).map(|t| (t % config.local_block.max(1) + 1) as f64).sum::<f64>() / p as f64
+        AttentionKind::Full => (p as f64 + 1.0) / 2.0,
+        AttentionKind::Local => (0..p).map(|t| (t % config.local_block.max(1) + 1) as f64).sum::<f64>() / p as f64,
+        AttentionKind::Compressed => {
+            let rule = Rule::compressed(config.kv_factor);
+            (0..p).map(|t| rule.visible(t) as f64).sum::<f64>() / p as f64
         }
     };
     let keys: f64 = (0..config.n_layer).map(seen).sum();

@@ -43,10 +43,10 @@ impl Cache {
         cache::append(rec, self.spec, qkv, &self.layers[layer], [self.sequences, self.positions])
     }
 
-    /// What the token at `position` sees, sequence by sequence, in a layer of this kind.
+    /// What the token at `position` sees, sequence by sequence, in a full or a local layer.
     pub fn spans(&self, config: &ModelConfig, kind: AttentionKind, position: usize) -> Vec<Span> {
         let first = match kind {
-            AttentionKind::Full => 0,
+            AttentionKind::Full | AttentionKind::Compressed => 0,
             AttentionKind::Local => position / config.local_block * config.local_block,
         };
         let span = |sequence: usize| {

@@ -4,39 +4,24 @@
 use super::activations::{Activations, Block, chunk_rows};
 use super::cache::Cache;
 use super::parameters::{Flat, Parameters};
-use crate::config::ModelConfig;
+use crate::config::{AttentionKind, KvNull, KvScale, LayerTensor as Of, ModelConfig};
 use crate::gpu::{Matrix, Recorder};
-use crate::ops::attention::{self, Attention};
+use crate::ops::attention::{self, Attention, Gradients, KeyValues};
 use crate::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use crate::ops::dropout::{Dropout, dropout};
 use crate::ops::embedding::{self, Embedding, EmbeddingBackward, Table, embedding};
+use crate::ops::gather_rows::{Rows, gather_rows};
 use crate::ops::kernels::Kernels;
+use crate::ops::kv_compress::{self, Compress};
 use crate::ops::layer_norm::{self, LayerNorm, LayerNormBackward, layer_norm};
 use crate::ops::layout::Layout;
 use crate::ops::matmul::{self, Epilogue, Form, Matmul};
-use crate::ops::{Extent, Io, Live, column_sum};
+use crate::ops::{Extent, Io, Live, RowRange, column_sum};
 use crate::philox::{Site, place};
-use crate::{Result, dims};
+use crate::{Error, Result, dims};
 
 const TOKENS: usize = 0;
 const POSITIONS: usize = 1;
-
-/// A parameter of a block, by its place in the config's list.
-#[derive(Clone, Copy)]
-enum Of {
-    CAttn = 0,
-    CAttnBias = 1,
-    CProj = 2,
-    CProjBias = 3,
-    Ln1Gain = 4,
-    Ln1Bias = 5,
-    CFc = 6,
-    CFcBias = 7,
-    MlpProj = 8,
-    MlpProjBias = 9,
-    Ln2Gain = 10,
-    Ln2Bias = 11,
-}
 
 /// What a recording needs.
 pub struct Decoder<'a> {
@@ -57,12 +42,20 @@ pub struct Decoder<'a> {
 }
 
 impl Decoder<'_> {
-    fn value(&self, layer: usize, of: Of) -> Matrix {
-        self.parameters.tensor(Flat::Values, 2 + 12 * layer + of as usize)
+    fn tensor(&self, flat: Flat, layer: usize, of: Of) -> Result<Matrix> {
+        let index = self.config.index(layer, of).ok_or_else(|| Error::Kernel {
+            kernel: "decoder".into(),
+            message: format!("layer {layer} has no tensor {}", of.name()),
+        })?;
+        Ok(self.parameters.tensor(flat, index))
     }
 
-    fn gradient(&self, layer: usize, of: Of) -> Matrix {
-        self.parameters.tensor(Flat::Gradients, 2 + 12 * layer + of as usize)
+    fn value(&self, layer: usize, of: Of) -> Result<Matrix> {
+        self.tensor(Flat::Values, layer, of)
+    }
+
+    fn gradient(&self, layer: usize, of: Of) -> Result<Matrix> {
+        self.tensor(Flat::Gradients, layer, of)
     }
 
     fn input(&self, layer: usize) -> &Matrix {
@@ -85,6 +78,11 @@ impl Decoder<'_> {
         matmul::matmul(rec, spec, &call)
     }
 
+    fn attention_spec(&self, rec: &Recorder<Live>, block: &Block) -> attention::Spec {
+        let rows = block.qkv.rows.max(block.compressed.rows);
+        self.kernels.attention(rec.device().caps(), rows, self.config.head_dim())
+    }
+
     /// C = A·B or A·Bᵀ with an epilogue, over N rows.
     fn rows(
         &self,
@@ -93,7 +91,13 @@ impl Decoder<'_> {
         [a, b, c]: [&Matrix; 3],
         epilogue: Epilogue<'_>,
     ) -> Result<()> {
-        self.product(rec, Matmul { form, a, b, c, rows: Extent::Rows, epilogue, accumulate: false })
+        let kept = epilogue.matrix().unwrap_or(c);
+        for range in RowRange::of_all(rec.device().caps(), &[a, c, kept]) {
+            let [a, c, kept] = [a, c, kept].map(|m| range.of(m));
+            let epilogue = epilogue.with(&kept);
+            self.product(rec, Matmul { form, a: &a, b, c: &c, rows: range.extent, epilogue, accumulate: false })?;
+        }
+        Ok(())
     }
 
     /// dW += xᵀ·dy, db += Σ dy.
@@ -104,20 +108,14 @@ impl Decoder<'_> {
         [x, dy]: [&Matrix; 2],
         [weight, bias]: [Of; 2],
     ) -> Result<()> {
-        let (dw, db) = (self.gradient(layer, weight), self.gradient(layer, bias));
-        self.product(
-            rec,
-            Matmul {
-                form: Form::AtB,
-                a: x,
-                b: dy,
-                c: &dw,
-                rows: Extent::Rows,
-                epilogue: Epilogue::None,
-                accumulate: true,
-            },
-        )?;
-        column_sum::column_sum(rec, self.io(rec, dy), dy, &self.activations.partial[0], &db)
+        let (dw, db) = (self.gradient(layer, weight)?, self.gradient(layer, bias)?);
+        for range in RowRange::of_all(rec.device().caps(), &[x, dy]) {
+            let (x, dy, rows) = (range.of(x), range.of(dy), range.extent);
+            let (form, epilogue) = (Form::AtB, Epilogue::None);
+            self.product(rec, Matmul { form, a: &x, b: &dy, c: &dw, rows, epilogue, accumulate: true })?;
+            column_sum::column_sum(rec, self.io(rec, &dy), [&dy, &self.activations.partial[0], &db], rows)?;
+        }
+        Ok(())
     }
 
     fn drop(&self, rec: &mut Recorder<Live>, x: &Matrix, rate: f32, layer: usize, site: Site) -> Result<()> {
@@ -153,13 +151,18 @@ impl Decoder<'_> {
     }
 
     fn attention<'b>(&'b self, block: &'b Block, layer: usize) -> Attention<'b> {
+        let (c, heads) = (self.config.n_embd, self.config.n_head);
+        let compressed = self.config.attention(layer) == AttentionKind::Compressed;
+        let width = compressed && self.config.kv_scale == KvScale::Width;
         Attention {
             kind: self.config.attention(layer),
-            heads: self.config.n_head,
-            qkv: &block.qkv,
+            heads,
+            queries: &block.qkv,
+            kv: if compressed { KeyValues::stacked(&block.compressed) } else { KeyValues::beside(&block.qkv) },
             y: &block.attention,
             log_sum_exp: &block.log_sum_exp,
             layout: self.layout,
+            scale: attention::head_scale(c, if width { 1 } else { heads }),
             rate: self.rate(self.config.attn_pdrop),
             layer: layer as u32,
         }
@@ -170,30 +173,107 @@ impl Decoder<'_> {
         let value = |of| self.value(layer, of);
         let branch = &acts.branch;
 
-        let bias = value(Of::CAttnBias).view;
-        self.rows(rec, Form::AB, [x, &value(Of::CAttn), &block.qkv], Epilogue::Bias(&bias))?;
+        let bias = value(Of::CAttnBias)?.view;
+        self.rows(rec, Form::AB, [x, &value(Of::CAttn)?, &block.qkv], Epilogue::Bias(&bias))?;
         if let Some(cache) = self.cache {
             cache.append(rec, layer, &block.qkv)?;
             if layer + 1 == self.config.n_layer {
                 return Ok(());
             }
         }
-        let spec = self.kernels.attention(rec.device().caps(), x.rows, self.config.head_dim());
+        if self.config.attention(layer) == AttentionKind::Compressed {
+            self.compress(rec, block, layer)?;
+        }
+        let spec = self.attention_spec(rec, block);
         attention::forward(rec, spec, &self.attention(block, layer))?;
-        let bias = value(Of::CProjBias).view;
-        self.rows(rec, Form::AB, [&block.attention, &value(Of::CProj), branch], Epilogue::Bias(&bias))?;
+        let bias = value(Of::CProjBias)?.view;
+        self.rows(rec, Form::AB, [&block.attention, &value(Of::CProj)?, branch], Epilogue::Bias(&bias))?;
         self.drop(rec, branch, self.config.resid_pdrop, layer, Site::ResidualAttention)?;
-        let (gain, bias) = (value(Of::Ln1Gain), value(Of::Ln1Bias));
+        let (gain, bias) = (value(Of::Ln1Gain)?, value(Of::Ln1Bias)?);
         self.norm(rec, [x, branch, &gain, &bias], [&block.sum_1, &block.normed], &block.stats_1)?;
 
-        let bias = value(Of::CFcBias).view;
+        let bias = value(Of::CFcBias)?.view;
         let gelu = Epilogue::BiasGelu(&bias, &block.pre);
-        self.rows(rec, Form::AB, [&block.normed, &value(Of::CFc), &block.act], gelu)?;
-        let bias = value(Of::MlpProjBias).view;
-        self.rows(rec, Form::AB, [&block.act, &value(Of::MlpProj), branch], Epilogue::Bias(&bias))?;
+        self.rows(rec, Form::AB, [&block.normed, &value(Of::CFc)?, &block.act], gelu)?;
+        let bias = value(Of::MlpProjBias)?.view;
+        self.rows(rec, Form::AB, [&block.act, &value(Of::MlpProj)?, branch], Epilogue::Bias(&bias))?;
         self.drop(rec, branch, self.config.resid_pdrop, layer, Site::ResidualMlp)?;
-        let (gain, bias) = (value(Of::Ln2Gain), value(Of::Ln2Bias));
+        let (gain, bias) = (value(Of::Ln2Gain)?, value(Of::Ln2Bias)?);
         self.norm(rec, [&block.normed, branch, &gain, &bias], [&block.sum_2, &block.out], &block.stats_2)
+    }
+
+    /// Keys (part 0) or values (part 1) of an M layer: their tensors' names, and where their slots and their null rows begin in
+    /// the matrix of both.
+    fn compressed(&self, part: usize) -> ([Of; 3], [usize; 2]) {
+        let of = match (part, self.config.kv_shared) {
+            (0, _) => [Of::CompressK, Of::CompressKBias, Of::NullK],
+            (_, true) => [Of::CompressK, Of::CompressKBias, Of::NullV],
+            (_, false) => [Of::CompressV, Of::CompressVBias, Of::NullV],
+        };
+        let room = self.layout.made_for();
+        (of, [part * room.slot_rows(), part * room.slot_rows() + room.slots()])
+    }
+
+    fn convolution<'b>(&'b self, block: &'b Block, part: usize, weight: &'b Matrix) -> Compress<'b> {
+        Compress {
+            x: &block.qkv,
+            rows: Extent::Rows,
+            at: (1 + part) * self.config.n_embd,
+            weight,
+            factor: self.config.kv_factor,
+            slot_rows: &self.layout.slot_rows,
+            slots: Extent::Slots,
+            room: &self.activations.windows,
+            kernels: self.kernels,
+        }
+    }
+
+    /// Slots and null rows of an M layer.
+    fn compress(&self, rec: &mut Recorder<Live>, block: &Block, layer: usize) -> Result<()> {
+        let room = self.layout.made_for();
+        for part in [0, 1] {
+            let ([weight, bias, null], [slots, nulls]) = self.compressed(part);
+            let (weight, bias) = (self.value(layer, weight)?, self.value(layer, bias)?.view);
+            let y = block.compressed.rows_from(slots, room.slots());
+            kv_compress::forward(rec, self.io(rec, &block.qkv), &self.convolution(block, part, &weight), &bias, &y)?;
+            if self.config.kv_null == KvNull::Learned {
+                let x = self.value(layer, null)?;
+                let out = block.compressed.rows_from(nulls, room.nulls());
+                let call = Rows { x: &x, index: &self.layout.nulls, out: &out, count: Extent::Nulls };
+                gather_rows(rec, self.io(rec, &x), &call)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// From the gradients of slots and null rows to those of all tokens' keys and values and of the layer's tensors.
+    fn compress_backward(&self, rec: &mut Recorder<Live>, block: &Block, layer: usize) -> Result<()> {
+        let (room, acts) = (self.layout.made_for(), self.activations);
+        for part in [0, 1] {
+            let ([weight, bias, null], [slots, nulls]) = self.compressed(part);
+            let to = kv_compress::Gradients {
+                dy: &acts.dcompressed.rows_from(slots, room.slots()),
+                dx: &acts.dqkv,
+                dweight: &self.gradient(layer, weight)?,
+                dbias: &self.gradient(layer, bias)?,
+                tail_rows: &self.layout.tail_rows,
+                partial: &self.partial(0, self.config.n_embd),
+            };
+            let weight = self.value(layer, weight)?;
+            kv_compress::backward(rec, self.io(rec, &block.qkv), &self.convolution(block, part, &weight), &to)?;
+            if self.config.kv_null == KvNull::Learned {
+                let dy = acts.dcompressed.rows_from(nulls, room.nulls());
+                let sums = [&dy, &self.partial(0, self.config.n_embd), &self.gradient(layer, null)?];
+                column_sum::column_sum(rec, self.io(rec, &dy), sums, Extent::Nulls)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The room for partial sums as a matrix of so many columns.
+    fn partial(&self, i: usize, columns: usize) -> Matrix {
+        let view = &self.activations.partial[i].view;
+        Matrix::over(view.clone(), view.words as usize / dims::pitch(columns), columns)
     }
 
     fn norm(
@@ -216,18 +296,24 @@ impl Decoder<'_> {
         self.norm_backward(rec, layer, [dx, &block.sum_2], &block.stats_2, [Of::Ln2Gain, Of::Ln2Bias])?;
         let dbranch = self.branch_gradient(rec, layer, Site::ResidualMlp)?;
         let gelu = Epilogue::GeluBackward(&block.pre);
-        self.rows(rec, Form::ABt, [dbranch, &value(Of::MlpProj), &acts.dpre], gelu)?;
-        self.rows(rec, Form::ABt, [&acts.dpre, &value(Of::CFc), dx], Epilogue::Residual(dsum))?;
+        self.rows(rec, Form::ABt, [dbranch, &value(Of::MlpProj)?, &acts.dpre], gelu)?;
+        self.rows(rec, Form::ABt, [&acts.dpre, &value(Of::CFc)?, dx], Epilogue::Residual(dsum))?;
         self.weight_gradient(rec, layer, [&block.act, dbranch], [Of::MlpProj, Of::MlpProjBias])?;
         self.weight_gradient(rec, layer, [&block.normed, &acts.dpre], [Of::CFc, Of::CFcBias])?;
 
         self.norm_backward(rec, layer, [dx, &block.sum_1], &block.stats_1, [Of::Ln1Gain, Of::Ln1Bias])?;
         let dbranch = self.branch_gradient(rec, layer, Site::ResidualAttention)?;
-        self.rows(rec, Form::ABt, [dbranch, &value(Of::CProj), &acts.dattention], Epilogue::None)?;
-        let spec = self.kernels.attention(rec.device().caps(), x.rows, self.config.head_dim());
+        self.rows(rec, Form::ABt, [dbranch, &value(Of::CProj)?, &acts.dattention], Epilogue::None)?;
+        let compressed = self.config.attention(layer) == AttentionKind::Compressed;
+        let spec = self.attention_spec(rec, block);
         let call = self.attention(block, layer);
-        attention::backward(rec, spec, &call, &acts.dattention, &acts.delta, &acts.dqkv)?;
-        self.rows(rec, Form::ABt, [&acts.dqkv, &value(Of::CAttn), dx], Epilogue::Residual(dsum))?;
+        let dkv = if compressed { &acts.dcompressed } else { &acts.dqkv };
+        let to = Gradients { dy: &acts.dattention, delta: &acts.delta, dq: &acts.dqkv, dkv };
+        attention::backward(rec, spec, &call, &to)?;
+        if compressed {
+            self.compress_backward(rec, block, layer)?;
+        }
+        self.rows(rec, Form::ABt, [&acts.dqkv, &value(Of::CAttn)?, dx], Epilogue::Residual(dsum))?;
         self.weight_gradient(rec, layer, [&block.attention, dbranch], [Of::CProj, Of::CProjBias])?;
         self.weight_gradient(rec, layer, [x, &acts.dqkv], [Of::CAttn, Of::CAttnBias])
     }
@@ -241,13 +327,11 @@ impl Decoder<'_> {
         [gain, bias]: [Of; 2],
     ) -> Result<()> {
         let acts = self.activations;
-        let room = |m: &Matrix| {
-            let rows = m.view.words as usize / dims::pitch(self.config.n_embd);
-            Matrix::over(m.view.clone(), rows.min(dy.rows.div_ceil(layer_norm::BLOCK)), self.config.n_embd)
-        };
-        let partial = [&room(&acts.partial[0]), &room(&acts.partial[1])];
-        let (dgain, dbias) = (self.gradient(layer, gain), self.gradient(layer, bias));
-        let gain = self.value(layer, gain);
+        let blocks = dy.rows.div_ceil(layer_norm::BLOCK);
+        let partial = [0, 1].map(|i| self.partial(i, self.config.n_embd).rows_from(0, blocks));
+        let partial = [&partial[0], &partial[1]];
+        let (dgain, dbias) = (self.gradient(layer, gain)?, self.gradient(layer, bias)?);
+        let gain = self.value(layer, gain)?;
         let (dgain, dbias, dsum) = (&dgain, &dbias, &acts.dsum);
         let call = LayerNormBackward { dy, sum, stats, gain: &gain, dsum, dgain, dbias, partial };
         layer_norm::backward(rec, self.io(rec, dy), &call)

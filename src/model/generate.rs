@@ -1,12 +1,14 @@
 //! What follows a prompt, token by token: the prompt's rows go through the decoder once and leave their keys and values in the
-//! cache of every sample; then a token of every sample at a time.
+//! cache of every sample; then a token of every sample at a time. Memory-compressed layers keep no cache: a model that has
+//! them goes over the whole text for every token.
 
 use super::activations::{Activations, Capacity, layout_capacity};
 use super::cache::Cache;
 use super::decoder::Decoder;
+use super::inference::Inference;
 use super::parameters::Parameters;
 use super::token::{Specs, Token};
-use crate::config::ModelConfig;
+use crate::config::{AttentionKind, ModelConfig};
 use crate::data::batch::{Batch, IGNORED, Sequence};
 use crate::gpu::program::Timing;
 use crate::gpu::{Device, Program, Recorder, Ring};
@@ -20,14 +22,26 @@ pub struct Generator {
     device: Device,
     config: ModelConfig,
     parameters: Parameters,
+    way: Way,
+    samples: usize,
+    /// Tokens of each sample so far.
+    length: usize,
+}
+
+/// How logits are made.
+enum Way {
+    /// A token's pass over what the cache holds.
+    Cached(Box<Cached>),
+    /// A pass over the whole text of every sample.
+    Whole(Box<Inference>, Vec<Vec<u32>>),
+}
+
+struct Cached {
     cache: Cache,
     token: Token,
     step: Program<Live>,
     ring: Ring,
     prefill: Option<Prefill>,
-    samples: usize,
-    /// Tokens of each sample that are in the cache.
-    length: usize,
 }
 
 /// The prompt's pass, at a capacity of rows.
@@ -57,25 +71,14 @@ impl Generator {
         if samples == 0 {
             return Err(Error::Input("0 samples: must be 1 or more".into()));
         }
-        let specs = Specs::choose(device, config, &parameters, samples)?;
-        let cache = Cache::new(device, config, specs.cache, samples)?;
-        let token = Token::new(device, config, &parameters, specs, samples)?;
-        let mut rec = Recorder::new(device, Live { rows: samples as u32, ..Live::default() });
-        token.record(&mut rec, config, &cache)?;
-        let step = rec.finish();
-        let ring = Ring::new(device, samples * dims::pitch(config.vocab_size), 1);
-        Ok(Generator {
-            device: device.clone(),
-            config: config.clone(),
-            parameters,
-            cache,
-            token,
-            step,
-            ring,
-            prefill: None,
-            samples,
-            length: 0,
-        })
+        let way = if config.has(AttentionKind::Compressed) {
+            let capacity = Capacity { rows: samples * config.n_positions, sequences: samples };
+            let inference = Inference::over(device, config, parameters.clone(), capacity)?;
+            Way::Whole(Box::new(inference), vec![Vec::new(); samples])
+        } else {
+            Way::Cached(Box::new(Cached::new(device, config, &parameters, samples)?))
+        };
+        Ok(Generator { device: device.clone(), config: config.clone(), parameters, way, samples, length: 0 })
     }
 
     /// The most samples that go side by side on a device: caches have limits there.
@@ -102,9 +105,12 @@ impl Generator {
         self.length
     }
 
-    /// Dispatches of a token.
+    /// Dispatches of a token; 0 where whole texts are gone over.
     pub fn dispatches(&self) -> usize {
-        self.step.dispatches()
+        match &self.way {
+            Way::Cached(cached) => cached.step.dispatches(),
+            Way::Whole(..) => 0,
+        }
     }
 
     /// Begins anew with a prompt, the same for all samples. Gives the logits of what follows, [S, V] dense. Waits.
@@ -121,11 +127,14 @@ impl Generator {
             return Err(Error::Input(format!("a prompt of {count} tokens: the model has {positions} positions")));
         }
         self.check(prompt)?;
-        self.length = 0;
-        if !before.is_empty() {
-            self.fill(before)?;
-        }
         self.length = before.len();
+        match &mut self.way {
+            Way::Whole(_, ids) => ids.fill(before.to_vec()),
+            Way::Cached(cached) if !before.is_empty() => {
+                cached.fill(&self.device, &self.config, &self.parameters, before)?;
+            }
+            Way::Cached(_) => {}
+        }
         self.next(&vec![*last; self.samples])
     }
 
@@ -142,15 +151,18 @@ impl Generator {
             return Err(Error::Input(format!("a token past {positions}, the model's positions")));
         }
         self.check(ids)?;
-        self.token.upload(&self.device, &self.config, &self.cache, ids, self.length)?;
-        self.step.run_and_read(&self.live(), &self.token.logits.view, &mut self.ring)?;
-        let words = self.ring.wait()?.ok_or_else(|| Error::Device("the logits never came back".into()))?;
+        let logits = match &mut self.way {
+            Way::Cached(cached) => cached.next(&self.device, &self.config, ids, self.length)?,
+            Way::Whole(inference, texts) => {
+                texts.iter_mut().zip(ids).for_each(|(text, id)| text.push(*id));
+                let sequence = |text: &Vec<u32>| Sequence { ids: text.clone(), targets: vec![IGNORED; text.len()] };
+                let all = inference.logits(&Batch::from_sequences(&texts.iter().map(sequence).collect::<Vec<_>>())?)?;
+                let text = all.len() / self.samples;
+                all.chunks_exact(text).flat_map(|of| &of[text - self.config.vocab_size..]).copied().collect()
+            }
+        };
         self.length += 1;
-        Ok(dims::unpad_rows(bytemuck::cast_slice(&words), self.config.vocab_size))
-    }
-
-    fn live(&self) -> Live {
-        Live { rows: self.samples as u32, ..Live::default() }
+        Ok(logits)
     }
 
     fn check(&self, ids: &[u32]) -> Result<()> {
@@ -161,46 +173,84 @@ impl Generator {
         }
     }
 
+    /// Runs a token's pass dispatch by dispatch: where its time goes. The position is that of the next token.
+    ///
+    /// # Errors
+    /// As [`Generator::next`], and [`Error::Input`] where whole texts are gone over.
+    pub fn profile(&mut self) -> Result<Vec<Timing>> {
+        match &self.way {
+            Way::Cached(cached) => {
+                cached.token.upload(&self.device, &self.config, &cached.cache, &vec![0; self.samples], self.length)?;
+                cached.step.profile(&Live { rows: self.samples as u32, ..Live::default() })
+            }
+            Way::Whole(..) => {
+                let pattern = &self.config.attention_pattern;
+                Err(Error::Input(format!(
+                    "attention_pattern = {pattern:?}: M layers keep no cache, so a token has no pass"
+                )))
+            }
+        }
+    }
+}
+
+impl Cached {
+    fn new(device: &Device, config: &ModelConfig, parameters: &Parameters, samples: usize) -> Result<Self> {
+        let specs = Specs::choose(device, config, parameters, samples)?;
+        let cache = Cache::new(device, config, specs.cache, samples)?;
+        let token = Token::new(device, config, parameters, specs, samples)?;
+        let mut rec = Recorder::new(device, Live { rows: samples as u32, ..Live::default() });
+        token.record(&mut rec, config, &cache)?;
+        let step = rec.finish();
+        let ring = Ring::new(device, samples * dims::pitch(config.vocab_size), 1);
+        Ok(Cached { cache, token, step, ring, prefill: None })
+    }
+
+    fn next(&mut self, device: &Device, config: &ModelConfig, ids: &[u32], position: usize) -> Result<Vec<f32>> {
+        self.token.upload(device, config, &self.cache, ids, position)?;
+        let live = Live { rows: ids.len() as u32, ..Live::default() };
+        self.step.run_and_read(&live, &self.token.logits.view, &mut self.ring)?;
+        let words = self.ring.wait()?.ok_or_else(|| Error::Device("the logits never came back".into()))?;
+        Ok(dims::unpad_rows(bytemuck::cast_slice(&words), config.vocab_size))
+    }
+
     /// The keys and values of a prompt's tokens.
-    fn fill(&mut self, ids: &[u32]) -> Result<()> {
+    fn fill(&mut self, device: &Device, config: &ModelConfig, parameters: &Parameters, ids: &[u32]) -> Result<()> {
         let batch = Batch::from_sequences(&[Sequence { ids: ids.to_vec(), targets: vec![IGNORED; ids.len()] }])?;
         let prefill = match self.prefill.take().filter(|prefill| prefill.rows >= ids.len()) {
             Some(prefill) => prefill,
-            None => self.record_prefill(ids.len())?,
+            None => self.record_prefill(device, config, parameters, ids.len())?,
         };
-        let live = prefill.layout.upload(&self.device, &batch)?;
+        let live = prefill.layout.upload(device, &batch)?;
         prefill.program.run(&live)?;
         self.prefill = Some(prefill);
         Ok(())
     }
 
-    fn record_prefill(&self, rows: usize) -> Result<Prefill> {
-        let rows = rows.next_multiple_of(64).min(self.config.n_positions);
+    fn record_prefill(
+        &self,
+        device: &Device,
+        config: &ModelConfig,
+        parameters: &Parameters,
+        rows: usize,
+    ) -> Result<Prefill> {
+        let rows = rows.next_multiple_of(64).min(config.n_positions);
         let capacity = Capacity { rows, sequences: 1 };
-        let activations = Activations::for_prompt(&self.device, &self.config, capacity)?;
-        let layout = Layout::new(&self.device, layout_capacity(&self.config, capacity))?;
+        let activations = Activations::for_prompt(device, config, capacity)?;
+        let layout = Layout::new(device, layout_capacity(config, capacity))?;
         let kernels = Kernels::new();
+        let (cache, training) = (Some(&self.cache), false);
         let decoder = Decoder {
-            config: &self.config,
-            parameters: &self.parameters,
+            config,
+            parameters,
             activations: &activations,
             layout: &layout,
             kernels: &kernels,
-            training: false,
-            cache: Some(&self.cache),
+            training,
+            cache,
         };
-        let mut rec = Recorder::new(&self.device, layout.capacity());
+        let mut rec = Recorder::new(device, layout.capacity());
         decoder.forward(&mut rec)?;
         let program = rec.finish();
         Ok(Prefill { rows, layout, program })
-    }
-
-    /// Runs a token's pass dispatch by dispatch: where its time goes. The position is that of the next token.
-    ///
-    /// # Errors
-    /// As [`Generator::next`].
-    pub fn profile(&mut self) -> Result<Vec<Timing>> {
-        self.token.upload(&self.device, &self.config, &self.cache, &vec![0; self.samples], self.length)?;
-        self.step.profile(&self.live())
     }
 }

@@ -75,8 +75,7 @@ fn arrange(shapes: &[ParameterShape], limit: usize) -> Result<Vec<SlabPlan>> {
         }
     }
     let plan = |group: Vec<usize>| {
-        let (weights, vectors): (Vec<usize>, Vec<usize>) =
-            group.into_iter().partition(|i| shapes[*i].kind == ParameterKind::Weight);
+        let (weights, vectors): (Vec<usize>, Vec<usize>) = group.into_iter().partition(|i| shapes[*i].kind.decays());
         let mut at = 0;
         let mut tensors = Vec::new();
         let mut decaying = 0;
@@ -213,19 +212,29 @@ impl Parameters {
     }
 }
 
-/// Start weights: N(0, initializer_range) by Philox stream 0, biases 0, gains 1; a function of config and seed.
+/// Start weights: N(0, initializer_range) by Philox stream 0, biases 0, gains 1; convolutions the mean of their taps plus
+/// N(0, initializer_range / taps). A function of config and seed.
 pub fn initial_parameters(config: &ModelConfig, seed: u64) -> Vec<Vec<f32>> {
+    let normal = |i: usize, shape: &ParameterShape, scale: f64| {
+        let mut words = Words::new(seed, Stream::Weights, i as u32, 0);
+        let mut values = Vec::with_capacity(shape.count() + 1);
+        while values.len() < shape.count() {
+            values.extend(words.normal_pair().map(|x| (x * scale) as f32));
+        }
+        values.truncate(shape.count());
+        values
+    };
     let tensor = |(i, shape): (usize, ParameterShape)| match shape.kind {
         ParameterKind::Bias => vec![0.0; shape.count()],
         ParameterKind::Gain => vec![1.0; shape.count()],
-        ParameterKind::Weight => {
-            let mut words = Words::new(seed, Stream::Weights, i as u32, 0);
-            let scale = f64::from(config.initializer_range);
-            let mut values = Vec::with_capacity(shape.count() + 1);
-            while values.len() < shape.count() {
-                values.extend(words.normal_pair().map(|x| (x * scale) as f32));
+        ParameterKind::Weight => normal(i, &shape, f64::from(config.initializer_range)),
+        ParameterKind::Convolution(taps) => {
+            let mut values = normal(i, &shape, f64::from(config.initializer_range) / taps as f64);
+            let width = shape.rows / taps;
+            for (at, value) in values.iter_mut().enumerate() {
+                let (row, column) = (at / shape.columns, at % shape.columns);
+                *value += if row % width == column % width { 1.0 / taps as f32 } else { 0.0 };
             }
-            values.truncate(shape.count());
             values
         }
     };
@@ -235,6 +244,7 @@ pub fn initial_parameters(config: &ModelConfig, seed: u64) -> Vec<Vec<f32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{KvGroups, LayerTensor};
 
     #[test]
     fn slabs_hold_every_tensor_once() {
@@ -247,7 +257,7 @@ mod tests {
             for plan in &plans {
                 assert!(plan.floats <= limit);
                 for (i, at) in &plan.tensors {
-                    assert_eq!(shapes[*i].kind == ParameterKind::Weight, *at < plan.decaying);
+                    assert_eq!(shapes[*i].kind.decays(), *at < plan.decaying);
                 }
             }
         }
@@ -262,5 +272,25 @@ mod tests {
         assert!((deviation - 0.02).abs() < 2e-4, "{deviation}");
         assert_eq!(tensors, initial_parameters(&config, 1));
         assert_ne!(tensors[0], initial_parameters(&config, 2)[0]);
+    }
+
+    #[test]
+    fn convolutions_start_as_the_mean_of_their_taps() {
+        for kv_groups in [KvGroups::One, KvGroups::Head, KvGroups::Channel] {
+            let config = ModelConfig { attention_pattern: "M".into(), kv_groups, ..Default::default() };
+            let i = config.index(1, LayerTensor::CompressV).unwrap();
+            let (shape, tensor) = (&config.parameters()[i], &initial_parameters(&config, 1)[i]);
+            let width = config.kv_group_width();
+            let (mut on, mut off) = (0.0, 0.0f64);
+            for (at, x) in tensor.iter().enumerate() {
+                let (row, column) = (at / shape.columns, at % shape.columns);
+                let diagonal = row % width == column % width;
+                on += if diagonal { f64::from(*x) } else { 0.0 };
+                off += (f64::from(*x) - if diagonal { 1.0 / 3.0 } else { 0.0 }).powi(2);
+            }
+            assert!((on - config.n_embd as f64).abs() < 0.5, "{kv_groups}: {on}");
+            let deviation = (off / tensor.len() as f64).sqrt();
+            assert!((deviation * 3.0 - 0.02).abs() < 2e-3, "{kv_groups}: {deviation}");
+        }
     }
 }

@@ -1,5 +1,6 @@
-//! Causal attention in flash form over packed sequences: forward; backward to q; backward to k and v. Full and local
-//! attention are the same kernels on other borders, which come from the layout.
+//! Causal attention in flash form over packed sequences: forward; backward to q; backward to k and v. Full, local and
+//! memory-compressed attention are the same kernels: queries come from one matrix, keys and values from another or the same,
+//! and who sees whom comes from the layout's tiles and two integers ([`super::tiles::Rule`]).
 
 use super::layout::{Layout, kind_index};
 use super::{Extent, Live};
@@ -27,7 +28,7 @@ pub enum Spec {
     Image,
 }
 
-/// The Spec for N rows of C channels in H heads.
+/// The Spec for heads of `head_dim`, queries and keys with so many rows.
 pub fn choose(caps: &Caps, rows: usize, head_dim: usize) -> Spec {
     let fits = rows <= caps.max_texture as usize && head_dim.is_multiple_of(4) && head_dim <= 64;
     if caps.reads_images() && fits { Spec::Image } else { Spec::Tiled { keys: if head_dim <= 64 { 16 } else { 8 } } }
@@ -55,10 +56,26 @@ fn variant(spec: Spec, pass: Pass, head_dim: u32, dropout: bool) -> Variant {
         Pass::BackwardKv => ("attention_backward_kv", BACKWARD_KV, BACKWARD_KV_IMAGE),
     };
     let variant = match spec {
-        Spec::Tiled { keys } => Variant::new(stem, tiled).constant("D", head_dim).constant("KEYS", keys),
+        Spec::Tiled { keys } => {
+            let [read, write] = match head_dim.is_multiple_of(4) {
+                true => ["head_read_vec4", "head_write_vec4"],
+                false => ["head_read", "head_write"],
+            };
+            let tiled = Variant::new(stem, tiled).import("head_read", read).import("head_write", write);
+            match pass {
+                Pass::Forward | Pass::BackwardQ => tiled.constant("D", head_dim).constant("KEYS", keys),
+                Pass::BackwardKv => {
+                    // Four vectors of a key pass the registers of an invocation beyond 32 channels.
+                    let lanes = head_dim.div_ceil(32).next_power_of_two();
+                    let quads = head_dim.div_ceil(4).div_ceil(lanes);
+                    let tiled = tiled.constant("D", head_dim).constant("KEYS", keys / lanes);
+                    tiled.constant("LANES", lanes).constant("QUADS", quads)
+                }
+            }
+        }
         Spec::Image => {
-            let image = super::Io::Image.apply(Variant::new(stem, image));
-            image.constant("X", head_dim.div_ceil(32))
+            let image = super::Io::Image.apply(Variant::new(stem, image)).constant("X", head_dim.div_ceil(32));
+            image.constant("BACKWARD", (!matches!(pass, Pass::Forward)).into())
         }
     };
     variant.constant("DQ", head_dim.div_ceil(4)).constant("DROPOUT", dropout.into())
@@ -88,21 +105,56 @@ pub fn backward_variants(caps: &Caps) -> Vec<Variant> {
     all
 }
 
+/// Where keys and values lie.
+#[derive(Clone, Copy)]
+pub struct KeyValues<'a> {
+    /// The matrix that holds both.
+    pub matrix: &'a Matrix,
+    /// Row and column of the first key.
+    pub k: [usize; 2],
+    /// Row and column of the first value.
+    pub v: [usize; 2],
+    /// Rows of the matrix that are live.
+    pub rows: Extent,
+}
+
+impl<'a> KeyValues<'a> {
+    /// Beside the queries: q, k, v side by side [N, 3C].
+    pub fn beside(qkv: &'a Matrix) -> Self {
+        let c = qkv.columns / 3;
+        KeyValues { matrix: qkv, k: [0, c], v: [0, 2 * c], rows: Extent::Rows }
+    }
+
+    /// One below the other [2M, C], keys first.
+    pub fn stacked(kv: &'a Matrix) -> Self {
+        KeyValues { matrix: kv, k: [0, 0], v: [kv.rows / 2, 0], rows: Extent::Fixed(kv.rows as u32) }
+    }
+
+    fn holds(&self, rows: usize, c: usize) -> bool {
+        let inside = |[row, column]: [usize; 2]| row + rows <= self.matrix.rows && column + c <= self.matrix.columns;
+        inside(self.k) && inside(self.v) && self.matrix.view.words as usize >= self.matrix.rows * self.matrix.pitch()
+    }
+}
+
 /// What both directions share.
 #[derive(Clone, Copy)]
 pub struct Attention<'a> {
-    /// Full or local.
+    /// Full, local or compressed.
     pub kind: AttentionKind,
     /// H
     pub heads: usize,
-    /// q, k, v side by side [N, 3C].
-    pub qkv: &'a Matrix,
+    /// Queries in the first C columns [N, C or more].
+    pub queries: &'a Matrix,
+    /// Their keys and values.
+    pub kv: KeyValues<'a>,
     /// [N, C]
     pub y: &'a Matrix,
     /// ℓ, N·H
     pub log_sum_exp: &'a View,
-    /// Borders, positions, sequence numbers.
+    /// Tiles and the rule.
     pub layout: &'a Layout,
+    /// What scores are multiplied by.
+    pub scale: f32,
     /// Share of probabilities dropped.
     pub rate: f32,
     /// The layer, for dropout's place.
@@ -113,18 +165,25 @@ pub struct Attention<'a> {
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct Params {
     heads: u32,
-    columns: u32,
-    pitch: u32,
+    q_pitch: u32,
+    kv_pitch: u32,
     y_pitch: u32,
+    k: [u32; 2],
+    v: [u32; 2],
     key: [u32; 2],
     threshold: u32,
     place: u32,
     keep: f32,
     scale: f32,
     tiles_at: u32,
-    positions_at: u32,
-    sequences_at: u32,
+    factor: u32,
+    nulls: u32,
     pad: [u32; 3],
+}
+
+/// D^-½, as GPT-1 scales scores.
+pub fn head_scale(c: usize, heads: usize) -> f32 {
+    (1.0 / ((c / heads.max(1)) as f64).sqrt()) as f32
 }
 
 impl Attention<'_> {
@@ -132,35 +191,58 @@ impl Attention<'_> {
         self.y.columns / self.heads.max(1)
     }
 
-    fn check(&self) -> Result<()> {
-        let (qkv, y) = (self.qkv, self.y);
-        let fits = qkv.columns == 3 * y.columns && self.heads * self.head_dim() == y.columns && self.head_dim() > 0;
-        let rows = qkv.rows == y.rows && self.log_sum_exp.words as usize >= y.rows * self.heads;
-        if fits && rows && self.head_dim() <= 128 {
+    /// Rows of keys that the layout's tiles may name.
+    fn key_rows(&self, live: &Live) -> usize {
+        match self.kind {
+            AttentionKind::Full | AttentionKind::Local => self.kv.rows.at(live) as usize,
+            AttentionKind::Compressed => self.layout.made_for().slot_rows(),
+        }
+    }
+
+    fn check(&self, live: &Live) -> Result<()> {
+        let (queries, y, kv) = (self.queries, self.y, self.kv.matrix);
+        let c = y.columns;
+        let heads = self.heads * self.head_dim() == c && (1..=128).contains(&self.head_dim());
+        let rows = queries.rows == y.rows && self.log_sum_exp.words as usize >= y.rows * self.heads;
+        // Quads of channels are read whole where heads are whole quads.
+        let aligned = !self.head_dim().is_multiple_of(4) || (self.kv.k[1] + self.kv.v[1]).is_multiple_of(4);
+        if heads && rows && aligned && queries.columns >= c && self.kv.holds(self.key_rows(live), c) {
             return Ok(());
         }
         let message = format!(
-            "qkv [{}, {}], y [{}, {}], {} heads: expected [N, 3C], [N, C], C a multiple of H, heads of at most 128",
-            qkv.rows, qkv.columns, y.rows, y.columns, self.heads
+            "queries [{}, {}], keys and values [{}, {}] at {:?} and {:?}, y [{}, {c}], {} heads: expected [N, C], {} rows \
+             of C each, [N, C], C a multiple of H, heads of at most 128",
+            queries.rows,
+            queries.columns,
+            kv.rows,
+            kv.columns,
+            self.kv.k,
+            self.kv.v,
+            y.rows,
+            self.heads,
+            self.key_rows(live),
         );
         Err(Error::Kernel { kernel: "attention".into(), message })
     }
 
     fn params(&self, queries: bool) -> Params {
         let tiles = self.layout.tiles[kind_index(self.kind)];
+        let rule = self.layout.made_for().rule(self.kind);
         Params {
             heads: self.heads as u32,
-            columns: self.y.columns as u32,
-            pitch: self.qkv.pitch() as u32,
+            q_pitch: self.queries.pitch() as u32,
+            kv_pitch: self.kv.matrix.pitch() as u32,
             y_pitch: self.y.pitch() as u32,
+            k: self.kv.k.map(|x| x as u32),
+            v: self.kv.v.map(|x| x as u32),
             key: [0; 2],
             threshold: philox::threshold(self.rate),
             place: philox::place(0, self.layer, philox::Site::Attention),
             keep: 1.0 / (1.0 - self.rate),
-            scale: (1.0 / (self.head_dim() as f64).sqrt()) as f32,
+            scale: self.scale,
             tiles_at: if queries { tiles.queries } else { tiles.keys },
-            positions_at: self.layout.offsets[0],
-            sequences_at: self.layout.offsets[1],
+            factor: rule.factor as u32,
+            nulls: rule.nulls as u32,
             pad: [0; 3],
         }
     }
@@ -169,18 +251,18 @@ impl Attention<'_> {
         let queries = !matches!(pass, Pass::BackwardKv);
         let params = self.params(queries);
         let (kind, heads) = (kind_index(self.kind), self.heads as u32);
-        // Two products forward, three and four backward, over half of the square of each tile's run.
+        // Two products forward, three and four backward.
         let products = match pass {
             Pass::Forward => 2.0,
             Pass::BackwardQ => 3.0,
             Pass::BackwardKv => 4.0,
         };
-        let work = products * self.y.columns as f64 * 64.0 * 64.0;
+        let work = 2.0 * products * self.y.columns as f64;
         let variant = variant(spec, pass, self.head_dim() as u32, self.rate > 0.0);
+        let parts = if spec == Spec::Image { 1 } else { self.layout.made_for().tile_rows as u32 / 64 };
         rec.dispatch(&variant, binds, move |live| {
             let tiles = if queries { live.query_tiles[kind] } else { live.key_tiles[kind] };
-            let flops = work * f64::from(tiles) * f64::from(live.rows.div_ceil(64)).sqrt();
-            Launch::new(Params { key: live.key, ..params }, [tiles, heads, 1]).flops(flops)
+            Launch::new(Params { key: live.key, ..params }, [tiles, heads, parts]).flops(work * live.pairs[kind])
         })
     }
 }
@@ -190,50 +272,60 @@ impl Attention<'_> {
 /// # Errors
 /// [`Error::Kernel`] when the shapes do not meet.
 pub fn forward(recorder: &mut Recorder<Live>, spec: Spec, call: &Attention) -> Result<()> {
-    call.check()?;
+    call.check(recorder.capacity())?;
     let (n, c) = (recorder.capacity().rows, call.y.columns);
     let lists = [(call.log_sum_exp, n as usize * call.heads)];
-    super::shapes("attention", &[(call.qkv, n, 3 * c), (call.y, n, c)], &lists)?;
-    let rows = || Extent::Rows.rows();
+    super::shapes("attention", &[(call.queries, n, call.queries.columns), (call.y, n, c)], &lists)?;
+    let (rows, key_rows) = (|| Extent::Rows.rows(), || call.kv.rows.rows());
     let (table, y) = (Bind::Read(&call.layout.table), Bind::Write(&call.y.view));
     let lse = Bind::Write(call.log_sum_exp);
     let binds = match spec {
-        Spec::Tiled { .. } => vec![Bind::Read(&call.qkv.view), table, y, lse],
-        Spec::Image => vec![Bind::Image(call.qkv, &rows), Bind::Image(call.qkv, &rows), table, y, lse],
+        Spec::Tiled { .. } => vec![Bind::Read(&call.queries.view), Bind::Read(&call.kv.matrix.view), table, y, lse],
+        Spec::Image => {
+            vec![Bind::Image(call.queries, &rows), Bind::Image(call.kv.matrix, &key_rows), table, y, lse]
+        }
     };
     call.record(recorder, spec, Pass::Forward, &binds)
 }
 
-/// Records dqkv from dy, by way of δ (room for N·H floats).
+/// The tensors of the backward pass.
+#[derive(Clone, Copy)]
+pub struct Gradients<'a> {
+    /// [N, C]
+    pub dy: &'a Matrix,
+    /// Room for δ, N·H.
+    pub delta: &'a View,
+    /// = in the first C columns, of the shape of the queries.
+    pub dq: &'a Matrix,
+    /// = where keys and values lie, of the shape of their matrix. The same as `dq` where they lie beside the queries.
+    pub dkv: &'a Matrix,
+}
+
+/// Records dq, dk and dv from dy, by way of δ.
 ///
 /// # Errors
 /// [`Error::Kernel`] when the shapes do not meet.
-pub fn backward(
-    recorder: &mut Recorder<Live>,
-    spec: Spec,
-    call: &Attention,
-    dy: &Matrix,
-    delta: &View,
-    dqkv: &Matrix,
-) -> Result<()> {
-    call.check()?;
+pub fn backward(recorder: &mut Recorder<Live>, spec: Spec, call: &Attention, to: &Gradients) -> Result<()> {
+    call.check(recorder.capacity())?;
     let (n, c) = (recorder.capacity().rows, call.y.columns);
-    let lists = [(call.log_sum_exp, n as usize * call.heads), (delta, n as usize * call.heads)];
-    let all = [(call.qkv, n, 3 * c), (call.y, n, c), (dy, n, c), (dqkv, n, 3 * c)];
+    let (queries, kv) = (call.queries, call.kv.matrix);
+    let lists = [(call.log_sum_exp, n as usize * call.heads), (to.delta, n as usize * call.heads)];
+    let dkv = (to.dkv, kv.rows as u32, kv.columns);
+    let all = [(queries, n, queries.columns), (call.y, n, c), (to.dy, n, c), (to.dq, n, queries.columns), dkv];
     super::shapes("attention_backward", &all, &lists)?;
-    let rows = || Extent::Rows.rows();
+    let (rows, key_rows) = (|| Extent::Rows.rows(), || call.kv.rows.rows());
     let image = |m| Bind::Image(m, &rows);
     let (table, lse) = (&call.layout.table, call.log_sum_exp);
     let mut binds = match spec {
-        Spec::Tiled { .. } => vec![Bind::Read(&call.qkv.view), Bind::Read(&dy.view), Bind::Read(&call.y.view)],
-        Spec::Image => vec![image(call.qkv), image(call.qkv), image(dy), image(call.y)],
+        Spec::Tiled { .. } => [&queries.view, &kv.view, &to.dy.view, &call.y.view].map(Bind::Read).into(),
+        Spec::Image => vec![image(queries), Bind::Image(kv, &key_rows), image(to.dy), image(call.y)],
     };
-    binds.extend([Bind::Read(table), Bind::Read(lse), Bind::Write(delta), Bind::Write(&dqkv.view)]);
+    binds.extend([Bind::Read(table), Bind::Read(lse), Bind::Write(to.delta), Bind::Write(&to.dq.view)]);
     call.record(recorder, spec, Pass::BackwardQ, &binds)?;
     let mut binds = match spec {
-        Spec::Tiled { .. } => vec![Bind::Read(&call.qkv.view), Bind::Read(&dy.view)],
-        Spec::Image => vec![image(call.qkv), image(call.qkv), image(dy)],
+        Spec::Tiled { .. } => [&queries.view, &kv.view, &to.dy.view].map(Bind::Read).into(),
+        Spec::Image => vec![Bind::Image(kv, &key_rows), image(queries), image(to.dy)],
     };
-    binds.extend([Bind::Read(table), Bind::Read(lse), Bind::Read(delta), Bind::Update(&dqkv.view)]);
+    binds.extend([Bind::Read(table), Bind::Read(lse), Bind::Read(to.delta), Bind::Update(&to.dkv.view)]);
     call.record(recorder, spec, Pass::BackwardKv, &binds)
 }

@@ -1,6 +1,6 @@
 //! Sums over rows: the gradients of biases, and the second pass of every partial sum.
 
-use super::{Io, Live, groups, shapes};
+use super::{Extent, Io, Live, groups, shapes};
 use crate::gpu::program::Rows;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant};
 use crate::{Result, dims};
@@ -28,17 +28,17 @@ pub fn variants(caps: &Caps) -> Vec<Variant> {
     Io::all(caps).into_iter().flat_map(|io| [variant(io, false), variant(io, true)]).collect()
 }
 
-/// Records out [1, C] += the column sums of x [N, C], by way of `partial` [N / 64, C].
+/// Records out [1, C] += the column sums of the live rows of x [.., C], by way of `partial` [rows / 64, C].
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn column_sum(rec: &mut Recorder<Live>, io: Io, x: &Matrix, partial: &Matrix, out: &Matrix) -> Result<()> {
+pub fn column_sum(rec: &mut Recorder<Live>, io: Io, [x, partial, out]: [&Matrix; 3], rows: Extent) -> Result<()> {
     let partial = &Matrix::over(partial.view.clone(), x.rows.div_ceil(BLOCK), x.columns);
-    let n = rec.capacity().rows;
+    let n = rows.at(rec.capacity());
     let all = [(x, n, x.columns), (partial, groups(n, BLOCK as u32), x.columns), (out, 1, x.columns)];
     shapes("column_sum", &all, &[])?;
-    pass(rec, io, x, partial, false, |live| live.rows, BLOCK as u32)?;
-    add(rec, io, partial, |live| groups(live.rows, BLOCK as u32), out)
+    pass(rec, io, x, partial, false, move |live| rows.at(live), BLOCK as u32)?;
+    add(rec, io, partial, move |live| groups(rows.at(live), BLOCK as u32), out)
 }
 
 /// Records out [1, C] += the column sums of the first `rows` rows of x.

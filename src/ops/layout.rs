@@ -1,14 +1,12 @@
 //! The integers of a batch in one buffer, one upload: ids, positions, targets, each row's sequence number; owners of token
-//! and position rows; work lists of attention tiles for full and for local attention, longest first.
+//! and position rows; work lists of attention tiles for every kind of attention, longest first; the rows of compressed slots.
 
 use super::Live;
+use super::tiles::{self, Rule, Run, Tile};
 use crate::config::AttentionKind;
 use crate::data::batch::Batch;
 use crate::gpu::{Device, View};
 use crate::{Error, Result, dims};
-
-/// Rows of an attention tile.
-pub const TILE: usize = 64;
 
 /// A batch's integers as the buffer will hold them: made without a device, by any thread.
 #[derive(Clone, Debug)]
@@ -31,17 +29,75 @@ pub struct Capacity {
     pub positions: usize,
     /// W of local attention, if any layer has it.
     pub local_block: Option<usize>,
+    /// f of memory-compressed attention, if any layer has it.
+    pub kv_factor: Option<usize>,
+    /// Rows of an attention tile: [`SMALLEST_TILE`], unless a device's [`Layout`] says more.
+    pub tile_rows: usize,
 }
 
-/// The tables of one kind of attention: word offsets of its query tiles and key tiles.
+/// The fewest rows of a tile on any adapter: what sections have room for.
+pub const SMALLEST_TILE: usize = 64;
+
+impl Capacity {
+    /// Rows of a matrix of compressed keys, or values: slots, and from [`Capacity::slots`] on a null row for each sequence with a token.
+    pub fn slot_rows(&self) -> usize {
+        self.slots() + self.nulls()
+    }
+
+    /// Null keys at most: one for each sequence with a token.
+    pub fn nulls(&self) -> usize {
+        self.sequences.min(self.rows)
+    }
+
+    /// Compressed slots at most: ⌊N / f⌋, and room for one always.
+    pub fn slots(&self) -> usize {
+        self.kv_factor.map_or(0, |f| self.rows / f.max(1)).max(1)
+    }
+
+    /// Rows that no slot stands for, at most.
+    pub fn tails(&self) -> usize {
+        self.kv_factor.map_or(0, |f| self.rows.min(self.sequences * (f.max(1) - 1)))
+    }
+
+    /// The rule of a kind of attention.
+    pub fn rule(&self, kind: AttentionKind) -> Rule {
+        match kind {
+            AttentionKind::Full | AttentionKind::Local => Rule::CAUSAL,
+            AttentionKind::Compressed => Rule::compressed(self.kv_factor.unwrap_or(1)),
+        }
+    }
+
+    fn has(&self, kind: AttentionKind) -> bool {
+        match kind {
+            AttentionKind::Full => true,
+            AttentionKind::Local => self.local_block.is_some(),
+            AttentionKind::Compressed => self.kv_factor.is_some(),
+        }
+    }
+
+    /// Query tiles and key tiles of a kind, at most.
+    fn most_tiles(&self, kind: AttentionKind) -> [usize; 2] {
+        if !self.has(kind) {
+            return [0, 0];
+        }
+        let runs = match (kind, self.local_block) {
+            (AttentionKind::Local, Some(w)) => self.rows.div_ceil(w.max(1)) + self.sequences,
+            _ => self.sequences,
+        };
+        let tiles = |rows: usize| rows.div_ceil(SMALLEST_TILE) + runs;
+        [tiles(self.rows), tiles(if kind == AttentionKind::Compressed { self.slot_rows() } else { self.rows })]
+    }
+}
+
+/// The tables of one kind of attention: word offsets of its query tiles and key tiles, and how many there are at capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiles {
     /// Query tiles.
     pub queries: u32,
     /// Key tiles.
     pub keys: u32,
-    /// Tiles at capacity.
-    pub capacity: u32,
+    /// Query tiles and key tiles at capacity.
+    pub capacity: [u32; 2],
 }
 
 /// The buffer and its named sections.
@@ -64,27 +120,27 @@ pub struct Layout {
     pub position_owners: View,
     /// N rows, sorted by position.
     pub position_rows: View,
-    /// Full and local attention.
-    pub tiles: [Tiles; 2],
-    /// Word offsets of positions and sequences in the table.
-    pub offsets: [u32; 2],
+    /// The first row of each compressed slot.
+    pub slot_rows: View,
+    /// The rows that no slot stands for: the tails of sequences.
+    pub tail_rows: View,
+    /// Zeros: the row of the null key and value among their parameters, for each sequence with a token.
+    pub nulls: View,
+    /// By [`kind_index`].
+    pub tiles: [Tiles; 3],
     capacity: Capacity,
 }
+
+/// The kinds of attention, in the order of [`kind_index`].
+const KINDS: [AttentionKind; 3] = [AttentionKind::Full, AttentionKind::Local, AttentionKind::Compressed];
 
 /// The index of an attention kind in `Layout::tiles` and the tile counts of [`Live`].
 pub fn kind_index(kind: AttentionKind) -> usize {
     match kind {
         AttentionKind::Full => 0,
         AttentionKind::Local => 1,
+        AttentionKind::Compressed => 2,
     }
-}
-
-fn tile_capacity(capacity: &Capacity, block: Option<usize>) -> usize {
-    let runs = match block {
-        None => capacity.sequences,
-        Some(w) => capacity.rows.div_ceil(w) + capacity.sequences,
-    };
-    capacity.rows.div_ceil(TILE) + runs
 }
 
 impl Capacity {
@@ -124,19 +180,26 @@ impl Capacity {
         put(6, &owners);
         put(7, &rows);
         live.position_owners = (owners.len() / 3) as u32;
-        let kinds = [Some(usize::MAX), capacity.local_block];
-        for (kind, block) in kinds.into_iter().enumerate() {
-            let Some(block) = block else { continue };
-            let tiles = tiles(batch, block);
-            let sorted = |cost: fn(&[u32; 4]) -> u32| {
-                let mut sorted = tiles.clone();
-                sorted.sort_by_key(|t| std::cmp::Reverse(cost(t)));
-                sorted.concat()
-            };
-            put(8 + 2 * kind, &sorted(|t| t[1] - t[2]));
-            put(9 + 2 * kind, &sorted(|t| t[3] - t[0]));
-            live.query_tiles[kind] = tiles.len() as u32;
-            live.key_tiles[kind] = tiles.len() as u32;
+        if let Some(factor) = capacity.kv_factor {
+            let (slot_rows, tail_rows) = slots(batch, factor);
+            put(8, &slot_rows);
+            put(9, &tail_rows);
+            live.slots = slot_rows.len() as u32;
+            live.tails = tail_rows.len() as u32;
+            live.nulls = (0..batch.sequences()).filter(|s| !batch.rows_of(*s).is_empty()).count() as u32;
+        }
+        for kind in KINDS.into_iter().filter(|kind| capacity.has(*kind)) {
+            let (rule, k) = (capacity.rule(kind), kind_index(kind));
+            let runs = runs(batch, kind, capacity);
+            let mut queries: Vec<Tile> = runs.iter().flat_map(|run| run.query_tiles(rule, self.tile_rows)).collect();
+            let mut keys: Vec<Tile> = runs.iter().flat_map(|run| run.key_tiles(rule, self.tile_rows)).collect();
+            tiles::sort_queries(&mut queries);
+            tiles::sort_keys(&mut keys);
+            put(TILES + 2 * k, queries.as_flattened());
+            put(TILES + 1 + 2 * k, keys.as_flattened());
+            live.query_tiles[k] = queries.len() as u32;
+            live.key_tiles[k] = keys.len() as u32;
+            live.pairs[k] = tiles::pairs(&queries);
         }
         Ok(Laid { words: table, live, capacity: *capacity })
     }
@@ -154,16 +217,22 @@ impl Sections {
     }
 }
 
+/// The first of the sections with tiles: two a kind.
+const TILES: usize = 11;
+
 impl Layout {
     /// Words of the buffer at a capacity.
     pub fn words(capacity: &Capacity) -> usize {
         Self::sections(capacity).1
     }
 
-    fn sections(capacity: &Capacity) -> ([(&'static str, usize, usize); 12], usize) {
+    fn sections(capacity: &Capacity) -> ([(&'static str, usize, usize); 17], usize) {
         let n = capacity.rows;
-        let (full, local) = (tile_capacity(capacity, None), capacity.local_block);
-        let local = local.map_or(1, |w| tile_capacity(capacity, Some(w)));
+        let [full, local, compressed] = KINDS.map(|kind| capacity.most_tiles(kind));
+        let [slots, tails, nulls] = match capacity.kv_factor {
+            None => [0; 3],
+            Some(_) => [capacity.slots(), capacity.tails(), capacity.nulls()],
+        };
         let mut sections = Sections { next: 0 };
         let mut place = |name, words| (name, sections.take(words), words);
         let all = [
@@ -175,26 +244,32 @@ impl Layout {
             place("token rows", n),
             place("position owners", 3 * n.min(capacity.positions)),
             place("position rows", n),
-            place("full query tiles", 4 * full),
-            place("full key tiles", 4 * full),
-            place("local query tiles", 4 * local),
-            place("local key tiles", 4 * local),
+            place("slot rows", slots),
+            place("tail rows", tails),
+            place("nulls", nulls),
+            place("full query tiles", 8 * full[0]),
+            place("full key tiles", 8 * full[1]),
+            place("local query tiles", 8 * local[0]),
+            place("local key tiles", 8 * local[1]),
+            place("compressed query tiles", 8 * compressed[0]),
+            place("compressed key tiles", 8 * compressed[1]),
         ];
         (all, sections.next)
     }
 
-    /// Room for a batch of this capacity.
+    /// Room for a batch of this capacity, its tiles as the device likes them.
     ///
     /// # Errors
     /// [`Error::Device`].
     pub fn new(device: &Device, capacity: Capacity) -> Result<Layout> {
+        let capacity = Capacity { tile_rows: tiles::tile_rows(device.caps()), ..capacity };
         let (sections, words) = Self::sections(&capacity);
         let buffer = crate::gpu::Buffer::new(device, "layout", words)?;
         let view = |i: usize| buffer.range(sections[i].0, sections[i].1, sections[i].2.max(1));
         let tiles = |i: usize| Tiles {
             queries: sections[i].1 as u32,
             keys: sections[i + 1].1 as u32,
-            capacity: (sections[i].2 / 4) as u32,
+            capacity: [i, i + 1].map(|i| (sections[i].2 / 8) as u32),
         };
         Ok(Layout {
             table: buffer.range("layout", 0, words),
@@ -206,8 +281,10 @@ impl Layout {
             token_rows: view(5),
             position_owners: view(6),
             position_rows: view(7),
-            tiles: [tiles(8), tiles(10)],
-            offsets: [sections[1].1 as u32, sections[3].1 as u32],
+            slot_rows: view(8),
+            tail_rows: view(9),
+            nulls: view(10),
+            tiles: [tiles(TILES), tiles(TILES + 2), tiles(TILES + 4)],
             capacity,
         })
     }
@@ -246,20 +323,65 @@ impl Layout {
 
     /// The largest live sizes.
     pub fn capacity(&self) -> Live {
-        let tiles = [self.tiles[0].capacity, self.tiles[1].capacity];
+        let compressed = self.capacity.kv_factor.is_some();
         Live {
             rows: self.capacity.rows as u32,
-            query_tiles: tiles,
-            key_tiles: tiles,
+            slots: if compressed { self.capacity.slots() as u32 } else { 0 },
+            tails: self.capacity.tails() as u32,
+            nulls: if compressed { self.capacity.nulls() as u32 } else { 0 },
+            query_tiles: self.tiles.map(|t| t.capacity[0]),
+            key_tiles: self.tiles.map(|t| t.capacity[1]),
             token_owners: self.capacity.rows.min(self.capacity.vocab) as u32,
             position_owners: self.capacity.rows.min(self.capacity.positions) as u32,
             targets: self.capacity.rows as u32,
             step: 1,
             updates: 1,
-            lr: 0.0,
-            key: [0; 2],
+            ..Live::default()
         }
     }
+}
+
+/// The runs of a kind of attention: sequences, for local attention cut in blocks. Null rows and slots are those of the
+/// sequences that have a token, in their order.
+fn runs(batch: &Batch, kind: AttentionKind, capacity: &Capacity) -> Vec<Run> {
+    let block = match (kind, capacity.local_block) {
+        (AttentionKind::Local, Some(block)) => block.max(1),
+        _ => usize::MAX,
+    };
+    let (mut all, mut slot, mut null) = (Vec::new(), 0, capacity.slots());
+    for (s, sequence) in batch.sequence_numbers.iter().enumerate() {
+        let rows = batch.rows_of(s);
+        for row in rows.clone().step_by(block) {
+            let run = Run {
+                row,
+                length: block.min(rows.end - row),
+                t: 0,
+                origin: row - rows.start,
+                key_row: row,
+                null_row: 0,
+                sequence: *sequence,
+            };
+            all.push(match kind {
+                AttentionKind::Compressed => Run { key_row: slot, null_row: null, ..run },
+                _ => run,
+            });
+        }
+        slot += rows.len() / capacity.kv_factor.unwrap_or(1).max(1);
+        null += usize::from(!rows.is_empty());
+    }
+    all
+}
+
+/// The first row of every slot, and the rows that fill none.
+fn slots(batch: &Batch, factor: usize) -> (Vec<u32>, Vec<u32>) {
+    let (mut slot_rows, mut tail_rows, factor) = (Vec::new(), Vec::new(), factor.max(1));
+    for s in 0..batch.sequences() {
+        let rows = batch.rows_of(s);
+        let tail = rows.start + rows.len() / factor * factor;
+        slot_rows.extend((rows.start..tail).step_by(factor).map(|row| row as u32));
+        tail_rows.extend((tail..rows.end).map(|row| row as u32));
+    }
+    (slot_rows, tail_rows)
 }
 
 /// (value, first, end) of each distinct value, ascending, and the rows sorted by value, in order within one.
@@ -279,21 +401,6 @@ fn owners(values: &[u32]) -> (Vec<u32>, Vec<u32>) {
     (owners, rows)
 }
 
-/// (first row, end, run's first, run's end): runs are sequences cut in blocks, tiles are runs cut in [`TILE`] rows.
-fn tiles(batch: &Batch, block: usize) -> Vec<[u32; 4]> {
-    let mut all = Vec::new();
-    for s in 0..batch.sequences() {
-        let sequence = batch.rows_of(s);
-        for run in sequence.clone().step_by(block.max(1)) {
-            let run_end = run.saturating_add(block).min(sequence.end);
-            for tile in (run..run_end).step_by(TILE) {
-                all.push([tile, (tile + TILE).min(run_end), run, run_end].map(|x| x as u32));
-            }
-        }
-    }
-    all
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,15 +411,49 @@ mod tests {
         Batch::from_sequences(&lengths.iter().map(sequence).collect::<Vec<_>>()).unwrap()
     }
 
+    fn capacity(batch: &Batch, local_block: Option<usize>, kv_factor: Option<usize>) -> Capacity {
+        let (rows, sequences) = (batch.rows(), batch.sequences());
+        Capacity { rows, sequences, vocab: 9, positions: 1000, local_block, kv_factor, tile_rows: SMALLEST_TILE }
+    }
+
     #[test]
-    fn tiles_stay_inside_runs() {
+    fn runs_are_sequences_or_their_blocks() {
         let b = batch(&[130, 0, 1]);
-        assert_eq!(
-            tiles(&b, usize::MAX),
-            [[0, 64, 0, 130], [64, 128, 0, 130], [128, 130, 0, 130], [130, 131, 130, 131]]
-        );
-        assert_eq!(tiles(&b, 100), [[0, 64, 0, 100], [64, 100, 0, 100], [100, 130, 100, 130], [130, 131, 130, 131]]);
-        assert_eq!(tiles(&b, 1).len(), 131);
+        let bounds = |kind, w| {
+            let all = runs(&b, kind, &capacity(&b, w, Some(4)));
+            all.iter().map(|r| [r.row, r.length, r.origin, r.key_row]).collect::<Vec<_>>()
+        };
+        assert_eq!(bounds(AttentionKind::Full, None), [[0, 130, 0, 0], [130, 1, 0, 130]]);
+        assert_eq!(bounds(AttentionKind::Local, Some(100)), [[0, 100, 0, 0], [100, 30, 100, 100], [130, 1, 0, 130]]);
+        assert_eq!(bounds(AttentionKind::Local, Some(1)).len(), 131);
+        assert_eq!(bounds(AttentionKind::Compressed, None), [[0, 130, 0, 0], [130, 1, 0, 32]]);
+        let nulls = runs(&b, AttentionKind::Compressed, &capacity(&b, None, Some(4)));
+        assert_eq!(nulls.iter().map(|r| r.null_row).collect::<Vec<_>>(), [32, 33]);
+    }
+
+    #[test]
+    fn slots_hold_whole_windows() {
+        assert_eq!(slots(&batch(&[7, 0, 2, 3]), 3), (vec![0, 3, 9], vec![6, 7, 8]));
+    }
+
+    #[test]
+    fn every_batch_fits_its_capacity() {
+        for lengths in [vec![0], vec![1], vec![200, 64, 1, 0, 65, 3], vec![1; 70], vec![191, 192, 193]] {
+            let b = batch(&lengths);
+            for (w, f) in [(1, 1), (7, 2), (64, 3), (1000, 4), (65, 400)] {
+                let capacity = capacity(&b, Some(w), Some(f));
+                for kind in KINDS {
+                    let rule = capacity.rule(kind);
+                    let runs = runs(&b, kind, &capacity);
+                    let queries = runs.iter().flat_map(|run| run.query_tiles(rule, 64)).count();
+                    let keys = runs.iter().flat_map(|run| run.key_tiles(rule, 64)).count();
+                    let [most_queries, most_keys] = capacity.most_tiles(kind);
+                    assert!(queries <= most_queries && keys <= most_keys, "{lengths:?} {kind:?} {w} {f}");
+                }
+                let (slots, tails) = slots(&b, f);
+                assert!(slots.len() <= capacity.slots() && tails.len() <= capacity.tails());
+            }
+        }
     }
 
     #[test]

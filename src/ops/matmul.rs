@@ -33,7 +33,29 @@ pub enum Epilogue<'a> {
     Residual(&'a Matrix),
 }
 
-impl Epilogue<'_> {
+impl<'a> Epilogue<'a> {
+    /// The matrix [M, N] that it reads or writes besides C.
+    pub fn matrix(&self) -> Option<&'a Matrix> {
+        match self {
+            Epilogue::None | Epilogue::Bias(_) => None,
+            Epilogue::BiasGelu(_, m) | Epilogue::GeluBackward(m) | Epilogue::Residual(m) => Some(m),
+        }
+    }
+
+    /// The same with another matrix.
+    pub fn with<'b>(&self, m: &'b Matrix) -> Epilogue<'b>
+    where
+        'a: 'b,
+    {
+        match *self {
+            Epilogue::None => Epilogue::None,
+            Epilogue::Bias(bias) => Epilogue::Bias(bias),
+            Epilogue::BiasGelu(bias, _) => Epilogue::BiasGelu(bias, m),
+            Epilogue::GeluBackward(_) => Epilogue::GeluBackward(m),
+            Epilogue::Residual(_) => Epilogue::Residual(m),
+        }
+    }
+
     fn file(&self) -> &'static str {
         match self {
             Epilogue::None => "epilogue_none",
@@ -83,8 +105,9 @@ pub enum Spec {
 pub fn choose(caps: &Caps, form: Form, a: &Matrix, b: &Matrix) -> Spec {
     let side = caps.max_texture as usize;
     let fits = |rows: usize, columns: usize| rows <= side && dims::pitch(columns) / 4 <= side;
-    let b_rows = if form == Form::AtB { b.rows } else { 1 };
-    if caps.reads_images() && fits(a.rows, a.columns) && fits(b_rows, b.columns) {
+    // What is cut is cut in ranges of RANGE rows or more.
+    let (b_rows, c_rows) = if form == Form::AtB { (b.rows, a.columns.min(RANGE)) } else { (b.rows.min(RANGE), 1) };
+    if caps.reads_images() && fits(a.rows, a.columns) && fits(b_rows.max(c_rows), b.columns) {
         Spec::Image
     } else if form != Form::AtB && a.rows <= matvec::MOST_ROWS {
         Spec::Rows
@@ -302,9 +325,12 @@ fn rows_a_group(m: u32, column_groups: u32) -> u32 {
     m.div_ceil(wanted).clamp(1, 256)
 }
 
-/// Cuts rows of an operand in ranges that fit into a texture; whole blocks of 128, so that no pass crosses a border.
+/// Rows that a pass of the image kernels takes at once: no range of an operand is smaller, and none ends inside a pass.
+const RANGE: usize = 128;
+
+/// Cuts rows of an operand in ranges that fit into a texture.
 fn texture_ranges(rec: &Recorder<Live>, rows: u32) -> impl Iterator<Item = (u32, u32)> + use<> {
-    let side = (rec.device().caps().max_texture / 128 * 128).max(128);
+    let side = (rec.device().caps().max_texture as usize / RANGE * RANGE).max(RANGE) as u32;
     (0..rows).step_by(side as usize).map(move |first| (first, (first + side).min(rows)))
 }
 

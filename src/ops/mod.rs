@@ -10,22 +10,33 @@ pub mod column_sum;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
+pub mod gather_rows;
 pub mod kernels;
+pub mod kv_compress;
 pub mod layer_norm;
 pub mod layout;
 pub mod matmul;
 pub mod matvec;
 pub mod optimizer;
+pub mod tiles;
 
 /// The numbers that change from run to run of a program: sizes from the batch's layout, and what varies by step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Live {
     /// N, rows of the packed batch.
     pub rows: u32,
-    /// Query tiles of the attention work list, of full and of local attention.
-    pub query_tiles: [u32; 2],
-    /// Key tiles, of full and of local attention.
-    pub key_tiles: [u32; 2],
+    /// Compressed slots of all sequences.
+    pub slots: u32,
+    /// Tokens that fill no slot.
+    pub tails: u32,
+    /// Sequences with a token: each has a null key.
+    pub nulls: u32,
+    /// Query tiles of the attention work lists, by [`layout::kind_index`].
+    pub query_tiles: [u32; 3],
+    /// Key tiles, by [`layout::kind_index`].
+    pub key_tiles: [u32; 3],
+    /// Pairs of a query and a key that the tiles visit, by [`layout::kind_index`].
+    pub pairs: [f64; 3],
     /// Distinct token ids in the batch.
     pub token_owners: u32,
     /// Distinct positions in the batch.
@@ -49,6 +60,10 @@ pub enum Extent {
     Fixed(u32),
     /// N.
     Rows,
+    /// Compressed slots.
+    Slots,
+    /// Null keys.
+    Nulls,
     /// Rows `skip` to `skip + at_most` of N: a chunk of the head.
     Chunk {
         /// Rows before it.
@@ -64,12 +79,51 @@ impl Extent {
         match self {
             Extent::Fixed(n) => n,
             Extent::Rows => live.rows,
+            Extent::Slots => live.slots,
+            Extent::Nulls => live.nulls,
             Extent::Chunk { skip, at_most } => live.rows.saturating_sub(skip).min(at_most),
         }
     }
 
     fn rows(self) -> Rows<Live> {
         Box::new(move |live| self.at(live))
+    }
+}
+
+/// Some of the N rows of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowRange {
+    /// Rows before it.
+    pub skip: usize,
+    /// Rows of it, at capacity.
+    pub count: usize,
+    /// How many are live.
+    pub extent: Extent,
+}
+
+impl RowRange {
+    /// The fewest ranges in which the rows of all `matrices`, which have as many, can be bound and, where operands are read
+    /// as images, be images.
+    pub fn of_all(caps: &Caps, matrices: &[&Matrix]) -> Vec<RowRange> {
+        let rows = matrices.iter().map(|m| m.rows).max().unwrap_or(0);
+        let bytes = matrices.iter().map(|m| m.pitch() * 4).max().unwrap_or(1);
+        let bound = usize::try_from(caps.max_binding).unwrap_or(usize::MAX) / bytes.max(1);
+        let most = if caps.reads_images() { bound.min(caps.max_texture as usize) } else { bound };
+        if rows <= most {
+            return vec![RowRange { skip: 0, count: rows, extent: Extent::Rows }];
+        }
+        // Whole tiles and whole blocks of partial sums.
+        let most = (most / 64).max(1) * 64;
+        let range = |skip| {
+            let count = most.min(rows - skip);
+            RowRange { skip, count, extent: Extent::Chunk { skip: skip as u32, at_most: count as u32 } }
+        };
+        (0..rows).step_by(most).map(range).collect()
+    }
+
+    /// These rows of a matrix.
+    pub fn of(&self, matrix: &Matrix) -> Matrix {
+        matrix.rows_from(self.skip, self.count)
     }
 }
 
@@ -228,6 +282,10 @@ pub const ALL: &[Kernel] = &[
     Kernel { op: "matvec", variants: matvec::variants },
     Kernel { op: "attention", variants: attention::variants },
     Kernel { op: "attention_backward", variants: attention::backward_variants },
+    Kernel { op: "kv_compress", variants: kv_compress::variants },
+    Kernel { op: "kv_compress_backward", variants: kv_compress::backward_variants },
+    Kernel { op: "gather_rows", variants: gather_rows::variants },
+    Kernel { op: "scatter_rows_add", variants: gather_rows::scatter_variants },
     Kernel { op: "attention_decode", variants: cache::decode_variants },
     Kernel { op: "cache_append", variants: cache::append_variants },
     Kernel { op: "layer_norm", variants: layer_norm::variants },

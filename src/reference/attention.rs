@@ -1,17 +1,48 @@
-//! Causal softmax attention inside each packed sequence, full or in local blocks, flash form.
+//! Causal softmax attention inside each packed sequence: full, in local blocks, or over compressed slots; flash form.
 //!
-//! For query t of a sequence, head h, over the keys s that t sees (s ≤ t, with a block W also ⌊s/W⌋ = ⌊t/W⌋):
-//! score = q·k/√D, ℓ = log Σ exp(score), p = exp(score − ℓ), p̃ = p∘m (m = mask/(1 − rate), 1 without dropout), y = p̃·v.
-//! Backward: δ = Σ_d dy·y, dv = p̃ᵀ·dy, ds = p∘(m∘(dy·vᵀ) − δ), dq = ds·k/√D, dk = dsᵀ·q/√D.
-//! qkv, dqkv \[n,3c\] hold q, k, v side by side, head h in columns h·D.. of each; y, dy \[n,c\]; ℓ, δ \[n,h\].
-//! A mask word's row is the query's position, its column the key's position in the sequence, also in local blocks.
-//! Source: Dao et al. 2022, 2023; SPEC 4 and 5.
+//! For query t of a sequence, head h, over the keys j that t sees: score = scale·q·k, ℓ = log Σ exp(score),
+//! p = exp(score − ℓ), p̃ = p∘m (m = mask/(1 − rate), 1 without dropout), y = p̃·v.
+//! Backward: δ = Σ_d dy·y, dv = p̃ᵀ·dy, ds = p∘(m∘(dy·vᵀ) − δ), dq = scale·ds·k, dk = scale·dsᵀ·q.
+//! q, y, dy, dq \[n,c\]; k, v, dk, dv \[m,c\]; head h has columns h·D..; ℓ, δ \[n,h\]. Full and local attention have a key a token
+//! (m = n); compressed attention 1 + ⌊T/f⌋ a sequence, the null key first, sequence after sequence.
+//! A mask word's row is the query's position, its column the key's index in its sequence, also in local blocks.
+//! Source: Dao et al. 2022, 2023; Liu et al. 2018; SPEC 4 and 5.
 
 use crate::philox::{Site, place};
 
 use super::dropout::multiplier;
 
-/// Who sees whom: shapes, borders, block.
+/// Which keys a query sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Every earlier token: j ≤ t.
+    Full,
+    /// Of the same block of so many tokens.
+    Local(usize),
+    /// The null key, and every slot of so many tokens that ends at t or before.
+    Compressed(usize),
+}
+
+impl Seen {
+    /// Keys of a sequence of `length` tokens.
+    pub fn keys(self, length: usize) -> usize {
+        match self {
+            Seen::Full | Seen::Local(_) => length,
+            Seen::Compressed(factor) => 1 + length / factor,
+        }
+    }
+
+    /// The keys of query `t`.
+    pub fn of(self, t: usize) -> std::ops::Range<usize> {
+        match self {
+            Seen::Full => 0..t + 1,
+            Seen::Local(block) => t / block * block..t + 1,
+            Seen::Compressed(factor) => 0..1 + (t + 1) / factor,
+        }
+    }
+}
+
+/// Who sees whom: shapes, borders, scale.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
     /// C.
@@ -20,8 +51,10 @@ pub struct Rules<'a> {
     pub heads: usize,
     /// Borders of the sequences, \[B+1\], from 0 to n; equal neighbours are an empty sequence.
     pub cu_seqlens: &'a [u32],
-    /// W for local attention; none for full.
-    pub block: Option<usize>,
+    /// The keys of a query.
+    pub seen: Seen,
+    /// What scores are multiplied by.
+    pub scale: f64,
 }
 
 /// Dropout on the probabilities.
@@ -50,13 +83,29 @@ pub struct Forward {
 struct Query {
     /// The query's sequence.
     sequence: usize,
-    /// Its first packed row.
-    start: usize,
+    /// Its packed row.
+    row: usize,
+    /// The row of the sequence's first key.
+    keys: usize,
     head: usize,
     /// The query's position in its sequence.
     t: usize,
-    /// The first position it sees; the last is t.
-    first: usize,
+}
+
+/// D^-½, as GPT-1 scales scores.
+pub fn head_scale(c: usize, heads: usize) -> f64 {
+    1.0 / ((c / heads) as f64).sqrt()
+}
+
+/// q, k and v of qkv \[n,3c\], which holds them side by side.
+pub fn split(qkv: &[f64], c: usize) -> [Vec<f64>; 3] {
+    [0, 1, 2].map(|part| qkv.chunks_exact(3 * c).flat_map(|row| &row[part * c..(part + 1) * c]).copied().collect())
+}
+
+/// The inverse of [`split`].
+pub fn join(parts: [&[f64]; 3], c: usize) -> Vec<f64> {
+    let rows = parts[0].len() / c;
+    (0..rows).flat_map(|r| parts.into_iter().flat_map(move |p| &p[r * c..(r + 1) * c])).copied().collect()
 }
 
 impl Rules<'_> {
@@ -64,40 +113,49 @@ impl Rules<'_> {
         self.cu_seqlens.last().map_or(0, |&n| n as usize)
     }
 
+    fn lengths(&self) -> impl Iterator<Item = usize> {
+        self.cu_seqlens.windows(2).map(|border| (border[1] - border[0]) as usize)
+    }
+
+    /// m, keys of all sequences.
+    pub fn keys(&self) -> usize {
+        self.lengths().map(|length| self.seen.keys(length)).sum()
+    }
+
     fn head_dim(&self) -> usize {
         self.c / self.heads
     }
 
-    fn scale(&self) -> f64 {
-        1.0 / (self.head_dim() as f64).sqrt()
-    }
-
     /// Every query, sequence by sequence, head by head.
     fn for_each_query(&self, mut f: impl FnMut(Query)) {
-        for (sequence, border) in self.cu_seqlens.windows(2).enumerate() {
-            let (start, length) = (border[0] as usize, (border[1] - border[0]) as usize);
+        let (mut row, mut keys) = (0, 0);
+        for (sequence, length) in self.lengths().enumerate() {
             for head in 0..self.heads {
                 for t in 0..length {
-                    let first = self.block.map_or(0, |w| t / w * w);
-                    f(Query { sequence, start, head, t, first });
+                    f(Query { sequence, row: row + t, keys, head, t });
                 }
             }
+            row += length;
+            keys += self.seen.keys(length);
         }
     }
 
-    /// Part 0, 1, 2 (q, k, v) of packed row `row`, head `head`.
-    fn part<'q>(&self, qkv: &'q [f64], part: usize, row: usize, head: usize) -> &'q [f64] {
-        let (d, at) = (self.head_dim(), row * 3 * self.c + part * self.c + head * self.head_dim());
-        &qkv[at..at + d]
+    /// Head `head` of row `row`.
+    fn part<'q>(&self, x: &'q [f64], row: usize, head: usize) -> &'q [f64] {
+        &x[self.at(row, head)..][..self.head_dim()]
+    }
+
+    fn at(&self, row: usize, head: usize) -> usize {
+        row * self.c + head * self.head_dim()
     }
 }
 
 impl Query {
-    /// m of key `s`.
-    fn mask(&self, dropout: Option<&Dropout>, s: usize) -> f64 {
+    /// m of key `j`.
+    fn mask(&self, dropout: Option<&Dropout>, j: usize) -> f64 {
         dropout.map_or(1.0, |d| {
             let place = place(self.head as u32, d.layer, Site::Attention);
-            multiplier(d.key, s as u32, self.t as u32, d.sequence_numbers[self.sequence], place, d.rate)
+            multiplier(d.key, j as u32, self.t as u32, d.sequence_numbers[self.sequence], place, d.rate)
         })
     }
 }
@@ -106,23 +164,25 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// The forward pass.
-pub fn forward(qkv: &[f64], rules: &Rules, dropout: Option<&Dropout>) -> Forward {
-    let (n, c, d, scale) = (rules.rows(), rules.c, rules.head_dim(), rules.scale());
-    assert_eq!(qkv.len(), n * 3 * c, "attention: qkv holds n·3c = {n}·{} numbers", 3 * c);
+/// The forward pass over \[q, k, v\].
+pub fn forward([q, k, v]: [&[f64]; 3], rules: &Rules, dropout: Option<&Dropout>) -> Forward {
+    let (n, c, d) = (rules.rows(), rules.c, rules.head_dim());
+    assert_eq!(q.len(), n * c, "attention: q holds n·c = {n}·{c} numbers");
+    assert!(k.len() == rules.keys() * c && v.len() == k.len(), "attention: k and v hold {}·{c} numbers", rules.keys());
     let mut out = Forward { y: vec![0.0; n * c], log_sum_exp: vec![0.0; n * rules.heads] };
     rules.for_each_query(|query| {
-        let (row, h) = (query.start + query.t, query.head);
-        let q = rules.part(qkv, 0, row, h);
-        let score = |s: usize| scale * dot(q, rules.part(qkv, 1, query.start + s, h));
-        let scores: Vec<f64> = (query.first..=query.t).map(score).collect();
+        let (row, h) = (query.row, query.head);
+        let part = rules.part(q, row, h);
+        let seen = rules.seen.of(query.t);
+        let scores: Vec<f64> =
+            seen.clone().map(|j| rules.scale * dot(part, rules.part(k, query.keys + j, h))).collect();
         let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let log_sum_exp = max + scores.iter().map(|s| (s - max).exp()).sum::<f64>().ln();
         out.log_sum_exp[row * rules.heads + h] = log_sum_exp;
-        let y = &mut out.y[row * c + h * d..row * c + (h + 1) * d];
-        for (s, score) in (query.first..).zip(scores) {
-            let p = (score - log_sum_exp).exp() * query.mask(dropout, s);
-            for (y, v) in y.iter_mut().zip(rules.part(qkv, 2, query.start + s, h)) {
+        let y = &mut out.y[rules.at(row, h)..][..d];
+        for (j, score) in seen.zip(scores) {
+            let p = (score - log_sum_exp).exp() * query.mask(dropout, j);
+            for (y, v) in y.iter_mut().zip(rules.part(v, query.keys + j, h)) {
                 *y += p * v;
             }
         }
@@ -135,30 +195,35 @@ pub fn delta(y: &[f64], dy: &[f64], head_dim: usize) -> Vec<f64> {
     y.chunks_exact(head_dim).zip(dy.chunks_exact(head_dim)).map(|(y, dy)| dot(y, dy)).collect()
 }
 
-/// The backward pass: dqkv \[n,3c\].
-pub fn backward(qkv: &[f64], kept: &Forward, dy: &[f64], rules: &Rules, dropout: Option<&Dropout>) -> Vec<f64> {
-    let (c, d, scale) = (rules.c, rules.head_dim(), rules.scale());
+/// The backward pass: \[dq, dk, dv\].
+pub fn backward(
+    [q, k, v]: [&[f64]; 3],
+    kept: &Forward,
+    dy: &[f64],
+    rules: &Rules,
+    dropout: Option<&Dropout>,
+) -> [Vec<f64>; 3] {
+    let (d, scale) = (rules.head_dim(), rules.scale);
     let delta = delta(&kept.y, dy, d);
-    let mut dqkv = vec![0.0; qkv.len()];
+    let [mut dq, mut dk, mut dv] = [q, k, v].map(|x| vec![0.0; x.len()]);
     rules.for_each_query(|query| {
-        let (row, h) = (query.start + query.t, query.head);
-        let (q, dy) = (rules.part(qkv, 0, row, h), &dy[row * c + h * d..row * c + (h + 1) * d]);
+        let (row, h) = (query.row, query.head);
+        let (q, dy) = (rules.part(q, row, h), rules.part(dy, row, h));
         let (log_sum_exp, delta) = (kept.log_sum_exp[row * rules.heads + h], delta[row * rules.heads + h]);
-        for s in query.first..=query.t {
-            let key_row = query.start + s;
-            let (k, v) = (rules.part(qkv, 1, key_row, h), rules.part(qkv, 2, key_row, h));
+        for j in rules.seen.of(query.t) {
+            let (at_q, at_k) = (rules.at(row, h), rules.at(query.keys + j, h));
+            let (k, v) = (&k[at_k..][..d], &v[at_k..][..d]);
             let p = (scale * dot(q, k) - log_sum_exp).exp();
-            let m = query.mask(dropout, s);
+            let m = query.mask(dropout, j);
             let ds = scale * p * (m * dot(dy, v) - delta);
-            let (at_q, at_k) = (row * 3 * c + h * d, key_row * 3 * c + c + h * d);
             for i in 0..d {
-                dqkv[at_q + i] += ds * k[i];
-                dqkv[at_k + i] += ds * q[i];
-                dqkv[at_k + c + i] += p * m * dy[i];
+                dq[at_q + i] += ds * k[i];
+                dk[at_k + i] += ds * q[i];
+                dv[at_k + i] += p * m * dy[i];
             }
         }
     });
-    dqkv
+    [dq, dk, dv]
 }
 
 #[cfg(test)]
@@ -171,43 +236,66 @@ mod tests {
     const N: usize = 14;
     const C: usize = 6;
 
-    fn rules(block: Option<usize>) -> Rules<'static> {
-        Rules { c: C, heads: 2, cu_seqlens: &BORDERS, block }
+    fn rules(seen: Seen) -> Rules<'static> {
+        Rules { c: C, heads: 2, cu_seqlens: &BORDERS, seen, scale: head_scale(C, 2) }
     }
 
-    fn check(block: Option<usize>, dropout: Option<&Dropout>) {
-        let (qkv, dy, rules) = (normal(N * 3 * C, 1), normal(N * C, 2), rules(block));
-        let dqkv = backward(&qkv, &forward(&qkv, &rules, dropout), &dy, &rules, dropout);
-        check_gradient("qkv", &qkv, &dqkv, |qkv| dot(&dy, &forward(qkv, &rules, dropout).y));
+    fn inputs(rules: &Rules) -> [Vec<f64>; 3] {
+        [normal(N * C, 1), normal(rules.keys() * C, 2), normal(rules.keys() * C, 3)]
+    }
+
+    fn refs(x: &[Vec<f64>; 3]) -> [&[f64]; 3] {
+        [&x[0], &x[1], &x[2]]
+    }
+
+    fn check(seen: Seen, dropout: Option<&Dropout>) {
+        let (rules, dy) = (rules(seen), normal(N * C, 4));
+        let x = inputs(&rules);
+        let gradients = backward(refs(&x), &forward(refs(&x), &rules, dropout), &dy, &rules, dropout);
+        // All three at once: with blocks of one token, q and k alone have no gradient.
+        let f = |moved: &[f64]| {
+            let (q, kv) = moved.split_at(N * C);
+            let (k, v) = kv.split_at(rules.keys() * C);
+            dot(&dy, &forward([q, k, v], &rules, dropout).y)
+        };
+        check_gradient(&format!("{seen:?}"), &x.concat(), &gradients.concat(), f);
     }
 
     #[test]
-    fn gradients_full_and_local_with_and_without_dropout() {
+    fn gradients_of_every_kind_with_and_without_dropout() {
         let dropout = Dropout { rate: 0.4, key: [5, 6], layer: 3, sequence_numbers: &[8, 1, 0, 2, 3] };
-        for block in [None, Some(1), Some(3), Some(100)] {
-            check(block, None);
-            check(block, Some(&dropout));
+        for seen in [Seen::Full, Seen::Local(1), Seen::Local(3), Seen::Local(100), Seen::Compressed(3)] {
+            check(seen, None);
+            check(seen, Some(&dropout));
         }
     }
 
     #[test]
-    fn a_query_sees_its_own_past_and_block_alone() {
-        for (block, seen) in [(None, [0, 0, 0, 0, 0, 0, 0, 0, 0]), (Some(3), [0, 0, 0, 3, 3, 3, 6, 6, 6])] {
-            let (qkv, rules) = (normal(N * 3 * C, 1), rules(block));
-            let y = forward(&qkv, &rules, None).y;
-            for key in 0..N {
-                let mut other = qkv.clone();
-                other[key * 3 * C + C..(key + 1) * 3 * C].iter_mut().for_each(|x| *x += 1.0);
-                let moved = forward(&other, &rules, None).y;
+    fn a_query_sees_what_its_kind_says() {
+        for (seen, firsts, keys) in [
+            (Seen::Full, [0; 9], [1, 2, 3, 4, 5, 6, 7, 8, 9]),
+            (Seen::Local(3), [0, 0, 0, 3, 3, 3, 6, 6, 6], [1, 2, 3, 4, 5, 6, 7, 8, 9]),
+            (Seen::Compressed(3), [0; 9], [1, 1, 2, 2, 2, 3, 3, 3, 4]),
+        ] {
+            let rules = rules(seen);
+            let x = inputs(&rules);
+            let y = forward(refs(&x), &rules, None).y;
+            let keys_of = |lengths: &[usize]| lengths.iter().map(|n| seen.keys(*n)).sum::<usize>();
+            for key in 0..rules.keys() {
+                let mut other = x.clone();
+                other[1][key * C..(key + 1) * C].iter_mut().for_each(|x| *x += 1.0);
+                other[2][key * C..(key + 1) * C].iter_mut().for_each(|x| *x += 1.0);
+                let moved = forward(refs(&other), &rules, None).y;
                 for query in 0..N {
-                    let start = match query {
-                        0..4 => 0,
-                        4 => 4,
-                        _ => 5,
+                    let (start, first) = match query {
+                        0..4 => (0, 0),
+                        4 => (4, keys_of(&[4, 0])),
+                        _ => (5, keys_of(&[4, 0, 1])),
                     };
-                    let first = start + seen[query - start];
+                    let t = query - start;
+                    let sees = (first + firsts[t]..first + keys[t]).contains(&key);
                     let changed = y[query * C..(query + 1) * C] != moved[query * C..(query + 1) * C];
-                    assert_eq!(changed, (first..=query).contains(&key), "query {query}, key {key}, block {block:?}");
+                    assert_eq!(changed, sees, "query {query}, key {key}, {seen:?}");
                 }
             }
         }
@@ -218,22 +306,31 @@ mod tests {
     fn two_keys_by_hand() {
         let ln3 = 3f64.ln();
         let qkv = [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 2f64.sqrt(), 0.0, ln3, 0.0, 5.0, 1.0];
-        let rules = Rules { c: 2, heads: 1, cu_seqlens: &[0, 2], block: None };
-        let out = forward(&qkv, &rules, None);
+        let rules = Rules { c: 2, heads: 1, cu_seqlens: &[0, 2], seen: Seen::Full, scale: head_scale(2, 1) };
+        let x = split(&qkv, 2);
+        assert_eq!(join(refs(&x), 2), qkv);
+        let out = forward(refs(&x), &rules, None);
         assert!(largest_difference(&out.y, &[1.0, 0.0, 4.0, 0.75]) < 1e-14);
         assert!(largest_difference(&out.log_sum_exp, &[0.0, 4f64.ln()]) < 1e-14);
     }
 
     #[test]
     fn packing_changes_nothing_dropout_included() {
-        let qkv = normal(N * 3 * C, 1);
-        let dropout = Dropout { rate: 0.4, key: [5, 6], layer: 3, sequence_numbers: &[8, 1, 0, 2, 3] };
-        let packed = forward(&qkv, &rules(Some(4)), Some(&dropout));
-        let alone = Rules { cu_seqlens: &[0, 9], ..rules(Some(4)) };
-        let dropout = Dropout { sequence_numbers: &[2], ..dropout };
-        assert_eq!(packed.y[5 * C..], forward(&qkv[5 * 3 * C..], &alone, Some(&dropout)).y);
-        let dropout = Dropout { sequence_numbers: &[4], ..dropout };
-        assert_ne!(packed.y[5 * C..], forward(&qkv[5 * 3 * C..], &alone, Some(&dropout)).y);
+        for seen in [Seen::Local(4), Seen::Compressed(2)] {
+            let rules = rules(seen);
+            let x = inputs(&rules);
+            let dropout = Dropout { rate: 0.4, key: [5, 6], layer: 3, sequence_numbers: &[8, 1, 0, 2, 3] };
+            let packed = forward(refs(&x), &rules, Some(&dropout));
+            let alone = Rules { cu_seqlens: &[0, 9], ..rules };
+            let first = seen.keys(4) + seen.keys(0) + seen.keys(1);
+            let part = |x: &[f64], first: usize, rows: usize| x[first * C..(first + rows) * C].to_vec();
+            let [k, v] = [1, 2].map(|i| part(&x[i], first, seen.keys(9)));
+            let x = [part(&x[0], 5, 9), k, v];
+            let dropout = Dropout { sequence_numbers: &[2], ..dropout };
+            assert_eq!(packed.y[5 * C..], forward(refs(&x), &alone, Some(&dropout)).y);
+            let dropout = Dropout { sequence_numbers: &[4], ..dropout };
+            assert_ne!(packed.y[5 * C..], forward(refs(&x), &alone, Some(&dropout)).y);
+        }
     }
 
     /// y with v = identity columns shows m itself: the mask of SPEC 5, by head, layer, query and key.
@@ -241,12 +338,12 @@ mod tests {
     fn the_mask_stands_where_the_spec_says() {
         let (length, rate) = (2, 0.5);
         let dropout = Dropout { rate, key: [1, 2], layer: 5, sequence_numbers: &[9] };
-        let rules = Rules { c: 4, heads: 2, cu_seqlens: &[0, length], block: None };
-        let mut qkv = vec![0.0; 2 * 12];
+        let rules = Rules { c: 4, heads: 2, cu_seqlens: &[0, length], seen: Seen::Full, scale: head_scale(4, 2) };
+        let mut v = vec![0.0; 2 * 4];
         for (key, head) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
-            qkv[key * 12 + 8 + head * 2 + key] = 1.0;
+            v[key * 4 + head * 2 + key] = 1.0;
         }
-        let out = forward(&qkv, &rules, Some(&dropout));
+        let out = forward([&[0.0; 8], &[0.0; 8], &v], &rules, Some(&dropout));
         for (query, head) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
             for key in 0..=query {
                 let word = crate::philox::philox([0, query, 9, head * 65536 + 5 * 8 + 1], [1, 2])[key as usize];

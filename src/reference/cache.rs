@@ -44,7 +44,7 @@ pub fn append(qkv: &[f64], cache: &mut [f64], c: usize, copies: usize, stretch: 
 
 #[cfg(test)]
 mod tests {
-    use super::super::attention::{Rules, forward};
+    use super::super::attention::{Rules, Seen, forward, head_scale};
     use super::super::testing::{largest_difference, normal};
     use super::*;
 
@@ -54,8 +54,11 @@ mod tests {
         let (n, c, heads) = (9, 6, 2);
         let qkv = normal(n * 3 * c, 1);
         for block in [None, Some(4)] {
-            let rules = Rules { c, heads, cu_seqlens: &[0, n as u32], block };
-            let expected = forward(&qkv, &rules, None).y;
+            let seen = block.map_or(Seen::Full, Seen::Local);
+            let rules = Rules { c, heads, cu_seqlens: &[0, n as u32], seen, scale: head_scale(c, heads) };
+            let part = |i: usize| qkv.chunks_exact(3 * c).flat_map(|row| row[i * c..(i + 1) * c].to_vec()).collect();
+            let parts: [Vec<f64>; 3] = [part(0), part(1), part(2)];
+            let expected = forward([&parts[0], &parts[1], &parts[2]], &rules, None).y;
             for prompt in [0, 5] {
                 let mut cache = vec![f64::NAN; 2 * n * 2 * c];
                 append(&qkv[..prompt * 3 * c], &mut cache, c, 2, n);

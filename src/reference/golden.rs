@@ -1,4 +1,4 @@
-//! The oracles against other people's code: the golden cases a, b, g and h (tests/golden/README.md).
+//! The oracles against other people's code: the golden cases a, b, f, g and h (tests/golden/README.md).
 //!
 //! Each test walks the folder (`WGPT_GOLDEN`, else tests/golden) by letter and holds every tensor to the manifest's own
 //! tolerance, |x − ref| ≤ suggest_atol + suggest_rtol·|ref|, sized for f32 code. The oracle is f64 and the stored
@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
+use super::attention::Seen;
 use super::cross_entropy::IGNORED;
-use super::{adamw, attention, global_norm, model};
-use crate::config::{ModelConfig, ParameterKind};
+use super::matmul::{Form, add_bias, bias_gradient, matmul};
+use super::{adamw, attention, global_norm, kv_compress, model};
+use crate::config::ModelConfig;
 
 /// An f64 oracle stays this far below tolerances made for f32 (seen: 130 times or more).
 const MARGIN: f64 = 20.0;
@@ -42,7 +44,7 @@ fn tensors(path: &Path) -> BTreeMap<String, Vec<f64>> {
     file.iter().map(|(name, view)| (name.to_string(), numbers(view.data(), view.dtype()))).collect()
 }
 
-/// Runs `check` on every case of `letter`; none at all is a failure.
+/// Runs `check` on every case whose folder begins with `letter`; none at all is a failure.
 fn each_case(letter: &str, check: impl Fn(&mut Case)) {
     let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let root = std::env::var_os("WGPT_GOLDEN").map_or_else(default, PathBuf::from);
@@ -229,7 +231,7 @@ fn b_twenty_updates() {
             for (k, shape) in shapes.iter().enumerate() {
                 let options = adamw::Options {
                     lr,
-                    weight_decay: if shape.kind == ParameterKind::Weight { decay } else { 0.0 },
+                    weight_decay: if shape.kind.decays() { decay } else { 0.0 },
                     t: i as u32 + 1,
                     gradient_scale: global_norm::clip_scale(norm, case.number("clip_global_norm")),
                     form,
@@ -265,16 +267,6 @@ fn b_twenty_updates() {
     });
 }
 
-/// q, k, v of [n,H,D] as qkv [n,3C], and back.
-fn join(parts: [&[f64]; 3], c: usize) -> Vec<f64> {
-    let rows = parts[0].len() / c;
-    (0..rows).flat_map(|r| parts.into_iter().flat_map(move |p| &p[r * c..(r + 1) * c])).copied().collect()
-}
-
-fn part(qkv: &[f64], part: usize, c: usize) -> Vec<f64> {
-    qkv.chunks(3 * c).flat_map(|row| &row[part * c..(part + 1) * c]).copied().collect()
-}
-
 /// [b,x,y,D] as [b,y,x,D]: heads before tokens to tokens before heads, and back.
 fn swap_middle(input: &[f64], b: usize, x: usize, y: usize) -> Vec<f64> {
     let d = input.len() / (b * x * y);
@@ -298,13 +290,174 @@ fn check_attention(
     from_rows: impl Fn(&[f64]) -> Vec<f64>,
 ) {
     let [q, k, v, dy] = ["in.q", "in.k", "in.v", "in.dy"].map(|name| to_rows(&case.data[name]));
-    let qkv = join([&q, &k, &v], rules.c);
-    let kept = attention::forward(&qkv, rules, None);
+    let kept = attention::forward([&q, &k, &v], rules, None);
     case.compare("out.y", &from_rows(&kept.y), |_| true);
-    let dqkv = attention::backward(&qkv, &kept, &dy, rules, None);
-    for (i, name) in ["grad_in.q", "grad_in.k", "grad_in.v"].into_iter().enumerate() {
-        case.compare(name, &from_rows(&part(&dqkv, i, rules.c)), |_| true);
+    let gradients = attention::backward([&q, &k, &v], &kept, &dy, rules, None);
+    for (gradient, name) in gradients.iter().zip(["grad_in.q", "grad_in.k", "grad_in.v"]) {
+        case.compare(name, &from_rows(gradient), |_| true);
     }
+}
+
+/// A memory-compressed layer between its projections.
+struct Compression<'a> {
+    rules: attention::Rules<'a>,
+    convolution: kv_compress::Rules<'a>,
+    /// Weight as buffers hold it, and bias, of keys and of values.
+    weights: [[Vec<f64>; 2]; 2],
+    nulls: [Vec<f64>; 2],
+}
+
+/// y and the gradients; those of convolutions and nulls of keys, then of values.
+struct Compressed {
+    y: Vec<f64>,
+    gradients: [Vec<f64>; 3],
+    convolutions: [kv_compress::Backward; 2],
+    dnulls: [Vec<f64>; 2],
+}
+
+impl Compression<'_> {
+    /// The null key before the slots of each sequence.
+    fn keys(&self, slots: &[f64], null: &[f64]) -> Vec<f64> {
+        let (c, mut rest, mut out) = (self.rules.c, slots, Vec::new());
+        for border in self.rules.cu_seqlens.windows(2) {
+            let count = (border[1] - border[0]) as usize / self.convolution.factor;
+            out.extend(null);
+            out.extend(rest.split_off(..count * c).expect("slots"));
+        }
+        out
+    }
+
+    /// The inverse of [`Compression::keys`], null keys added up.
+    fn split(&self, keys: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        let (c, mut rest, mut slots, mut null) = (self.rules.c, keys, Vec::new(), vec![0.0; self.rules.c]);
+        for border in self.rules.cu_seqlens.windows(2) {
+            let count = (border[1] - border[0]) as usize / self.convolution.factor;
+            let first = rest.split_off(..c).expect("a null key");
+            null.iter_mut().zip(first).for_each(|(n, x)| *n += x);
+            slots.extend(rest.split_off(..count * c).expect("slots"));
+        }
+        (slots, null)
+    }
+
+    fn run(&self, [q, k, v]: [&[f64]; 3], dy: &[f64]) -> Compressed {
+        let compress = |x: &[f64], i: usize| {
+            let [weight, bias] = &self.weights[i];
+            self.keys(&kv_compress::forward(x, weight, bias, &self.convolution), &self.nulls[i])
+        };
+        let (keys, values) = (compress(k, 0), compress(v, 1));
+        let kept = attention::forward([q, &keys, &values], &self.rules, None);
+        let [dq, dkeys, dvalues] = attention::backward([q, &keys, &values], &kept, dy, &self.rules, None);
+        let back = |x: &[f64], dkeys: &[f64], i: usize| {
+            let (dslots, dnull) = self.split(dkeys);
+            (kv_compress::backward(x, &self.weights[i][0], &dslots, &self.convolution), dnull)
+        };
+        let ((of_k, null_k), (of_v, null_v)) = (back(k, &dkeys, 0), back(v, &dvalues, 1));
+        let gradients = [dq, of_k.dx.clone(), of_v.dx.clone()];
+        Compressed { y: kept.y, gradients, convolutions: [of_k, of_v], dnulls: [null_k, null_v] }
+    }
+}
+
+/// A convolution's weight [C, C/groups, f] as [f, C/groups, C], and back with `back`.
+fn turned(w: &[f64], [c, width, f]: [usize; 3], back: bool) -> Vec<f64> {
+    let mut out = vec![0.0; w.len()];
+    for (o, i, tap) in (0..c).flat_map(|o| (0..width).flat_map(move |i| (0..f).map(move |tap| (o, i, tap)))) {
+        let (file, buffer) = ((o * width + i) * f + tap, (tap * width + i) * c + o);
+        let (to, from) = if back { (file, buffer) } else { (buffer, file) };
+        out[to] = w[from];
+    }
+    out
+}
+
+fn sum(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a + b).collect()
+}
+
+#[test]
+fn f_strict_compression() {
+    each_case("f_mca_strict", |case| {
+        let [b, t, c, f] = ["B", "T", "D", "factor"].map(|key| case.number(key) as usize);
+        let heads = case.number("heads") as usize;
+        let shape = [c, c / case.number("conv_groups") as usize, f];
+        let weights = tensors(&case.folder.join("model.safetensors"));
+        let shared = case.manifest["config"]["shared_kv_conv"] == true;
+        let names = if shared { ["conv_k"; 2] } else { ["conv_k", "conv_v"] };
+        let of = |name: &str| {
+            [turned(&weights[&format!("{name}.weight")], shape, false), weights[&format!("{name}.bias")].clone()]
+        };
+        let null = |name| weights.get(name).cloned().unwrap_or_else(|| vec![0.0; c]);
+        let cu_seqlens: Vec<u32> = (0..=b).map(|i| (i * t) as u32).collect();
+        let (seen, scale) = (Seen::Compressed(f), attention::head_scale(c, heads));
+        let layer = Compression {
+            rules: attention::Rules { c, heads, cu_seqlens: &cu_seqlens, seen, scale },
+            convolution: kv_compress::Rules { c, factor: f, group_width: shape[1], cu_seqlens: &cu_seqlens },
+            weights: names.map(of),
+            nulls: ["null_k", "null_v"].map(null),
+        };
+        let [q, k, v, dy] = ["in.q", "in.k", "in.v", "in.dy"].map(|name| case.data[name].clone());
+        let out = layer.run([&q, &k, &v], &dy);
+        case.compare("out.y", &out.y, |_| true);
+        for (name, gradient) in ["grad_in.q", "grad_in.k", "grad_in.v"].into_iter().zip(&out.gradients) {
+            case.compare(name, gradient, |_| true);
+        }
+        let [k, v] = &out.convolutions;
+        let all = match shared {
+            true => vec![("conv_k", sum(&k.dweight, &v.dweight), sum(&k.dbias, &v.dbias))],
+            false => {
+                vec![("conv_k", k.dweight.clone(), k.dbias.clone()), ("conv_v", v.dweight.clone(), v.dbias.clone())]
+            }
+        };
+        for (name, dweight, dbias) in all {
+            case.compare(&format!("grad.{name}.weight"), &turned(&dweight, shape, true), |_| true);
+            case.compare(&format!("grad.{name}.bias"), &dbias, |_| true);
+        }
+        if weights.contains_key("null_k") {
+            case.compare("grad.null_k", &out.dnulls[0], |_| true);
+            case.compare("grad.null_v", &out.dnulls[1], |_| true);
+        }
+    });
+}
+
+/// The package's whole layer. Its slots are aligned to the end of the sequence: ours behind rows of zeros.
+#[test]
+fn f_lucidrains_compression() {
+    each_case("f_mca_lucidrains", |case| {
+        let [b, t, c, f] = ["B", "T", "dim", "compression_factor"].map(|key| case.number(key) as usize);
+        let heads = case.number("heads") as usize;
+        let shape = [c, c / heads, f];
+        let weights = tensors(&case.folder.join("model.safetensors"));
+        let padded = t.next_multiple_of(f);
+        let cu_seqlens: Vec<u32> = (0..=b).map(|i| (i * padded) as u32).collect();
+        let (seen, scale) = (Seen::Compressed(f), attention::head_scale(c, 1));
+        let convolution =
+            [turned(&weights["compress_fn.conv.weight"], shape, false), weights["compress_fn.conv.bias"].clone()];
+        let layer = Compression {
+            rules: attention::Rules { c, heads, cu_seqlens: &cu_seqlens, seen, scale },
+            convolution: kv_compress::Rules { c, factor: f, group_width: c / heads, cu_seqlens: &cu_seqlens },
+            weights: [convolution.clone(), convolution],
+            nulls: ["null_k", "null_v"].map(|name| weights[name].clone()),
+        };
+        let before = vec![0.0; (padded - t) * c];
+        let pad = |x: &[f64]| x.chunks(t * c).flat_map(|s| [&before, s].concat()).collect::<Vec<_>>();
+        let cut = |x: &[f64]| x.chunks(padded * c).flat_map(|s| &s[before.len()..]).copied().collect::<Vec<_>>();
+        let (x, dy, n) = (pad(&case.data["in.x"]), pad(&case.data["in.dy"]), b * padded);
+        let (to_qkv, to_out) = (&weights["to_qkv.weight"], &weights["to_out.weight"]);
+        let qkv = attention::split(&matmul(Form::ABt, &x, to_qkv, n, 3 * c, c), c);
+        let datt = matmul(Form::AB, &dy, to_out, n, c, c);
+        let out = layer.run([&qkv[0], &qkv[1], &qkv[2]], &datt);
+        let y = add_bias(&matmul(Form::ABt, &out.y, to_out, n, c, c), &weights["to_out.bias"]);
+        case.compare("out.y", &cut(&y), |_| true);
+        let [dq, dk, dv] = &out.gradients;
+        let dqkv = attention::join([dq, dk, dv], c);
+        case.compare("grad_in.x", &cut(&matmul(Form::AB, &dqkv, to_qkv, n, c, 3 * c)), |_| true);
+        case.compare("grad.to_qkv.weight", &matmul(Form::AtB, &dqkv, &x, 3 * c, c, n), |_| true);
+        case.compare("grad.to_out.weight", &matmul(Form::AtB, &dy, &out.y, c, c, n), |_| true);
+        case.compare("grad.to_out.bias", &bias_gradient(&dy, c), |_| true);
+        let [k, v] = &out.convolutions;
+        case.compare("grad.compress_fn.conv.weight", &turned(&sum(&k.dweight, &v.dweight), shape, true), |_| true);
+        case.compare("grad.compress_fn.conv.bias", &sum(&k.dbias, &v.dbias), |_| true);
+        case.compare("grad.null_k", &out.dnulls[0], |_| true);
+        case.compare("grad.null_v", &out.dnulls[1], |_| true);
+    });
 }
 
 #[test]
@@ -312,8 +465,9 @@ fn g_local_attention() {
     each_case("g", |case| {
         let [b, heads, t, d] = case.shape("in.q")[..] else { panic!("q is [B,H,T,D]") };
         let cu_seqlens: Vec<u32> = (0..=b).map(|i| (i * t) as u32).collect();
-        let block = Some(case.number("block") as usize);
-        let rules = attention::Rules { c: heads * d, heads, cu_seqlens: &cu_seqlens, block };
+        let seen = Seen::Local(case.number("block") as usize);
+        let scale = attention::head_scale(heads * d, heads);
+        let rules = attention::Rules { c: heads * d, heads, cu_seqlens: &cu_seqlens, seen, scale };
         check_attention(case, &rules, |x| swap_middle(x, b, heads, t), |x| swap_middle(x, b, t, heads));
     });
 }
@@ -323,7 +477,8 @@ fn h_packed_attention() {
     each_case("h", |case| {
         let [_, heads, d] = case.shape("in.q")[..] else { panic!("q is [N,H,D]") };
         let cu_seqlens: Vec<u32> = case.data["in.cu_seqlens"].iter().map(|x| *x as u32).collect();
-        let rules = attention::Rules { c: heads * d, heads, cu_seqlens: &cu_seqlens, block: None };
+        let scale = attention::head_scale(heads * d, heads);
+        let rules = attention::Rules { c: heads * d, heads, cu_seqlens: &cu_seqlens, seen: Seen::Full, scale };
         check_attention(case, &rules, <[f64]>::to_vec, <[f64]>::to_vec);
     });
 }

@@ -11,8 +11,9 @@
 //! | [`layer_norm`] | layer norm of x + residual |
 //! | [`dropout`] | masks that are a function of key and place |
 //! | [`embedding`] | rows by token and position, and their gradients |
-//! | [`attention`] | packed causal attention, full or in local blocks |
+//! | [`attention`] | packed causal attention: full, in local blocks, over compressed slots |
 //! | [`cache`] | attention of one token over kept keys and values |
+//! | [`kv_compress`] | keys or values shortened by a strided convolution |
 //! | [`cross_entropy`] | loss and its gradient by the logits |
 //! | [`global_norm`] | norm of all gradients, clipping |
 //! | [`adamw`] | one update |
@@ -26,6 +27,7 @@ pub mod dropout;
 pub mod embedding;
 pub mod gelu;
 pub mod global_norm;
+pub mod kv_compress;
 pub mod layer_norm;
 pub mod matmul;
 pub mod model;

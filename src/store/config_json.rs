@@ -3,7 +3,7 @@
 //! A pattern of full attention alone is `openai-gpt`, which transformers loads. Anything else says `wgpt`: transformers
 //! would load it as full attention without a word, and so refuses it.
 
-use crate::config::ModelConfig;
+use crate::config::{KvGroups, KvNull, KvScale, ModelConfig};
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -32,6 +32,14 @@ pub fn to_json(config: &ModelConfig) -> String {
     if !full {
         json["attention_pattern"] = json!(config.attention_pattern);
         json["local_block"] = json!(config.local_block);
+        json["kv_factor"] = json!(config.kv_factor);
+        json["kv_groups"] = match config.kv_groups {
+            KvGroups::One => json!(1),
+            other => json!(other.to_string()),
+        };
+        json["kv_shared"] = json!(config.kv_shared);
+        json["kv_null"] = json!(config.kv_null.to_string());
+        json["kv_scale"] = json!(config.kv_scale.to_string());
     }
     format!("{json:#}\n")
 }
@@ -56,9 +64,18 @@ pub fn from_json(bytes: &[u8], path: &Path) -> Result<ModelConfig> {
         return Err(bad(format!("afn is {activation:?}: must be \"gelu\"")));
     }
     let ours = ModelConfig::default();
-    let (pattern, block) = match kind {
-        "wgpt" => (keys.text("attention_pattern", "F")?, keys.size("local_block", ours.local_block)?),
-        _ => ("F", ours.local_block),
+    let long = match kind {
+        "wgpt" => ModelConfig {
+            attention_pattern: keys.text("attention_pattern", "F")?.to_string(),
+            local_block: keys.size("local_block", ours.local_block)?,
+            kv_factor: keys.size("kv_factor", ours.kv_factor)?,
+            kv_groups: keys.choice("kv_groups", ours.kv_groups, KvGroups::NAMES)?,
+            kv_shared: keys.get("kv_shared", ours.kv_shared, "true or false", Value::as_bool)?,
+            kv_null: keys.choice("kv_null", ours.kv_null, KvNull::NAMES)?,
+            kv_scale: keys.choice("kv_scale", ours.kv_scale, KvScale::NAMES)?,
+            ..ours
+        },
+        _ => ours,
     };
     let config = ModelConfig {
         n_layer: keys.size("n_layer", 12)?,
@@ -72,8 +89,7 @@ pub fn from_json(bytes: &[u8], path: &Path) -> Result<ModelConfig> {
         summary_first_dropout: keys.number("summary_first_dropout", 0.1)?,
         layer_norm_epsilon: keys.number("layer_norm_epsilon", 1e-5)?,
         initializer_range: keys.number("initializer_range", 0.02)?,
-        attention_pattern: pattern.to_string(),
-        local_block: block,
+        ..long
     };
     config.validate().map_err(|e| bad(e.to_string()))?;
     Ok(config)
@@ -117,6 +133,12 @@ impl<'a> Keys<'a> {
         self.get(key, default, "a whole number", |v| v.as_u64().and_then(|n| usize::try_from(n).ok()))
     }
 
+    /// One of some names, the number 1 among them or not.
+    fn choice<T: std::str::FromStr>(&self, key: &str, default: T, names: &[&str]) -> Result<T> {
+        let read = |v: &Value| v.as_str().map_or_else(|| v.to_string(), Into::into).parse().ok();
+        self.get(key, default, &format!("one of {}", names.join(", ")), read)
+    }
+
     fn number(&self, key: &str, default: f32) -> Result<f32> {
         self.get(key, default, "a number", |v| v.as_f64().map(|x| x as f32))
     }
@@ -146,6 +168,19 @@ mod tests {
             assert_eq!(read(&json).expect("read"), config);
             assert!(json.contains(r#""model_type": "wgpt""#) && json.contains(r#""WgptLMHeadModel""#));
         }
+        let long = ModelConfig {
+            attention_pattern: "LMLML".into(),
+            kv_factor: 4,
+            kv_groups: KvGroups::Head,
+            kv_shared: true,
+            kv_null: KvNull::Zero,
+            kv_scale: KvScale::Width,
+            ..Default::default()
+        };
+        assert_eq!(read(&to_json(&long)).expect("read"), long);
+        let one = ModelConfig { attention_pattern: "M".into(), ..Default::default() };
+        assert!(to_json(&one).contains(r#""kv_groups": 1,"#));
+        assert_eq!(read(&to_json(&one)).expect("read"), one);
         let short = ModelConfig { n_layer: 1, attention_pattern: "FL".into(), ..Default::default() };
         assert!(to_json(&short).contains("openai-gpt"), "the L is never reached");
     }
@@ -169,6 +204,15 @@ mod tests {
             (r#"{"attn_pdrop": 1.5}"#, "config.json: attn_pdrop = 1.5: a dropout rate is at least 0 and below 1"),
             (r#"{"n_head": 5}"#, "config.json: n_embd = 768 is not divisible by n_head = 5"),
             (r#"{"model_type": "gpt2"}"#, "config.json: model_type is \"gpt2\": must be \"openai-gpt\" or \"wgpt\""),
+            (
+                r#"{"model_type": "wgpt", "kv_groups": 2}"#,
+                "config.json: kv_groups is 2: must be one of 1, head, channel",
+            ),
+            (
+                r#"{"model_type": "wgpt", "kv_null": "none"}"#,
+                "config.json: kv_null is \"none\": must be one of learned, zero",
+            ),
+            (r#"{"model_type": "wgpt", "kv_factor": 0}"#, "config.json: kv_factor = 0: must be 1 or more"),
             (r#"{"afn": "relu"}"#, "config.json: afn is \"relu\": must be \"gelu\""),
         ] {
             let error = read(json).expect_err(says);

@@ -1,7 +1,7 @@
 //! optimizer.safetensors: Adam's moments beside a model's weights, as `m.NAME` and `v.NAME`.
 
 use super::safetensors;
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, ParameterShape};
 use crate::model::Moments;
 use crate::{Error, Result};
 use std::path::Path;
@@ -9,9 +9,9 @@ use std::path::Path;
 /// The moments' file in a checkpoint's folder.
 pub const OPTIMIZER: &str = "optimizer.safetensors";
 
-/// Names and shapes of a moment's tensors.
-fn named(config: &ModelConfig, letter: char) -> Vec<(String, Vec<usize>)> {
-    config.parameters().iter().map(|p| (format!("{letter}.{}", p.name), p.dimensions())).collect()
+/// A moment's tensors: their names, and the shapes of what they belong to.
+fn named(config: &ModelConfig, letter: char) -> Vec<(String, ParameterShape)> {
+    config.parameters().into_iter().map(|p| (format!("{letter}.{}", p.name), p)).collect()
 }
 
 /// Writes both moments, dense and in the order of [`ModelConfig::parameters`].
@@ -21,7 +21,12 @@ fn named(config: &ModelConfig, letter: char) -> Vec<(String, Vec<usize>)> {
 pub fn save(path: &Path, config: &ModelConfig, moments: &Moments) -> Result<()> {
     let names = [named(config, 'm'), named(config, 'v')].concat();
     let data = moments.first.iter().chain(&moments.second);
-    safetensors::write(path, names.iter().zip(data).map(|((name, shape), data)| (&**name, &**shape, &**data)))
+    let all: Vec<_> = names
+        .iter()
+        .zip(data)
+        .map(|((name, shape), data)| (name, shape.dimensions(), safetensors::to_file(shape, data)))
+        .collect();
+    safetensors::write(path, all.iter().map(|(name, shape, data)| (name.as_str(), shape.as_slice(), data.as_ref())))
 }
 
 /// Reads what [`save`] wrote.
@@ -31,12 +36,15 @@ pub fn save(path: &Path, config: &ModelConfig, moments: &Moments) -> Result<()> 
 pub fn load(path: &Path, config: &ModelConfig) -> Result<Moments> {
     let mut tensors = safetensors::read(path)?;
     let mut take = |letter| {
-        let one = |(name, shape): (String, Vec<usize>)| match tensors.remove(&name) {
-            Some(tensor) if tensor.shape == shape => Ok(tensor.data),
-            Some(other) => {
-                Err(Error::file(path, format!("tensor `{name}` has shape {:?}: expected {shape:?}", other.shape)))
+        let one = |(name, parameter): (String, ParameterShape)| {
+            let shape = parameter.dimensions();
+            match tensors.remove(&name) {
+                Some(tensor) if tensor.shape == shape => Ok(safetensors::from_file(&parameter, tensor.data)),
+                Some(other) => {
+                    Err(Error::file(path, format!("tensor `{name}` has shape {:?}: expected {shape:?}", other.shape)))
+                }
+                None => Err(Error::file(path, format!("tensor `{name}` is missing: expected shape {shape:?}"))),
             }
-            None => Err(Error::file(path, format!("tensor `{name}` is missing: expected shape {shape:?}"))),
         };
         named(config, letter).into_iter().map(one).collect::<Result<Vec<_>>>()
     };
@@ -57,6 +65,13 @@ mod tests {
         let moments = Moments { first, second };
         save(&path, &config, &moments).expect("save");
         assert_eq!(load(&path, &config).expect("load"), moments);
+        let long = ModelConfig { attention_pattern: "M".into(), ..config.clone() };
+        let one = |p: ParameterShape| (0..p.count()).map(|i| i as f32).collect();
+        let first: Vec<Vec<f32>> = long.parameters().into_iter().map(one).collect();
+        let turned = Moments { second: first.clone(), first };
+        save(&path, &long, &turned).expect("save");
+        assert_eq!(load(&path, &long).expect("load"), turned);
+        save(&path, &config, &moments).expect("save");
         let wider = ModelConfig { vocab_size: 8, ..config.clone() };
         let error = load(&path, &wider).expect_err("shape").to_string();
         assert!(

@@ -4,10 +4,11 @@
 //! against the file.
 
 use super::mmap;
-use crate::config::{ModelConfig, ParameterShape};
+use crate::config::{ModelConfig, ParameterKind, ParameterShape};
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use safetensors::{SafeTensorError, SafeTensors};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 use std::fs::File;
@@ -130,11 +131,11 @@ impl Weights {
             warnings
                 .push(tensor.sentence(format!("of shape {:?} is not part of the model and is ignored", tensor.shape)));
         }
-        let tensors = found.into_iter().map(|tensor| {
+        let tensors = found.into_iter().zip(&parameters).map(|(tensor, shape)| {
             let numbers = tensor.numbers()?;
             match numbers.iter().position(|x| !x.is_finite()) {
                 Some(i) => Err(tensor.error(format!("has {} as number {i}: must be finite", numbers[i]))),
-                None => Ok(numbers),
+                None => Ok(from_file(shape, numbers)),
             }
         });
         Ok(Loaded { tensors: tensors.collect::<Result<_>>()?, warnings })
@@ -285,12 +286,41 @@ pub fn save_named(path: &Path, shapes: &[ParameterShape], prefix: &str, paramete
     if shapes.len() != parameters.len() {
         return Err(Error::file(path, format!("{} tensors given: the model has {}", parameters.len(), shapes.len())));
     }
-    let named: Vec<(String, Vec<usize>)> =
-        shapes.iter().map(|shape| (format!("{prefix}{}", shape.name), shape.dimensions())).collect();
-    write(
-        path,
-        named.iter().zip(parameters).map(|((name, shape), data)| (name.as_str(), shape.as_slice(), data.as_slice())),
-    )
+    let named = shapes.iter().zip(parameters).map(|(shape, data)| {
+        if data.len() != shape.count() {
+            let (got, expected) = (data.len(), shape.count());
+            return Err(Error::file(path, format!("{}: {got} numbers, its shape has {expected}", shape.name)));
+        }
+        Ok((format!("{prefix}{}", shape.name), shape.dimensions(), to_file(shape, data)))
+    });
+    let named = named.collect::<Result<Vec<_>>>()?;
+    write(path, named.iter().map(|(name, shape, data)| (name.as_str(), shape.as_slice(), data.as_ref())))
+}
+
+/// The places of a convolution's numbers in its file [channels out, channels in, taps], in the order in which buffers hold
+/// them: [taps, channels in, channels out].
+fn places(shape: &ParameterShape, taps: usize) -> impl Iterator<Item = usize> {
+    let (out, inside) = (shape.columns, shape.rows / taps.max(1));
+    (0..shape.count()).map(move |i| {
+        let (row, o) = (i / out, i % out);
+        (o * inside + row % inside) * taps + row / inside
+    })
+}
+
+/// A tensor's numbers as a file holds them.
+pub fn to_file<'a>(shape: &ParameterShape, data: &'a [f32]) -> Cow<'a, [f32]> {
+    let ParameterKind::Convolution(taps) = shape.kind else { return data.into() };
+    let mut out = vec![0.0; data.len()];
+    places(shape, taps).zip(data).for_each(|(place, x)| out[place] = *x);
+    out.into()
+}
+
+/// The inverse of [`to_file`].
+pub fn from_file(shape: &ParameterShape, data: Vec<f32>) -> Vec<f32> {
+    match shape.kind {
+        ParameterKind::Convolution(taps) => places(shape, taps).map(|place| data[place]).collect(),
+        _ => data,
+    }
 }
 
 /// The causal mask that older files carry as `h.{i}.attn.bias`, of shape \[1, 1, P, P\].
@@ -303,6 +333,7 @@ fn is_mask(name: &str, shape: &[usize]) -> bool {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::config::KvGroups;
     use safetensors::tensor::TensorView;
 
     pub(crate) fn small() -> (ModelConfig, Vec<Vec<f32>>) {
@@ -349,6 +380,25 @@ pub(crate) mod tests {
         save_parameters(&path, &config, &parameters).expect("save");
         assert_eq!(std::fs::read(&path).expect("bytes"), bytes, "the same tensors are the same bytes");
         assert!(save_parameters(&path, &config, &parameters[1..]).is_err());
+    }
+
+    #[test]
+    fn convolutions_are_turned_for_files() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("model.safetensors");
+        for kv_groups in [KvGroups::One, KvGroups::Head, KvGroups::Channel] {
+            let (config, _) = small();
+            let config = ModelConfig { attention_pattern: "LM".into(), kv_groups, ..config };
+            let parameters: Vec<Vec<f32>> =
+                config.parameters().iter().map(|p| (0..p.count()).map(|i| i as f32).collect()).collect();
+            save_parameters(&path, &config, &parameters).expect("save");
+            assert_eq!(load_parameters(&path, &config).expect("load").tensors, parameters);
+            let (width, f) = (config.kv_group_width(), config.kv_factor);
+            let file = &read(&path).expect("read")["transformer.h.1.attn.compress_v.weight"];
+            assert_eq!(file.shape, [6, width, f]);
+            let (o, i, tap) = (5, width - 1, 1);
+            assert_eq!(file.data[(o * width + i) * f + tap], ((tap * width + i) * 6 + o) as f32);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A key's value comes as text (command line) or typed (TOML); [`Setting`] reads both and writes TOML.
 
 use super::settings::{Length, Settings};
+use crate::config::{KvGroups, KvNull, KvScale};
 use crate::data::tokenizer::Pretokenizer;
 
 /// A value as it was given.
@@ -131,6 +132,30 @@ impl Setting for Vec<std::path::PathBuf> {
             all => toml::Value::Array(all.iter().map(Setting::write).collect()),
         }
     }
+}
+
+macro_rules! model_choice {
+    ($($name:ty, $hint:literal;)+) => {$(
+        impl Setting for $name {
+            const HINT: &'static str = $hint;
+            fn read(given: &Given) -> Result<Self, String> {
+                let text = match given {
+                    Given::Text(text) | Given::Toml(toml::Value::String(text)) => text.clone(),
+                    Given::Toml(value) => value.to_string(),
+                };
+                text.parse().map_err(|_| format!("expected {}", one_of(Self::NAMES)))
+            }
+            fn write(&self) -> toml::Value {
+                let name = self.to_string();
+                name.parse().map_or(toml::Value::String(name), toml::Value::Integer)
+            }
+        }
+    )+};
+}
+model_choice! {
+    KvGroups, "1|head|channel";
+    KvNull, "learned|zero";
+    KvScale, "head|width";
 }
 
 macro_rules! choice {
@@ -402,9 +427,19 @@ pub static KEYS: &[Key] = &[
     key!(Model, "initializer_range", f32 => model.initializer_range, Range::Free, ["init_std"],
         "Standard deviation of the first weights"),
     key!(Model, "attention_pattern", String => model.attention_pattern, Range::Free, ["attention"],
-        "Letters laid over the layers: F full attention, L local blocks"),
+        "Letters laid over the layers: F full attention, L local blocks, M memory-compressed"),
     key!(Model, "local_block", usize => model.local_block, Range::Free, ["window", "local_window"],
         "Tokens of a local block"),
+    key!(Model, "kv_factor", usize => model.kv_factor, Range::Free, ["compression", "compression_factor", "kv_stride"],
+        "Tokens that a compressed key or value stands for"),
+    key!(Model, "kv_groups", KvGroups => model.kv_groups, Range::Free, ["conv_groups"],
+        "Groups of the convolution that compresses keys and values"),
+    key!(Model, "kv_shared", bool => model.kv_shared, Range::Free, ["shared_kv"],
+        "Whether keys and values share that convolution"),
+    key!(Model, "kv_null", KvNull => model.kv_null, Range::Free, ["null_kv"],
+        "The key and value that every query of an M layer sees"),
+    key!(Model, "kv_scale", KvScale => model.kv_scale, Range::Free, [],
+        "What scores of M layers are divided by: the root of a head's width or of the model's"),
     key!(Model, "init", std::path::PathBuf => init?, Range::Free, ["init_from", "pretrained", "from"],
         "A model to go on from, a run's folder, a checkpoint's or one that Hugging Face wrote: its numbers, weights and \
          tokenizer"),
@@ -593,6 +628,10 @@ mod tests {
     fn numbers_keep_their_shortest_form() {
         assert_eq!(0.1f32.write().to_string(), "0.1");
         assert_eq!(f32::read(&Given::Toml(1e-5f32.write())), Ok(1e-5f32));
+        let groups = |given| KvGroups::read(&given);
+        assert_eq!(groups(Given::Toml(KvGroups::One.write())), Ok(KvGroups::One));
+        assert_eq!(groups(Given::Text("head".into())), Ok(KvGroups::Head));
+        assert_eq!(groups(Given::Text("2".into())), Err("expected 1, head or channel".into()));
         assert_eq!(Warmup::read(&Given::Text("0.002".into())), Ok(Warmup::Share(0.002)));
         assert_eq!(Warmup::read(&Given::Text("200".into())), Ok(Warmup::Updates(200)));
         assert!(Warmup::read(&Given::Text("1.5".into())).is_err());

@@ -6,6 +6,8 @@ pub mod column_sum;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
+pub mod gather_rows;
+pub mod kv_compress;
 pub mod layer_norm;
 pub mod matmul;
 pub mod matvec;
@@ -24,6 +26,8 @@ pub fn all() -> Vec<Case> {
     all.extend(attention::cases());
     all.extend(cache::cases());
     all.extend(embedding::cases());
+    all.extend(kv_compress::cases());
+    all.extend(gather_rows::cases());
     all.extend(layer_norm::cases());
     all.extend(column_sum::cases());
     all.extend(dropout::cases());
@@ -59,6 +63,13 @@ fn row_io(spec: Spec, op: &str) -> Result<Io> {
         Spec::Row(io) => Ok(io),
         other => Err(other.foreign(op)),
     }
+}
+
+/// A matrix whose first rows are `data`; the rows past it are zero.
+fn filled(device: &Device, name: &str, rows: usize, columns: usize, data: &[f32]) -> Result<Matrix> {
+    let matrix = Matrix::new(device, name, rows, columns)?;
+    matrix.write(device, data)?;
+    Ok(matrix)
 }
 
 /// A matrix whose first rows are `data`; the rows past it are NaN, since no kernel may look at them.

@@ -1,0 +1,2 @@
+@group(0) @binding($N) var<storage, read> $NAME: array<vec4<f32>>;
+fn load_$NAME(at: u32, d: u32) -> vec4<f32> { return $NAME[(at + d) / 4u]; }

@@ -1,0 +1,2 @@
+@group(0) @binding($N) var<storage, read_write> $NAME: array<vec4<f32>>;
+fn store_$NAME(at: u32, d: u32, v: vec4<f32>) { $NAME[(at + d) / 4u] = v; }

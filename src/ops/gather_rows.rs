@@ -1,0 +1,76 @@
+//! Rows by a list of numbers: out\[i\] = x\[index\[i\]\], and its backward pass out\[index\[i\]\] += x\[i\].
+
+use super::{Extent, Io, Live, fold, shapes};
+use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
+use crate::{Result, dims};
+
+const GATHER: &str = include_str!("../../shaders/gather_rows.wgsl");
+const SCATTER: &str = include_str!("../../shaders/scatter_rows_add.wgsl");
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    rows: u32,
+    packs: u32,
+}
+
+/// Every variant that can come up on an adapter.
+pub fn variants(caps: &Caps) -> Vec<Variant> {
+    Io::all(caps).into_iter().map(|io| io.apply(Variant::new("gather_rows", GATHER))).collect()
+}
+
+/// As [`variants`], of [`scatter_rows_add`].
+pub fn scatter_variants(caps: &Caps) -> Vec<Variant> {
+    Io::all(caps).into_iter().map(|io| io.apply(Variant::new("scatter_rows_add", SCATTER))).collect()
+}
+
+/// Views of both.
+pub struct Rows<'a> {
+    /// What is read: any rows for gathering, `count` rows for scattering.
+    pub x: &'a Matrix,
+    /// `count` row numbers; for scattering none twice.
+    pub index: &'a View,
+    /// What is written: `count` rows for gathering, any for scattering.
+    pub out: &'a Matrix,
+    /// How many.
+    pub count: Extent,
+}
+
+/// Records out\[i\] = x\[index\[i\]\].
+///
+/// # Errors
+/// [`crate::Error::Kernel`].
+pub fn gather_rows(recorder: &mut Recorder<Live>, io: Io, call: &Rows) -> Result<()> {
+    let x_rows = Extent::Fixed(call.x.rows as u32);
+    record(recorder, io, Variant::new("gather_rows", GATHER), call, [x_rows, call.count])
+}
+
+/// Records out\[index\[i\]\] += x\[i\].
+///
+/// # Errors
+/// [`crate::Error::Kernel`].
+pub fn scatter_rows_add(recorder: &mut Recorder<Live>, io: Io, call: &Rows) -> Result<()> {
+    record(recorder, io, Variant::new("scatter_rows_add", SCATTER), call, [call.count, Extent::Fixed(1)])
+}
+
+fn record(
+    recorder: &mut Recorder<Live>,
+    io: Io,
+    variant: Variant,
+    call: &Rows,
+    [x_rows, out_rows]: [Extent; 2],
+) -> Result<()> {
+    let (capacity, c, count) = (*recorder.capacity(), call.x.columns, call.count);
+    let all = [(call.x, x_rows.at(&capacity), c), (call.out, out_rows.at(&capacity), c)];
+    shapes(variant.stem, &all, &[(call.index, count.at(&capacity) as usize)])?;
+    let packs = dims::pitch(c) as u32 / 8;
+    let rows = || x_rows.rows();
+    let out = match out_rows {
+        Extent::Fixed(_) => Bind::Update(&call.out.view),
+        _ => Bind::Write(&call.out.view),
+    };
+    recorder.dispatch(&io.apply(variant), &[io.input(call.x, &rows), Bind::Read(call.index), out], move |live| {
+        let rows = count.at(live);
+        Launch::new(Params { rows, packs }, fold(rows))
+    })
+}

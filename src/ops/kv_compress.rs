@@ -1,0 +1,300 @@
+//! Keys or values shortened by a strided convolution of kernel and stride f (SPEC 4): slot s = b + Σ_tap x\[s·f + tap\]·W\[tap\].
+//!
+//! One group over all channels: the tokens of each slot are gathered into a row [S, f·C], and what follows are products
+//! that [`super::matmul`] knows: forward, dX and dW. Groups of a head or of one channel have kernels of their own.
+//! W is [f·C/groups, C] (tap, channel of the group; channel out). dX `=`, dW and db `+=`.
+
+use super::kernels::Kernels;
+use super::matmul::{self, Epilogue, Form, Matmul};
+use super::{Extent, Io, Live, column_sum, fold, groups, shapes};
+use crate::gpu::program::Rows;
+use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
+use crate::{Error, Result};
+
+/// A kernel's stem and text.
+type File = (&'static str, &'static str);
+
+const GATHER: File = ("kv_compress_gather", include_str!("../../shaders/kv_compress/gather.wgsl"));
+const SCATTER: File = ("kv_compress_scatter", include_str!("../../shaders/kv_compress/scatter.wgsl"));
+const GROUPED: File = ("kv_compress_grouped", include_str!("../../shaders/kv_compress/grouped.wgsl"));
+const GROUPED_DX: File = ("kv_compress_grouped_dx", include_str!("../../shaders/kv_compress/grouped_dx.wgsl"));
+const GROUPED_DW: File = ("kv_compress_grouped_dw", include_str!("../../shaders/kv_compress/grouped_dw.wgsl"));
+
+/// Slots that one group of the first pass to a grouped dW adds up.
+pub const BLOCK: usize = 256;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    slots: u32,
+    tails: u32,
+    taps: u32,
+    columns: u32,
+    at: u32,
+    x_pitch: u32,
+    pitch: u32,
+    block: u32,
+}
+
+/// Whether whole packs of 8 columns can be moved.
+fn is_aligned(c: usize, group_width: usize) -> bool {
+    c.is_multiple_of(8) && (group_width == 1 || group_width.is_multiple_of(8))
+}
+
+/// `width` is the group's, for the kernels of grouped convolutions.
+fn variant(io: Io, stem: &'static str, body: &'static str, aligned: bool, width: Option<usize>) -> Variant {
+    let variant = io.apply(Variant::new(stem, body)).constant("ALIGNED", aligned.into());
+    match width {
+        Some(width) => variant.constant("WIDTH", width as u32),
+        None => variant,
+    }
+}
+
+fn every(caps: &Caps, full: &[File], grouped: &[File]) -> Vec<Variant> {
+    let mut all = Vec::new();
+    for io in Io::all(caps) {
+        for aligned in [false, true].into_iter().filter(|aligned| *aligned || io != Io::Image) {
+            all.extend(full.iter().map(|(stem, body)| variant(io, stem, body, aligned, None)));
+            for width in [1, 3, 32, 64] {
+                if is_aligned(8, width) || !aligned {
+                    all.extend(grouped.iter().map(|(stem, body)| variant(io, stem, body, aligned, Some(width))));
+                }
+            }
+        }
+    }
+    all
+}
+
+/// Every variant of the forward pass that can come up on an adapter, for some widths of groups.
+pub fn variants(caps: &Caps) -> Vec<Variant> {
+    every(caps, &[GATHER], &[GROUPED])
+}
+
+/// As [`variants`], of the backward pass.
+pub fn backward_variants(caps: &Caps) -> Vec<Variant> {
+    every(caps, &[SCATTER], &[GROUPED_DX, GROUPED_DW])
+}
+
+/// What both directions share.
+#[derive(Clone, Copy)]
+pub struct Compress<'a> {
+    /// [N, ..]
+    pub x: &'a Matrix,
+    /// Rows of x that are live.
+    pub rows: Extent,
+    /// The first of the C columns of x that are shortened.
+    pub at: usize,
+    /// [f·C/groups, C]
+    pub weight: &'a Matrix,
+    /// f
+    pub factor: usize,
+    /// The first row of each slot.
+    pub slot_rows: &'a View,
+    /// How many slots there are.
+    pub slots: Extent,
+    /// Room of the shape that [`room`] says.
+    pub room: &'a Matrix,
+    /// Who chooses the Specs of products and sums.
+    pub kernels: &'a Kernels,
+}
+
+/// Rows and columns of the room that both directions work in, for S slots: tokens gathered [S, f·C], or partial sums of a
+/// grouped dW.
+pub fn room(slots: usize, c: usize, factor: usize, group_width: usize) -> [usize; 2] {
+    if group_width == c { [slots, factor * c] } else { [slots.div_ceil(BLOCK) * factor * group_width, c] }
+}
+
+impl Compress<'_> {
+    fn c(&self) -> usize {
+        self.weight.columns
+    }
+
+    fn group_width(&self) -> usize {
+        self.weight.rows / self.factor.max(1)
+    }
+
+    fn is_full(&self) -> bool {
+        self.group_width() == self.c()
+    }
+
+    fn is_aligned(&self) -> bool {
+        is_aligned(self.c(), self.group_width()) && self.at.is_multiple_of(8)
+    }
+
+    fn check(&self, rec: &Recorder<Live>, more: &[(&Matrix, u32, usize)]) -> Result<()> {
+        let (c, width) = (self.c(), self.group_width());
+        let fits = width > 0 && width * self.factor == self.weight.rows && c.is_multiple_of(width);
+        if !fits || self.at + c > self.x.columns {
+            let (w, x) = (self.weight, self.x);
+            let message = format!(
+                "weight [{}, {}], factor {}, x [{}, {}] from column {}: expected [f·C/groups, C] and C columns of x",
+                w.rows, w.columns, self.factor, x.rows, x.columns, self.at
+            );
+            return Err(Error::Kernel { kernel: "kv_compress".into(), message });
+        }
+        let (n, s) = (self.rows.at(rec.capacity()), self.slots.at(rec.capacity()));
+        let [rows, columns] = room(s as usize, c, self.factor, width);
+        let mut all = vec![(self.x, n, self.x.columns), (self.room, rows as u32, columns)];
+        all.extend(more);
+        shapes("kv_compress", &all, &[(self.slot_rows, s as usize)])
+    }
+
+    /// Single columns are read from buffers alone.
+    fn io(&self, io: Io) -> Io {
+        match io {
+            Io::Image if !self.is_aligned() => Io::Buffer { group: 32 },
+            io => io,
+        }
+    }
+
+    fn input<'b>(&self, io: Io, matrix: &'b Matrix, rows: &'b dyn Fn() -> Rows<Live>) -> Bind<'b, Live> {
+        self.io(io).input(matrix, rows)
+    }
+
+    fn variant(&self, io: Io, (stem, body): File) -> Variant {
+        variant(self.io(io), stem, body, self.is_aligned(), (!self.is_full()).then_some(self.group_width()))
+    }
+
+    fn params(&self, pitch: usize) -> Params {
+        let [taps, columns, at, x_pitch] = [self.factor, self.c(), self.at, self.x.pitch()].map(|x| x as u32);
+        Params { slots: 0, tails: 0, taps, columns, at, x_pitch, pitch: pitch as u32, block: BLOCK as u32 }
+    }
+
+    fn product(&self, rec: &mut Recorder<Live>, form: Form, [a, b, c]: [&Matrix; 3], epilogue: Epilogue) -> Result<()> {
+        let spec = self.kernels.matmul(rec.device().caps(), form, a, b);
+        let accumulate = form == Form::AtB;
+        matmul::matmul(rec, spec, &Matmul { form, a, b, c, rows: self.slots, epilogue, accumulate })
+    }
+
+    fn gather(&self, rec: &mut Recorder<Live>, io: Io) -> Result<()> {
+        let (slots, params) = (self.slots, self.params(self.room.pitch()));
+        let rows = || self.rows.rows();
+        let binds = [self.input(io, self.x, &rows), Bind::Read(self.slot_rows), Bind::Write(&self.room.view)];
+        rec.dispatch(&self.variant(io, GATHER), &binds, move |live| {
+            let slots = slots.at(live);
+            Launch::new(Params { slots, ..params }, fold(slots))
+        })
+    }
+
+    /// Operations of one direction of a grouped convolution.
+    fn flops(&self, slots: u32) -> f64 {
+        2.0 * f64::from(slots) * self.weight.rows as f64 * self.c() as f64
+    }
+}
+
+/// Records y [S, C] = the slots.
+///
+/// # Errors
+/// [`Error::Kernel`] when the shapes do not meet.
+pub fn forward(rec: &mut Recorder<Live>, io: Io, call: &Compress, bias: &View, y: &Matrix) -> Result<()> {
+    let s = call.slots.at(rec.capacity());
+    call.check(rec, &[(y, s, call.c())])?;
+    if call.is_full() {
+        call.gather(rec, io)?;
+        return call.product(rec, Form::AB, [call.room, call.weight, y], Epilogue::Bias(bias));
+    }
+    shapes("kv_compress", &[], &[(bias, call.c())])?;
+    let (slots, params, call) = (call.slots, call.params(y.pitch()), *call);
+    let flops = call.flops(1);
+    let (rows, weights) = (|| call.rows.rows(), || Extent::Fixed(call.weight.rows as u32).rows());
+    let binds = [
+        call.input(io, call.x, &rows),
+        call.input(io, call.weight, &weights),
+        Bind::Read(bias),
+        Bind::Read(call.slot_rows),
+        Bind::Write(&y.view),
+    ];
+    rec.dispatch(&call.variant(io, GROUPED), &binds, move |live| {
+        let slots = slots.at(live);
+        Launch::new(Params { slots, ..params }, fold(groups(slots, 4))).flops(flops * f64::from(slots))
+    })
+}
+
+/// The tensors of the backward pass.
+#[derive(Clone, Copy)]
+pub struct Gradients<'a> {
+    /// [S, C]
+    pub dy: &'a Matrix,
+    /// = in the C columns of the shape of x.
+    pub dx: &'a Matrix,
+    /// += [f·C/groups, C]
+    pub dweight: &'a Matrix,
+    /// += [C]
+    pub dbias: &'a Matrix,
+    /// Rows of x that fill no slot: their dx is 0.
+    pub tail_rows: &'a View,
+    /// Room for the partial sums of db, [S / 64, C].
+    pub partial: &'a Matrix,
+}
+
+/// Records dx, dW and db from dy.
+///
+/// # Errors
+/// [`Error::Kernel`] when the shapes do not meet.
+pub fn backward(rec: &mut Recorder<Live>, io: Io, call: &Compress, to: &Gradients) -> Result<()> {
+    let (capacity, c) = (*rec.capacity(), call.c());
+    let (n, s) = (call.rows.at(&capacity), call.slots.at(&capacity));
+    call.check(rec, &[(to.dy, s, c), (to.dx, n, call.x.columns), (to.dweight, call.weight.rows as u32, c)])?;
+    shapes("kv_compress_backward", &[], &[(to.tail_rows, capacity.tails as usize)])?;
+    let slots = call.slots;
+    let slot_rows = || slots.rows();
+    if call.is_full() {
+        call.product(rec, Form::ABt, [to.dy, call.weight, call.room], Epilogue::None)?;
+        let params = call.params(call.room.pitch());
+        let binds = [
+            call.input(io, call.room, &slot_rows),
+            Bind::Read(call.slot_rows),
+            Bind::Read(to.tail_rows),
+            Bind::Update(&to.dx.view),
+        ];
+        rec.dispatch(&call.variant(io, SCATTER), &binds, move |live| {
+            let (slots, tails) = (slots.at(live), live.tails);
+            Launch::new(Params { slots, tails, ..params }, fold(slots + tails))
+        })?;
+        call.gather(rec, io)?;
+        call.product(rec, Form::AtB, [call.room, to.dy, to.dweight], Epilogue::None)?;
+    } else {
+        grouped_backward(rec, io, call, to)?;
+    }
+    column_sum::column_sum(rec, io, [to.dy, to.partial, to.dbias], slots)
+}
+
+fn grouped_backward(rec: &mut Recorder<Live>, io: Io, call: &Compress, to: &Gradients) -> Result<()> {
+    let (slots, params, flops) = (call.slots, call.params(to.dy.pitch()), call.flops(1));
+    let (rows, slot_rows) = (|| call.rows.rows(), || slots.rows());
+    let weights = || Extent::Fixed(call.weight.rows as u32).rows();
+    let binds = [
+        call.input(io, to.dy, &slot_rows),
+        call.input(io, call.weight, &weights),
+        Bind::Read(call.slot_rows),
+        Bind::Read(to.tail_rows),
+        Bind::Update(&to.dx.view),
+    ];
+    rec.dispatch(&call.variant(io, GROUPED_DX), &binds, move |live| {
+        let (slots, tails) = (slots.at(live), live.tails);
+        let launch = Launch::new(Params { slots, tails, ..params }, fold(groups(slots, 4) + tails));
+        launch.flops(flops * f64::from(slots))
+    })?;
+    let binds = [
+        call.input(io, call.x, &rows),
+        call.input(io, to.dy, &slot_rows),
+        Bind::Read(call.slot_rows),
+        Bind::Write(&call.room.view),
+    ];
+    let (width, taps, c) = (call.group_width() as u32, call.factor as u32, call.c() as u32);
+    let (lanes, channels) = if call.is_aligned() { (c / 8, groups(width, 8)) } else { (c, width) };
+    let group = call.io(io).group();
+    rec.dispatch(&call.variant(io, GROUPED_DW), &binds, move |live| {
+        let slots = slots.at(live);
+        let grid = [groups(lanes, group), taps * channels, groups(slots, BLOCK as u32)];
+        Launch::new(Params { slots, ..params }, grid).flops(flops * f64::from(slots))
+    })?;
+    // A block's partial dW is one row of what is added up.
+    let floats = call.weight.rows * call.weight.pitch();
+    let blocks = call.room.view.words as usize / floats;
+    let partial = Matrix::over(call.room.view.clone(), blocks, floats);
+    let dweight = Matrix::over(to.dweight.view.clone(), 1, floats);
+    let blocks = move |live: &Live| groups(slots.at(live), BLOCK as u32);
+    let io = call.kernels.row_wise(rec.device().caps(), floats, &[&partial]);
+    column_sum::add(rec, io, &partial, blocks, &dweight)
+}

@@ -1,0 +1,155 @@
+//! Who sees whom, as the tiles of attention's work lists (SPEC 4). Queries come in runs: sequences, or their blocks for local
+//! attention. A query sees a prefix of its run's keys, and what nobody in a tile sees is in no tile's range.
+
+use crate::gpu::Caps;
+
+/// Rows of a tile: 64, an invocation each. On CPU adapters a group walks many, so that a block of keys is loaded for more of
+/// them.
+pub fn tile_rows(caps: &Caps) -> usize {
+    if caps.reads_images() { 256 } else { 64 }
+}
+
+/// Query t of a run sees the first `nulls` + ⌊(t + 1) / `factor`⌋ keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Keys in front that every query sees.
+    pub nulls: usize,
+    /// Queries that a key stands for.
+    pub factor: usize,
+}
+
+impl Rule {
+    /// A query sees every query up to itself: full attention, and local attention inside its blocks.
+    pub const CAUSAL: Rule = Rule { nulls: 0, factor: 1 };
+
+    /// Memory-compressed attention: a null key, and a slot for every `factor` tokens.
+    pub fn compressed(factor: usize) -> Rule {
+        Rule { nulls: 1, factor: factor.max(1) }
+    }
+
+    /// How many keys query `t` sees.
+    pub fn visible(self, t: usize) -> usize {
+        self.nulls + (t + 1) / self.factor
+    }
+
+    /// Keys of a run of `length` queries.
+    pub fn keys(self, length: usize) -> usize {
+        self.nulls + length / self.factor
+    }
+
+    /// The first query that sees key `j`.
+    pub fn seen_from(self, j: usize) -> usize {
+        ((j + 1).saturating_sub(self.nulls) * self.factor).saturating_sub(1)
+    }
+}
+
+/// Queries in consecutive rows with their keys: a sequence, or a block of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The row of its first query.
+    pub row: usize,
+    /// Queries.
+    pub length: usize,
+    /// The first query's t: 0, unless earlier ones are not asked again.
+    pub t: usize,
+    /// Where t = 0 stands in its sequence.
+    pub origin: usize,
+    /// The row of the first key that is not null.
+    pub key_row: usize,
+    /// The row of the null key.
+    pub null_row: usize,
+    /// The sequence's number in the whole step.
+    pub sequence: u32,
+}
+
+/// The eight words of a tile, as the attention shaders' `QueryTile` and `KeyTile` have them.
+pub type Tile = [u32; 8];
+
+impl Run {
+    /// Keys are counted from here, null keys included.
+    fn keys_at(&self, rule: Rule) -> u32 {
+        (self.key_row as u32).wrapping_sub(rule.nulls as u32)
+    }
+
+    /// Its queries in tiles.
+    pub fn query_tiles(self, rule: Rule, tile: usize) -> impl Iterator<Item = Tile> {
+        (0..self.length).step_by(tile).map(move |first| {
+            let end = (first + tile).min(self.length);
+            let keys = rule.visible(self.t + end - 1) as u32;
+            let [row, end, t] = [self.row + first, self.row + end, self.t + first].map(|x| x as u32);
+            [row, end, self.keys_at(rule), keys, t, self.origin as u32, self.sequence, self.null_row as u32]
+        })
+    }
+
+    /// Its keys in tiles, each with the queries that see one of them. For whole runs: t is 0.
+    pub fn key_tiles(self, rule: Rule, tile: usize) -> impl Iterator<Item = Tile> {
+        let keys = if self.length == 0 { 0 } else { rule.keys(self.length) };
+        (0..keys).step_by(tile).map(move |j| {
+            let first = self.row + rule.seen_from(j);
+            let [j, j_end, first, end] = [j, (j + tile).min(keys), first, self.row + self.length].map(|x| x as u32);
+            [j, j_end, self.keys_at(rule), first, end, self.origin as u32, self.sequence, self.null_row as u32]
+        })
+    }
+}
+
+/// Tiles of queries with the most keys first.
+pub fn sort_queries(tiles: &mut [Tile]) {
+    tiles.sort_by_key(|t| std::cmp::Reverse(t[3]));
+}
+
+/// Tiles of keys with the most queries first.
+pub fn sort_keys(tiles: &mut [Tile]) {
+    tiles.sort_by_key(|t| std::cmp::Reverse(t[4] - t[3]));
+}
+
+/// Pairs of a query and a key that tiles of queries visit.
+pub fn pairs(tiles: &[Tile]) -> f64 {
+    tiles.iter().map(|t| f64::from(t[1] - t[0]) * f64::from(t[3])).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUN: Run = Run { row: 100, length: 130, t: 0, origin: 7, key_row: 40, null_row: 90, sequence: 3 };
+
+    #[test]
+    fn the_rule_and_its_inverse() {
+        for rule in [Rule::CAUSAL, Rule::compressed(1), Rule::compressed(3), Rule { nulls: 2, factor: 5 }] {
+            for length in 1..40 {
+                assert_eq!(rule.visible(length - 1), rule.keys(length));
+                for j in 0..rule.keys(length) {
+                    let first = rule.seen_from(j);
+                    assert!(rule.visible(first) > j && (first == 0 || rule.visible(first - 1) <= j), "{rule:?} {j}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn queries_see_no_more_than_their_last_one() {
+        let tiles: Vec<Tile> = RUN.query_tiles(Rule::CAUSAL, 64).collect();
+        assert_eq!(tiles[0], [100, 164, 40, 64, 0, 7, 3, 90]);
+        assert_eq!(tiles[2], [228, 230, 40, 130, 128, 7, 3, 90]);
+        let tiles: Vec<Tile> = RUN.query_tiles(Rule::compressed(3), 64).collect();
+        assert_eq!(tiles.iter().map(|t| t[3]).collect::<Vec<_>>(), [22, 43, 44]);
+        assert_eq!(tiles[1][2], 39, "the null key stands before the first slot");
+        let short = Run { length: 2, t: 5, ..RUN };
+        assert_eq!(short.query_tiles(Rule::compressed(3), 64).collect::<Vec<_>>(), [[100, 102, 39, 3, 5, 7, 3, 90]]);
+    }
+
+    #[test]
+    fn keys_are_asked_from_the_first_query_that_sees_them() {
+        let tiles: Vec<Tile> = RUN.key_tiles(Rule::CAUSAL, 64).collect();
+        assert_eq!(
+            tiles.iter().map(|t| [t[0], t[1], t[3], t[4]]).collect::<Vec<_>>(),
+            [[0, 64, 100, 230], [64, 128, 164, 230], [128, 130, 228, 230]]
+        );
+        let tiles: Vec<Tile> = Run { length: 400, ..RUN }.key_tiles(Rule::compressed(3), 64).collect();
+        assert_eq!(
+            tiles.iter().map(|t| [t[0], t[1], t[3], t[4]]).collect::<Vec<_>>(),
+            [[0, 64, 100, 500], [64, 128, 100 + 191, 500], [128, 134, 100 + 383, 500]]
+        );
+        assert_eq!(Run { length: 0, ..RUN }.key_tiles(Rule::compressed(3), 64).count(), 0);
+    }
+}
