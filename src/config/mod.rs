@@ -1,6 +1,7 @@
 //! The model's numbers, under Hugging Face's names (SPEC 1 and 6), and the tensors that follow from them.
 
 use crate::{Error, Result};
+use std::ops::Range;
 
 /// What fixes a GPT-1 decoder.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -41,6 +42,9 @@ pub struct ModelConfig {
     pub kv_null: KvNull,
     /// What scores of M layers are multiplied by.
     pub kv_scale: KvScale,
+    /// What it is fine-tuned for, if it is: adds a head. No key of a run: data and command say it.
+    #[serde(skip)]
+    pub task: Option<Task>,
 }
 
 macro_rules! choice {
@@ -72,6 +76,9 @@ macro_rules! choice {
         }
     };
 }
+
+mod task;
+pub use task::{Answers, Task, TaskKind};
 
 choice! {
     /// Groups of the convolution that compresses keys and values: which channels of a token a channel of a slot hears.
@@ -126,6 +133,7 @@ impl Default for ModelConfig {
             kv_shared: false,
             kv_null: KvNull::Learned,
             kv_scale: KvScale::Head,
+            task: None,
         }
     }
 }
@@ -412,10 +420,10 @@ impl ModelConfig {
                 self.attention_pattern
             ));
         }
-        Ok(())
+        self.task.as_ref().map_or(Ok(()), Task::validate)
     }
 
-    /// Every tensor, in the order of buffers and files: tokens, positions, then layer by layer.
+    /// Every tensor, in the order of buffers and files: tokens, positions, layer by layer, then a task's head.
     pub fn parameters(&self) -> Vec<ParameterShape> {
         let c = self.n_embd;
         let table = |name: &str, rows| {
@@ -429,7 +437,15 @@ impl ModelConfig {
                 ParameterShape { name: format!("transformer.h.{l}.{}", tensor.name()), rows, columns, kind }
             }));
         }
+        all.extend(self.task.iter().flat_map(|task| task.parameters(c)));
         all
+    }
+
+    /// The places of the head's tensors in [`ModelConfig::parameters`]: weight, then bias if there is one.
+    pub fn head(&self) -> Option<Range<usize>> {
+        let count = self.task.as_ref()?.parameters(self.n_embd).len();
+        let all = self.parameters().len();
+        Some(all - count..all)
     }
 
     /// Rows, columns and kind of a layer's tensor.
