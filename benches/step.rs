@@ -6,7 +6,6 @@ use wgpt::config::ModelConfig;
 use wgpt::data::batch::{Batch, Sequence};
 use wgpt::gpu::Device;
 use wgpt::model::{Capacity, Options, Training, initial_parameters};
-use wgpt::ops::optimizer::{AdamW, Arithmetic};
 use wgpt::philox::{Stream, Words};
 
 fn step(criterion: &mut Criterion) {
@@ -25,8 +24,7 @@ fn step(criterion: &mut Criterion) {
         })
         .collect();
     let batch = Batch::from_sequences(&sequences).expect("a batch");
-    let adam = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic: Arithmetic::Torch };
-    let options = Options { adam, weight_decay: 0.01, decay_all: false, clip: 1.0 };
+    let options = Options::default();
     let capacity = Capacity { rows: b * t, sequences: b };
     let start = initial_parameters(&config, 1);
     let mut training = Training::new(&device, &config, &start, capacity, options).expect("a recording");

@@ -7,7 +7,6 @@ use wgpt::data::batch::{Batch, Sequence};
 use wgpt::gpu::{Device, Matrix, Recorder};
 use wgpt::model::{Capacity, Options, Training, initial_parameters};
 use wgpt::ops::matmul::{Epilogue, Form, Matmul, choose, matmul};
-use wgpt::ops::optimizer::{AdamW, Arithmetic};
 use wgpt::ops::{Extent, Live};
 use wgpt::wgpu;
 
@@ -58,8 +57,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         targets: (0..16).map(|t| (7 * (t + 1) + s) % 61).collect(),
     };
     let batch = Batch::from_sequences(&[sequence(0), sequence(1), sequence(2)])?;
-    let adam = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic: Arithmetic::Torch };
-    let options = Options { adam, weight_decay: 0.01, decay_all: false, clip: 1.0 };
+    let options = Options::default();
     let capacity = Capacity { rows: batch.rows(), sequences: batch.sequences() };
     let mut training = Training::new(&device, &config, &initial_parameters(&config, 1), capacity, options)?;
     for _ in 0..3 {

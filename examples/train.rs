@@ -10,7 +10,6 @@ use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
 use wgpt::data::windows::evaluation_batches;
 use wgpt::gpu::Device;
 use wgpt::model::{Capacity, Options, Training, initial_parameters};
-use wgpt::ops::optimizer::{AdamW, Arithmetic};
 use wgpt::philox::step_key;
 
 const SEED: u64 = 1;
@@ -23,8 +22,7 @@ fn main() -> wgpt::Result<()> {
     let tokenizer = Tokenizer::train(&text, config.vocab_size, Pretokenizer::Bytes)?;
     let (train, valid) = Corpus::stream(tokenizer.encode(&text)?).split(0.05);
 
-    let adam = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic: Arithmetic::Torch };
-    let options = Options { adam, weight_decay: 0.01, decay_all: false, clip: 1.0 };
+    let options = Options::default();
     let capacity = Capacity { rows: 8 * config.n_positions, sequences: 8 };
     let mut training = Training::new(&device, &config, &initial_parameters(&config, SEED), capacity, options)?;
     let batching = Batching { size: BatchSize::Windows(8), micro_batches: 1 };

@@ -1,17 +1,17 @@
-// state.loss_sum += Σ losses [N], by one group in a fixed order: each lane every GROUP-th loss, then a tree.
+// state[word] += Σ losses [count], by one group in a fixed order: each lane every GROUP-th loss, then a tree.
+// The word is that of loss_sum or task_sum in step_state's State.
 #import reduce
-struct Params { rows: u32 }
-struct State { loss_sum: f32, loss: f32, norm: f32, scale: f32, halted: u32, halted_step: u32 }
+struct Params { count: u32, word: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> losses: array<f32>;
-@group(0) @binding(2) var<storage, read_write> state: State;
+@group(0) @binding(2) var<storage, read_write> state: array<f32>;
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(local_invocation_index) lane: u32) {
     var sum = 0.0;
-    for (var i = lane; i < p.rows; i += GROUP) {
+    for (var i = lane; i < p.count; i += GROUP) {
         sum += losses[i];
     }
     let total = group_sum(sum, lane);
-    if lane == 0u { state.loss_sum += total; }
+    if lane == 0u { state[p.word] += total; }
 }

@@ -22,6 +22,9 @@ use wgpt::ops::{Extent, Io, Live};
 use wgpt::philox;
 use wgpt::store::{config_json, safetensors as files};
 
+#[path = "golden/tasks.rs"]
+mod tasks;
+
 /// One case's files.
 struct Golden {
     manifest: Value,
@@ -114,7 +117,7 @@ fn model(case: &Golden) -> (ModelConfig, Vec<Vec<f32>>) {
 
 fn options(clip: f64, decay: f64, arithmetic: Arithmetic) -> Options {
     let adam = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic };
-    Options { adam, weight_decay: decay, decay_all: false, clip }
+    Options { adam, weight_decay: decay, decay_all: false, clip, lm_coef: 1.0 }
 }
 
 /// [B, T] ids and labels (unshifted, -100 for none) as packed sequences, `lengths` of each row.
@@ -293,6 +296,7 @@ fn layout(device: &Device, batch: &Batch, local_block: Option<usize>, kv_factor:
         positions: rows,
         local_block,
         kv_factor,
+        task: false,
         tile_rows: layout::SMALLEST_TILE,
     };
     let layout = Layout::new(device, capacity).expect("a layout");
@@ -466,8 +470,7 @@ impl Compression<'_> {
             let to = kv_compress::Gradients {
                 dy: &dslots.rows_from(first, room.slots()),
                 dx: &dqkv,
-                dweight: &dweight,
-                dbias: &dbias,
+                parameters: Some([&dweight, &dbias]),
                 tail_rows: &layout.tail_rows,
                 partial: &partial,
             };
@@ -665,6 +668,9 @@ fn every_case() {
         let error = match name.split('_').next() {
             Some("a") => Some(language_model(&device, &case)),
             Some("b") => Some(training(&device, &case)),
+            Some("c") => Some(tasks::double_heads(&device, &case)),
+            Some("d") => Some(tasks::sequence_classification(&device, &case)),
+            Some("e") => Some(tasks::similarity(&device, &case)),
             Some("f") if name.contains("lucidrains") => Some(lucidrains(&device, &case)),
             Some("f") => Some(strict(&device, &case)),
             Some("g") => Some(local(&device, &case)),

@@ -85,8 +85,7 @@ fn layer_norm_gradients() {
             stats: &stats,
             gain: &gpu_gain,
             dsum: &dsum,
-            dgain: &dgain,
-            dbias: &dbias,
+            gradients: Some([&dgain, &dbias]),
             partial: [&empty("partial dgain", n.div_ceil(BLOCK)), &empty("partial dbias", n.div_ceil(BLOCK))],
         };
         ops_layer_norm::backward(&mut recorder, io, &backward).expect("backward");
@@ -111,7 +110,7 @@ fn cross_entropy_gradients() {
     let targets: Vec<u32> = (0..n as u32).map(|i| if i == 4 { u32::MAX } else { i * 29 % v as u32 }).collect();
     for io in Io::all(device.caps()) {
         let tensor = matrix(&device, "logits", n, v, &logits);
-        let live = Live { rows: n as u32, targets: n as u32 - 1, ..Live::default() };
+        let live = Live { rows: n as u32, real: (n as u32 - 1).into(), ..Live::default() };
         let mut recorder = Recorder::new(&device, live);
         let call = CrossEntropy {
             logits: &tensor,
@@ -212,8 +211,16 @@ fn laid_out(device: &Device, local_block: Option<usize>, kv_factor: Option<usize
     let sequence = |n: &usize| Sequence { ids: vec![0; *n], targets: vec![IGNORED; *n] };
     let batch = Batch::from_sequences(&LENGTHS.map(|n| sequence(&n))).expect("a batch");
     let (rows, sequences) = (batch.rows(), batch.sequences());
-    let capacity =
-        Capacity { rows, sequences, vocab: 1, positions: 70, local_block, kv_factor, tile_rows: SMALLEST_TILE };
+    let capacity = Capacity {
+        rows,
+        sequences,
+        vocab: 1,
+        positions: 70,
+        local_block,
+        kv_factor,
+        task: false,
+        tile_rows: SMALLEST_TILE,
+    };
     let layout = Layout::new(device, capacity).expect("a layout");
     let live = layout.upload(device, &batch).expect("an upload");
     (batch, layout, live)
@@ -245,11 +252,11 @@ fn compression_gradients() {
             };
             let dy_room = empty("dy", layout.made_for().slots(), c);
             dy_room.write(&device, &dy).expect("dy");
+            let (dweight, dbias) = (empty("dweight", factor * group_width, c), empty("dbias", 1, c));
             let to = kv_compress::Gradients {
                 dy: &dy_room,
                 dx: &empty("dx", n, c),
-                dweight: &empty("dweight", factor * group_width, c),
-                dbias: &empty("dbias", 1, c),
+                parameters: Some([&dweight, &dbias]),
                 tail_rows: &layout.tail_rows,
                 partial: &empty("partial", n, c),
             };
@@ -261,8 +268,8 @@ fn compression_gradients() {
             let [wx, ww, wb] = [&x, &w, &bias].map(|t| wide(t));
             let read = |m: &Matrix| m.read(&device).expect("a gradient");
             slopes(&format!("{io:?} {group_width} x"), &x, &read(to.dx), |x| f(x, &ww, &wb));
-            slopes(&format!("{io:?} {group_width} w"), &w, &read(to.dweight), |w| f(&wx, w, &wb));
-            slopes(&format!("{io:?} {group_width} bias"), &bias, &read(to.dbias), |b| f(&wx, &ww, b));
+            slopes(&format!("{io:?} {group_width} w"), &w, &read(&dweight), |w| f(&wx, w, &wb));
+            slopes(&format!("{io:?} {group_width} bias"), &bias, &read(&dbias), |b| f(&wx, &ww, b));
         }
     }
 }

@@ -6,7 +6,6 @@ use wgpt::data::batch::{Batch, IGNORED, Sequence};
 use wgpt::gpu::Device;
 use wgpt::model::parameters::Flat;
 use wgpt::model::{Capacity, Options, Training, initial_parameters};
-use wgpt::ops::optimizer::{AdamW, Arithmetic};
 use wgpt::philox::{Stream, Words, step_key};
 use wgpt::reference::model::{Dropout, Output, forward_backward};
 
@@ -17,8 +16,7 @@ fn device() -> Device {
 }
 
 fn options() -> Options {
-    let adam = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic: Arithmetic::Torch };
-    Options { adam, weight_decay: 0.01, decay_all: false, clip: 1.0 }
+    Options::default()
 }
 
 /// A small model of odd sizes whose weights are large enough for every path to matter.

@@ -7,7 +7,6 @@ use crate::config::{ModelConfig, ParameterKind};
 use crate::data::batch::{Batch, Sequence};
 use crate::gpu::Device;
 use crate::model::{Capacity, Options, Training, step_flops};
-use crate::ops::optimizer::{AdamW, Arithmetic};
 use crate::report::{Align, Table};
 use crate::train::settings::PRESETS;
 use crate::{Error, Result};
@@ -99,8 +98,7 @@ fn measure(
 ) -> Result<(Row, Training)> {
     let begin = Instant::now();
     let device: Device = context.open()?;
-    let adam = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic: Arithmetic::Torch };
-    let options = Options { adam, weight_decay: 0.01, decay_all: true, clip: 0.0 };
+    let options = Options { decay_all: true, clip: 0.0, ..Options::default() };
     let capacity = Capacity { rows: data.rows(), sequences: data.sequences() };
     let mut training = Training::new(&device, model, parameters, capacity, options)?;
     let (mut losses, mut times, mut first_step_s) = (Vec::new(), Vec::new(), 0.0);

@@ -150,6 +150,17 @@ pub enum AttentionKind {
     Compressed,
 }
 
+/// A part of a model that learns as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Both tables.
+    Embedding,
+    /// A layer, counted from 0 at the bottom.
+    Layer(usize),
+    /// A task's head.
+    Head,
+}
+
 /// What a parameter is: decides its start value and whether it decays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParameterKind {
@@ -441,6 +452,17 @@ impl ModelConfig {
         all
     }
 
+    /// Which part each of [`ModelConfig::parameters`] belongs to.
+    pub fn parts(&self) -> Vec<Part> {
+        let mut all = vec![Part::Embedding; 2];
+        for l in 0..self.n_layer {
+            let count = LayerTensor::ALL.into_iter().filter(|tensor| self.layer_has(l, *tensor)).count();
+            all.extend(std::iter::repeat_n(Part::Layer(l), count));
+        }
+        all.extend(self.head().into_iter().flatten().map(|_| Part::Head));
+        all
+    }
+
     /// The places of the head's tensors in [`ModelConfig::parameters`]: weight, then bias if there is one.
     pub fn head(&self) -> Option<Range<usize>> {
         let count = self.task.as_ref()?.parameters(self.n_embd).len();
@@ -529,6 +551,8 @@ mod tests {
             let config = ModelConfig { attention_pattern: pattern, kv_shared, kv_null, ..Default::default() };
             let all = config.parameters();
             assert_eq!(all.len(), 2 + 12 + count + 12 + 12);
+            assert_eq!(config.parts().iter().filter(|part| **part == Part::Layer(1)).count(), count);
+            assert_eq!(config.parts().len(), all.len());
             for layer in 0..config.n_layer {
                 for tensor in LayerTensor::ALL {
                     let name = format!("transformer.h.{layer}.{}", tensor.name());

@@ -15,8 +15,43 @@ pub struct Sequence {
     pub targets: Vec<u32>,
 }
 
+/// The right answer of a task's example.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Answer {
+    /// A class, or the candidate that is right, counted from 0.
+    Class(u32),
+    /// A number.
+    Score(f32),
+    /// Not known: no loss, no gradient.
+    Unknown,
+}
+
+/// An example of a task in a batch: a head reads the last row of each of its sequences.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Example {
+    /// Which sequences.
+    pub sequences: Range<usize>,
+    /// What is right.
+    pub answer: Answer,
+}
+
+/// What a step has to learn from, over all its micro-batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Real {
+    /// Targets of the language model.
+    pub targets: u32,
+    /// Examples of a task whose answer is known.
+    pub examples: u32,
+}
+
+impl From<u32> for Real {
+    fn from(targets: u32) -> Self {
+        Real { targets, examples: 0 }
+    }
+}
+
 /// B sequences in N rows. Sequences of length 0 and 1 are ordinary.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// \[N\] ids.
     pub ids: Vec<u32>,
@@ -30,6 +65,17 @@ pub struct Batch {
     pub sequence_numbers: Vec<u32>,
     /// Targets that are not [`IGNORED`].
     pub target_count: u32,
+    /// A task's examples, which have all sequences between them, in order; none in pretraining.
+    pub examples: Vec<Example>,
+}
+
+impl Example {
+    /// The same in a batch of these sequences alone, if they are all there.
+    fn within(&self, part: &Range<usize>) -> Option<Example> {
+        let Range { start, end } = self.sequences;
+        let inside = part.start <= start && end <= part.end;
+        inside.then(|| Example { sequences: start - part.start..end - part.start, answer: self.answer })
+    }
 }
 
 impl Default for Batch {
@@ -41,6 +87,7 @@ impl Default for Batch {
             cu_seqlens: vec![0],
             sequence_numbers: Vec::new(),
             target_count: 0,
+            examples: Vec::new(),
         }
     }
 }
@@ -79,6 +126,12 @@ impl Batch {
         self.target_count += targets.iter().filter(|target| **target != IGNORED).count() as u32;
     }
 
+    /// What there is to learn from.
+    pub fn real(&self) -> Real {
+        let known = self.examples.iter().filter(|example| example.answer != Answer::Unknown);
+        Real { targets: self.target_count, examples: known.count() as u32 }
+    }
+
     /// N, rows.
     pub fn rows(&self) -> usize {
         self.ids.len()
@@ -94,7 +147,7 @@ impl Batch {
         self.cu_seqlens[sequence] as usize..self.cu_seqlens[sequence + 1] as usize
     }
 
-    /// A micro-batch: some of the sequences, which keep their numbers in the step.
+    /// A micro-batch: some of the sequences, which keep their numbers in the step, and the examples that lie in them whole.
     pub fn part(&self, sequences: Range<usize>) -> Batch {
         let first = self.cu_seqlens[sequences.start];
         let rows = first as usize..self.cu_seqlens[sequences.end] as usize;
@@ -105,6 +158,7 @@ impl Batch {
             target_count: targets.iter().filter(|target| **target != IGNORED).count() as u32,
             targets,
             cu_seqlens: self.cu_seqlens[sequences.start..=sequences.end].iter().map(|row| row - first).collect(),
+            examples: self.examples.iter().filter_map(|example| example.within(&sequences)).collect(),
             sequence_numbers: self.sequence_numbers[sequences].to_vec(),
         }
     }
@@ -163,7 +217,28 @@ impl Batch {
         if real != self.target_count as usize {
             return bad(format!("target_count is {}: must be {real}", self.target_count));
         }
-        Ok(())
+        self.validate_examples().or_else(bad)
+    }
+
+    fn validate_examples(&self) -> std::result::Result<(), String> {
+        let mut next = 0;
+        for (i, Example { sequences, answer }) in self.examples.iter().enumerate() {
+            if sequences.start != next || sequences.is_empty() || sequences.end > self.sequences() {
+                let all = self.sequences();
+                return Err(format!("example {i} has sequences {sequences:?}: must begin at {next}, of {all}"));
+            }
+            if let Some(s) = sequences.clone().find(|s| self.rows_of(*s).is_empty()) {
+                return Err(format!("sequence {s} of example {i} is empty: a head needs a token to read"));
+            }
+            if matches!(answer, Answer::Score(score) if !score.is_finite()) {
+                return Err(format!("example {i} has an answer that is not finite"));
+            }
+            next = sequences.end;
+        }
+        match self.examples.is_empty() || next == self.sequences() {
+            true => Ok(()),
+            false => Err(format!("sequence {next} belongs to no example")),
+        }
     }
 }
 
@@ -207,6 +282,29 @@ mod tests {
         assert_eq!(part.sequence_numbers, [2, 3]);
         assert_eq!(part.target_count, 2);
         part.validate(10, 3).expect("valid");
+    }
+
+    #[test]
+    fn examples_stay_whole() {
+        let example = |sequences, answer| Example { sequences, answer };
+        let mut batch = four();
+        batch.examples =
+            vec![example(0..1, Answer::Class(1)), example(1..3, Answer::Unknown), example(3..4, Answer::Score(0.5))];
+        let says = |batch: &Batch, what: &str| {
+            let error = batch.validate(10, 3).expect_err(what).to_string();
+            assert!(error.contains(what), "{error}");
+        };
+        says(&batch, "sequence 1 of example 1 is empty");
+        assert_eq!(batch.real(), Real { targets: 4, examples: 2 });
+        assert_eq!(batch.part(2..4).examples, [example(1..2, Answer::Score(0.5))]);
+        let mut batch =
+            Batch::from_sequences(&[sequence(&[1], &[IGNORED]), sequence(&[2, 3], &[3, IGNORED])]).expect("two");
+        batch.examples = vec![example(0..1, Answer::Class(0))];
+        says(&batch, "sequence 1 belongs to no example");
+        batch.examples = vec![example(0..2, Answer::Score(f32::NAN))];
+        says(&batch, "not finite");
+        batch.examples = vec![example(1..2, Answer::Class(0))];
+        says(&batch, "must begin at 0");
     }
 
     #[test]

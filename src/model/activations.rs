@@ -1,7 +1,7 @@
 //! What a step keeps and what it only needs in passing, by name and shape: one list that allocation and `wgpt plan` read.
 
 use super::parameters::flat_bytes;
-use crate::config::{AttentionKind, ModelConfig};
+use crate::config::{AttentionKind, ModelConfig, Task};
 use crate::dims;
 use crate::gpu::{Device, Matrix, View};
 use crate::ops::layout::{self, Layout};
@@ -80,6 +80,26 @@ pub struct Activations {
     pub logits: Matrix,
     /// N losses.
     pub losses: View,
+    /// What a task's head works in.
+    pub task: TaskRoom,
+}
+
+/// Room of a task's head, of one row each where the model has none.
+pub struct TaskRoom {
+    /// The last block's output at the last row of each sequence, past dropout [B, C].
+    pub states: Matrix,
+    /// Their gradient [B, C].
+    pub dstates: Matrix,
+    /// A score a sequence and output, then its gradient [B, labels].
+    pub scores: Matrix,
+    /// What an example's scores come to [B, labels].
+    pub logits: Matrix,
+    /// Its gradient [B, labels].
+    pub dlogits: Matrix,
+    /// A loss an example, B at most.
+    pub losses: View,
+    /// Zeros, for a head without bias.
+    pub no_bias: View,
 }
 
 /// Rows of the head's chunk: as many as 64 MiB of logits hold, a multiple of 64.
@@ -163,6 +183,17 @@ fn slots(config: &ModelConfig, capacity: Capacity, purpose: Purpose) -> Vec<(&'s
         ("logits", Kind::Head, head(chunk_rows(config, n)), config.vocab_size),
         ("losses", Kind::Head, 1, head(n.next_multiple_of(64))),
     ]);
+    let outputs = config.task.as_ref().map_or(0, Task::outputs);
+    let b = if outputs > 0 { head(capacity.sequences.max(1)) } else { 0 };
+    all.extend([
+        ("states", Kind::Head, b, c),
+        ("dstates", Kind::Head, backward(b), c),
+        ("scores", Kind::Head, b, outputs.max(1)),
+        ("task logits", Kind::Head, b, outputs.max(1)),
+        ("dlogits", Kind::Head, b, outputs.max(1)),
+        ("task losses", Kind::Head, 1, b),
+        ("no bias", Kind::Head, 1, outputs),
+    ]);
     all
 }
 
@@ -235,6 +266,15 @@ impl Activations {
             partial: [next()?, next()?],
             logits: next()?,
             losses: next()?.view,
+            task: TaskRoom {
+                states: next()?,
+                dstates: next()?,
+                scores: next()?,
+                logits: next()?,
+                dlogits: next()?,
+                losses: next()?.view,
+                no_bias: next()?.view,
+            },
         })
     }
 }
@@ -292,6 +332,7 @@ pub fn layout_capacity(config: &ModelConfig, capacity: Capacity) -> layout::Capa
         positions: config.n_positions,
         local_block: config.has(AttentionKind::Local).then_some(config.local_block),
         kv_factor: config.has(AttentionKind::Compressed).then_some(config.kv_factor),
+        task: config.task.is_some(),
         tile_rows: layout::SMALLEST_TILE,
     }
 }

@@ -3,6 +3,7 @@
 
 use super::activations::{Activations, Block, chunk_rows};
 use super::cache::Cache;
+use super::learning::{Learning, new_rows};
 use super::parameters::{Flat, Parameters};
 use crate::config::{AttentionKind, KvNull, KvScale, LayerTensor as Of, ModelConfig};
 use crate::gpu::{Matrix, Recorder};
@@ -20,7 +21,7 @@ use crate::ops::{Extent, Io, Live, RowRange, column_sum};
 use crate::philox::{Site, place};
 use crate::{Error, Result, dims};
 
-const TOKENS: usize = 0;
+pub(super) const TOKENS: usize = 0;
 const POSITIONS: usize = 1;
 
 /// What a recording needs.
@@ -35,8 +36,8 @@ pub struct Decoder<'a> {
     pub layout: &'a Layout,
     /// Who chooses Specs.
     pub kernels: &'a Kernels,
-    /// Whether dropout is on.
-    pub training: bool,
+    /// In training, what learns: all else has no gradients. None: dropout is off, and there is no backward pass.
+    pub training: Option<&'a Learning>,
     /// Where a prompt's keys and values go; then nothing is computed past those of the last layer.
     pub cache: Option<&'a Cache>,
 }
@@ -65,15 +66,19 @@ impl Decoder<'_> {
         }
     }
 
-    fn rate(&self, rate: f32) -> f32 {
-        if self.training { rate } else { 0.0 }
+    fn learns(&self, layer: usize) -> bool {
+        self.training.is_some_and(|learning| learning.layer(layer))
     }
 
-    fn io(&self, rec: &Recorder<Live>, x: &Matrix) -> Io {
+    pub(super) fn rate(&self, rate: f32) -> f32 {
+        if self.training.is_some() { rate } else { 0.0 }
+    }
+
+    pub(super) fn io(&self, rec: &Recorder<Live>, x: &Matrix) -> Io {
         self.kernels.row_wise(rec.device().caps(), x.columns, &[x])
     }
 
-    fn product(&self, rec: &mut Recorder<Live>, call: Matmul) -> Result<()> {
+    pub(super) fn product(&self, rec: &mut Recorder<Live>, call: Matmul) -> Result<()> {
         let spec = self.kernels.matmul(rec.device().caps(), call.form, call.a, call.b);
         matmul::matmul(rec, spec, &call)
     }
@@ -100,7 +105,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// dW += xᵀ·dy, db += Σ dy.
+    /// dW += xᵀ·dy, db += Σ dy, for a layer that learns.
     fn weight_gradient(
         &self,
         rec: &mut Recorder<Live>,
@@ -108,6 +113,9 @@ impl Decoder<'_> {
         [x, dy]: [&Matrix; 2],
         [weight, bias]: [Of; 2],
     ) -> Result<()> {
+        if !self.learns(layer) {
+            return Ok(());
+        }
         let (dw, db) = (self.gradient(layer, weight)?, self.gradient(layer, bias)?);
         for range in RowRange::of_all(rec.device().caps(), &[x, dy]) {
             let (x, dy, rows) = (range.of(x), range.of(dy), range.extent);
@@ -123,6 +131,7 @@ impl Decoder<'_> {
             x,
             positions: &self.layout.positions,
             sequences: &self.layout.sequences,
+            rows: Extent::Rows,
             rate: self.rate(rate),
             place: place(0, layer as u32, site),
         };
@@ -251,17 +260,17 @@ impl Decoder<'_> {
         let (room, acts) = (self.layout.made_for(), self.activations);
         for part in [0, 1] {
             let ([weight, bias, null], [slots, nulls]) = self.compressed(part);
+            let parameters = [self.gradient(layer, weight)?, self.gradient(layer, bias)?];
             let to = kv_compress::Gradients {
                 dy: &acts.dcompressed.rows_from(slots, room.slots()),
                 dx: &acts.dqkv,
-                dweight: &self.gradient(layer, weight)?,
-                dbias: &self.gradient(layer, bias)?,
+                parameters: self.learns(layer).then_some(parameters.each_ref()),
                 tail_rows: &self.layout.tail_rows,
                 partial: &self.partial(0, self.config.n_embd),
             };
             let weight = self.value(layer, weight)?;
             kv_compress::backward(rec, self.io(rec, &block.qkv), &self.convolution(block, part, &weight), &to)?;
-            if self.config.kv_null == KvNull::Learned {
+            if self.config.kv_null == KvNull::Learned && self.learns(layer) {
                 let dy = acts.dcompressed.rows_from(nulls, room.nulls());
                 let sums = [&dy, &self.partial(0, self.config.n_embd), &self.gradient(layer, null)?];
                 column_sum::column_sum(rec, self.io(rec, &dy), sums, Extent::Nulls)?;
@@ -271,7 +280,7 @@ impl Decoder<'_> {
     }
 
     /// The room for partial sums as a matrix of so many columns.
-    fn partial(&self, i: usize, columns: usize) -> Matrix {
+    pub(super) fn partial(&self, i: usize, columns: usize) -> Matrix {
         let view = &self.activations.partial[i].view;
         Matrix::over(view.clone(), view.words as usize / dims::pitch(columns), columns)
     }
@@ -330,10 +339,10 @@ impl Decoder<'_> {
         let blocks = dy.rows.div_ceil(layer_norm::BLOCK);
         let partial = [0, 1].map(|i| self.partial(i, self.config.n_embd).rows_from(0, blocks));
         let partial = [&partial[0], &partial[1]];
-        let (dgain, dbias) = (self.gradient(layer, gain)?, self.gradient(layer, bias)?);
-        let gain = self.value(layer, gain)?;
-        let (dgain, dbias, dsum) = (&dgain, &dbias, &acts.dsum);
-        let call = LayerNormBackward { dy, sum, stats, gain: &gain, dsum, dgain, dbias, partial };
+        let gradients = [self.gradient(layer, gain)?, self.gradient(layer, bias)?];
+        let (gain, dsum) = (self.value(layer, gain)?, &acts.dsum);
+        let gradients = self.learns(layer).then_some(gradients.each_ref());
+        let call = LayerNormBackward { dy, sum, stats, gain: &gain, dsum, gradients, partial };
         layer_norm::backward(rec, self.io(rec, dy), &call)
     }
 
@@ -348,15 +357,16 @@ impl Decoder<'_> {
         Ok(&acts.dbranch)
     }
 
-    fn last(&self) -> &Matrix {
+    pub(super) fn last(&self) -> &Matrix {
         self.input(self.config.n_layer)
     }
 
-    /// Losses of all rows; with `backward`, dx and the token table's gradient at once: here forward turns into backward.
+    /// Losses of all rows; with a `backward` weight, dx and the token table's gradient of so many times the mean loss at once:
+    /// here forward turns into backward.
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn head(&self, rec: &mut Recorder<Live>, backward: bool) -> Result<()> {
+    pub fn head(&self, rec: &mut Recorder<Live>, backward: Option<f32>) -> Result<()> {
         let acts = self.activations;
         let rows = self.last().rows;
         let chunk = chunk_rows(self.config, rows);
@@ -368,9 +378,10 @@ impl Decoder<'_> {
             let logits = self.chunk(rec, skip)?;
             let targets = self.layout.targets_from(skip, count);
             let losses = acts.losses.part(skip, count);
-            let call = CrossEntropy { logits: &logits, targets: &targets, losses: &losses, rows: extent, weight: 1.0 };
+            let weight = backward.unwrap_or(1.0);
+            let call = CrossEntropy { logits: &logits, targets: &targets, losses: &losses, rows: extent, weight };
             cross_entropy(rec, self.io(rec, &logits), &call)?;
-            if backward {
+            if backward.is_some() {
                 let dhidden = acts.dx.rows_from(skip, count);
                 let call = Matmul {
                     form: Form::AB,
@@ -438,13 +449,22 @@ impl Decoder<'_> {
         let dx = &self.activations.dx;
         self.drop(rec, dx, self.config.embd_pdrop, 0, Site::Embedding)?;
         let layout = self.layout;
+        // Of a frozen embedding only the rows that a task added learn, and those are tokens.
+        let frozen = !self.training.is_some_and(Learning::embeddings);
         for (table, owners, rows, at) in [
             (Table::Tokens, &layout.token_owners, &layout.token_rows, TOKENS),
             (Table::Positions, &layout.position_owners, &layout.position_rows, POSITIONS),
         ] {
+            if frozen && at == POSITIONS {
+                continue;
+            }
             let gradient = self.parameters.tensor(Flat::Gradients, at);
             let call = EmbeddingBackward { table, dx, owners, rows, gradient: &gradient };
             embedding::backward(rec, self.io(rec, dx), &call)?;
+        }
+        if frozen {
+            let old = 0..new_rows(self.config).map_or(self.config.vocab_size, |new| new.start);
+            rec.clear(&self.parameters.rows(Flat::Gradients, TOKENS, old));
         }
         Ok(())
     }

@@ -238,7 +238,7 @@ impl Cached {
         let activations = Activations::for_prompt(device, config, capacity)?;
         let layout = Layout::new(device, layout_capacity(config, capacity))?;
         let kernels = Kernels::new();
-        let (cache, training) = (Some(&self.cache), false);
+        let (cache, training) = (Some(&self.cache), None);
         let decoder = Decoder {
             config,
             parameters,

@@ -3,13 +3,13 @@
 use super::activations::{Activations, Capacity, chunk_rows, layout_capacity};
 use super::decoder::Decoder;
 use super::parameters::Parameters;
-use crate::Result;
-use crate::config::ModelConfig;
-use crate::data::batch::Batch;
+use crate::config::{Answers, ModelConfig};
+use crate::data::batch::{Batch, Example};
 use crate::gpu::{Device, Matrix, Program, Recorder};
 use crate::ops::Live;
 use crate::ops::kernels::Kernels;
 use crate::ops::layout::Layout;
+use crate::{Error, Result};
 
 /// A model on a device for inference alone. Dropout is off.
 pub struct Inference {
@@ -21,6 +21,16 @@ pub struct Inference {
     kernels: Kernels,
     losses: Program<Live>,
     logits: Option<Logits>,
+    answers: Option<Program<Live>>,
+}
+
+/// What a task's head says of an example.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answered {
+    /// In nats, or squared for a score; 0 where the answer is not known.
+    pub loss: f32,
+    /// One a label, one a candidate, or the score.
+    pub logits: Vec<f32>,
 }
 
 /// The forward pass, and a program for each chunk of the head with the place of its logits.
@@ -55,12 +65,12 @@ impl Inference {
             activations: &activations,
             layout: &layout,
             kernels: &kernels,
-            training: false,
+            training: None,
             cache: None,
         };
         let mut rec = Recorder::new(device, layout.capacity());
         decoder.forward(&mut rec)?;
-        decoder.head(&mut rec, false)?;
+        decoder.head(&mut rec, None)?;
         let losses = rec.finish();
         Ok(Inference {
             device: device.clone(),
@@ -71,6 +81,7 @@ impl Inference {
             kernels,
             losses,
             logits: None,
+            answers: None,
         })
     }
 
@@ -91,7 +102,7 @@ impl Inference {
             activations: &self.activations,
             layout: &self.layout,
             kernels: &self.kernels,
-            training: false,
+            training: None,
             cache: None,
         }
     }
@@ -105,8 +116,42 @@ impl Inference {
         if batch.rows() == 0 {
             return Ok(Vec::new());
         }
-        self.losses.run(&Live { targets: batch.target_count, ..live })?;
+        self.losses.run(&live)?;
         self.activations.losses.part(0, batch.rows()).read(&self.device)
+    }
+
+    /// What the task's head says of each of the batch's examples. Waits.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a model without a task and a batch past capacity.
+    pub fn answers(&mut self, batch: &Batch) -> Result<Vec<Answered>> {
+        let Some(task) = &self.config.task else {
+            return Err(Error::Input("the model has no task's head: it has to be fine-tuned first".into()));
+        };
+        let live = self.layout.upload(&self.device, batch)?;
+        if batch.examples.is_empty() {
+            return Ok(Vec::new());
+        }
+        let program = match self.answers.take() {
+            Some(program) => program,
+            None => {
+                let mut rec = Recorder::new(&self.device, self.layout.capacity());
+                self.decoder().forward(&mut rec)?;
+                self.decoder().task_head(&mut rec, false)?;
+                rec.finish()
+            }
+        };
+        program.run(&live)?;
+        self.answers = Some(program);
+        let room = &self.activations.task;
+        let losses: Vec<f32> = room.losses.part(0, batch.examples.len()).read(&self.device)?;
+        let (logits, outputs) = (room.logits.rows_from(0, batch.sequences()).read(&self.device)?, task.outputs());
+        let of = |(example, loss): (&Example, f32)| {
+            let first = example.sequences.start * outputs;
+            let count = if task.answers == Answers::Candidate { example.sequences.len() } else { outputs };
+            Answered { loss, logits: logits[first..first + count].to_vec() }
+        };
+        Ok(batch.examples.iter().zip(losses).map(of).collect())
     }
 
     /// The logits [N, V] of a batch, dense. On the device a chunk of rows at a time exists, on the host all of them. Waits.

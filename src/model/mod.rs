@@ -5,14 +5,17 @@ pub mod cache;
 pub mod decoder;
 pub mod generate;
 pub mod inference;
+pub mod learning;
 pub mod parameters;
 pub mod sampling;
+mod task_head;
 pub mod token;
 pub mod training;
 
 pub use activations::{Capacity, Memory, plan, step_flops};
 pub use generate::Generator;
-pub use inference::Inference;
+pub use inference::{Answered, Inference};
+pub use learning::Learning;
 pub use parameters::{Parameters, initial_parameters};
 pub use sampling::Sampling;
 pub use training::{Moments, Options, StepState, Training};

@@ -1,8 +1,9 @@
 //! Weights, gradients and both moments: four flat buffers a slab, tensors as named views at multiples of 256 bytes, those
-//! that decay first, so that AdamW's rules are two ranges a slab. A slab ends where a binding would pass the device's limit.
+//! that decay first, so that AdamW's rules are two ranges a slab where all learns alike. A slab ends where a binding would pass the device's limit.
 
+use super::learning::Piece;
 use crate::config::{ModelConfig, ParameterKind, ParameterShape};
-use crate::gpu::{Buffer, Device, Matrix};
+use crate::gpu::{Buffer, Device, Matrix, View};
 use crate::ops::optimizer::{FLAT_COLUMNS, Range};
 use crate::philox::{Stream, Words};
 use crate::{Error, Result, dims};
@@ -33,7 +34,6 @@ struct Place {
 struct Slab {
     buffers: [Buffer; 4],
     floats: usize,
-    ranges: Vec<(usize, usize, bool)>,
 }
 
 /// A model's tensors on a device. Made for inference, it has values alone: the other flat tensors have no room, and a
@@ -48,7 +48,6 @@ pub struct Parameters {
 struct SlabPlan {
     tensors: Vec<(usize, usize)>,
     floats: usize,
-    decaying: usize,
 }
 
 fn floats(shape: &ParameterShape) -> usize {
@@ -78,17 +77,11 @@ fn arrange(shapes: &[ParameterShape], limit: usize) -> Result<Vec<SlabPlan>> {
         let (weights, vectors): (Vec<usize>, Vec<usize>) = group.into_iter().partition(|i| shapes[*i].kind.decays());
         let mut at = 0;
         let mut tensors = Vec::new();
-        let mut decaying = 0;
-        for (part, last) in [(&weights, false), (&vectors, true)] {
-            for &i in part {
-                tensors.push((i, at));
-                at += floats(&shapes[i]);
-            }
-            if !last {
-                decaying = at;
-            }
+        for i in weights.into_iter().chain(vectors) {
+            tensors.push((i, at));
+            at += floats(&shapes[i]);
         }
-        SlabPlan { tensors, floats: at.next_multiple_of(FLAT_COLUMNS), decaying }
+        SlabPlan { tensors, floats: at.next_multiple_of(FLAT_COLUMNS) }
     };
     Ok(groups.into_iter().map(plan).collect())
 }
@@ -130,9 +123,7 @@ impl Parameters {
             let buffer = |name| Buffer::new(device, name, room(name));
             let [a, b, c, d] = NAMES;
             let buffers = [buffer(a)?, buffer(b)?, buffer(c)?, buffer(d)?];
-            let mut ranges = vec![(0, plan.decaying, true), (plan.decaying, plan.floats, false)];
-            ranges.retain(|(start, end, _)| end > start);
-            slabs.push(Slab { buffers, floats: plan.floats, ranges });
+            slabs.push(Slab { buffers, floats: plan.floats });
         }
         let parameters = Parameters { shapes, places, slabs };
         parameters.write(device, Flat::Values, dense)?;
@@ -185,16 +176,36 @@ impl Parameters {
         Matrix::over(view, slab.floats / FLAT_COLUMNS, FLAT_COLUMNS)
     }
 
-    /// AdamW's ranges of a slab.
-    pub fn ranges(&self, slab: usize, decay: f64, decay_all: bool) -> Vec<Range> {
-        let range = |&(start, end, decays): &(usize, usize, bool)| Range {
-            start,
-            end,
-            lr_scale: 1.0,
-            decay: if decays || decay_all { decay } else { 0.0 },
-            t0: 0,
+    /// The view of some rows of tensor `i`.
+    pub fn rows(&self, flat: Flat, i: usize, rows: std::ops::Range<usize>) -> View {
+        self.tensor(flat, i).rows_from(rows.start, rows.len()).view
+    }
+
+    /// AdamW's ranges of a slab: what lies side by side and learns alike is one.
+    pub fn ranges(&self, slab: usize, pieces: &[Piece], decay: f64, decay_all: bool) -> Vec<Range> {
+        let range = |piece: &Piece| {
+            let (shape, place) = (&self.shapes[piece.tensor], self.places[piece.tensor]);
+            let decay = if shape.kind.decays() || decay_all { decay } else { 0.0 };
+            let [start, end] =
+                [piece.rows.start, piece.rows.end].map(|row| place.offset + dims::floats(row, shape.columns));
+            (place.slab == slab && end > start).then_some(Range {
+                start,
+                end,
+                lr_scale: piece.lr_scale,
+                decay,
+                t0: piece.since,
+            })
         };
-        self.slabs[slab].ranges.iter().map(range).collect()
+        let mut all: Vec<Range> = pieces.iter().filter_map(range).collect();
+        all.sort_unstable_by_key(|range| range.start);
+        let mut merged: Vec<Range> = Vec::new();
+        for range in all {
+            match merged.last_mut() {
+                Some(last) if range == (Range { start: last.end, end: range.end, ..*last }) => last.end = range.end,
+                _ => merged.push(range),
+            }
+        }
+        merged
     }
 
     /// All tensors, dense, in the config's order. Waits.
@@ -256,9 +267,8 @@ mod tests {
             assert_eq!(seen, (0..shapes.len()).collect::<Vec<_>>());
             for plan in &plans {
                 assert!(plan.floats <= limit);
-                for (i, at) in &plan.tensors {
-                    assert_eq!(shapes[*i].kind.decays(), *at < plan.decaying);
-                }
+                let decays: Vec<bool> = plan.tensors.iter().map(|(i, _)| shapes[*i].kind.decays()).collect();
+                assert!(decays.is_sorted_by(|a, b| a >= b), "those that decay stand first");
             }
         }
     }

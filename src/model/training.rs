@@ -1,17 +1,18 @@
 //! A step as programs: `micro` (forward, backward, gradients +=) k times, `update` (norm, clip, AdamW) once; `evaluate`.
 
-use super::Generator;
 use super::activations::{Activations, Capacity, layout_capacity};
 use super::decoder::Decoder;
+use super::learning::Learning;
 use super::parameters::{Flat, Parameters};
+use super::{Generator, Inference};
 use crate::config::ModelConfig;
-use crate::data::batch::Batch;
+use crate::data::batch::{Batch, Real};
 use crate::gpu::program::Timing;
 use crate::gpu::{Device, Matrix, Program, Recorder, Ring, View};
 use crate::ops::Live;
 use crate::ops::kernels::Kernels;
 use crate::ops::layout::{self, Laid, Layout};
-use crate::ops::optimizer::{self, AdamW, STATE_WORDS, State};
+use crate::ops::optimizer::{self, AdamW, Arithmetic, Losses, STATE_WORDS, State};
 use crate::{Error, Result};
 use std::collections::VecDeque;
 
@@ -26,6 +27,8 @@ pub struct Options {
     pub decay_all: bool,
     /// Largest global norm of the gradients; 0 for no clipping.
     pub clip: f64,
+    /// λ of L3 = L2 + λ·L1: what the language model's loss counts beside a task's. 0: it is not even computed.
+    pub lm_coef: f64,
 }
 
 /// What counts over the steps of a run; with weights and moments it is all that the next step depends on.
@@ -46,6 +49,14 @@ pub struct Moments {
     pub second: Vec<Vec<f32>>,
 }
 
+impl Default for Options {
+    /// Those of pretraining.
+    fn default() -> Self {
+        let adam = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic: Arithmetic::Torch };
+        Options { adam, weight_decay: 0.01, decay_all: false, clip: 1.0, lm_coef: 1.0 }
+    }
+}
+
 /// Updates whose state may be on its way at once.
 const IN_FLIGHT: usize = 4;
 
@@ -59,6 +70,8 @@ pub struct Training {
     layout: Layout,
     micro: Program<Live>,
     update: Program<Live>,
+    learning: Learning,
+    options: Options,
     evaluate: Program<Live>,
     logits: Option<(Program<Live>, Matrix)>,
     state: View,
@@ -66,7 +79,7 @@ pub struct Training {
     flying: VecDeque<u32>,
     back: VecDeque<(u32, State)>,
     done: StepState,
-    targets: u32,
+    real: Real,
 }
 
 impl Training {
@@ -101,26 +114,16 @@ impl Training {
         let activations = Activations::new(device, config, capacity)?;
         let layout = Layout::new(device, layout_capacity(config, capacity))?;
         let state = View::new(device, "state", STATE_WORDS)?;
-        let decoder = |training| Decoder {
-            config,
-            parameters: &parameters,
-            activations: &activations,
-            layout: &layout,
-            kernels: &kernels,
-            training,
-            cache: None,
+        let learning = Learning::all(config);
+        let [micro, update] = {
+            let decoder = decoder(config, &parameters, &activations, &layout, &kernels, Some(&learning));
+            [record_micro(device, &decoder, &state, options)?, record_update(device, &decoder, &state, options)?]
         };
+        let evaluation = decoder(config, &parameters, &activations, &layout, &kernels, None);
         let mut rec = Recorder::new(device, layout.capacity());
-        decoder(true).forward(&mut rec)?;
-        decoder(true).head(&mut rec, true)?;
-        decoder(true).backward(&mut rec)?;
-        optimizer::loss_sum(&mut rec, kernels.scalars(device.caps()), &activations.losses, &state)?;
-        let micro = rec.finish();
-        let mut rec = Recorder::new(device, layout.capacity());
-        decoder(false).forward(&mut rec)?;
-        decoder(false).head(&mut rec, false)?;
+        evaluation.forward(&mut rec)?;
+        evaluation.head(&mut rec, None)?;
         let evaluate = rec.finish();
-        let update = record_update(device, &kernels, &parameters, &state, layout.capacity(), options)?;
         let ring = Ring::new(device, STATE_WORDS, IN_FLIGHT);
         Ok(Training {
             device: device.clone(),
@@ -131,6 +134,8 @@ impl Training {
             layout,
             micro,
             update,
+            learning,
+            options,
             evaluate,
             logits: None,
             state,
@@ -138,7 +143,7 @@ impl Training {
             flying: VecDeque::new(),
             back: VecDeque::new(),
             done: StepState::default(),
-            targets: 0,
+            real: Real::default(),
         })
     }
 
@@ -186,31 +191,52 @@ impl Training {
         Ok(())
     }
 
-    fn live(&self, laid: &Laid, targets: u32, key: [u32; 2]) -> Result<Live> {
+    /// Goes on with other parts learning, or at other rates. What was asked for before stays done.
+    ///
+    /// # Errors
+    /// As [`Training::new`].
+    pub fn learn(&mut self, learning: Learning) -> Result<()> {
+        if learning == self.learning {
+            return Ok(());
+        }
+        self.learning = learning;
+        let decoder = self.decoder(Some(&self.learning));
+        let micro = record_micro(&self.device, &decoder, &self.state, self.options)?;
+        let update = record_update(&self.device, &decoder, &self.state, self.options)?;
+        (self.micro, self.update) = (micro, update);
+        Ok(())
+    }
+
+    fn decoder<'a>(&'a self, training: Option<&'a Learning>) -> Decoder<'a> {
+        decoder(&self.config, &self.parameters, &self.activations, &self.layout, &self.kernels, training)
+    }
+
+    fn live(&self, laid: &Laid, real: Real, key: [u32; 2]) -> Result<Live> {
         let live = self.layout.write(&self.device, laid)?;
-        Ok(Live { targets, key, step: self.done.step + 1, ..live })
+        Ok(Live { real, key, step: self.done.step + 1, ..live })
     }
 
     fn live_of(&self, batch: &Batch) -> Result<Live> {
-        self.live(&self.room().lay(batch)?, batch.target_count, [0; 2])
+        self.live(&self.room().lay(batch)?, batch.real(), [0; 2])
     }
 
-    /// Forward and backward of one micro-batch; gradients are added up. `targets` are the real targets of the whole step,
-    /// `key` is its dropout key ([`crate::philox::step_key`]). Returns at once.
+    /// Forward and backward of one micro-batch; gradients are added up. `real` is what the whole step has to learn from, in
+    /// pretraining the count of its targets; `key` is its dropout key ([`crate::philox::step_key`]). Returns at once.
     ///
     /// # Errors
     /// [`Error::Input`] for a batch past capacity.
-    pub fn micro(&mut self, batch: &Batch, targets: u32, key: [u32; 2]) -> Result<()> {
-        self.micro_laid(&self.room().lay(batch)?, targets, key)
+    pub fn micro(&mut self, batch: &Batch, real: impl Into<Real>, key: [u32; 2]) -> Result<()> {
+        self.micro_laid(&self.room().lay(batch)?, real, key)
     }
 
     /// As [`Training::micro`], with a batch that was laid out for [`Training::room`] before, perhaps by another thread.
     ///
     /// # Errors
     /// [`Error::Input`] for a batch laid out for another room.
-    pub fn micro_laid(&mut self, laid: &Laid, targets: u32, key: [u32; 2]) -> Result<()> {
-        let live = self.live(laid, targets, key)?;
-        self.targets = targets;
+    pub fn micro_laid(&mut self, laid: &Laid, real: impl Into<Real>, key: [u32; 2]) -> Result<()> {
+        let real = real.into();
+        let live = self.live(laid, real, key)?;
+        self.real = real;
         self.micro.run(&live)
     }
 
@@ -225,12 +251,12 @@ impl Training {
             self.land(words);
         }
         self.done.step += 1;
-        self.done.updates += u32::from(self.targets > 0);
-        let (StepState { step, updates }, targets) = (self.done, self.targets);
-        let live = Live { step, updates, targets, lr, ..Live::default() };
+        self.done.updates += u32::from(self.real != Real::default());
+        let (StepState { step, updates }, real) = (self.done, self.real);
+        let live = Live { step, updates, real, lr, ..Live::default() };
         self.update.run_and_read(&live, &self.state, &mut self.ring)?;
         self.flying.push_back(step);
-        self.targets = 0;
+        self.real = Real::default();
         Ok(())
     }
 
@@ -293,15 +319,7 @@ impl Training {
             None => {
                 let rows = self.activations.embedded.rows;
                 let logits = Matrix::new(&self.device, "all logits", rows, self.config.vocab_size)?;
-                let decoder = Decoder {
-                    config: &self.config,
-                    parameters: &self.parameters,
-                    activations: &self.activations,
-                    layout: &self.layout,
-                    kernels: &self.kernels,
-                    training: false,
-                    cache: None,
-                };
+                let decoder = self.decoder(None);
                 let mut rec = Recorder::new(&self.device, self.layout.capacity());
                 decoder.forward(&mut rec)?;
                 decoder.logits(&mut rec, &logits)?;
@@ -340,6 +358,14 @@ impl Training {
         self.parameters.read(&self.device, flat)
     }
 
+    /// The model as it is now for inference, with room for batches of this capacity; the weights stay the training's.
+    ///
+    /// # Errors
+    /// As [`Inference::new`].
+    pub fn inference(&self, capacity: Capacity) -> Result<Inference> {
+        Inference::over(&self.device, &self.config, self.parameters.clone(), capacity)
+    }
+
     /// A generator over the weights as they are now.
     ///
     /// # Errors
@@ -360,15 +386,41 @@ impl Training {
     }
 }
 
-fn record_update(
-    device: &Device,
-    kernels: &Kernels,
-    parameters: &Parameters,
-    state: &View,
-    capacity: Live,
-    options: Options,
-) -> Result<Program<Live>> {
-    let mut rec = Recorder::new(device, capacity);
+fn decoder<'a>(
+    config: &'a ModelConfig,
+    parameters: &'a Parameters,
+    activations: &'a Activations,
+    layout: &'a Layout,
+    kernels: &'a Kernels,
+    training: Option<&'a Learning>,
+) -> Decoder<'a> {
+    Decoder { config, parameters, activations, layout, kernels, training, cache: None }
+}
+
+/// Forward and backward: the language model's head, unless it counts nothing, then the task's, if there is one.
+fn record_micro(device: &Device, decoder: &Decoder, state: &View, options: Options) -> Result<Program<Live>> {
+    let Decoder { activations, kernels, .. } = *decoder;
+    let mut rec = Recorder::new(device, decoder.layout.capacity());
+    let scalars = kernels.scalars(device.caps());
+    decoder.forward(&mut rec)?;
+    if options.lm_coef > 0.0 {
+        decoder.head(&mut rec, Some(options.lm_coef as f32))?;
+        optimizer::loss_sum(&mut rec, scalars, Losses::Tokens, &activations.losses, state)?;
+    } else {
+        rec.clear(&activations.dx.view);
+    }
+    if decoder.config.task.is_some() {
+        decoder.task_head(&mut rec, true)?;
+        optimizer::loss_sum(&mut rec, scalars, Losses::Examples, &activations.task.losses, state)?;
+    }
+    decoder.backward(&mut rec)?;
+    Ok(rec.finish())
+}
+
+fn record_update(device: &Device, decoder: &Decoder, state: &View, options: Options) -> Result<Program<Live>> {
+    let Decoder { kernels, parameters, .. } = *decoder;
+    let pieces = decoder.training.map(|learning| learning.pieces(decoder.config)).unwrap_or_default();
+    let mut rec = Recorder::new(device, decoder.layout.capacity());
     let flats: Vec<_> = (0..parameters.slabs())
         .map(|s| {
             [Flat::Values, Flat::Gradients, Flat::FirstMoments, Flat::SecondMoments].map(|f| parameters.flat(f, s))
@@ -390,7 +442,7 @@ fn record_update(
     for (slab, flat) in flats.iter().enumerate() {
         let [values, gradients, first_moments, second_moments] = flat;
         let tensors = optimizer::Slab { values, gradients, first_moments, second_moments };
-        for range in parameters.ranges(slab, options.weight_decay, options.decay_all) {
+        for range in parameters.ranges(slab, &pieces, options.weight_decay, options.decay_all) {
             optimizer::adamw(&mut rec, io(values), &tensors, state, options.adam, range)?;
         }
     }

@@ -30,7 +30,7 @@ pub struct CrossEntropy<'a> {
     pub losses: &'a View,
     /// Which rows of the batch.
     pub rows: Extent,
-    /// What the gradient is divided by besides the count of real targets, so L3's λ has a place: 1 in pretraining.
+    /// What the gradient is multiplied by, besides 1/targets: L3's λ, 1 in pretraining.
     pub weight: f32,
 }
 
@@ -50,7 +50,7 @@ pub fn cross_entropy(recorder: &mut Recorder<Live>, io: Io, call: &CrossEntropy)
     binds.extend(io.updated(call.logits, &live_rows));
     recorder.dispatch(&io.apply(Variant::new("cross_entropy", SOURCE)), &binds, move |live| {
         let count = rows.at(live);
-        let params = Params { rows: count, packs, columns, scale: weight / live.targets.max(1) as f32 };
+        let params = Params { rows: count, packs, columns, scale: weight / live.real.targets.max(1) as f32 };
         Launch::new(params, fold(count))
     })
 }

@@ -31,6 +31,8 @@ pub struct Dropout<'a> {
     pub positions: &'a View,
     /// The number of each row's sequence in the whole step.
     pub sequences: &'a View,
+    /// How many rows.
+    pub rows: Extent,
     /// Share that is dropped.
     pub rate: f32,
     /// [`philox::place`].
@@ -45,16 +47,18 @@ pub fn dropout(recorder: &mut Recorder<Live>, io: Io, call: &Dropout) -> Result<
     if call.rate <= 0.0 {
         return Ok(());
     }
-    let n = recorder.capacity().rows;
+    let count = call.rows;
+    let n = count.at(recorder.capacity());
     let lists = [(call.positions, n as usize), (call.sequences, n as usize)];
     shapes("dropout", &[(call.x, n, call.x.columns)], &lists)?;
     let packs = dims::pitch(call.x.columns) as u32 / 8;
-    let rows = || Extent::Rows.rows();
+    let rows = || count.rows();
     let mut binds = vec![Bind::Update(&call.x.view), Bind::Read(call.positions), Bind::Read(call.sequences)];
     binds.extend(io.updated(call.x, &rows));
     let (threshold, place, scale) = (philox::threshold(call.rate), call.place, 1.0 / (1.0 - call.rate));
     recorder.dispatch(&io.apply(Variant::new("dropout", SOURCE)), &binds, move |live| {
-        let params = Params { rows: live.rows, packs, threshold, place, key: live.key, scale, pad: 0 };
-        Launch::new(params, fold(live.rows))
+        let rows = count.at(live);
+        let params = Params { rows, packs, threshold, place, key: live.key, scale, pad: 0 };
+        Launch::new(params, fold(rows))
     })
 }

@@ -217,10 +217,8 @@ pub struct Gradients<'a> {
     pub dy: &'a Matrix,
     /// = in the C columns of the shape of x.
     pub dx: &'a Matrix,
-    /// += [f·C/groups, C]
-    pub dweight: &'a Matrix,
-    /// += [C]
-    pub dbias: &'a Matrix,
+    /// dW, += [f·C/groups, C], and db, += [C]; none for a layer that is frozen.
+    pub parameters: Option<[&'a Matrix; 2]>,
     /// Rows of x that fill no slot: their dx is 0.
     pub tail_rows: &'a View,
     /// Room for the partial sums of db, [S / 64, C].
@@ -234,7 +232,9 @@ pub struct Gradients<'a> {
 pub fn backward(rec: &mut Recorder<Live>, io: Io, call: &Compress, to: &Gradients) -> Result<()> {
     let (capacity, c) = (*rec.capacity(), call.c());
     let (n, s) = (call.rows.at(&capacity), call.slots.at(&capacity));
-    call.check(rec, &[(to.dy, s, c), (to.dx, n, call.x.columns), (to.dweight, call.weight.rows as u32, c)])?;
+    let dweight = to.parameters.map(|[dweight, _]| (dweight, call.weight.rows as u32, c));
+    let tensors = [(to.dy, s, c), (to.dx, n, call.x.columns)].into_iter().chain(dweight).collect::<Vec<_>>();
+    call.check(rec, &tensors)?;
     shapes("kv_compress_backward", &[], &[(to.tail_rows, capacity.tails as usize)])?;
     let slots = call.slots;
     let slot_rows = || slots.rows();
@@ -251,17 +251,22 @@ pub fn backward(rec: &mut Recorder<Live>, io: Io, call: &Compress, to: &Gradient
             let (slots, tails) = (slots.at(live), live.tails);
             Launch::new(Params { slots, tails, ..params }, fold(slots + tails))
         })?;
-        call.gather(rec, io)?;
-        call.product(rec, Form::AtB, [call.room, to.dy, to.dweight], Epilogue::None)?;
     } else {
-        grouped_backward(rec, io, call, to)?;
+        grouped_dx(rec, io, call, to)?;
     }
-    column_sum::column_sum(rec, io, [to.dy, to.partial, to.dbias], slots)
+    let Some([dweight, dbias]) = to.parameters else { return Ok(()) };
+    if call.is_full() {
+        call.gather(rec, io)?;
+        call.product(rec, Form::AtB, [call.room, to.dy, dweight], Epilogue::None)?;
+    } else {
+        grouped_dw(rec, io, call, to.dy, dweight)?;
+    }
+    column_sum::column_sum(rec, io, [to.dy, to.partial, dbias], slots)
 }
 
-fn grouped_backward(rec: &mut Recorder<Live>, io: Io, call: &Compress, to: &Gradients) -> Result<()> {
+fn grouped_dx(rec: &mut Recorder<Live>, io: Io, call: &Compress, to: &Gradients) -> Result<()> {
     let (slots, params, flops) = (call.slots, call.params(to.dy.pitch()), call.flops(1));
-    let (rows, slot_rows) = (|| call.rows.rows(), || slots.rows());
+    let slot_rows = || slots.rows();
     let weights = || Extent::Fixed(call.weight.rows as u32).rows();
     let binds = [
         call.input(io, to.dy, &slot_rows),
@@ -274,10 +279,15 @@ fn grouped_backward(rec: &mut Recorder<Live>, io: Io, call: &Compress, to: &Grad
         let (slots, tails) = (slots.at(live), live.tails);
         let launch = Launch::new(Params { slots, tails, ..params }, fold(groups(slots, 4) + tails));
         launch.flops(flops * f64::from(slots))
-    })?;
+    })
+}
+
+fn grouped_dw(rec: &mut Recorder<Live>, io: Io, call: &Compress, dy: &Matrix, dweight: &Matrix) -> Result<()> {
+    let (slots, params, flops) = (call.slots, call.params(dy.pitch()), call.flops(1));
+    let (rows, slot_rows) = (|| call.rows.rows(), || slots.rows());
     let binds = [
         call.input(io, call.x, &rows),
-        call.input(io, to.dy, &slot_rows),
+        call.input(io, dy, &slot_rows),
         Bind::Read(call.slot_rows),
         Bind::Write(&call.room.view),
     ];
@@ -293,7 +303,7 @@ fn grouped_backward(rec: &mut Recorder<Live>, io: Io, call: &Compress, to: &Grad
     let floats = call.weight.rows * call.weight.pitch();
     let blocks = call.room.view.words as usize / floats;
     let partial = Matrix::over(call.room.view.clone(), blocks, floats);
-    let dweight = Matrix::over(to.dweight.view.clone(), 1, floats);
+    let dweight = Matrix::over(dweight.view.clone(), 1, floats);
     let blocks = move |live: &Live| groups(slots.at(live), BLOCK as u32);
     let io = call.kernels.row_wise(rec.device().caps(), floats, &[&partial]);
     column_sum::add(rec, io, &partial, blocks, &dweight)

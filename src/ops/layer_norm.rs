@@ -105,10 +105,8 @@ pub struct LayerNormBackward<'a> {
     pub gain: &'a Matrix,
     /// Out: the gradient of both addends [N, C].
     pub dsum: &'a Matrix,
-    /// += [1, C]
-    pub dgain: &'a Matrix,
-    /// += [1, C]
-    pub dbias: &'a Matrix,
+    /// dgain and dbias, += [1, C] each; none for a layer that is frozen.
+    pub gradients: Option<[&'a Matrix; 2]>,
     /// Room for partial sums: two matrices of [N / 32, C].
     pub partial: [&'a Matrix; 2],
 }
@@ -120,7 +118,8 @@ pub struct LayerNormBackward<'a> {
 pub fn backward(recorder: &mut Recorder<Live>, io: Io, call: &LayerNormBackward) -> Result<()> {
     let (n, columns) = (recorder.capacity().rows, call.dy.columns);
     let wide = [call.dy, call.sum, call.dsum].map(|m| (m, n, columns));
-    let single = [call.gain, call.dgain, call.dbias].map(|m| (m, 1, columns));
+    let single: Vec<_> =
+        [call.gain].into_iter().chain(call.gradients.into_iter().flatten()).map(|m| (m, 1, columns)).collect();
     let partial = call.partial.map(|m| (m, groups(n, BLOCK as u32), columns));
     let all = [&wide[..], &single, &partial].concat();
     shapes("layer_norm_backward", &all, &[(call.stats, 2 * n as usize)])?;
@@ -141,6 +140,9 @@ pub fn backward(recorder: &mut Recorder<Live>, io: Io, call: &LayerNormBackward)
         Launch::new(params, [groups(live.rows, block), 1, 1])
     })?;
     let blocks = |live: &Live| groups(live.rows, BLOCK as u32);
-    column_sum::add(recorder, io, call.partial[0], blocks, call.dgain)?;
-    column_sum::add(recorder, io, call.partial[1], blocks, call.dbias)
+    call.gradients
+        .into_iter()
+        .flatten()
+        .zip(call.partial)
+        .try_for_each(|(gradient, partial)| column_sum::add(recorder, io, partial, blocks, gradient))
 }

@@ -4,7 +4,7 @@
 use super::Live;
 use super::tiles::{self, Rule, Run, Tile};
 use crate::config::AttentionKind;
-use crate::data::batch::Batch;
+use crate::data::batch::{Answer, Batch, Example, Real};
 use crate::gpu::{Device, View};
 use crate::{Error, Result, dims};
 
@@ -31,6 +31,8 @@ pub struct Capacity {
     pub local_block: Option<usize>,
     /// f of memory-compressed attention, if any layer has it.
     pub kv_factor: Option<usize>,
+    /// Whether a head reads the last row of each sequence, for a task's examples.
+    pub task: bool,
     /// Rows of an attention tile: [`SMALLEST_TILE`], unless a device's [`Layout`] says more.
     pub tile_rows: usize,
 }
@@ -126,10 +128,21 @@ pub struct Layout {
     pub tail_rows: View,
     /// Zeros: the row of the null key and value among their parameters, for each sequence with a token.
     pub nulls: View,
+    /// The last row of each sequence: what a task's head reads.
+    pub extract_rows: View,
+    /// The positions of those rows.
+    pub extract_positions: View,
+    /// The number of each sequence in the whole step.
+    pub extract_sequences: View,
+    /// (first sequence, end, answer) of each example.
+    pub examples: View,
     /// By [`kind_index`].
     pub tiles: [Tiles; 3],
     capacity: Capacity,
 }
+
+/// The answer of an example, in the layout, that is not known.
+pub const UNKNOWN: u32 = u32::MAX;
 
 /// The kinds of attention, in the order of [`kind_index`].
 const KINDS: [AttentionKind; 3] = [AttentionKind::Full, AttentionKind::Local, AttentionKind::Compressed];
@@ -171,7 +184,7 @@ impl Capacity {
             sequence_of_row.resize(batch.rows_of(s).end, *number);
         }
         put(3, &sequence_of_row);
-        let mut live = Live { rows: batch.rows() as u32, ..Live::default() };
+        let mut live = Live { rows: batch.rows() as u32, real: batch.real(), ..Live::default() };
         let (owners, rows) = owners(&batch.ids);
         put(4, &owners);
         put(5, &rows);
@@ -187,6 +200,15 @@ impl Capacity {
             live.slots = slot_rows.len() as u32;
             live.tails = tail_rows.len() as u32;
             live.nulls = (0..batch.sequences()).filter(|s| !batch.rows_of(*s).is_empty()).count() as u32;
+        }
+        if capacity.task && !batch.examples.is_empty() {
+            let last: Vec<u32> = (0..batch.sequences()).map(|s| batch.rows_of(s).end as u32 - 1).collect();
+            put(EXTRACTS, &last);
+            put(EXTRACTS + 1, &last.iter().map(|row| batch.positions[*row as usize]).collect::<Vec<_>>());
+            put(EXTRACTS + 2, &batch.sequence_numbers);
+            put(EXTRACTS + 3, &batch.examples.iter().flat_map(example_words).collect::<Vec<_>>());
+            live.sequences = batch.sequences() as u32;
+            live.examples = batch.examples.len() as u32;
         }
         for kind in KINDS.into_iter().filter(|kind| capacity.has(*kind)) {
             let (rule, k) = (capacity.rule(kind), kind_index(kind));
@@ -217,8 +239,10 @@ impl Sections {
     }
 }
 
+/// The first of the sections of a task's head: four.
+const EXTRACTS: usize = 11;
 /// The first of the sections with tiles: two a kind.
-const TILES: usize = 11;
+const TILES: usize = EXTRACTS + 4;
 
 impl Layout {
     /// Words of the buffer at a capacity.
@@ -226,13 +250,14 @@ impl Layout {
         Self::sections(capacity).1
     }
 
-    fn sections(capacity: &Capacity) -> ([(&'static str, usize, usize); 17], usize) {
+    fn sections(capacity: &Capacity) -> ([(&'static str, usize, usize); TILES + 6], usize) {
         let n = capacity.rows;
         let [full, local, compressed] = KINDS.map(|kind| capacity.most_tiles(kind));
         let [slots, tails, nulls] = match capacity.kv_factor {
             None => [0; 3],
             Some(_) => [capacity.slots(), capacity.tails(), capacity.nulls()],
         };
+        let heads = if capacity.task { capacity.sequences } else { 0 };
         let mut sections = Sections { next: 0 };
         let mut place = |name, words| (name, sections.take(words), words);
         let all = [
@@ -247,6 +272,10 @@ impl Layout {
             place("slot rows", slots),
             place("tail rows", tails),
             place("nulls", nulls),
+            place("extract rows", heads),
+            place("extract positions", heads),
+            place("extract sequences", heads),
+            place("examples", 3 * heads),
             place("full query tiles", 8 * full[0]),
             place("full key tiles", 8 * full[1]),
             place("local query tiles", 8 * local[0]),
@@ -284,6 +313,10 @@ impl Layout {
             slot_rows: view(8),
             tail_rows: view(9),
             nulls: view(10),
+            extract_rows: view(EXTRACTS),
+            extract_positions: view(EXTRACTS + 1),
+            extract_sequences: view(EXTRACTS + 2),
+            examples: view(EXTRACTS + 3),
             tiles: [tiles(TILES), tiles(TILES + 2), tiles(TILES + 4)],
             capacity,
         })
@@ -333,7 +366,9 @@ impl Layout {
             key_tiles: self.tiles.map(|t| t.capacity[1]),
             token_owners: self.capacity.rows.min(self.capacity.vocab) as u32,
             position_owners: self.capacity.rows.min(self.capacity.positions) as u32,
-            targets: self.capacity.rows as u32,
+            sequences: if self.capacity.task { self.capacity.sequences as u32 } else { 0 },
+            examples: if self.capacity.task { self.capacity.sequences as u32 } else { 0 },
+            real: Real { targets: self.capacity.rows as u32, examples: self.capacity.sequences as u32 },
             step: 1,
             updates: 1,
             ..Live::default()
@@ -370,6 +405,15 @@ fn runs(batch: &Batch, kind: AttentionKind, capacity: &Capacity) -> Vec<Run> {
         null += usize::from(!rows.is_empty());
     }
     all
+}
+
+fn example_words(example: &Example) -> [u32; 3] {
+    let answer = match example.answer {
+        Answer::Class(class) => class,
+        Answer::Score(score) => score.to_bits(),
+        Answer::Unknown => UNKNOWN,
+    };
+    [example.sequences.start as u32, example.sequences.end as u32, answer]
 }
 
 /// The first row of every slot, and the rows that fill none.
@@ -413,7 +457,16 @@ mod tests {
 
     fn capacity(batch: &Batch, local_block: Option<usize>, kv_factor: Option<usize>) -> Capacity {
         let (rows, sequences) = (batch.rows(), batch.sequences());
-        Capacity { rows, sequences, vocab: 9, positions: 1000, local_block, kv_factor, tile_rows: SMALLEST_TILE }
+        Capacity {
+            rows,
+            sequences,
+            vocab: 9,
+            positions: 1000,
+            local_block,
+            kv_factor,
+            task: false,
+            tile_rows: SMALLEST_TILE,
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One file an op: its kernels, Specs, parameters and launcher. `choose(caps, …) -> Spec` holds all policy.
 
+use crate::data::batch::Real;
 use crate::gpu::program::Rows;
 use crate::gpu::{Bind, Caps, Matrix, Variant, View};
 use crate::{Error, Result, dims};
@@ -18,6 +19,7 @@ pub mod layout;
 pub mod matmul;
 pub mod matvec;
 pub mod optimizer;
+pub mod task_loss;
 pub mod tiles;
 
 /// The numbers that change from run to run of a program: sizes from the batch's layout, and what varies by step.
@@ -31,6 +33,10 @@ pub struct Live {
     pub tails: u32,
     /// Sequences with a token: each has a null key.
     pub nulls: u32,
+    /// Sequences whose last rows a task's head reads.
+    pub sequences: u32,
+    /// A task's examples.
+    pub examples: u32,
     /// Query tiles of the attention work lists, by [`layout::kind_index`].
     pub query_tiles: [u32; 3],
     /// Key tiles, by [`layout::kind_index`].
@@ -41,8 +47,8 @@ pub struct Live {
     pub token_owners: u32,
     /// Distinct positions in the batch.
     pub position_owners: u32,
-    /// Real targets of the whole step (over its micro-batches).
-    pub targets: u32,
+    /// What the whole step learns from (over its micro-batches).
+    pub real: Real,
     /// Steps done, this one included.
     pub step: u32,
     /// Updates done, this one included: AdamW's t. A step without targets is none.
@@ -64,6 +70,10 @@ pub enum Extent {
     Slots,
     /// Null keys.
     Nulls,
+    /// Sequences that a task's head reads.
+    Sequences,
+    /// A task's examples.
+    Examples,
     /// Rows `skip` to `skip + at_most` of N: a chunk of the head.
     Chunk {
         /// Rows before it.
@@ -81,6 +91,8 @@ impl Extent {
             Extent::Rows => live.rows,
             Extent::Slots => live.slots,
             Extent::Nulls => live.nulls,
+            Extent::Sequences => live.sequences,
+            Extent::Examples => live.examples,
             Extent::Chunk { skip, at_most } => live.rows.saturating_sub(skip).min(at_most),
         }
     }
@@ -293,6 +305,7 @@ pub const ALL: &[Kernel] = &[
     Kernel { op: "column_sum", variants: column_sum::variants },
     Kernel { op: "dropout", variants: dropout::variants },
     Kernel { op: "cross_entropy", variants: cross_entropy::variants },
+    Kernel { op: "task_loss", variants: task_loss::variants },
     Kernel { op: "global_norm", variants: optimizer::norm_variants },
     Kernel { op: "step_state", variants: optimizer::state_variants },
     Kernel { op: "adamw", variants: optimizer::adamw_variants },

@@ -1,6 +1,7 @@
 //! The end of a step: loss sum, global norm, clipping and AdamW, with the state that lives on the device.
 
 use super::{Extent, Io, Live, fold, shapes};
+use crate::data::batch::Real;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Error, Result};
 
@@ -23,6 +24,8 @@ pub const STATE_WORDS: usize = 16;
 pub struct State {
     /// The step's loss: the sum over its real targets.
     pub loss: f32,
+    /// A task's loss: the sum over the step's examples.
+    pub task_loss: f32,
     /// Global norm of the gradients before clipping.
     pub norm: f32,
     /// What gradients were multiplied by.
@@ -36,7 +39,8 @@ impl State {
     pub fn from_words(words: &[u32]) -> State {
         let float = |i: usize| f32::from_bits(words.get(i).copied().unwrap_or(0));
         let word = |i: usize| words.get(i).copied().unwrap_or(0);
-        State { loss: float(1), norm: float(2), scale: float(3), halted: (word(4) != 0).then(|| word(5)) }
+        let halted = (word(4) != 0).then(|| word(5));
+        State { loss: float(1), task_loss: float(7), norm: float(2), scale: float(3), halted }
     }
 }
 
@@ -65,8 +69,18 @@ pub struct AdamW {
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct LossParams {
-    rows: u32,
-    pad: [u32; 3],
+    count: u32,
+    word: u32,
+    pad: [u32; 2],
+}
+
+/// Which losses are added up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Losses {
+    /// The language model's, over N rows.
+    Tokens,
+    /// A task's, over its examples.
+    Examples,
 }
 
 #[repr(C)]
@@ -124,15 +138,19 @@ pub fn adamw_variants(caps: &Caps) -> Vec<Variant> {
     Io::all(caps).into_iter().flat_map(both).collect()
 }
 
-/// Records state.loss_sum += Σ losses, over N rows.
+/// Records that a sum of the state grows by Σ losses.
 ///
 /// # Errors
 /// [`Error::Kernel`].
-pub fn loss_sum(rec: &mut Recorder<Live>, io: Io, losses: &View, state: &View) -> Result<()> {
-    shapes("loss_sum", &[], &[(losses, rec.capacity().rows as usize), (state, STATE_WORDS)])?;
+pub fn loss_sum(rec: &mut Recorder<Live>, io: Io, of: Losses, losses: &View, state: &View) -> Result<()> {
+    let (extent, word) = match of {
+        Losses::Tokens => (Extent::Rows, 0),
+        Losses::Examples => (Extent::Examples, 6),
+    };
+    shapes("loss_sum", &[], &[(losses, extent.at(rec.capacity()) as usize), (state, STATE_WORDS)])?;
     let binds = [Bind::Read(losses), Bind::Update(state)];
-    rec.dispatch(&io.apply(Variant::new("loss_sum", LOSS_SUM)), &binds, |live| {
-        Launch::new(LossParams { rows: live.rows, pad: [0; 3] }, [1, 1, 1])
+    rec.dispatch(&io.apply(Variant::new("loss_sum", LOSS_SUM)), &binds, move |live| {
+        Launch::new(LossParams { count: extent.at(live), word, pad: [0; 2] }, [1, 1, 1])
     })
 }
 
@@ -240,8 +258,8 @@ pub fn adamw(rec: &mut Recorder<Live>, io: Io, slab: &Slab, state: &View, adam: 
             decay: (lr * range.decay) as f32,
             pad: [0; 3],
         };
-        // Without a target there is no loss to follow: not even decay.
-        let live_packs = if live.targets == 0 { 0 } else { (range.end - range.start) as u32 / 8 };
+        // With nothing to learn from there is no loss to follow: not even decay.
+        let live_packs = if live.real == Real::default() { 0 } else { (range.end - range.start) as u32 / 8 };
         Launch::new(params, fold(live_packs.div_ceil(a_group)))
     })
 }

@@ -15,6 +15,7 @@
 //! | [`cache`] | attention of one token over kept keys and values |
 //! | [`kv_compress`] | keys or values shortened by a strided convolution |
 //! | [`cross_entropy`] | loss and its gradient by the logits |
+//! | [`task_loss`] | loss of a task's examples and its gradient |
 //! | [`global_norm`] | norm of all gradients, clipping |
 //! | [`adamw`] | one update |
 //! | [`model`] | the whole decoder, forward and backward |
@@ -31,6 +32,7 @@ pub mod kv_compress;
 pub mod layer_norm;
 pub mod matmul;
 pub mod model;
+pub mod task_loss;
 
 /// f32 numbers, widened: what a device was given, as an oracle takes it.
 pub fn widen(x: &[f32]) -> Vec<f64> {

@@ -149,6 +149,7 @@ pub fn options(settings: &Settings) -> Options {
         weight_decay: settings.weight_decay,
         decay_all: false,
         clip: settings.clip,
+        lm_coef: 1.0,
     }
 }
 

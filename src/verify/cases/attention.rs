@@ -66,6 +66,7 @@ impl Shape {
             positions: self.lengths.iter().copied().max().unwrap_or(1).max(1),
             local_block: if let Seen::Local(block) = self.seen { Some(block) } else { None },
             kv_factor: if let Seen::Compressed(factor) = self.seen { Some(factor) } else { None },
+            task: false,
             tile_rows: SMALLEST_TILE,
         }
     }

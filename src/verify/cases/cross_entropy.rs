@@ -67,7 +67,7 @@ pub fn case(kind: Targets, reach: f32, [r, live, v]: [usize; 3], purpose: Purpos
             cross_entropy(&mut recorder, io, &call)?;
             let outputs = [dlogits, losses].into_iter().map(|o| Output { rows: live, ..o }).collect();
             let targets = if count == 0 { 0 } else { count + others } as u32;
-            let live = Live { rows: (SKIP + live) as u32, targets, ..Live::default() };
+            let live = Live { rows: (SKIP + live) as u32, real: targets.into(), ..Live::default() };
             Ok(Run { program: recorder.finish(), live, outputs })
         }),
         oracle: Box::new(move || {

@@ -3,8 +3,8 @@
 
 use super::{ROW_SHAPES, ragged, row_io, row_specs, table};
 use crate::gpu::Recorder;
-use crate::ops::Live;
 use crate::ops::dropout::{Dropout, dropout};
+use crate::ops::{Extent, Live};
 use crate::philox::{KNOWN_ANSWERS, Site, place, step_key};
 use crate::reference;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
@@ -39,6 +39,7 @@ fn with(mask: Mask, rate: f32, [n, live, c]: [usize; 3], purpose: Purpose) -> Ca
                 x: &out.matrix,
                 positions: &table(device, "positions", n, &mask.positions)?,
                 sequences: &table(device, "sequences", n, &mask.sequences)?,
+                rows: Extent::Rows,
                 rate,
                 place: mask.place,
             };

@@ -68,6 +68,7 @@ impl Shape {
             positions: self.lengths.iter().copied().max().unwrap_or(1).max(1),
             local_block: None,
             kv_factor: Some(self.factor),
+            task: false,
             tile_rows: SMALLEST_TILE,
         };
         let layout = Layout::new(device, capacity)?;
@@ -144,8 +145,7 @@ impl Shape {
         let to = Gradients {
             dy: &dy,
             dx: &dx.matrix,
-            dweight: &dweight.matrix,
-            dbias: &dbias.matrix,
+            parameters: Some([&dweight.matrix, &dbias.matrix]),
             tail_rows: &layout.tail_rows,
             partial: &partial,
         };

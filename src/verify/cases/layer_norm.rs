@@ -131,8 +131,7 @@ pub fn backward_case(kind: Rows, [n, live, c]: [usize; 3], purpose: Purpose) -> 
                 stats: &table(device, "stats", 2 * n, &stats)?,
                 gain: &input(device, "gain", 1, c, &d.gain)?,
                 dsum: &dsum.matrix,
-                dgain: &dgain.matrix,
-                dbias: &dbias.matrix,
+                gradients: Some([&dgain.matrix, &dbias.matrix]),
                 partial: [&rooms[0].matrix, &rooms[1].matrix],
             };
             backward(&mut recorder, io, &call)?;

@@ -12,6 +12,7 @@ pub mod layer_norm;
 pub mod matmul;
 pub mod matvec;
 pub mod optimizer;
+pub mod task_loss;
 
 use super::{Case, Specs};
 use crate::gpu::{Device, Matrix, View};
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Case> {
     all.extend(column_sum::cases());
     all.extend(dropout::cases());
     all.extend(cross_entropy::cases());
+    all.extend(task_loss::cases());
     all.extend(optimizer::cases());
     all
 }

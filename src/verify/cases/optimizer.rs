@@ -4,17 +4,22 @@
 use super::{input, row_io, row_specs, table};
 use crate::gpu::Recorder;
 use crate::ops::optimizer::{
-    AdamW, Arithmetic, FLAT_COLUMNS, Range, STATE_WORDS, Slab, adamw, global_norm, loss_sum, norm_partials, step_state,
+    AdamW, Arithmetic, FLAT_COLUMNS, Losses, Range, STATE_WORDS, Slab, adamw, global_norm, loss_sum, norm_partials,
+    step_state,
 };
 use crate::ops::{Io, Live, Spec};
 use crate::reference;
 use crate::reference::adamw::{Form, Options};
 use crate::verify::{Case, Number, Output, Purpose, Run, Specs, float, not_finite, numbers, wide};
 
-/// loss_sum, loss, norm, scale as f32; halted and its step as u32.
+/// A task's loss so far.
+const TASK_SUM: f32 = 9.5;
+
+/// loss_sum, loss, norm, scale as f32; halted and its step as u32; task_sum, task_loss.
 fn state(loss_sum: f32, halted: Option<u32>) -> Vec<f32> {
     let mut words = vec![0.0; STATE_WORDS];
     words[..4].copy_from_slice(&[loss_sum, 0.25, 3.0, 0.5]);
+    words[6..8].copy_from_slice(&[TASK_SUM, 1.5]);
     if let Some(step) = halted {
         words[4..6].copy_from_slice(&[f32::from_bits(1), f32::from_bits(step)]);
     }
@@ -46,11 +51,15 @@ fn scalar_specs() -> Specs {
 }
 
 /// A case of loss_sum, whose kernel belongs to step_state.
-pub fn loss_sum_case([n, live]: [usize; 2], purpose: Purpose) -> Case {
+pub fn loss_sum_case(of: Losses, [n, live]: [usize; 2], purpose: Purpose) -> Case {
+    let of_live = move |n: usize| match of {
+        Losses::Tokens => Live { rows: n as u32, ..Live::default() },
+        Losses::Examples => Live { examples: n as u32, ..Live::default() },
+    };
     let losses = move || numbers(n as u32, live).iter().map(|x| 5.0 + x).collect::<Vec<f32>>();
     Case {
         op: "step_state",
-        variant: "loss_sum".into(),
+        variant: format!("loss_sum of {of:?}"),
         shape: vec![("N", n), ("live", live)],
         purpose,
         tolerance: 1e-6,
@@ -63,14 +72,14 @@ pub fn loss_sum_case([n, live]: [usize; 2], purpose: Purpose) -> Case {
             let bits: Vec<u32> = losses().iter().map(|x| x.to_bits()).collect();
             let losses = table(device, "losses", n, &bits)?;
             let state = Output::plain(device, "state", [1, STATE_WORDS], Some(state(2.5, None)), state_number)?;
-            let mut recorder = Recorder::new(device, Live { rows: n as u32, ..Live::default() });
-            loss_sum(&mut recorder, io, &losses, &state.matrix.view)?;
-            let live = Live { rows: live as u32, ..Live::default() };
-            Ok(Run { program: recorder.finish(), live, outputs: vec![state] })
+            let mut recorder = Recorder::new(device, of_live(n));
+            loss_sum(&mut recorder, io, of, &losses, &state.matrix.view)?;
+            Ok(Run { program: recorder.finish(), live: of_live(live), outputs: vec![state] })
         }),
         oracle: Box::new(move || {
             let mut words = numbers_of(&state(2.5, None), state_number);
-            words[0] += wide(&losses()).iter().sum::<f64>();
+            let word = if of == Losses::Tokens { 0 } else { 6 };
+            words[word] += wide(&losses()).iter().sum::<f64>();
             vec![words]
         }),
     }
@@ -89,6 +98,8 @@ pub enum Health {
     Huge,
     /// A loss that is a NaN.
     Loss,
+    /// A task's loss that is a NaN.
+    TaskLoss,
     /// Halted at an earlier step, now a NaN again.
     Before,
 }
@@ -104,19 +115,25 @@ pub fn norm_case(op: &'static str, health: Health, clip: f32, rows: usize, purpo
             Health::Nan | Health::Before => all[floats - 1] = f32::NAN,
             Health::Infinite => all[floats / 2 + 1] = f32::NEG_INFINITY,
             Health::Huge => all[3] = 1e30,
-            Health::Sound | Health::Loss => {}
+            Health::Sound | Health::Loss | Health::TaskLoss => {}
         }
         all
     };
     let start = move || match health {
         Health::Loss => state(f32::NAN, None),
+        Health::TaskLoss => {
+            let mut words = state(40.0, None);
+            words[6] = f32::NAN;
+            words
+        }
         Health::Before => state(40.0, Some(3)),
         _ => state(40.0, None),
     };
-    let finite_norm = matches!(health, Health::Sound | Health::Loss);
+    let finite_norm = matches!(health, Health::Sound | Health::Loss | Health::TaskLoss);
     let number: Number = match health {
         Health::Sound => state_number,
         Health::Loss => |word, column| if column == 1 { not_finite(word, 1) } else { state_number(word, column) },
+        Health::TaskLoss => |word, column| if column == 7 { not_finite(word, 7) } else { state_number(word, column) },
         _ => broken_state_number,
     };
     Case {
@@ -150,6 +167,7 @@ pub fn norm_case(op: &'static str, health: Health, clip: f32, rows: usize, purpo
             let partials = sums.map(|s| if finite_norm { s } else { broken(s) }).collect();
             let mut words = numbers_of(&start(), number);
             words[..2].copy_from_slice(&[0.0, if health == Health::Loss { 1.0 } else { 40.0 }]);
+            words[6..8].copy_from_slice(&[0.0, if health == Health::TaskLoss { 1.0 } else { TASK_SUM.into() }]);
             let norm = reference::global_norm::global_norm(&[&gradient]);
             words[2] = if finite_norm { norm } else { 1.0 };
             words[3] = match clip {
@@ -221,7 +239,7 @@ pub fn adamw_case(arithmetic: Arithmetic, step: u32, halted: bool, rows: usize, 
                 first_moments: &outputs[2].matrix,
                 second_moments: &outputs[3].matrix,
             };
-            let live = Live { updates: step, targets: 1, lr, ..Live::default() };
+            let live = Live { updates: step, real: 1.into(), lr, ..Live::default() };
             let mut recorder = Recorder::new(device, live);
             for range in ranges() {
                 adamw(&mut recorder, io, &slab, &state, AdamW { arithmetic, ..ADAM }, range)?;
@@ -256,7 +274,8 @@ pub fn adamw_case(arithmetic: Arithmetic, step: u32, halted: bool, rows: usize, 
 /// All of them.
 pub fn cases() -> Vec<Case> {
     let mut all: Vec<_> =
-        [[1, 1], [65, 33], [200, 200], [300, 257]].map(|shape| loss_sum_case(shape, Purpose::Small)).into();
+        [[1, 1], [65, 33], [200, 200], [300, 257]].map(|n| loss_sum_case(Losses::Tokens, n, Purpose::Small)).into();
+    all.push(loss_sum_case(Losses::Examples, [32, 21], Purpose::Small));
     for rows in [1, 3, 5] {
         all.push(norm_case("global_norm", Health::Sound, 1.0, rows, Purpose::Small));
     }
@@ -279,7 +298,7 @@ pub fn cases() -> Vec<Case> {
         all.push(adamw_case(arithmetic, 1000, true, 2, false, Purpose::Small));
         all.push(adamw_case(arithmetic, 1000, false, 216, true, Purpose::Bench));
     }
-    all.push(loss_sum_case([1024, 1024], Purpose::Bench));
+    all.push(loss_sum_case(Losses::Tokens, [1024, 1024], Purpose::Bench));
     all.push(norm_case("global_norm", Health::Sound, 1.0, 216, Purpose::Bench));
     all
 }

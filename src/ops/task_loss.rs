@@ -1,0 +1,93 @@
+//! The loss of a task's examples, their logits, and the gradient of the scores in place.
+
+use super::{Extent, Io, Live, fold, shapes};
+use crate::config::{Answers, Task};
+use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
+use crate::{Result, dims};
+
+const SOURCE: &str = include_str!("../../shaders/task_loss.wgsl");
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    examples: u32,
+    outputs: u32,
+    pitch: u32,
+    scale: f32,
+}
+
+/// What the logits of an example are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logits {
+    /// A class a column.
+    Classes = 0,
+    /// One number.
+    Score = 1,
+    /// A candidate a sequence.
+    Candidates = 2,
+}
+
+impl Logits {
+    /// All of them.
+    pub const ALL: [Logits; 3] = [Logits::Classes, Logits::Score, Logits::Candidates];
+
+    /// Those of a task.
+    pub fn of(task: &Task) -> Logits {
+        match task.answers {
+            Answers::Labels(_) => Logits::Classes,
+            Answers::Score => Logits::Score,
+            Answers::Candidate => Logits::Candidates,
+        }
+    }
+}
+
+fn variant(io: Io, logits: Logits) -> Variant {
+    io.apply(Variant::new("task_loss", SOURCE)).constant("ANSWERS", logits as u32)
+}
+
+/// Every variant that can come up on an adapter.
+pub fn variants(caps: &Caps) -> Vec<Variant> {
+    Io::all(caps).into_iter().flat_map(|io| Logits::ALL.map(|logits| variant(io, logits))).collect()
+}
+
+/// Tensors of a batch's examples.
+pub struct TaskLoss<'a> {
+    /// What the logits are.
+    pub kind: Logits,
+    /// (first sequence, end, answer) of each example.
+    pub examples: &'a View,
+    /// L numbers, zero for a head without bias.
+    pub bias: &'a View,
+    /// [B, L], a row a sequence; becomes its gradient.
+    pub scores: &'a Matrix,
+    /// Out [B, L]: in the row of an example's first sequence, or of each candidate; 0 elsewhere.
+    pub logits: &'a Matrix,
+    /// Out [B, L]: their gradient, whose column sums are the bias's.
+    pub dlogits: &'a Matrix,
+    /// Out: a loss an example, 0 where the answer is not known.
+    pub losses: &'a View,
+}
+
+/// Records it. Gradients are those of the mean over the whole step's examples.
+///
+/// # Errors
+/// [`crate::Error::Kernel`].
+pub fn task_loss(rec: &mut Recorder<Live>, io: Io, call: &TaskLoss) -> Result<()> {
+    let l = call.scores.columns;
+    let (rows, count) = (Extent::Sequences.at(rec.capacity()), Extent::Examples.at(rec.capacity()) as usize);
+    let matrices = [call.scores, call.logits, call.dlogits].map(|m| (m, rows, l));
+    shapes("task_loss", &matrices, &[(call.examples, 3 * count), (call.bias, l), (call.losses, count)])?;
+    let binds = [
+        Bind::Read(call.examples),
+        Bind::Read(call.bias),
+        Bind::Update(&call.scores.view),
+        Bind::Write(&call.logits.view),
+        Bind::Write(&call.dlogits.view),
+        Bind::Write(call.losses),
+    ];
+    let (outputs, pitch) = (l as u32, dims::pitch(l) as u32);
+    rec.dispatch(&variant(io, call.kind), &binds, move |live| {
+        let scale = 1.0 / live.real.examples.max(1) as f32;
+        Launch::new(Params { examples: live.examples, outputs, pitch, scale }, fold(live.examples))
+    })
+}
