@@ -1,6 +1,6 @@
 //! `wgpt eval`: a model's loss on a text.
 
-use super::{Context, Done, grouped, json_flag, note};
+use super::{Context, Done, grouped, json_flag, note, predict};
 use crate::data::source::{Source, Sources};
 use crate::data::tokenizer::{Pretokenizer, Tokenizer, UNKNOWN};
 use crate::gpu::Device;
@@ -9,8 +9,9 @@ use crate::report::{Align, Table};
 use crate::store::folder::write_atomic_with;
 use crate::store::model_folder::Model;
 use crate::store::token_cache::TokenCache;
-use crate::train::Evaluation;
 use crate::train::evaluate::{Losses, Text};
+use crate::train::task_settings::COLUMNS;
+use crate::train::{Evaluation, Stage, options};
 use crate::{Error, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -19,9 +20,15 @@ use std::path::{Path, PathBuf};
 
 pub(super) fn command() -> Command {
     let path = |name: &'static str| Arg::new(name).long(name).value_parser(value_parser!(PathBuf));
-    Command::new("eval")
-        .about("Says a model's loss, perplexity and bits a byte on a text")
+    let task = Arg::new("task")
+        .long("task")
+        .action(ArgAction::SetTrue)
+        .conflicts_with_all(["per-token", "document_separator"])
+        .help("Instead of a text, --data is a file of examples: says the metrics of a fine-tuned model on them");
+    let command = Command::new("eval")
+        .about("Says a model's loss, perplexity and bits a byte on a text, or a fine-tuned model's metrics on a task")
         .arg(model())
+        .arg(task)
         .arg(
             path("data")
                 .value_name("FILE|DIR")
@@ -41,7 +48,8 @@ pub(super) fn command() -> Command {
             path("per-token")
                 .value_name("FILE")
                 .help("Writes each predicted token's id, a tab and its loss in nats, a line each"),
-        )
+        );
+    options::add_some(command, Stage::FineTuning, &COLUMNS)
 }
 
 /// The option `--model`.
@@ -68,6 +76,12 @@ pub(super) fn load(matches: &ArgMatches) -> Result<Model> {
 }
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
+    if matches.get_flag("task") {
+        return predict::evaluate(context, matches);
+    }
+    if let Some(column) = COLUMNS.into_iter().find(|name| matches.contains_id(name)) {
+        return Err(Error::Input(format!("--{column}: a text has no columns: `eval --task` has")).into());
+    }
     let data: Vec<PathBuf> = matches.get_many("data").into_iter().flatten().cloned().collect();
     let separator = matches.get_one::<String>("document_separator").cloned();
     let per_token = matches.get_one::<PathBuf>("per-token");

@@ -11,9 +11,11 @@ mod clock;
 mod demo;
 mod devices;
 mod eval;
+mod finetune;
 mod generate;
 mod interrupt;
 mod plan;
+mod predict;
 mod pretrain;
 mod progress;
 mod shader;
@@ -126,6 +128,8 @@ fn command() -> Command {
         .subcommands([
             demo::command(),
             pretrain::command(),
+            finetune::command(),
+            predict::command(),
             generate::command(),
             eval::command(),
             plan::command(),
@@ -141,6 +145,8 @@ fn dispatch(context: &mut Context<'_>, name: &str, matches: &ArgMatches) -> Done
     match name {
         "demo" => demo::run(context, matches),
         "pretrain" => pretrain::run(context, matches),
+        "finetune" => finetune::run(context, matches),
+        "predict" => predict::run(context, matches),
         "generate" => generate::run(context, matches),
         "eval" => eval::run(context, matches),
         "plan" => plan::run(context, matches),

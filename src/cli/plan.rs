@@ -5,15 +5,16 @@ use crate::config::ModelConfig;
 use crate::data::order::BatchSize;
 use crate::model::{self, Capacity, Memory};
 use crate::report::{Align, Table};
-use crate::train::options;
+use crate::train::{Stage, options};
 use clap::{ArgMatches, Command};
 
 pub(super) fn command() -> Command {
-    options::add(Command::new("plan").about("Says parameters, memory and FLOPs of a run, without a device"))
+    let command = Command::new("plan").about("Says parameters, memory and FLOPs of a run, without a device");
+    options::add(command, Stage::Pretraining)
 }
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
-    let settings = options::layers(matches)?.settings()?;
+    let settings = options::layers(matches, Stage::Pretraining)?.settings()?;
     let config = &settings.model;
     let right = |head| (head, Align::Right);
     let mut table = Table::new(&[("parameters", Align::Left), right("count")]);

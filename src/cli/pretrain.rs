@@ -5,7 +5,7 @@ use super::{Context, Done, Stop, bytes, clock, note};
 use crate::data::source::Sources;
 use crate::report::{Align, Table};
 use crate::store::token_cache::TokenCache;
-use crate::train::{Layers, Prepared, Settings, Stopped, Summary, Trained, options, pretrain};
+use crate::train::{Layers, Prepared, Settings, Stage, Stopped, Summary, Trained, options, pretrain};
 use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,8 @@ pub(super) fn command() -> Command {
         .value_name("RUN")
         .value_parser(clap::value_parser!(PathBuf))
         .help("Goes on with a run that was stopped, from the checkpoint that its `latest` names");
-    options::add(Command::new("pretrain").about("Trains a decoder on a text").arg(out()).arg(resume))
+    let command = Command::new("pretrain").about("Trains a decoder on a text").arg(out()).arg(resume);
+    options::add(command, Stage::Pretraining)
 }
 
 /// The option `--out`.
@@ -29,7 +30,7 @@ pub(super) fn out() -> Arg {
 }
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
-    let layers = options::layers(matches)?;
+    let layers = options::layers(matches, Stage::Pretraining)?;
     if let Some(run) = matches.get_one::<PathBuf>("resume") {
         if let Some(other) = ["out", "config"].into_iter().find(|name| matches.contains_id(name)) {
             let message = format!("--{other} and --resume {}: a run goes on in its own folder", run.display());
@@ -57,7 +58,7 @@ fn say_reading(settings: &Settings) {
 }
 
 fn go_on(context: &mut Context<'_>, run: &Path, changes: Layers) -> Done {
-    let stopped = Stopped::open(run, changes)?;
+    let stopped: Stopped = Stopped::open(run, changes)?;
     let Some(prepared) = stopped.prepare(&TokenCache::of_user())? else {
         let (run, done) = (run.display(), stopped.step());
         note(format_args!("{run} is finished: {done} updates are done; a larger --steps goes on"));

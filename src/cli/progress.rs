@@ -2,7 +2,8 @@
 
 use super::{grouped, interrupt, note};
 use crate::Result;
-use crate::train::{EvaluationLine, Observer, Prepared, StepLine};
+use crate::train::metrics::{EpochLine, TaskStepLine, TestLine};
+use crate::train::{EvaluationLine, Observer, Prepared, PreparedTask, StepLine};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::Path;
@@ -37,6 +38,17 @@ impl Progress {
         }
     }
 
+    /// An update in the bar, or now and then on a line.
+    fn progress(&mut self, step: u32, state: &str, seconds_left: f64) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(state.to_string());
+            bar.set_position(step.into());
+        } else if self.said.is_none_or(|said| said.elapsed() >= PAUSE) {
+            note(format_args!("step {step}/{}  {state}  {} s left", self.steps, grouped(seconds_left as u64)));
+            self.said = Some(Instant::now());
+        }
+    }
+
     /// Takes the bar away.
     pub(super) fn end(&mut self) {
         if let Some(bar) = self.bar.take() {
@@ -48,12 +60,7 @@ impl Progress {
 impl Observer for Progress {
     fn began(&mut self, run: &Prepared) {
         self.steps = run.steps;
-        if std::io::stderr().is_terminal() {
-            let bar = ProgressBar::with_draw_target(Some(run.steps.into()), ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{bar:32} {pos}/{len}  {msg}  {eta} left");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "));
-            self.bar = Some(bar);
-        }
+        self.bar = bar(run.steps);
         let most = if run.training.is_stream() { "" } else { "at most " };
         self.say(&format!(
             "training: {} parameters, {} tokens of text, {} held out; {} updates of {most}{} tokens",
@@ -63,6 +70,37 @@ impl Observer for Progress {
             grouped(run.steps.into()),
             grouped(run.tokens_an_update() as u64)
         ));
+    }
+
+    fn task_began(&mut self, run: &PreparedTask) {
+        self.steps = run.steps;
+        self.bar = bar(run.steps);
+        self.say(&format!(
+            "training: {} parameters, {} examples, {} for validation; {} epochs of {} updates",
+            grouped(run.model.parameter_count() as u64),
+            grouped(run.train.all.len() as u64),
+            grouped(run.valid.all.len() as u64),
+            run.epochs,
+            grouped(run.updates_an_epoch() as u64)
+        ));
+    }
+
+    fn task_step(&mut self, line: &TaskStepLine) {
+        let left = f64::from(self.steps - line.step) * line.tokens as f64 / line.tokens_per_second.max(1e-9);
+        let state = format!("loss {:.3}  {} tokens/s", line.task_loss, grouped(line.tokens_per_second as u64));
+        self.progress(line.step, &state, left);
+    }
+
+    fn epoch(&mut self, line: &EpochLine) {
+        let valid: Vec<String> =
+            line.valid.iter().map(|(name, value)| format!("{} {value:.4}", name.replace('_', " "))).collect();
+        self.say(&format!("epoch {}: train loss {:.4}, {}", line.epoch, line.train_loss, valid.join(", ")));
+    }
+
+    fn tested(&mut self, line: &TestLine) {
+        let test: Vec<String> =
+            line.test.iter().map(|(name, value)| format!("{} {value:.4}", name.replace('_', " "))).collect();
+        self.say(&format!("with the weights of epoch {}: {}", line.best_epoch, test.join(", ")));
     }
 
     fn resumed(&mut self, step: u32, checkpoint: &Path) {
@@ -80,14 +118,8 @@ impl Observer for Progress {
 
     fn step(&mut self, line: &StepLine) {
         let state = format!("loss {:.3}  {} tokens/s", line.loss, grouped(line.tokens_per_second as u64));
-        if let Some(bar) = &self.bar {
-            bar.set_message(state);
-            bar.set_position(line.step.into());
-        } else if self.said.is_none_or(|said| said.elapsed() >= PAUSE) {
-            let left = f64::from(self.steps - line.step) * line.tokens as f64 / line.tokens_per_second.max(1e-9);
-            note(format_args!("step {}/{}  {state}  {} s left", line.step, self.steps, grouped(left as u64)));
-            self.said = Some(Instant::now());
-        }
+        let left = f64::from(self.steps - line.step) * line.tokens as f64 / line.tokens_per_second.max(1e-9);
+        self.progress(line.step, &state, left);
     }
 
     fn evaluated(&mut self, line: &EvaluationLine) {
@@ -113,6 +145,15 @@ impl Observer for Progress {
         }
         stop
     }
+}
+
+/// A bar on stderr, in a terminal.
+fn bar(steps: u32) -> Option<ProgressBar> {
+    std::io::stderr().is_terminal().then(|| {
+        let style = ProgressStyle::with_template("{bar:32} {pos}/{len}  {msg}  {eta} left");
+        ProgressBar::with_draw_target(Some(steps.into()), ProgressDrawTarget::stderr())
+            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "))
+    })
 }
 
 /// The beginning of a text on one line, with nothing in it that moves a terminal's cursor.

@@ -6,7 +6,7 @@ use crate::data::tokenizer::{FILE, Tokenizer};
 use crate::data::words::WordCounts;
 use crate::store::folder::{Existing, write_folder, write_tokenizer};
 use crate::store::model_folder;
-use crate::train::options;
+use crate::train::{Stage, options};
 use crate::train::run_folder::RunFolder;
 use crate::{Error, Result};
 use clap::{Arg, ArgGroup, ArgMatches, Command};
@@ -21,7 +21,7 @@ pub(super) fn command() -> Command {
         Arg::new(name).value_name(value).value_parser(clap::value_parser!(PathBuf))
     };
     let train = Command::new("train").about("Trains a tokenizer on a text");
-    let train = options::add_some(train, &["data", "vocab_size", "pretokenizer", "document_separator"])
+    let train = options::add_some(train, Stage::Pretraining, &["data", "vocab_size", "pretokenizer", "document_separator"])
         .arg(path("out", "DIR").long("out").required(true).help("The tokenizer's folder, which must not exist"));
     let with_tokenizer = |command: Command| {
         command
@@ -57,7 +57,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
 }
 
 fn train(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
-    let settings = options::layers(matches)?.settings()?;
+    let settings = options::layers(matches, Stage::Pretraining)?.settings()?;
     let out = given(matches, "out");
     RunFolder::check_new(out)?;
     let sources = Sources::find(settings.data_files()?, settings.document_separator.as_deref())?;

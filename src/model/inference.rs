@@ -90,6 +90,12 @@ impl Inference {
         &self.config
     }
 
+    /// The largest batch that it has room for.
+    pub fn capacity(&self) -> Capacity {
+        let room = self.layout.made_for();
+        Capacity { rows: room.rows, sequences: room.sequences }
+    }
+
     /// The device.
     pub fn device(&self) -> &Device {
         &self.device

@@ -3,6 +3,7 @@
 //! A key's value comes as text (command line) or typed (TOML); [`Setting`] reads both and writes TOML.
 
 use super::settings::{Length, Settings};
+use super::task_settings::TASK_KEYS;
 use crate::config::{KvGroups, KvNull, KvScale};
 use crate::data::tokenizer::Pretokenizer;
 
@@ -319,6 +320,76 @@ pub enum Group {
     Training,
     /// What is looked at and kept.
     Looking,
+    /// A task's files, columns and head.
+    Task,
+}
+
+/// What a run does: which keys it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// Trains on text.
+    #[default]
+    Pretraining,
+    /// Trains on a task's examples.
+    FineTuning,
+}
+
+/// The keys that a run on a task does not have: it is of examples and epochs.
+const OF_TEXT: [&str; 11] = [
+    "init",
+    "data",
+    "valid",
+    "document_separator",
+    "batching",
+    "batch_tokens",
+    "steps",
+    "eval_every",
+    "checkpoint_every",
+    "sample_every",
+    "keep",
+];
+
+impl Stage {
+    /// Its keys, in the order of config.toml.
+    pub fn keys(self) -> impl Iterator<Item = &'static Key> + Clone {
+        let more: &[Key] = if self == Stage::FineTuning { TASK_KEYS } else { &[] };
+        let has = move |key: &&Key| self == Stage::Pretraining || !OF_TEXT.contains(&key.name);
+        KEYS.iter().filter(has).chain(more)
+    }
+
+    /// The key of a name and its place among the stage's.
+    ///
+    /// # Errors
+    /// The end of a sentence, with the nearest key: `unknown key; did you mean "lr"?`.
+    pub fn find(self, name: &str) -> Result<(usize, &'static Key), String> {
+        self.keys().enumerate().find(|(_, key)| key.name == name).ok_or_else(|| match self.nearest(name) {
+            Some(key) => format!("unknown key; did you mean {key:?}?"),
+            None => format!("unknown key; `wgpt {} --help` lists them", self.command()),
+        })
+    }
+
+    fn nearest(self, name: &str) -> Option<&'static str> {
+        let name = name.to_lowercase().replace('-', "_");
+        let names = |key: &'static Key| std::iter::once(&key.name).chain(key.elsewhere).map(move |n| (key.name, n));
+        let near = self.keys().flat_map(names).map(|(key, known)| (edits(&name, known), key));
+        let (distance, key) = near.min_by_key(|(d, _)| *d)?;
+        (distance * 3 <= name.chars().count().max(3)).then_some(key)
+    }
+
+    /// The settings when nothing is given.
+    pub fn defaults(self) -> Settings {
+        match self {
+            Stage::Pretraining => Settings::default(),
+            Stage::FineTuning => Settings::fine_tuning(&Settings::default().preset).unwrap_or_default(),
+        }
+    }
+
+    fn command(self) -> &'static str {
+        match self {
+            Stage::Pretraining => "pretrain",
+            Stage::FineTuning => "finetune classify",
+        }
+    }
 }
 
 impl Group {
@@ -329,6 +400,7 @@ impl Group {
             Group::Data => "Data",
             Group::Training => "Training",
             Group::Looking => "Evaluation, samples, checkpoints",
+            Group::Task => "Task",
         }
     }
 }
@@ -354,6 +426,10 @@ pub struct Key {
 }
 
 macro_rules! key {
+    // A task's key without a value unless it is given.
+    (Task, $name:literal, $type:ty => task.$field:ident?, $elsewhere:expr, $help:literal) => {
+        key!(Task, $name, $type, Range::Free, $elsewhere, $help, |s, v| s.task.$field = Some(v), |s| s.task.$field.clone())
+    };
     ($group:ident, $name:literal, $type:ty, $range:expr, $elsewhere:expr, $help:literal, $set:expr, $get:expr $(,)?) => {
         Key {
             name: $name,
@@ -381,6 +457,8 @@ macro_rules! key {
         key!($group, $name, $type, $range, $elsewhere, $help, |s, v| s.$field = Some(v), |s| s.$field.clone())
     };
 }
+
+pub(super) use key;
 
 /// A dropout place that config.toml names apart only where the four differ.
 macro_rules! dropout_key {
@@ -558,24 +636,6 @@ fn one_dropout(s: &Settings) -> Option<f32> {
     [m.embd_pdrop, m.attn_pdrop, m.summary_first_dropout].iter().all(|r| *r == rate).then_some(rate)
 }
 
-/// The key of a name and its place in [`KEYS`].
-///
-/// # Errors
-/// The end of a sentence, with the nearest key: `unknown key; did you mean "lr"?`.
-pub fn find(name: &str) -> Result<(usize, &'static Key), String> {
-    KEYS.iter().enumerate().find(|(_, key)| key.name == name).ok_or_else(|| match nearest(name) {
-        Some(key) => format!("unknown key; did you mean {key:?}?"),
-        None => "unknown key; `wgpt pretrain --help` lists them".into(),
-    })
-}
-
-fn nearest(name: &str) -> Option<&'static str> {
-    let name = name.to_lowercase().replace('-', "_");
-    let names = KEYS.iter().flat_map(|key| std::iter::once(&key.name).chain(key.elsewhere).map(move |n| (key.name, n)));
-    let (distance, key) = names.map(|(key, known)| (edits(&name, known), key)).min_by_key(|(d, _)| *d)?;
-    (distance * 3 <= name.chars().count().max(3)).then_some(key)
-}
-
 /// Levenshtein's distance.
 fn edits(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
@@ -607,10 +667,15 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_near_ones_are_found() {
-        let mut names: Vec<_> = KEYS.iter().map(|k| k.name).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), KEYS.len());
+        for stage in [Stage::Pretraining, Stage::FineTuning] {
+            let mut names: Vec<_> = stage.keys().map(|k| k.name).collect();
+            let count = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), count);
+        }
+        assert!(OF_TEXT.iter().all(|name| Stage::Pretraining.find(name).is_ok()));
+        assert_eq!(Stage::FineTuning.nearest("lambda"), Some("lm_coef"));
         for (wrong, right) in [
             ("lerning_rate", "lr"),
             ("batch-size", "batch"),
@@ -619,9 +684,9 @@ mod tests {
             ("N_HEAD", "n_head"),
             ("max_iters", "steps"),
         ] {
-            assert_eq!(nearest(wrong), Some(right), "{wrong}");
+            assert_eq!(Stage::Pretraining.nearest(wrong), Some(right), "{wrong}");
         }
-        assert_eq!(nearest("quux"), None);
+        assert_eq!(Stage::Pretraining.nearest("quux"), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! metrics.jsonl: one JSON object a line, flushed line by line, so that a run that dies leaves what it knew.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -41,22 +42,83 @@ pub struct EvaluationLine {
     pub valid_bits_per_byte: f64,
 }
 
-/// A line of the file.
+/// An update of a run on a task.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskStepLine {
+    /// Updates done: the first line is 1.
+    pub step: u32,
+    /// The epoch, counted from 1.
+    pub epoch: u32,
+    /// L3 = L2 + λ·L1.
+    pub loss: f64,
+    /// L2: mean over the step's examples.
+    pub task_loss: f64,
+    /// L1: mean over the step's targets, nats; none where λ is 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lm_loss: Option<f64>,
+    /// Learning rate of the update.
+    pub lr: f64,
+    /// Global norm of the gradient of what learns, before clipping.
+    pub grad_norm: f32,
+    /// Tokens of the step.
+    pub tokens: u64,
+    /// Examples of the step.
+    pub examples: u32,
+    /// Tokens a second.
+    pub tokens_per_second: f64,
+    /// Seconds since the run began.
+    pub elapsed_s: f64,
+}
+
+/// An epoch of a run on a task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochLine {
+    /// Counted from 1.
+    pub epoch: u32,
+    /// Updates done.
+    pub step: u32,
+    /// Mean task loss over the epoch's examples, each before the update that it was in.
+    pub train_loss: f64,
+    /// `valid_loss`, `valid_accuracy`, …: those that are defined.
+    #[serde(flatten)]
+    pub valid: BTreeMap<String, f64>,
+}
+
+/// The examples that were kept apart, once, with the best epoch's weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestLine {
+    /// The epoch whose weights they were.
+    pub best_epoch: u32,
+    /// `test_loss`, `test_accuracy`, …: those that are defined.
+    #[serde(flatten)]
+    pub test: BTreeMap<String, f64>,
+}
+
+/// A line of the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Line {
+    /// An update of a run on a task. First, since it has all that the next one has.
+    TaskStep(TaskStepLine),
     /// An update.
     Step(StepLine),
     /// An evaluation.
     Evaluation(EvaluationLine),
+    /// An epoch of a run on a task.
+    Epoch(EpochLine),
+    /// The end of a run on a task.
+    Test(TestLine),
 }
 
 impl Line {
-    /// Updates done when it was written.
+    /// Updates done when it was written; for what comes after all of them, the largest number.
     pub fn updates(&self) -> u32 {
         match self {
             Line::Step(line) => line.step,
             Line::Evaluation(line) => line.step,
+            Line::TaskStep(line) => line.step,
+            Line::Epoch(line) => line.step,
+            Line::Test(_) => u32::MAX,
         }
     }
 }
@@ -102,6 +164,14 @@ impl Metrics {
     /// # Errors
     /// [`Error::Io`].
     pub fn evaluation(&mut self, line: &EvaluationLine) -> Result<()> {
+        self.line(line)
+    }
+
+    /// Writes a line of a run on a task and flushes.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn task(&mut self, line: &Line) -> Result<()> {
         self.line(line)
     }
 

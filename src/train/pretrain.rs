@@ -3,14 +3,15 @@
 
 use super::clock::Clock;
 use super::evaluate::{Evaluation, Losses};
-use super::metrics::{EvaluationLine, Line, Metrics, StepLine};
+use super::metrics::{EpochLine, EvaluationLine, Line, Metrics, StepLine, TaskStepLine, TestLine};
 use super::prefetch::{Prefetch, Ready};
 use super::prepared::Prepared;
+use super::prepared_task::PreparedTask;
 use super::resume::Stopped;
 use super::run_folder::{First, RunFolder, SavedKernels};
 use super::sample::{Bounds, Sampling, sample};
 use super::settings::Settings;
-use super::state::{Identity, RunState};
+use super::state::{Identity, RunState, Stand};
 use super::{keys, schedule::Schedule};
 use crate::data::baseline::Baseline;
 use crate::data::order::Cursor;
@@ -41,6 +42,14 @@ pub trait Observer {
     fn evaluated(&mut self, _line: &EvaluationLine) {}
     /// The model wrote a text.
     fn sampled(&mut self, _step: u32, _text: &str) {}
+    /// A run on a task: the model is on the device; nothing is trained yet.
+    fn task_began(&mut self, _run: &PreparedTask) {}
+    /// An update's numbers of a run on a task came back.
+    fn task_step(&mut self, _line: &TaskStepLine) {}
+    /// An epoch of a run on a task is done.
+    fn epoch(&mut self, _line: &EpochLine) {}
+    /// The test examples were looked at.
+    fn tested(&mut self, _line: &TestLine) {}
     /// A checkpoint is on the disk.
     fn saved(&mut self, _checkpoint: &Path) {}
     /// Asked before every step: whether the run is to stop there. It saves a checkpoint and can be resumed.
@@ -104,7 +113,7 @@ pub fn run(device: &Device, mut prepared: Prepared, observer: &mut dyn Observer)
     let weights = prepared.weights.take();
     let settings = &prepared.settings;
     let parameters = weights.unwrap_or_else(|| initial_parameters(&settings.model, settings.seed));
-    let training = Training::new(device, &settings.model, &parameters, prepared.capacity(), options(settings))?;
+    let training = Training::new(device, &settings.model, &parameters, prepared.capacity(), optimizer_options(settings))?;
     drop(parameters);
     observer.began(&prepared);
     let mut run = Run::begin(prepared, training, observer)?;
@@ -121,7 +130,7 @@ pub fn resume(device: &Device, stopped: Stopped, prepared: Prepared, observer: &
     let (kernels, warning) = stopped.kernels(device.caps());
     warning.into_iter().for_each(|warning| observer.warned(&warning));
     let parameters = &stopped.checkpoint.parameters;
-    let (capacity, options) = (prepared.capacity(), options(settings));
+    let (capacity, options) = (prepared.capacity(), optimizer_options(settings));
     let mut training = Training::with(device, &settings.model, parameters, capacity, options, kernels)?;
     training.restore(stopped.state.done(), &stopped.moments)?;
     let replaced = training.kernels().replaced();
@@ -139,7 +148,7 @@ pub fn resume(device: &Device, stopped: Stopped, prepared: Prepared, observer: &
 }
 
 /// The optimizer as the settings have it.
-pub fn options(settings: &Settings) -> Options {
+pub fn optimizer_options(settings: &Settings) -> Options {
     let arithmetic = match settings.optimizer {
         keys::Optimizer::AdamW => Arithmetic::Torch,
         keys::Optimizer::Hf2018 => Arithmetic::Hf2018,
@@ -195,7 +204,7 @@ impl Run {
         let cursor = Cursor::default();
         let first = First {
             settings: &prepared.settings,
-            evaluation: &evaluation,
+            evaluation: Some(&evaluation),
             curve: &curve,
             kernels: &kernels,
             files: &prepared.files,
@@ -245,6 +254,7 @@ impl Run {
                     curve.validation.push((line.step, line.valid_loss));
                     evaluation = Some(*line);
                 }
+                Line::TaskStep(_) | Line::Epoch(_) | Line::Test(_) => {}
             }
         }
         let none = || Error::file(folder.path(), "metrics.jsonl has no evaluation: that of step 0 must be there");

@@ -1,11 +1,12 @@
 //! A run that goes on: its folder opened and locked, its last checkpoint held against its seal, its settings with what may
 //! change over them. All of it before an adapter is opened.
 
-use super::keys::KEYS;
+use super::keys::Stage;
 use super::prepared::Prepared;
+use super::prepared_task::PreparedTask;
 use super::run_folder::{CONFIG, RunFolder, SavedKernels};
 use super::settings::{Layers, Settings};
-use super::state::{Identity, RunState};
+use super::state::{Identity, RunState, Stand, TaskState};
 use crate::gpu::Caps;
 use crate::model::Moments;
 use crate::ops::kernels::Kernels;
@@ -19,10 +20,13 @@ use std::path::{Path, PathBuf};
 /// The keys that a run may go on with another value of: they change how long it is and what is looked at and kept, and
 /// where the text lies, which must be the same text. All others are the run's mathematics.
 pub const MAY_CHANGE: [&str; 7] = ["data", "steps", "epochs", "eval_every", "checkpoint_every", "sample_every", "keep"];
+/// The same of a run on a task, whose model and validation examples have had their say.
+pub const OF_TASK_MAY_CHANGE: [&str; 4] = ["train", "test", "epochs", "patience"];
 
-/// A run that was stopped, ready to go on; nothing in its folder has changed yet.
+/// A run that was stopped, ready to go on; nothing in its folder has changed yet. `S` is what it remembers: that of a run on
+/// text, or on a task.
 #[derive(Debug)]
-pub struct Stopped {
+pub struct Stopped<S = RunState> {
     pub(super) folder: RunFolder,
     /// The settings it goes on with.
     pub settings: Settings,
@@ -30,11 +34,11 @@ pub struct Stopped {
     before: Settings,
     pub(super) checkpoint: Checkpoint,
     pub(super) moments: Moments,
-    pub(super) state: RunState,
+    pub(super) state: S,
     kernels: Option<SavedKernels>,
 }
 
-impl Stopped {
+impl<S: Stand> Stopped<S> {
     /// Opens the run in `dir`: the checkpoint that its `latest` names, its config.toml with `changes` over it.
     ///
     /// # Errors
@@ -42,7 +46,7 @@ impl Stopped {
     /// that is damaged; then the error names those that are whole.
     pub fn open(dir: &Path, changes: Layers) -> Result<Self> {
         let mut folder = RunFolder::open(dir)?;
-        let mut layers = Layers::new();
+        let mut layers = Layers::of(S::STAGE);
         layers.file(dir.join(CONFIG))?;
         let before = layers.settings_of_run()?;
         let settings = layers.over(changes).settings_of_run()?;
@@ -50,7 +54,8 @@ impl Stopped {
         folder.keep(settings.keep);
         let path = folder.latest()?;
         let (checkpoint, moments, state) = load(&path).map_err(|error| name_others(error, &folder, &path))?;
-        if config_json::to_json(&checkpoint.config) != config_json::to_json(&settings.model) {
+        let same = config_json::to_json(&checkpoint.config) == config_json::to_json(&settings.model);
+        if S::STAGE == Stage::Pretraining && !same {
             let message = format!("the model is not that of {}: its numbers must stay", path.display());
             return Err(Error::file(dir.join(CONFIG), message));
         }
@@ -60,14 +65,64 @@ impl Stopped {
 
     /// Steps done.
     pub fn step(&self) -> u32 {
-        self.state.step
+        self.state.step()
     }
 
     /// The checkpoint that it goes on from.
     pub fn checkpoint_path(&self) -> PathBuf {
-        self.folder.checkpoint_path(self.state.step)
+        self.folder.checkpoint_path(self.step())
     }
 
+    /// The Specs that it began with, where it is on the adapter that it began on; and what is to be said if not.
+    pub(super) fn kernels(&self, caps: &Caps) -> (Kernels, Option<String>) {
+        let differ = "its numbers may differ in their last digits from those it would have had";
+        let Some(saved) = self.kernels.clone() else {
+            return (
+                Kernels::new(),
+                Some(format!("kernels.json is missing, so the kernels are chosen anew: {differ}")),
+            );
+        };
+        let SavedKernels { adapter, backend, driver, specs } = saved;
+        if (&adapter, &backend) != (&caps.name, &caps.backend) {
+            let (name, on) = (&caps.name, &caps.backend);
+            let warning = format!("the run began on {adapter} ({backend}) and goes on on {name} ({on}): {differ}");
+            return (Kernels::new(), Some(warning));
+        }
+        let warning =
+            (driver != caps.driver).then(|| format!("the driver was {driver} and is {}: {differ}", caps.driver));
+        (Kernels::with(specs), warning)
+    }
+}
+
+impl Stopped<TaskState> {
+    /// Reads the examples for what is left to do; none when the run is finished.
+    ///
+    /// # Errors
+    /// As [`PreparedTask::resumed`]; [`Error::Input`] when they are others, and for fewer epochs than are done.
+    pub fn prepare(&self) -> Result<Option<PreparedTask>> {
+        let dir = self.folder.path();
+        if self.state.finished && self.settings.length == self.before.length {
+            return Ok(None);
+        }
+        let mut prepared = PreparedTask::resumed(self.settings.clone(), &self.checkpoint, dir)?;
+        prepared.weights = Some(self.checkpoint.parameters.clone());
+        let (was, is) = (&self.state.data, prepared.identity());
+        if *was != is {
+            let message = "the examples of train are others than the run began with: give the same with --train";
+            return Err(Error::Input(format!("{}: {message}", dir.display())));
+        }
+        if prepared.steps < self.state.step {
+            let (done, epochs) = (self.state.step, prepared.epochs);
+            return Err(Error::Input(format!(
+                "{}: {done} updates are done: epochs = {epochs} must be more to go on",
+                dir.display()
+            )));
+        }
+        Ok((prepared.steps > self.state.step).then_some(prepared))
+    }
+}
+
+impl Stopped {
     /// Reads the text, or its tokens in the cache, for what is left to do; none when the run is finished.
     ///
     /// # Errors
@@ -106,34 +161,14 @@ impl Stopped {
         let changed = format!("{is} updates instead of {was}: from here on the learning rate is that of the {run} run");
         if is == was { vec![] } else { vec![changed] }
     }
-
-    /// The Specs that it began with, where it is on the adapter that it began on; and what is to be said if not.
-    pub(super) fn kernels(&self, caps: &Caps) -> (Kernels, Option<String>) {
-        let differ = "its numbers may differ in their last digits from those it would have had";
-        let Some(saved) = self.kernels.clone() else {
-            return (
-                Kernels::new(),
-                Some(format!("kernels.json is missing, so the kernels are chosen anew: {differ}")),
-            );
-        };
-        let SavedKernels { adapter, backend, driver, specs } = saved;
-        if (&adapter, &backend) != (&caps.name, &caps.backend) {
-            let (name, on) = (&caps.name, &caps.backend);
-            let warning = format!("the run began on {adapter} ({backend}) and goes on on {name} ({on}): {differ}");
-            return (Kernels::new(), Some(warning));
-        }
-        let warning =
-            (driver != caps.driver).then(|| format!("the driver was {driver} and is {}: {differ}", caps.driver));
-        (Kernels::with(specs), warning)
-    }
 }
 
-fn load(path: &Path) -> Result<(Checkpoint, Moments, RunState)> {
+fn load<S: Stand>(path: &Path) -> Result<(Checkpoint, Moments, S)> {
     if !path.is_dir() {
         return Err(Error::file(path, format!("is no folder, and {LATEST} names it")));
     }
     let keys = seal::verify(path)?.ok_or_else(|| Error::file(path.join(seal::STATE), "is missing"))?;
-    let state = RunState::from_keys(keys, path)?;
+    let state = S::from_keys(keys, path)?;
     let (checkpoint, _) = Checkpoint::read(path)?;
     let moments = optimizer::load(&path.join(optimizer::OPTIMIZER), &checkpoint.config)?;
     Ok((checkpoint, moments, state))
@@ -157,7 +192,8 @@ fn name_others(error: Error, folder: &RunFolder, damaged: &Path) -> Error {
 }
 
 fn check_changes(before: &Settings, after: &Settings) -> Result<()> {
-    for key in KEYS.iter().filter(|key| !MAY_CHANGE.contains(&key.name)) {
+    let may: &[&str] = if before.stage == Stage::Pretraining { &MAY_CHANGE } else { &OF_TASK_MAY_CHANGE };
+    for key in before.stage.keys().filter(|key| !may.contains(&key.name)) {
         let (was, is) = ((key.get)(before), (key.get)(after));
         if was != is {
             let spell = |value: Option<toml::Value>| {
@@ -167,7 +203,7 @@ fn check_changes(before: &Settings, after: &Settings) -> Result<()> {
                 "{}: the run began with {}, and --resume goes on with that; only {} may change, all else wants a new run",
                 spell(is),
                 spell(was),
-                super::keys::one_of(&MAY_CHANGE).replace(" or ", " and ")
+                super::keys::one_of(may).replace(" or ", " and ")
             )));
         }
     }

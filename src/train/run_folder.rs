@@ -7,7 +7,7 @@ use crate::gpu::Caps;
 use crate::ops::kernels::Chosen;
 use crate::report::{Curve, curve};
 use crate::store::folder::{Existing, remove_folder, sweep, write_atomic, write_folder};
-use crate::store::model_folder::{CHECKPOINTS, LATEST};
+use crate::store::model_folder::{BEST, CHECKPOINTS, LATEST};
 use crate::store::seal;
 use crate::{Error, Result};
 use std::fs::{File, TryLockError};
@@ -31,8 +31,8 @@ pub const LOCK: &str = "lock";
 pub struct First<'a> {
     /// The run.
     pub settings: &'a Settings,
-    /// The evaluation of the model before the first update.
-    pub evaluation: &'a EvaluationLine,
+    /// The evaluation of the model before the first update; a run on a task has none.
+    pub evaluation: Option<&'a EvaluationLine>,
     /// What there is to draw.
     pub curve: &'a Curve,
     /// The Specs in use.
@@ -112,8 +112,11 @@ impl RunFolder {
                 std::fs::write(&path, bytes).map_err(|e| Error::io(&path, e))
             };
             write(CONFIG, first.settings.to_toml().as_bytes())?;
-            Metrics::create(folder.join(METRICS))?.evaluation(first.evaluation)?;
-            write(SAMPLES, b"")?;
+            let mut metrics = Metrics::create(folder.join(METRICS))?;
+            if let Some(evaluation) = first.evaluation {
+                metrics.evaluation(evaluation)?;
+                write(SAMPLES, b"")?;
+            }
             write(CURVE, curve(first.curve).as_bytes())?;
             write(KERNELS, first.kernels.to_json()?.as_bytes())?;
             for (name, bytes) in first.files {
@@ -265,7 +268,7 @@ impl RunFolder {
     }
 
     /// Saves a checkpoint, whose files `checkpoint` writes into the folder it is given, lets `latest` name it, and lets go
-    /// of older ones: the newest `keep` stay, step 0, and the one that `latest` names.
+    /// of older ones: the newest `keep` stay, step 0, and those that `latest` and `best` name.
     ///
     /// # Errors
     /// [`Error::Io`], and whatever `checkpoint` says.
@@ -275,11 +278,38 @@ impl RunFolder {
         write_atomic(&self.dir.join(LATEST), latest_text(step).as_bytes())?;
         // Later ones than this are of a run that was gone back on; it replaces them when it comes by.
         let mut older = self.steps()?;
-        older.retain(|s| *s != 0 && *s < step);
+        let best = self.best()?;
+        older.retain(|s| *s != 0 && *s < step && Some(*s) != best);
         let surplus = older.len().saturating_sub(self.keep.saturating_sub(1));
         for old in &older[..surplus] {
             remove_folder(&self.checkpoint_path(*old))?;
         }
+        Ok(path)
+    }
+
+    /// Lets `best` name a checkpoint that is there.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn name_best(&self, step: u32) -> Result<()> {
+        write_atomic(&self.dir.join(BEST), latest_text(step).as_bytes())
+    }
+
+    fn best(&self) -> Result<Option<u32>> {
+        let path = self.dir.join(BEST);
+        match std::fs::read_to_string(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            text => Ok(step_of(text.map_err(|e| Error::io(&path, e))?.trim())),
+        }
+    }
+
+    /// Writes a file of the run, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf> {
+        let path = self.dir.join(name);
+        write_atomic(&path, bytes)?;
         Ok(path)
     }
 
@@ -343,7 +373,7 @@ mod tests {
         let evaluation = EvaluationLine { step: 0, valid_loss: 1.0, valid_perplexity: 2.5, valid_bits_per_byte: 1.5 };
         let first = First {
             settings: &Settings { keep: 2, ..Settings::default() },
-            evaluation: &evaluation,
+            evaluation: Some(&evaluation),
             curve: &Curve::default(),
             kernels: &SavedKernels::new(&Caps::webgpu_defaults(), Chosen::default()),
             files: &[("stories.txt".into(), b"once".to_vec())],

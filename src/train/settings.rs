@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::keys::{self, Given, Group, KEYS, Key, Optimizer, Range, ScheduleKind, Setting, Warmup};
+use super::keys::{self, Given, Group, Key, Optimizer, Range, ScheduleKind, Setting, Stage, Warmup};
 use super::schedule::Schedule;
+use super::task_settings::TaskSettings;
 use crate::config::ModelConfig;
 use crate::data::order::{BatchSize, Batching};
 use crate::data::tokenizer::{Pretokenizer, Tokenizer};
@@ -26,7 +27,7 @@ pub enum Length {
     Epochs(u32),
 }
 
-/// Every setting of a pretraining run; the fields have the names of their keys (SPEC 6).
+/// Every setting of a run; the fields have the names of their keys (SPEC 6).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// What the others started from.
@@ -81,6 +82,10 @@ pub struct Settings {
     pub sample_every: u32,
     /// Checkpoints that stay.
     pub keep: usize,
+    /// Whether the run is on text or on a task.
+    pub stage: Stage,
+    /// A task's own settings.
+    pub task: TaskSettings,
 }
 
 impl Default for Settings {
@@ -112,6 +117,8 @@ impl Default for Settings {
             checkpoint_every: 200,
             sample_every: 200,
             keep: 3,
+            stage: Stage::Pretraining,
+            task: TaskSettings::default(),
         }
     }
 }
@@ -131,6 +138,32 @@ impl Settings {
         let model = ModelConfig::preset(name).unwrap_or_default();
         let warmup = Warmup::Updates(warmup);
         Ok(Settings { preset: name.into(), model, batch, lr, warmup, length, ..Settings::default() })
+    }
+
+    /// A run on a task (SPEC 3), of a preset's model where it is from scratch.
+    ///
+    /// # Errors
+    /// As [`Settings::preset`].
+    pub fn fine_tuning(preset: &str) -> Result<Self> {
+        let Settings { preset, model, .. } = Settings::preset(preset)?;
+        Ok(Settings {
+            preset,
+            model,
+            batch: 32,
+            length: Length::Epochs(3),
+            lr: 6.25e-5,
+            warmup: Warmup::Share(0.002),
+            schedule: ScheduleKind::Linear,
+            stage: Stage::FineTuning,
+            ..Settings::default()
+        })
+    }
+
+    fn of(stage: Stage, preset: &str) -> Result<Self> {
+        match stage {
+            Stage::Pretraining => Settings::preset(preset),
+            Stage::FineTuning => Settings::fine_tuning(preset),
+        }
     }
 
     /// The files to train on.
@@ -196,7 +229,7 @@ impl Settings {
         if !PRESETS.contains(&self.preset.as_str()) {
             return bad(format!("preset = {:?}: {}", self.preset, no_preset()));
         }
-        for key in KEYS {
+        for key in self.stage.keys() {
             if let Some(value) = (key.get)(self) {
                 key.range.check(&value).or_else(|why| bad(format!("{} = {value}: {why}", key.name)))?;
             }
@@ -212,6 +245,9 @@ impl Settings {
             return bad(format!("document_separator = {separator:?}: must be one line"));
         }
         self.model.validate()?;
+        if self.stage == Stage::FineTuning {
+            return self.validate_stage();
+        }
         let (batch, positions) = (self.batch, self.model.n_positions);
         match self.batch_tokens {
             Some(tokens) if tokens < positions => bad(format!(
@@ -235,7 +271,7 @@ impl Settings {
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
         let mut last: Option<Group> = None;
-        for key in KEYS {
+        for key in self.stage.keys() {
             let Some(value) = (key.get)(self) else { continue };
             if last != Some(key.group) {
                 let gap = if last.is_some() { "\n" } else { "" };
@@ -301,12 +337,18 @@ pub struct Entry {
 #[derive(Clone, Debug, Default)]
 pub struct Layers {
     entries: Vec<Entry>,
+    stage: Stage,
 }
 
 impl Layers {
-    /// Nothing given.
+    /// Nothing given, for pretraining.
     pub fn new() -> Self {
         Layers::default()
+    }
+
+    /// Nothing given, for a stage.
+    pub fn of(stage: Stage) -> Self {
+        Layers { stage, ..Layers::default() }
     }
 
     /// Adds one entry.
@@ -374,7 +416,8 @@ impl Layers {
     /// [`Error::Input`] that names the key, the place, and what would be right.
     pub fn settings(&self) -> Result<Settings> {
         let of = |entry: &Entry| PathBuf::read(&entry.given).map_err(|why| entry.error(&why));
-        let init = self.entries.iter().filter(|entry| entry.key == "init").max_by_key(|entry| entry.source.rank());
+        let name = if self.stage == Stage::FineTuning { "model" } else { "init" };
+        let init = self.entries.iter().filter(|entry| entry.key == name).max_by_key(|entry| entry.source.rank());
         self.with_model(match init {
             Some(entry) => Some(load_config(&resolve(&of(entry)?)?)?),
             None => None,
@@ -387,21 +430,31 @@ impl Layers {
         self.with_model(None)
     }
 
+    /// The task's settings alone, for a command that trains nothing.
+    ///
+    /// # Errors
+    /// As [`Layers::settings`].
+    pub fn settings_of_task(&self) -> Result<TaskSettings> {
+        let names_model = |entry: &&Entry| entry.key != "model";
+        let entries = self.entries.iter().filter(names_model).cloned().collect();
+        Ok(Layers { entries, stage: Stage::FineTuning }.with_model(None)?.task)
+    }
+
     fn with_model(&self, model: Option<ModelConfig>) -> Result<Settings> {
         let mut sorted = Vec::with_capacity(self.entries.len());
         for entry in &self.entries {
-            let (place, key) = keys::find(&entry.key).map_err(|why| entry.error(&why))?;
+            let (place, key) = self.stage.find(&entry.key).map_err(|why| entry.error(&why))?;
             sorted.push((entry.source.rank(), place, key, entry));
         }
         // By place, then by the table: `dropout` goes before the four keys that it sets. Stable: the last of a key wins.
         sorted.sort_by_key(|(rank, place, ..)| (*rank, *place));
         self.check_lengths(&sorted)?;
 
-        let mut settings = Settings::default();
+        let mut settings = Settings::of(self.stage, &Settings::default().preset)?;
         for (_, _, key, entry) in &sorted {
             if key.name == "preset" {
                 let name = String::read(&entry.given).map_err(|why| entry.error(&why))?;
-                settings = Settings::preset(&name).map_err(|_| entry.error(&no_preset()))?;
+                settings = Settings::of(self.stage, &name).map_err(|_| entry.error(&no_preset()))?;
             }
         }
         if let Some(model) = &model {
@@ -416,7 +469,7 @@ impl Layers {
         let fixed = |key: &Key| key.group == Group::Model && !FREE_OF_MODEL.contains(&key.name);
         for (_, _, key, entry) in sorted.iter().filter(|(_, _, key, _)| model.is_some() && fixed(key)) {
             if let Some(value) = (key.get)(&of_model).filter(|value| Some(value) != (key.get)(&settings).as_ref()) {
-                return Err(entry.error(&format!("the model that init names has {} = {value}", key.name)));
+                return Err(entry.error(&format!("the model that is named has {} = {value}", key.name)));
             }
         }
         if let Some(path) = &settings.tokenizer

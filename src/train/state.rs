@@ -1,6 +1,7 @@
 //! What state.json of a run's checkpoint holds besides the checksums: with the files beside it, all that the next step
 //! depends on.
 
+use super::keys::Stage;
 use super::prepared::Prepared;
 use crate::data::corpus::Corpus;
 use crate::data::order::Cursor;
@@ -55,17 +56,61 @@ impl Identity {
     }
 }
 
-impl RunState {
+/// The epoch that was best so far.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// Counted from 1.
+    pub epoch: u32,
+    /// Steps done behind it: its checkpoint.
+    pub step: u32,
+    /// Its value of `best_by`, larger is better; none where that was not defined.
+    pub value: Option<f64>,
+}
+
+/// Where a run on a task stood.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskState {
+    /// Steps done.
+    pub step: u32,
+    /// Updates done: AdamW's t.
+    pub updates: u32,
+    /// Epochs done, and examples of the next one.
+    pub cursor: Cursor,
+    /// The examples to train on.
+    pub data: Identity,
+    /// What the run had taken, in milliseconds.
+    pub elapsed_ms: u64,
+    /// Sum of the examples' losses in the epoch that the cursor is in.
+    pub train_loss: f64,
+    /// None before the first epoch's end.
+    pub best: Option<Best>,
+    /// Whether the run has come to its end, by its epochs or by patience.
+    pub finished: bool,
+}
+
+/// What a kind of run remembers in state.json.
+pub trait Stand: serde::Serialize + serde::de::DeserializeOwned {
+    /// The kind of run.
+    const STAGE: Stage;
+
+    /// Steps done.
+    fn step(&self) -> u32;
+
+    /// Updates done.
+    fn updates(&self) -> u32;
+
     /// The device's part.
-    pub fn done(&self) -> StepState {
-        StepState { step: self.step, updates: self.updates }
+    fn done(&self) -> StepState {
+        StepState { step: self.step(), updates: self.updates() }
     }
 
     /// As state.json's keys.
     ///
     /// # Errors
     /// None that can come up: every value is a number or a text.
-    pub fn to_keys(&self) -> Result<Map<String, Value>> {
+    fn to_keys(&self) -> Result<Map<String, Value>> {
         match serde_json::to_value(self) {
             Ok(Value::Object(keys)) => Ok(keys),
             other => Err(Error::file(seal::STATE, format!("{other:?}: expected keys"))),
@@ -76,7 +121,31 @@ impl RunState {
     ///
     /// # Errors
     /// [`Error::Input`] naming the key.
-    pub fn from_keys(keys: Map<String, Value>, folder: &Path) -> Result<Self> {
+    fn from_keys(keys: Map<String, Value>, folder: &Path) -> Result<Self> {
         serde_json::from_value(Value::Object(keys)).map_err(|e| Error::file(folder.join(seal::STATE), e))
+    }
+}
+
+impl Stand for RunState {
+    const STAGE: Stage = Stage::Pretraining;
+
+    fn step(&self) -> u32 {
+        self.step
+    }
+
+    fn updates(&self) -> u32 {
+        self.updates
+    }
+}
+
+impl Stand for TaskState {
+    const STAGE: Stage = Stage::FineTuning;
+
+    fn step(&self) -> u32 {
+        self.step
+    }
+
+    fn updates(&self) -> u32 {
+        self.updates
     }
 }

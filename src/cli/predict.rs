@@ -1,0 +1,92 @@
+//! `wgpt predict` and `wgpt eval --task`: a fine-tuned model's answers to the examples of a file, and what they come to.
+
+use super::finetune::{confusion, digits, of_scores};
+use super::{Context, Done, eval};
+use crate::config::{Answers, ModelConfig, Task};
+use crate::model::Inference;
+use crate::report::{Align, Table};
+use crate::store::folder::write_atomic;
+use crate::store::model_folder::Model;
+use crate::train::prepared_task::Examples;
+use crate::train::task_scores::{self, Scores};
+use crate::train::{Stage, options, task_settings::COLUMNS};
+use crate::{Error, Result};
+use clap::{Arg, ArgMatches, Command, value_parser};
+use std::path::PathBuf;
+
+pub(super) fn command() -> Command {
+    let path = |name: &'static str| Arg::new(name).long(name).value_parser(value_parser!(PathBuf)).value_name("FILE");
+    let command = Command::new("predict")
+        .about("Answers a file's examples with a fine-tuned model")
+        .arg(eval::model())
+        .arg(path("data").required(true).help("Examples: .tsv, .csv with quotes, or .jsonl, columns by name"))
+        .arg(path("out").help("Where the answers go: a line an example, a probability a label [default: stdout]"));
+    let columns: Vec<&str> = COLUMNS.into_iter().filter(|name| !["label", "score"].contains(name)).collect();
+    options::add_some(command, Stage::FineTuning, &columns)
+}
+
+pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
+    let (task, scores) = answer(context, matches, Answer::Wanted)?;
+    let text = task_scores::predictions(&task, &scores.answers);
+    match matches.get_one::<PathBuf>("out") {
+        Some(path) => Ok(write_atomic(path, text.as_bytes())?),
+        None => Ok(write!(context.out, "{text}")?),
+    }
+}
+
+/// `eval --task`.
+pub(super) fn evaluate(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
+    let (task, scores) = answer(context, matches, Answer::Known)?;
+    if matches.get_flag("json") {
+        let mut row = serde_json::Map::new();
+        for name in task_scores::names(&task) {
+            row.insert(name.into(), scores.values.get(name).copied().into());
+        }
+        row.insert("majority".into(), scores.majority.into());
+        row.insert("examples".into(), scores.answers.len().into());
+        return context.json(&row);
+    }
+    let mut table = Table::new(&[("of the examples", Align::Left), ("", Align::Right)]);
+    for name in task_scores::names(&task) {
+        table.row([name.to_string(), of_scores(Some(&scores), name)]);
+    }
+    table.row(["most frequent answer".to_string(), scores.majority.map_or(String::new(), digits)]);
+    table.row(["examples".to_string(), scores.answers.len().to_string()]);
+    writeln!(context.out, "{table}")?;
+    if let Answers::Labels(labels) = &task.answers {
+        write!(context.out, "{}", confusion(labels, &scores.confusion))?;
+    }
+    Ok(())
+}
+
+/// Whether the file says what is right.
+#[derive(Clone, Copy, PartialEq)]
+enum Answer {
+    Known,
+    Wanted,
+}
+
+fn answer(context: &Context<'_>, matches: &ArgMatches, answer: Answer) -> Result<(Task, Scores)> {
+    let settings = options::layers(matches, Stage::FineTuning)?.settings_of_task()?;
+    let Some(data) = matches.get_one::<PathBuf>("data") else {
+        return Err(Error::Input("no examples: --data FILE names them".into()));
+    };
+    let model = eval::load(matches)?;
+    let Model { folder, config: ModelConfig { task, n_positions, .. }, .. } = &model;
+    let Some(task) = task else {
+        return Err(Error::file(folder, "the model has no task: `wgpt finetune` gives it one"));
+    };
+    let columns = settings.columns(task.kind)?;
+    if answer == Answer::Known && columns.answer.is_none() {
+        let name = if task.answers == Answers::Score { "score" } else { "label" };
+        return Err(Error::Input(format!("--{name} COLUMN: which column says what is right")));
+    }
+    let examples = Examples::new(data, &columns.read(data, task)?, model.tokenizer()?, *n_positions)?;
+    let device = context.open()?;
+    if examples.cut > 0 {
+        let (cut, all) = (examples.cut, examples.all.len());
+        super::note(format_args!("warning: {cut} of {all} examples were cut to fit in n_positions = {n_positions}"));
+    }
+    let mut inference = Inference::new(&device, &model.config, &model.parameters, examples.batches().1)?;
+    Ok((task.clone(), task_scores::score(&mut inference, task, &examples)?))
+}
