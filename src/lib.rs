@@ -1,7 +1,7 @@
 //! GPT decoders trained on any GPU: hand-written WGSL kernels that wgpu runs on Vulkan, Metal and DX12.
 //!
 //! The rooms of the house, each naming only what stands to its left:
-//! `error dims philox config < {gpu reference data} < ops < {verify model} < store < report < train < cli`.
+//! `error dims philox config < {gpu reference data} < ops < {verify model} < store < tasks < report < train < cli`.
 //!
 //! One op, recorded once and run as often as one likes:
 //!
@@ -68,6 +68,7 @@ pub mod philox;
 pub mod reference;
 pub mod report;
 pub mod store;
+pub mod tasks;
 pub mod train;
 pub mod verify;
 

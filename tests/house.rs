@@ -14,6 +14,7 @@ const ROOMS: &[&[&str]] = &[
     &["ops"],
     &["verify", "model"],
     &["store"],
+    &["tasks"],
     &["report"],
     &["train"],
     &["cli"],

@@ -2,7 +2,8 @@
 //!
 //! [`source`] (files as a stream of [`pieces`]) → [`tokenizer`] (trained by [`bpe`] on [`words`]) → [`encoder`] → ids,
 //! [`shared`] → [`corpus`] (documents, held-out part) → [`windows`] → [`order`] → [`batch`]. [`baseline`] says what
-//! counting alone reaches on the same ids; [`stories`] writes text where there is none.
+//! counting alone reaches on the same ids; [`stories`] writes text where there is none. [`task_file`] reads the examples of
+//! a task, [`task_tokens`] are what fine-tuning adds to a vocabulary.
 
 pub mod baseline;
 pub mod batch;
@@ -14,6 +15,8 @@ pub mod pieces;
 pub mod shared;
 pub mod source;
 pub mod stories;
+pub mod task_file;
+pub mod task_tokens;
 pub mod text_stream;
 pub mod tokenizer;
 pub mod windows;

@@ -72,7 +72,7 @@ pub(super) fn last_cut(text: &str) -> Option<usize> {
 }
 
 /// `f` of every item, in order, by as many threads as there are cores; each thread takes one run of items.
-pub(super) fn on_threads<T: Sync, R: Send>(items: &[T], f: impl Fn(&[T]) -> R + Sync) -> Vec<R> {
+pub(crate) fn on_threads<T: Sync, R: Send>(items: &[T], f: impl Fn(&[T]) -> R + Sync) -> Vec<R> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
     if threads <= 1 {
         return vec![f(items)];

@@ -197,7 +197,7 @@ fn source_of(path: &Path, kind: Kind, named: bool) -> Result<Source> {
     Ok(Source { path: path.to_path_buf(), kind, bytes: data.len(), named })
 }
 
-fn unreadable(path: &Path, e: std::io::Error) -> Error {
+pub(super) fn unreadable(path: &Path, e: std::io::Error) -> Error {
     Error::file(path, format!("could not be read: {e}"))
 }
 
@@ -307,10 +307,7 @@ fn json_lines(reader: &mut impl BufRead, path: &Path, mut offset: u64, blocks: &
         if !text.starts_with('{') {
             return Err(bad("no JSON object: must be one with a text in its key `text`".into()));
         }
-        let line: Line = serde_json::from_str(text).map_err(|e| {
-            // Every line is parsed by itself, so its number would be 1.
-            bad(format!("not JSON: {}", e.to_string().replace(" at line 1 column ", " at column ")))
-        })?;
+        let line: Line = serde_json::from_str(text).map_err(|e| bad(not_json(&e)))?;
         match line.text {
             serde_json::Value::String(text) => blocks.push(&text)?,
             serde_json::Value::Null => return Err(bad("has no key `text`: must have one with the document".into())),
@@ -321,9 +318,16 @@ fn json_lines(reader: &mut impl BufRead, path: &Path, mut offset: u64, blocks: &
     Ok(())
 }
 
+/// Why a line is no JSON. Every line is parsed by itself, so its number would be 1.
+pub(super) fn not_json(e: &serde_json::Error) -> String {
+    format!("not JSON: {}", e.to_string().replace(" at line 1 column ", " at column "))
+}
+
 /// What a JSON value is.
-fn shape(value: &serde_json::Value) -> &'static str {
+pub(super) fn shape(value: &serde_json::Value) -> &'static str {
     match value {
+        serde_json::Value::Null => "null",
+        serde_json::Value::String(_) => "a text",
         serde_json::Value::Array(_) => "a list",
         serde_json::Value::Object(_) => "an object",
         serde_json::Value::Number(_) => "a number",

@@ -7,11 +7,14 @@
 
 use super::bpe;
 use super::pieces::{Block, PIECE, on_threads};
+use super::task_tokens::{self, TaskTokens};
 use super::words::WordCounts;
+use crate::config::Task;
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 /// The file of a tokenizer.
@@ -60,7 +63,11 @@ impl std::str::FromStr for Pretokenizer {
 /// Text to ids and back.
 #[derive(Clone)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    /// With every token.
+    inner: Arc<tokenizers::Tokenizer>,
+    /// Without a task's, whose names in a text are words like others: what encodes. Elsewhere it is `inner`.
+    text: Arc<tokenizers::Tokenizer>,
+    task_tokens: Option<TaskTokens>,
     pretokenizer: Pretokenizer,
     vocab_size: usize,
     /// Whether a text may be cut before white space without changing any id.
@@ -221,23 +228,68 @@ impl Tokenizer {
                 object["model"]["unk_token"] = Value::Null;
             }
         }
-        let inner = tokenizers::Tokenizer::from_bytes(value.to_string())
-            .map_err(|e| Error::file(path, format!("not a tokenizer.json that the tokenizers crate reads: {e}")))?;
+        let parse = |value: &Value| -> Result<Arc<tokenizers::Tokenizer>> {
+            let wrong = |e| Error::file(path, format!("not a tokenizer.json that the tokenizers crate reads: {e}"));
+            Ok(Arc::new(tokenizers::Tokenizer::from_bytes(value.to_string()).map_err(wrong)?))
+        };
+        let task_tokens = task_tokens::find(&value);
+        let text = match task_tokens {
+            None => None,
+            Some(tokens) => {
+                let text = parse(&task_tokens::without(&value))?;
+                value["post_processor"] = tokens.template();
+                Some(text)
+            }
+        };
+        let inner = parse(&value)?;
         for id in 0..checked.vocab_size as u32 {
             if inner.id_to_token(id).is_none() {
                 return Err(Error::file(path, format!("no token has id {id}: ids must run from 0 without a gap")));
             }
         }
-        let added = inner.get_added_tokens_decoder();
+        let text = text.unwrap_or_else(|| inner.clone());
+        let added = text.get_added_tokens_decoder();
         let plain = added
             .values()
             .all(|t| !t.lstrip && !t.rstrip && !t.single_word && !t.content.contains(char::is_whitespace));
         Ok(Tokenizer {
             cuttable: plain && checked.cuttable,
             inner,
+            text,
+            task_tokens,
             pretokenizer: checked.pretokenizer,
             vocab_size: checked.vocab_size,
         })
+    }
+
+    /// Adds the three tokens of fine-tuning for a model of `vocab_size` ids: theirs are the next three. What is between
+    /// the tokenizer's ids and the model's, rows that the model does not use, gets tokens that no text gives. A tokenizer
+    /// that has the three stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for more ids than the model has, and for a token of its own with such a name.
+    pub fn with_task_tokens(&self, vocab_size: usize) -> Result<Self> {
+        if self.task_tokens.is_some() {
+            return Ok(self.clone());
+        }
+        if self.vocab_size > vocab_size {
+            let has = self.vocab_size;
+            return Err(Error::Input(format!("vocab_size = {vocab_size}: the tokenizer has {has} ids")));
+        }
+        let json = self.to_json()?;
+        let mut value = serde_json::from_str(&json).map_err(|e| Error::Input(format!("tokenizer.json: {e}")))?;
+        for (id, token) in task_tokens::behind(self.vocab_size, vocab_size) {
+            if self.id(&token).is_some() {
+                return Err(Error::Input(format!("the tokenizer has a token {token:?} of its own: must be free")));
+            }
+            task_tokens::push(&mut value, id, &token);
+        }
+        Self::from_value(value, Path::new(FILE))
+    }
+
+    /// The ids of the tokens of fine-tuning, where it has them. [`Tokenizer::encode`] gives them for no text.
+    pub fn task_tokens(&self) -> Option<TaskTokens> {
+        self.task_tokens
     }
 
     /// The ids of a text. Long texts are encoded in pieces on all threads; the ids are those of the whole text.
@@ -249,7 +301,7 @@ impl Tokenizer {
         let encoded = on_threads(&pieces, |pieces| -> Result<Vec<u32>> {
             let mut ids = Vec::new();
             for piece in pieces {
-                ids.extend_from_slice(self.inner.encode_fast(piece.text, false).map_err(refused)?.get_ids());
+                ids.extend_from_slice(self.text.encode_fast(piece.text, false).map_err(refused)?.get_ids());
             }
             Ok(ids)
         });
@@ -258,7 +310,7 @@ impl Tokenizer {
 
     /// The ids of a piece of text and the bytes of it that each stands for.
     pub(super) fn encode_measured(&self, piece: &str) -> Result<Measured> {
-        let encoding = self.inner.encode(piece, false).map_err(refused)?;
+        let encoding = self.text.encode(piece, false).map_err(refused)?;
         let (mut bytes, mut end) = (Vec::with_capacity(encoding.len()), 0);
         for (_, to) in encoding.get_offsets() {
             bytes.push(to.saturating_sub(end));
@@ -316,12 +368,18 @@ impl Tokenizer {
         let mut config = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
             "clean_up_tokenization_spaces": false,
+            // The model would add the embedding of token 0 to every token for the class's `token_type_ids`.
+            "model_input_names": ["input_ids", "attention_mask"],
         });
         if let Some(n_positions) = n_positions.into() {
             config["model_max_length"] = json!(n_positions);
         }
         if self.pretokenizer == Pretokenizer::Bert {
             config["unk_token"] = json!(UNKNOWN);
+        }
+        if self.task_tokens.is_some() {
+            // It stands only in front, so that the model can tell where a padded text ends.
+            config["pad_token"] = json!(Task::TOKENS[0]);
         }
         format!("{config:#}\n")
     }
