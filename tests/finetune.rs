@@ -213,7 +213,8 @@ fn files(folder: &Path) {
             let rest = words.below(4);
             let word = ["red ", "blue "];
             let rest = word[(1 - first) as usize].repeat(rest as usize + 1);
-            text += &format!("{i}\t{}{}\t{}\n", word[first as usize], rest.trim_end(), ["warm", "cold"][first as usize]);
+            text +=
+                &format!("{i}\t{}{}\t{}\n", word[first as usize], rest.trim_end(), ["warm", "cold"][first as usize]);
         }
         std::fs::write(folder.join(name), text).expect("write");
     }
@@ -269,7 +270,8 @@ fn a_run_learns_is_resumed_and_answers() {
 
     // The model folder answers for itself.
     out(&wgpt(folder, "predict --model whole --data valid.tsv --text sentence --out answers.tsv"));
-    let [own, answers] = ["whole/predictions.tsv", "answers.tsv"].map(|name| std::fs::read(folder.join(name)).expect(name));
+    let [own, answers] =
+        ["whole/predictions.tsv", "answers.tsv"].map(|name| std::fs::read(folder.join(name)).expect(name));
     assert_eq!(String::from_utf8_lossy(&own), String::from_utf8_lossy(&answers));
     let json = out(&wgpt(folder, "eval --task --model whole --data valid.tsv --text sentence --label label --json"));
     let row: serde_json::Value = serde_json::from_str(json.trim()).expect("a row");
@@ -367,6 +369,7 @@ fn bad_input_is_one_line_and_writes_nothing() {
         assert!(told.contains(says) && told.trim_end().lines().count() == 1, "{line}: {told}");
         assert!(!folder.join("run").exists() && !folder.join("runs").exists(), "{line}");
     }
-    let kept: Vec<PathBuf> = std::fs::read_dir(folder).expect("folder").map(|entry| entry.expect("entry").path()).collect();
+    let kept: Vec<PathBuf> =
+        std::fs::read_dir(folder).expect("folder").map(|entry| entry.expect("entry").path()).collect();
     assert_eq!(kept.len(), 5, "{kept:?}");
 }

@@ -93,12 +93,13 @@ fn each_seed(context: &mut Context<'_>, settings: &Settings, kind: TaskKind, out
     for (seed, summary) in seeds.iter().zip(&all) {
         let epoch = summary.best.map_or(String::new(), |best| best.epoch.to_string());
         let scores = part(summary);
-        table.row([seed.to_string(), epoch].into_iter().chain(names.iter().map(|name| of_scores(scores.as_ref(), name))));
+        table.row(
+            [seed.to_string(), epoch].into_iter().chain(names.iter().map(|name| of_scores(scores.as_ref(), name))),
+        );
     }
     for (what, of) in [("mean", mean as fn(&[f64]) -> f64), ("least", least), ("most", most)] {
         let value = |name: &&str| {
-            let values: Vec<f64> =
-                all.iter().filter_map(|summary| part(summary)?.values.get(*name).copied()).collect();
+            let values: Vec<f64> = all.iter().filter_map(|summary| part(summary)?.values.get(*name).copied()).collect();
             if values.len() == all.len() { digits(of(&values)) } else { "undefined".into() }
         };
         table.row([what.to_string(), String::new()].into_iter().chain(names.iter().map(value)));
@@ -137,16 +138,14 @@ fn go_on(context: &mut Context<'_>, run: &Path, kind: TaskKind, changes: Layers)
         return Err(Error::Input(format!("{run}: its task is {own}: `wgpt finetune {own} --resume` goes on")).into());
     }
     let lines = prepared.warnings.clone();
-    let summary = watched(context, &lines, task.kind, |device, progress| {
-        finetune::resume(device, stopped, prepared, progress)
-    })?;
+    let summary =
+        watched(context, &lines, task.kind, |device, progress| finetune::resume(device, stopped, prepared, progress))?;
     report(context, &task, &summary)
 }
 
 fn train(context: &Context<'_>, prepared: PreparedTask) -> Result<TaskSummary, Stop> {
     let (lines, kind, task) = (prepared.warnings.clone(), prepared.task()?.kind, prepared.task()?.clone());
-    let summary =
-        watched(context, &lines, kind, |device, progress| finetune::finetune(device, prepared, progress))?;
+    let summary = watched(context, &lines, kind, |device, progress| finetune::finetune(device, prepared, progress))?;
     if let Some(scores) = summary.test.as_ref().or(summary.valid.as_ref()) {
         let path = summary.folder.join(PREDICTIONS);
         let text = task_scores::predictions(&task, &scores.answers);
@@ -204,12 +203,12 @@ fn report(context: &mut Context<'_>, task: &Task, summary: &TaskSummary) -> Done
 }
 
 /// A table of counts.
-pub(super) fn confusion(labels: &[String], counts: &[Vec<usize>]) -> Table {
+pub(super) fn confusion(labels: &[String], counts: &[Vec<u64>]) -> Table {
     let columns: Vec<(&str, Align)> =
         [("", Align::Left)].into_iter().chain(labels.iter().map(|label| (label.as_str(), Align::Right))).collect();
     let mut table = Table::new(&columns);
     for (label, row) in labels.iter().zip(counts) {
-        table.row([label.clone()].into_iter().chain(row.iter().map(usize::to_string)));
+        table.row([label.clone()].into_iter().chain(row.iter().map(u64::to_string)));
     }
     table
 }

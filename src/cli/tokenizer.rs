@@ -6,8 +6,8 @@ use crate::data::tokenizer::{FILE, Tokenizer};
 use crate::data::words::WordCounts;
 use crate::store::folder::{Existing, write_folder, write_tokenizer};
 use crate::store::model_folder;
-use crate::train::{Stage, options};
 use crate::train::run_folder::RunFolder;
+use crate::train::{Stage, options};
 use crate::{Error, Result};
 use clap::{Arg, ArgGroup, ArgMatches, Command};
 use std::io::{BufRead, BufReader};
@@ -21,8 +21,9 @@ pub(super) fn command() -> Command {
         Arg::new(name).value_name(value).value_parser(clap::value_parser!(PathBuf))
     };
     let train = Command::new("train").about("Trains a tokenizer on a text");
-    let train = options::add_some(train, Stage::Pretraining, &["data", "vocab_size", "pretokenizer", "document_separator"])
-        .arg(path("out", "DIR").long("out").required(true).help("The tokenizer's folder, which must not exist"));
+    let train =
+        options::add_some(train, Stage::Pretraining, &["data", "vocab_size", "pretokenizer", "document_separator"])
+            .arg(path("out", "DIR").long("out").required(true).help("The tokenizer's folder, which must not exist"));
     let with_tokenizer = |command: Command| {
         command
             .arg(path("model", "DIR").long("model").help("A run, a checkpoint, or a model's folder: its tokenizer"))

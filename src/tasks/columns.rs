@@ -69,6 +69,19 @@ pub enum Texts {
     Choose(String, Vec<String>),
 }
 
+impl Texts {
+    /// All of them.
+    pub fn all(&self) -> Vec<&str> {
+        match self {
+            Texts::Classify(text) => vec![text],
+            Texts::Entail(one, other) | Texts::Similar(one, other) => vec![one, other],
+            Texts::Choose(context, candidates) => {
+                std::iter::once(context).chain(candidates).map(String::as_str).collect()
+            }
+        }
+    }
+}
+
 /// A row of a file as an example.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
@@ -174,7 +187,7 @@ impl Columns {
         let record = |row: Row<'_>| {
             let texts = self.inputs.texts(row)?;
             let answer = match (&self.answer, &texts) {
-                (None, _) => Answer::None,
+                (None, _) => Answer::Unknown,
                 (Some(AnswerColumn::Score(column)), _) => Answer::Score(row.number(column)?),
                 (Some(AnswerColumn::Label(column)), Texts::Choose(_, candidates)) => {
                     Answer::Class(candidate(row, column, candidates)?)
@@ -300,7 +313,7 @@ mod tests {
             "x.csv: line 3: its `l` is \"maybe\": the training file's labels are no, yes"
         );
         let records = columns(None).read(&file.path(), &task).expect("no answers");
-        assert_eq!(answers(&records), [Answer::None; 2]);
+        assert_eq!(answers(&records), [Answer::Unknown; 2]);
         assert_eq!(records[0].texts, Texts::Entail("a, b".into(), "c".into()));
         assert_eq!(
             says(columns(label("z")).read(&file.path(), &task)),

@@ -5,16 +5,6 @@ pub mod columns;
 pub mod metrics;
 pub mod transform;
 
+pub use crate::data::batch::Answer;
 pub use columns::{AnswerColumn, Columns, Inputs, Record, Texts};
 pub use transform::{Encoded, Example, encode, pack};
-
-/// What is right for an example.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Answer {
-    /// A label's id, or a candidate's place.
-    Class(u32),
-    /// A number.
-    Score(f32),
-    /// Not known: the file does not say it.
-    None,
-}

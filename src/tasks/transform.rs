@@ -2,7 +2,7 @@
 //! `_classify_`, and have `_delimiter_` between two texts.
 
 use super::{Answer, Record, Texts};
-use crate::data::batch::{Batch, IGNORED, Sequence};
+use crate::data::batch::{self, Batch, IGNORED, Sequence};
 use crate::data::pieces::on_threads;
 use crate::data::task_tokens::TaskTokens;
 use crate::data::tokenizer::Tokenizer;
@@ -54,13 +54,18 @@ pub fn encode(records: &[Record], tokenizer: &Tokenizer, n_positions: usize) -> 
 ///
 /// # Errors
 /// [`Error::Input`] for more rows than 32 bits count.
-pub fn pack(examples: &[Example]) -> Result<Batch> {
+pub fn pack<'a>(examples: impl IntoIterator<Item = &'a Example>) -> Result<Batch> {
     let sequence = |ids: &Vec<u32>| {
         let targets = ids.iter().skip(1).copied().chain([IGNORED]).take(ids.len()).collect();
         Sequence { ids: ids.clone(), targets }
     };
-    let sequences: Vec<Sequence> = examples.iter().flat_map(|example| &example.sequences).map(sequence).collect();
-    Batch::from_sequences(&sequences)
+    let (mut sequences, mut of_batch) = (Vec::new(), Vec::new());
+    for example in examples {
+        let first = sequences.len();
+        sequences.extend(example.sequences.iter().map(sequence));
+        of_batch.push(batch::Example { sequences: first..sequences.len(), answer: example.answer });
+    }
+    Ok(Batch { examples: of_batch, ..Batch::from_sequences(&sequences)? })
 }
 
 /// What is around texts, and the room there is.
@@ -219,6 +224,7 @@ mod tests {
         let batch = pack(&encoded.examples).expect("a batch");
         batch.validate(259, 9).expect("valid");
         assert_eq!((batch.sequences(), batch.rows(), batch.target_count), (4, 22, 18));
+        assert_eq!(batch.examples[1], batch::Example { sequences: 2..4, answer: Answer::Class(1) });
         let rows = batch.rows_of(1);
         let (ids, targets) = (&batch.ids[rows.clone()], &batch.targets[rows]);
         assert_eq!((ids[0], ids[2], ids[5]), (256, 257, 258));

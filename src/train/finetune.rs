@@ -8,7 +8,7 @@ use super::pretrain::{Observer, optimizer_options};
 use super::resume::Stopped;
 use super::run_folder::{First, RunFolder, SavedKernels};
 use super::schedule::Schedule;
-use super::state::{Best, Identity, Stand, TaskState};
+use super::state::{Best, Stand, TaskState};
 use super::task_scores::{self, Scores};
 use crate::data::batch::Real;
 use crate::data::order::Cursor;

@@ -233,11 +233,11 @@ impl PreparedTask {
     /// As [`pack`].
     pub fn update(&self, order: &[u32], cursor: Cursor) -> Result<(Vec<Batch>, Cursor)> {
         let end = (cursor.index + self.settings.batch).min(order.len());
-        let examples: Vec<&Example> = order[cursor.index..end].iter().map(|i| &self.train.all[*i as usize]).collect();
-        let batch = pack(&examples)?;
-        let part = examples.len().div_ceil(self.settings.accumulate).max(1);
+        let examples = order[cursor.index..end].iter().map(|i| &self.train.all[*i as usize]);
+        let batch = pack(examples)?;
+        let part = batch.examples.len().div_ceil(self.settings.accumulate).max(1);
         let sequences = |i: usize| batch.examples.get(i).map_or(batch.sequences(), |example| example.sequences.start);
-        let parts = (0..examples.len()).step_by(part).map(|i| batch.part(sequences(i)..sequences(i + part)));
+        let parts = (0..batch.examples.len()).step_by(part).map(|i| batch.part(sequences(i)..sequences(i + part)));
         let next = Cursor { index: end, ..cursor };
         Ok((parts.collect(), next))
     }
@@ -294,12 +294,8 @@ impl Start {
     fn of(settings: &Settings, records: &[Record]) -> Result<Self> {
         let task = &settings.task;
         match (&task.model, task.from_scratch) {
-            (Some(_), true) => {
-                Err(Error::Input("--model and --from-scratch: a run begins with one of them".into()))
-            }
-            (None, false) => {
-                Err(Error::Input("no model: --model DIR names one, or --from-scratch draws one".into()))
-            }
+            (Some(_), true) => Err(Error::Input("--model and --from-scratch: a run begins with one of them".into())),
+            (None, false) => Err(Error::Input("no model: --model DIR names one, or --from-scratch draws one".into())),
             (None, true) => {
                 let tokenizer = match &settings.tokenizer {
                     Some(path) => Tokenizer::open(path)?,

@@ -113,7 +113,8 @@ pub fn run(device: &Device, mut prepared: Prepared, observer: &mut dyn Observer)
     let weights = prepared.weights.take();
     let settings = &prepared.settings;
     let parameters = weights.unwrap_or_else(|| initial_parameters(&settings.model, settings.seed));
-    let training = Training::new(device, &settings.model, &parameters, prepared.capacity(), optimizer_options(settings))?;
+    let training =
+        Training::new(device, &settings.model, &parameters, prepared.capacity(), optimizer_options(settings))?;
     drop(parameters);
     observer.began(&prepared);
     let mut run = Run::begin(prepared, training, observer)?;

@@ -13,7 +13,7 @@ pub struct Scores {
     /// Mean loss and metrics; those that are not defined are not there.
     pub values: BTreeMap<&'static str, f64>,
     /// Rows of true classes, columns of given ones; empty for a score and for candidates.
-    pub confusion: Vec<Vec<usize>>,
+    pub confusion: Vec<Vec<u64>>,
     /// The share of the most frequent class, where there are classes.
     pub majority: Option<f64>,
     /// One an example.
@@ -35,14 +35,14 @@ pub fn rank(name: &str, values: &BTreeMap<&'static str, f64>) -> Option<f64> {
 }
 
 /// The class of an answer: the first of the largest logits.
-pub fn class(answered: &Answered) -> usize {
+pub fn class(answered: &Answered) -> u32 {
     let mut best = 0;
     for (i, logit) in answered.logits.iter().enumerate() {
         if *logit > answered.logits[best] {
             best = i;
         }
     }
-    best
+    best as u32
 }
 
 /// Answers all examples and scores those whose answer is known.
@@ -53,8 +53,7 @@ pub fn score(inference: &mut Inference, task: &Task, examples: &Examples) -> Res
     let (ranges, _) = examples.batches();
     let mut answers = Vec::with_capacity(examples.all.len());
     for range in ranges {
-        let some: Vec<&Example> = examples.all[range].iter().collect();
-        answers.extend(inference.answers(&pack(&some)?)?);
+        answers.extend(inference.answers(&pack(&examples.all[range])?)?);
     }
     if let Some(i) = answers.iter().position(|a| !a.loss.is_finite() || a.logits.iter().any(|x| !x.is_finite())) {
         let path = examples.path.display();
@@ -79,11 +78,11 @@ fn of(task: &Task, examples: &[Example], answers: Vec<Answered>) -> Scores {
         put("pearson", metrics::pearson(&truth, &given));
         put("spearman", metrics::spearman(&truth, &given));
     } else {
-        let truth: Vec<usize> = known.iter().filter_map(|(example, _)| class_of(example)).collect();
-        let given: Vec<usize> = known.iter().map(|(_, answered)| class(answered)).collect();
+        let truth: Vec<u32> = known.iter().filter_map(|(example, _)| class_of(example)).collect();
+        let given: Vec<u32> = known.iter().map(|(_, answered)| class(answered)).collect();
         put("accuracy", metrics::accuracy(&truth, &given));
-        let classes = truth.iter().map(|class| class + 1).max().unwrap_or(0).max(task.outputs());
-        let count = |class: usize| truth.iter().filter(|t| **t == class).count();
+        let classes = truth.iter().map(|class| class + 1).max().unwrap_or(0);
+        let count = |class: u32| truth.iter().filter(|t| **t == class).count();
         let most = (0..classes).map(count).max().filter(|_| !truth.is_empty());
         majority = most.map(|most| most as f64 / truth.len() as f64);
         if let Answers::Labels(labels) = &task.answers {
@@ -111,7 +110,7 @@ pub fn predictions(task: &Task, answers: &[Answered]) -> String {
         let mut line = vec![i.to_string()];
         match &task.answers {
             Answers::Score => line.push(answered.logits[0].to_string()),
-            Answers::Labels(labels) => line.push(field(&labels[class(answered)])),
+            Answers::Labels(labels) => line.push(field(&labels[class(answered) as usize])),
             Answers::Candidate => line.push(class(answered).to_string()),
         }
         if task.answers != Answers::Score {
@@ -141,8 +140,8 @@ fn score_of(example: &Example) -> Option<f64> {
     if let Answer::Score(score) = example.answer { Some(f64::from(score)) } else { None }
 }
 
-fn class_of(example: &Example) -> Option<usize> {
-    if let Answer::Class(class) = example.answer { Some(class as usize) } else { None }
+fn class_of(example: &Example) -> Option<u32> {
+    if let Answer::Class(class) = example.answer { Some(class) } else { None }
 }
 
 #[cfg(test)]
@@ -158,16 +157,10 @@ mod tests {
         let labels = Answers::Labels(vec!["no".into(), "so\tso".into()]);
         let task = Task { kind: TaskKind::Classify, answers: labels };
         let text = predictions(&task, &[answered(&[0.0, 3f32.ln()]), answered(&[1.0, 1.0])]);
-        assert_eq!(
-            text,
-            "example\tlabel\tno\tso so\n0\tso so\t0.250000\t0.750000\n1\tno\t0.500000\t0.500000\n"
-        );
+        assert_eq!(text, "example\tlabel\tno\tso so\n0\tso so\t0.250000\t0.750000\n1\tno\t0.500000\t0.500000\n");
         let task = Task { kind: TaskKind::Choose, answers: Answers::Candidate };
         let text = predictions(&task, &[answered(&[0.0]), answered(&[2.0, 2.0, -90.0])]);
-        assert_eq!(
-            text,
-            "example\tlabel\t0\t1\t2\n0\t0\t1.000000\t\t\n1\t0\t0.500000\t0.500000\t0.000000\n"
-        );
+        assert_eq!(text, "example\tlabel\t0\t1\t2\n0\t0\t1.000000\t\t\n1\t0\t0.500000\t0.500000\t0.000000\n");
         let task = Task { kind: TaskKind::Similar, answers: Answers::Score };
         assert_eq!(predictions(&task, &[answered(&[2.5])]), "example\tscore\n0\t2.5\n");
     }
