@@ -376,7 +376,8 @@ impl Layers {
         let of = |entry: &Entry| PathBuf::read(&entry.given).map_err(|why| entry.error(&why));
         let init = self.entries.iter().filter(|entry| entry.key == "init").max_by_key(|entry| entry.source.rank());
         self.with_model(match init {
-            Some(entry) => Some(load_config(&resolve(&of(entry)?)?)?),
+            // What it is fine-tuned for does not count here: its head is left out.
+            Some(entry) => Some(ModelConfig { task: None, ..load_config(&resolve(&of(entry)?)?)? }),
             None => None,
         })
     }
