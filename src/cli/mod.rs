@@ -12,6 +12,7 @@ mod demo;
 mod devices;
 mod eval;
 mod generate;
+mod import;
 mod interrupt;
 mod plan;
 mod pretrain;
@@ -134,6 +135,7 @@ fn command() -> Command {
             bench::command(),
             shader::command(),
             tokenizer::command(),
+            import::command(),
         ])
 }
 
@@ -149,6 +151,7 @@ fn dispatch(context: &mut Context<'_>, name: &str, matches: &ArgMatches) -> Done
         "bench" => bench::run(context, matches),
         "shader" => shader::run(context, matches),
         "tokenizer" => tokenizer::run(context, matches),
+        "import" => import::run(context, matches),
         _ => Err(Error::Input(format!("{name}: no such command; `wgpt --help` lists them")).into()),
     }
 }
