@@ -2,7 +2,8 @@
 
 PLACE holds request.json. The folders of models that it names are loaded as any user would load them, and what they give
 is written to reply.json: ids of texts, the loss of each token, greedy tokens. Of the first model every form that
-transformers writes is saved in PLACE/saved/, with a tokenizer, for the Rust side to load.
+transformers writes is saved in PLACE/saved/, with a tokenizer, for the Rust side to load. Of fine-tuned models it is what
+their heads answer for rows of texts.
 """
 
 import json
@@ -15,7 +16,7 @@ os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", HF_HUB_DIS
 import safetensors.torch
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, OpenAIGPTDoubleHeadsModel, OpenAIGPTModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, OpenAIGPTDoubleHeadsModel, OpenAIGPTModel
 
 
 def encode(tokenizer, text):
@@ -102,23 +103,77 @@ def save_tokenizer(folder, place, kind):
     return tokenizer
 
 
+def load_head(folder):
+    """A fine-tuned model by the class that its config.json names, its tokenizer, and tensors that found no place."""
+    name = AutoConfig.from_pretrained(folder).architectures[0]
+    model, report = getattr(transformers, name).from_pretrained(folder, output_loading_info=True)
+    misfits = [str(name) for key in ("missing_keys", "unexpected_keys", "mismatched_keys") for name in report[key]]
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return model.double().eval(), tokenizer, [name for name in misfits if name != "lm_head.weight"]
+
+
+@torch.no_grad()
+def head_logits(model, tokenizer, rows):
+    """What the head says of each row: one text, two, or a context and the list of its candidates; and the ids it read."""
+    options = {"padding": True, "truncation": True, "max_length": model.config.n_positions, "return_tensors": "pt"}
+    if isinstance(model, OpenAIGPTDoubleHeadsModel):
+        logits, ids = [], []
+        for context, candidates in rows:
+            encoded = tokenizer([context] * len(candidates), candidates, **options)
+            last = encoded["attention_mask"].sum(-1) - 1
+            # The class takes no mask of padded candidates; what stands behind a token does not reach it anyway.
+            output = model(input_ids=encoded["input_ids"][None], mc_token_ids=last[None])
+            logits.append(output.mc_logits[0].tolist())
+            ids += real_ids(encoded)
+        return logits, ids
+    encoded = tokenizer(*[list(column) for column in zip(*rows)], **options)
+    return model(**encoded).logits.tolist(), real_ids(encoded)
+
+
+def real_ids(encoded):
+    return [row[mask.bool()].tolist() for row, mask in zip(encoded["input_ids"], encoded["attention_mask"])]
+
+
+def labels(model, logits):
+    """The labels of logits as transformers names them; of scores and candidates, the number and the place."""
+    if isinstance(model, OpenAIGPTDoubleHeadsModel):
+        return [max(range(len(row)), key=row.__getitem__) for row in logits]
+    if model.config.problem_type == "regression":
+        return [row[0] for row in logits]
+    return [model.config.id2label[max(range(len(row)), key=row.__getitem__)] for row in logits]
+
+
+def answer_head(folder, rows, again):
+    model, tokenizer, misfits = load_head(folder)
+    logits, ids = head_logits(model, tokenizer, rows)
+    model.float().save_pretrained(again)
+    tokenizer.save_pretrained(again)
+    return {"class": type(model).__name__, "misfits": misfits, "logits": logits, "ids": ids, "labels": labels(model, logits)}
+
+
+def refusal(folder):
+    try:
+        load(folder)
+    except ValueError as error:
+        return str(error)
+
+
 def main():
     place = Path(sys.argv[1])
     request = json.loads((place / "request.json").read_text())
-    folders = {name: Path(folder) for name, folder in request["folders"].items()}
     reply = {"versions": {"transformers": transformers.__version__, "torch": torch.__version__}}
+    reply["refusals"] = [refusal(folder) for folder in request["refused"]]
+    folders = {name: Path(folder) for name, folder in request.get("folders", {}).items()}
     reply["folders"] = {name: answer(folder, request) for name, folder in folders.items()}
-    reply["saved"] = save_forms(folders["bytes"], place / "saved", reply["folders"]["bytes"]["ids"])
+    if folders:
+        reply["saved"] = save_forms(folders["bytes"], place / "saved", reply["folders"]["bytes"]["ids"])
     kinds = {"bytes": transformers.GPT2TokenizerFast, "bert": transformers.OpenAIGPTTokenizerFast}
     reply["tokenizers"] = {}
-    for name, kind in kinds.items():
-        tokenizer = save_tokenizer(folders[name], place / "tokenizers" / name, kind)
+    for name, folder in folders.items():
+        tokenizer = save_tokenizer(folder, place / "tokenizers" / name, kinds[name])
         reply["tokenizers"][name] = [encode(tokenizer, text) for text in request["texts"]]
-    try:
-        load(request["refused"])
-        reply["refusal"] = None
-    except ValueError as error:
-        reply["refusal"] = str(error)
+    heads = request.get("heads", {}).items()
+    reply["heads"] = {name: answer_head(head["folder"], head["rows"], place / "again" / name) for name, head in heads}
     (place / "reply.json").write_text(json.dumps(reply))
 
 

@@ -13,6 +13,7 @@ mod devices;
 mod eval;
 mod finetune;
 mod generate;
+mod import;
 mod interrupt;
 mod plan;
 mod predict;
@@ -138,6 +139,7 @@ fn command() -> Command {
             bench::command(),
             shader::command(),
             tokenizer::command(),
+            import::command(),
         ])
 }
 
@@ -155,6 +157,7 @@ fn dispatch(context: &mut Context<'_>, name: &str, matches: &ArgMatches) -> Done
         "bench" => bench::run(context, matches),
         "shader" => shader::run(context, matches),
         "tokenizer" => tokenizer::run(context, matches),
+        "import" => import::run(context, matches),
         _ => Err(Error::Input(format!("{name}: no such command; `wgpt --help` lists them")).into()),
     }
 }

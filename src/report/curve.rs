@@ -1,5 +1,5 @@
-//! loss.svg: a run at a glance. Training loss pale and smoothed, validation joined, marks to compare with, and the
-//! learning rate on a strip below. One SVG text without anything outside itself.
+//! loss.svg: a run at a glance. Training loss pale and smoothed, validation joined, marks to compare with, and on a strip
+//! below the learning rate, or what evaluations measure besides the loss. One SVG text without anything outside itself.
 
 use std::fmt::Write;
 
@@ -10,6 +10,17 @@ pub struct Reference {
     pub label: String,
     /// Where it lies, in nats.
     pub value: f64,
+}
+
+/// What evaluations measure besides the loss.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Measure {
+    /// What it is: "accuracy".
+    pub label: String,
+    /// Its values, in order.
+    pub points: Vec<(u32, f64)>,
+    /// A line to compare with.
+    pub reference: Option<Reference>,
 }
 
 /// What there is to draw. Points are (updates done, value), in order; values that are not finite are left out.
@@ -29,6 +40,10 @@ pub struct Curve {
     pub steps: u32,
     /// Lines to compare with.
     pub references: Vec<Reference>,
+    /// What the losses are; empty: nats a token.
+    pub loss: String,
+    /// Stands on the strip in place of the learning rate.
+    pub measure: Option<Measure>,
 }
 
 const WIDTH: f64 = 960.0;
@@ -68,13 +83,12 @@ pub fn curve(curve: &Curve) -> String {
     let room = ((high - low) * 0.05).max(0.02 * high.abs()).max(1e-3);
     let loss = Axis { from: low - room, to: high + room, start: LOSS_BOTTOM, end: LOSS_TOP };
     let step = Axis { from: 0.0, to: steps, start: LEFT, end: RIGHT };
-    let top_rate = rate.iter().map(|p| p.1).fold(0.0, f64::max);
-    let strip =
-        Axis { from: 0.0, to: if top_rate > 0.0 { top_rate * 1.12 } else { 1.0 }, start: RATE_BOTTOM, end: RATE_TOP };
 
     let mut svg = Svg::new(&format!("{} {}", curve.title, curve.subtitle));
     svg.text(LEFT, 36.0, "start", 19.0, INK, 650, &curve.title);
     svg.text(LEFT, 58.0, "start", 13.0, MUTED, 400, &curve.subtitle);
+
+    let of_loss = if curve.loss.is_empty() { "loss, nats a token" } else { &curve.loss };
 
     // Grids and axes.
     for tick in loss.ticks(8, 0.0) {
@@ -90,8 +104,7 @@ pub fn curve(curve: &Curve) -> String {
         svg.text(x, RATE_BOTTOM + 19.0, "middle", 12.0, MUTED, 400, &tick.1);
     }
     svg.text((LEFT + RIGHT) / 2.0, RATE_BOTTOM + 42.0, "middle", 12.0, MUTED, 400, "updates");
-    svg.text(LEFT, LOSS_TOP - 10.0, "start", 12.0, MUTED, 400, "loss, nats a token");
-    svg.text(LEFT, RATE_TOP - 7.0, "start", 12.0, MUTED, 400, "learning rate");
+    svg.text(LEFT, LOSS_TOP - 10.0, "start", 12.0, MUTED, 400, of_loss);
 
     // Lines: what matters most is drawn last.
     for reference in &references {
@@ -108,10 +121,9 @@ pub fn curve(curve: &Curve) -> String {
             svg.dot(step.at(*x), loss.at(*y), VALIDATION);
         }
     }
-    if top_rate > 0.0 {
-        svg.path(&thin(&rate), &step, &strip, RATE, 1.6, 1.0, Some(RATE_BOTTOM));
-        svg.text(LEFT - 9.0, strip.at(top_rate) + 4.0, "end", 12.0, MUTED, 400, &number(top_rate));
-        svg.text(LEFT - 9.0, RATE_BOTTOM + 4.0, "end", 12.0, MUTED, 400, "0");
+    match &curve.measure {
+        Some(measure) => measure_strip(&mut svg, measure, &finite(&measure.points), &step),
+        None => rate_strip(&mut svg, &rate, &step),
     }
 
     // Names stand at the lines' ends, pushed apart where they would touch.
@@ -129,6 +141,46 @@ pub fn curve(curve: &Curve) -> String {
         svg.text(RIGHT + 10.0, y + 4.0, "start", 12.5, colour, 600, &format!("{name} {value:.2}"));
     }
     svg.end()
+}
+
+fn rate_strip(svg: &mut Svg, rate: &[(f64, f64)], step: &Axis) {
+    svg.text(LEFT, RATE_TOP - 7.0, "start", 12.0, MUTED, 400, "learning rate");
+    let top = rate.iter().map(|p| p.1).fold(0.0, f64::max);
+    if top > 0.0 {
+        let strip = Axis { from: 0.0, to: top * 1.12, start: RATE_BOTTOM, end: RATE_TOP };
+        svg.path(&thin(rate), step, &strip, RATE, 1.6, 1.0, Some(RATE_BOTTOM));
+        svg.text(LEFT - 9.0, strip.at(top) + 4.0, "end", 12.0, MUTED, 400, &number(top));
+        svg.text(LEFT - 9.0, RATE_BOTTOM + 4.0, "end", 12.0, MUTED, 400, "0");
+    }
+}
+
+fn measure_strip(svg: &mut Svg, measure: &Measure, points: &[(f64, f64)], step: &Axis) {
+    svg.text(LEFT, RATE_TOP - 7.0, "start", 12.0, MUTED, 400, &measure.label);
+    let reference = measure.reference.as_ref().filter(|reference| reference.value.is_finite());
+    let values = points.iter().map(|p| p.1).chain(reference.map(|reference| reference.value));
+    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), y| (a.min(y), b.max(y)));
+    let Some(last) = points.last() else { return };
+    let room = ((high - low) * 0.1).max(1e-3);
+    let strip = Axis { from: low - room, to: high + room, start: RATE_BOTTOM, end: RATE_TOP };
+    let mut names = vec![(strip.at(last.1), RATE, format!("last {:.3}", last.1))];
+    if let Some(Reference { label, value }) = reference {
+        svg.line(LEFT, RIGHT, strip.at(*value), MARK, 1.3, "6 4");
+        names.push((strip.at(*value), MARK, format!("{label} {value:.3}")));
+    }
+    svg.path(&thin(points), step, &strip, RATE, 1.6, 1.0, None);
+    if points.len() <= 60 {
+        points.iter().for_each(|(x, y)| svg.dot(step.at(*x), strip.at(*y), RATE));
+    }
+    // The best of several stands beside its point.
+    let best = points.iter().copied().fold(*last, |best, point| if point.1 >= best.1 { point } else { best });
+    if best != *last {
+        svg.text(step.at(best.0), strip.at(best.1) - 7.0, "middle", 12.0, RATE, 600, &format!("{:.3}", best.1));
+    }
+    names.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let heights: Vec<f64> = names.iter().map(|name| name.0).collect();
+    for (y, (_, colour, name)) in apart(&heights, 17.0, RATE_TOP, RATE_BOTTOM).iter().zip(&names) {
+        svg.text(RIGHT + 10.0, y + 4.0, "start", 12.5, colour, 600, name);
+    }
 }
 
 /// A straight map of numbers to pixels.
@@ -397,6 +449,24 @@ mod tests {
                 Reference { label: "unigram".into(), value: 5.19 },
                 Reference { label: "bigram".into(), value: 3.66 },
             ],
+            ..Curve::default()
+        }
+    }
+
+    /// Three epochs of 50 updates.
+    fn epochs() -> Curve {
+        let of_epochs = |values: [f64; 3]| (1..).map(|epoch| 50 * epoch).zip(values).collect();
+        Curve {
+            title: "entail on train.tsv".into(),
+            loss: "loss, L2 + 0.5 · L1".into(),
+            validation: of_epochs([2.1, 1.9, 1.95]),
+            references: Vec::new(),
+            measure: Some(Measure {
+                label: "accuracy on validation".into(),
+                points: of_epochs([0.61, 0.655, 0.64]),
+                reference: Some(Reference { label: "majority".into(), value: 0.567 }),
+            }),
+            ..sample(150, 150)
         }
     }
 
@@ -410,6 +480,8 @@ mod tests {
             ("half", sample(420, 1000)),
             ("long", sample(60_000, 60_000)),
             ("short", sample(20, 20)),
+            ("epochs", epochs()),
+            ("no epoch", Curve { measure: Some(Measure::default()), ..sample(20, 20) }),
             ("one", one),
             ("empty", empty),
         ] {
@@ -423,7 +495,15 @@ mod tests {
             }
         }
         let svg = curve(&sample(1000, 1000));
-        assert!(svg.contains("V 512 &amp; &lt;bytes&gt;") && svg.contains("bigram 3.66"));
+        assert!(
+            svg.contains("V 512 &amp; &lt;bytes&gt;") && svg.contains("bigram 3.66") && svg.contains("learning rate")
+        );
+        let svg = curve(&epochs());
+        for text in [">accuracy on validation<", ">majority 0.567<", ">last 0.640<", ">0.655<", ">loss, L2 + 0.5 · L1<"]
+        {
+            assert!(svg.contains(text), "{text}: {svg}");
+        }
+        assert!(!svg.contains("learning rate"));
     }
 
     #[test]

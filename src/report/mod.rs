@@ -1,9 +1,11 @@
 //! What a person sees of a run: the curve as a picture, tables in the terminal. Pure functions of numbers to text.
 
+pub mod confusion;
 pub mod curve;
 pub mod sketch;
 pub mod table;
 
-pub use curve::{Curve, Reference, curve};
+pub use confusion::confusion;
+pub use curve::{Curve, Measure, Reference, curve};
 pub use sketch::sketch;
 pub use table::{Align, Table};

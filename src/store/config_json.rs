@@ -1,19 +1,21 @@
 //! config.json: the model's numbers as Hugging Face keeps them.
 //!
-//! A pattern of full attention alone is `openai-gpt`, which transformers loads. Anything else says `wgpt`: transformers
-//! would load it as full attention without a word, and so refuses it.
+//! A pattern of full attention alone is `openai-gpt`, which transformers loads, and so is a fine-tuned one where transformers
+//! has a class for its task. Anything else says `wgpt`: transformers would load it as full attention, or without its head,
+//! without a word, and so refuses it.
 
-use crate::config::{KvGroups, KvNull, KvScale, ModelConfig};
+use crate::config::{Answers, KvGroups, KvNull, KvScale, ModelConfig, Task, TaskKind};
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// The text of config.json.
 pub fn to_json(config: &ModelConfig) -> String {
-    let full = config.is_all_full();
+    let class = class(config.task.as_ref());
+    let theirs = config.is_all_full() && class != SIMILARITY;
     let mut json = json!({
-        "model_type": if full { "openai-gpt" } else { "wgpt" },
-        "architectures": [if full { "OpenAIGPTLMHeadModel" } else { "WgptLMHeadModel" }],
+        "model_type": if theirs { "openai-gpt" } else { "wgpt" },
+        "architectures": [format!("{}{class}", if theirs { "OpenAIGPT" } else { "Wgpt" })],
         "afn": "gelu",
         "n_layer": config.n_layer,
         "n_embd": config.n_embd,
@@ -29,7 +31,7 @@ pub fn to_json(config: &ModelConfig) -> String {
         "initializer_range": short(config.initializer_range),
         "tie_word_embeddings": true,
     });
-    if !full {
+    if !theirs {
         json["attention_pattern"] = json!(config.attention_pattern);
         json["local_block"] = json!(config.local_block);
         json["kv_factor"] = json!(config.kv_factor);
@@ -41,7 +43,63 @@ pub fn to_json(config: &ModelConfig) -> String {
         json["kv_null"] = json!(config.kv_null.to_string());
         json["kv_scale"] = json!(config.kv_scale.to_string());
     }
+    if let Some(task) = &config.task {
+        add_task(&mut json, task, config.vocab_size);
+    }
     format!("{json:#}\n")
+}
+
+const LANGUAGE: &str = "LMHeadModel";
+const CLASSIFICATION: &str = "ForSequenceClassification";
+const CHOICE: &str = "DoubleHeadsModel";
+/// transformers has no such class.
+const SIMILARITY: &str = "ForSimilarity";
+
+/// What the class of a task is called behind `OpenAIGPT`.
+fn class(task: Option<&Task>) -> &'static str {
+    match task.map(|task| task.kind) {
+        None => LANGUAGE,
+        Some(TaskKind::Classify | TaskKind::Entail) => CLASSIFICATION,
+        Some(TaskKind::Choose) => CHOICE,
+        Some(TaskKind::Similar) => SIMILARITY,
+    }
+}
+
+/// transformers' name of the only output of a model without labels.
+const ONLY: &str = "LABEL_0";
+
+/// What transformers wants to know of a head, and our own key `task`.
+fn add_task(json: &mut Value, task: &Task, vocab_size: usize) {
+    let only = [ONLY.to_string()];
+    let labels = match &task.answers {
+        Answers::Labels(labels) => labels.as_slice(),
+        Answers::Score | Answers::Candidate => &only,
+    };
+    let ids = || (0..).zip(labels);
+    json["task"] = json!(task.kind);
+    json["id2label"] = ids().map(|(id, label): (u32, _)| (id.to_string(), json!(label))).collect::<Map<_, _>>().into();
+    json["label2id"] = ids().map(|(id, label): (u32, _)| (label.clone(), json!(id))).collect::<Map<_, _>>().into();
+    // The class looks for the last token that is none of padding, and `_start_` stands only in front.
+    json["pad_token_id"] = json!(vocab_size.saturating_sub(Task::TOKENS.len()));
+    match &task.answers {
+        Answers::Labels(_) => json["problem_type"] = json!("single_label_classification"),
+        Answers::Score => json["problem_type"] = json!("regression"),
+        Answers::Candidate => {
+            for (key, value) in summary() {
+                json[key] = value;
+            }
+        }
+    }
+}
+
+/// The keys that make transformers' head of choices the linear layer that ours is.
+fn summary() -> [(&'static str, Value); 4] {
+    [
+        ("summary_type", json!("cls_index")),
+        ("summary_use_proj", json!(true)),
+        ("summary_activation", Value::Null),
+        ("summary_proj_to_labels", json!(true)),
+    ]
 }
 
 /// Reads config.json; `path` only names it in errors. Keys that are absent have Hugging Face's defaults, keys that are
@@ -89,6 +147,7 @@ pub fn from_json(bytes: &[u8], path: &Path) -> Result<ModelConfig> {
         summary_first_dropout: keys.number("summary_first_dropout", 0.1)?,
         layer_norm_epsilon: keys.number("layer_norm_epsilon", 1e-5)?,
         initializer_range: keys.number("initializer_range", 0.02)?,
+        task: keys.task()?,
         ..long
     };
     config.validate().map_err(|e| bad(e.to_string()))?;
@@ -125,7 +184,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn text(&self, key: &str, default: &'static str) -> Result<&'a str> {
+    fn text(&self, key: &str, default: &'a str) -> Result<&'a str> {
         self.get(key, default, "a string", Value::as_str)
     }
 
@@ -137,6 +196,56 @@ impl<'a> Keys<'a> {
     fn choice<T: std::str::FromStr>(&self, key: &str, default: T, names: &[&str]) -> Result<T> {
         let read = |v: &Value| v.as_str().map_or_else(|| v.to_string(), Into::into).parse().ok();
         self.get(key, default, &format!("one of {}", names.join(", ")), read)
+    }
+
+    /// What the model is fine-tuned for: our key says it, or the name of transformers' class.
+    fn task(&self) -> Result<Option<Task>> {
+        let class = self.keys.get("architectures").and_then(|all| all[0].as_str()).unwrap_or_default();
+        let class = class.strip_prefix("OpenAIGPT").unwrap_or_default();
+        let named = [(CLASSIFICATION, TaskKind::Classify), (CHOICE, TaskKind::Choose)];
+        let named = named.into_iter().find(|(name, _)| *name == class).map(|(_, kind)| kind);
+        let ours = |v: &Value| v.as_str().and_then(|name| name.parse().ok()).map(Some);
+        let Some(kind) = self.get("task", named, &format!("one of {}", TaskKind::NAMES.join(", ")), ours)? else {
+            return Ok(None);
+        };
+        if kind == TaskKind::Choose {
+            for (key, right) in summary() {
+                let value = self.keys.get(key).unwrap_or(&right);
+                if *value != right {
+                    return Err(Error::file(self.path, format!("{key} is {value}: must be {right}")));
+                }
+            }
+            return Ok(Some(Task { kind, answers: Answers::Candidate }));
+        }
+        let labels = self.labels()?;
+        let scores = if labels.len() == 1 { "regression" } else { "single_label_classification" };
+        let answers = match self.text("problem_type", scores)? {
+            "regression" if labels.len() == 1 => Answers::Score,
+            "single_label_classification" => Answers::Labels(labels),
+            other => {
+                let n = labels.len();
+                let message = format!(
+                    "problem_type is {other:?} with {n} labels: must be \"single_label_classification\", or \"regression\" with 1"
+                );
+                return Err(Error::file(self.path, message));
+            }
+        };
+        Ok(Some(Task { kind, answers }))
+    }
+
+    /// The labels in the order of their ids. transformers writes none where they are two without names.
+    fn labels(&self) -> Result<Vec<String>> {
+        let two = || (0..2).map(|id| format!("LABEL_{id}")).collect();
+        let names = match self.keys.get("id2label") {
+            None | Some(Value::Null) => return Ok(two()),
+            Some(names) => names.as_object(),
+        };
+        let in_order = |names: &Map<String, Value>| -> Option<Vec<String>> {
+            let name = |id: usize| names.get(&id.to_string())?.as_str().map(String::from);
+            (0..names.len()).map(name).collect()
+        };
+        let message = || "id2label is no object of labels with ids from 0 up: must be one";
+        names.filter(|names| !names.is_empty()).and_then(in_order).ok_or_else(|| Error::file(self.path, message()))
     }
 
     fn number(&self, key: &str, default: f32) -> Result<f32> {
@@ -185,6 +294,68 @@ mod tests {
         assert!(to_json(&short).contains("openai-gpt"), "the L is never reached");
     }
 
+    fn tuned(kind: TaskKind, answers: Answers) -> ModelConfig {
+        ModelConfig { vocab_size: 515, task: Some(Task { kind, answers }), ..Default::default() }
+    }
+
+    fn words(words: &[&str]) -> Answers {
+        Answers::Labels(words.iter().map(|word| word.to_string()).collect())
+    }
+
+    #[test]
+    fn tasks_go_out_and_in() {
+        let many: Vec<String> = (0..12).map(|i| format!("word {i}")).collect();
+        for (kind, answers, class, theirs) in [
+            (TaskKind::Classify, words(&["0", "1"]), "ForSequenceClassification", true),
+            (TaskKind::Classify, Answers::Score, "ForSequenceClassification", true),
+            (TaskKind::Entail, Answers::Labels(many), "ForSequenceClassification", true),
+            (TaskKind::Choose, Answers::Candidate, "DoubleHeadsModel", true),
+            (TaskKind::Similar, Answers::Score, "ForSimilarity", false),
+            (TaskKind::Similar, words(&["no", "yes"]), "ForSimilarity", false),
+        ] {
+            let mut config = tuned(kind, answers);
+            for pattern in ["F", "LF"] {
+                config.attention_pattern = pattern.into();
+                let json = to_json(&config);
+                assert_eq!(read(&json).expect("read"), config, "{json}");
+                let value: Value = serde_json::from_str(&json).expect("JSON");
+                let (kind, prefix) =
+                    if theirs && pattern == "F" { ("openai-gpt", "OpenAIGPT") } else { ("wgpt", "Wgpt") };
+                assert_eq!(value["model_type"], kind);
+                assert_eq!(value["architectures"], json!([format!("{prefix}{class}")]));
+                assert_eq!(value["pad_token_id"], 512);
+            }
+        }
+        let value: Value =
+            serde_json::from_str(&to_json(&tuned(TaskKind::Classify, words(&["no", "yes"])))).expect("JSON");
+        assert_eq!(
+            (&value["task"], &value["problem_type"]),
+            (&json!("classify"), &json!("single_label_classification"))
+        );
+        assert_eq!(
+            (&value["id2label"], &value["label2id"]),
+            (&json!({"0": "no", "1": "yes"}), &json!({"no": 0, "yes": 1}))
+        );
+        let value: Value = serde_json::from_str(&to_json(&tuned(TaskKind::Choose, Answers::Candidate))).expect("JSON");
+        assert_eq!((&value["summary_type"], &value["id2label"]), (&json!("cls_index"), &json!({"0": "LABEL_0"})));
+    }
+
+    #[test]
+    fn hugging_faces_classes_are_tasks() {
+        let task = |json: &str| read(json).expect("read").task;
+        let classify = |answers| Some(Task { kind: TaskKind::Classify, answers });
+        let class = r#""architectures": ["OpenAIGPTForSequenceClassification"]"#;
+        assert_eq!(task(&format!("{{{class}}}")), classify(words(&["LABEL_0", "LABEL_1"])));
+        let labels = r#""id2label": {"1": "b", "0": "a", "2": "c"}"#;
+        assert_eq!(task(&format!("{{{class}, {labels}}}")), classify(words(&["a", "b", "c"])));
+        assert_eq!(task(&format!(r#"{{{class}, "id2label": {{"0": "LABEL_0"}}}}"#)), classify(Answers::Score));
+        let choose = Some(Task { kind: TaskKind::Choose, answers: Answers::Candidate });
+        assert_eq!(task(r#"{"architectures": ["OpenAIGPTDoubleHeadsModel"]}"#), choose);
+        for other in [r#"["OpenAIGPTLMHeadModel"]"#, r#"["OpenAIGPTModel"]"#, "null", "[]", "7"] {
+            assert_eq!(task(&format!(r#"{{"architectures": {other}, {labels}}}"#)), None);
+        }
+    }
+
     #[test]
     fn absent_keys_have_hugging_faces_defaults() {
         assert_eq!(read("{}").expect("read"), ModelConfig::preset("gpt1").expect("preset"));
@@ -213,6 +384,26 @@ mod tests {
                 "config.json: kv_null is \"none\": must be one of learned, zero",
             ),
             (r#"{"model_type": "wgpt", "kv_factor": 0}"#, "config.json: kv_factor = 0: must be 1 or more"),
+            (
+                r#"{"task": "translate"}"#,
+                "config.json: task is \"translate\": must be one of classify, entail, similar, choose",
+            ),
+            (
+                r#"{"task": "entail", "id2label": {"1": "a", "2": "b"}}"#,
+                "config.json: id2label is no object of labels with ids from 0 up: must be one",
+            ),
+            (
+                r#"{"task": "entail", "problem_type": "multi_label_classification"}"#,
+                "config.json: problem_type is \"multi_label_classification\" with 2 labels: must be \"single_label_classification\", or \"regression\" with 1",
+            ),
+            (
+                r#"{"task": "entail", "id2label": {"0": "a", "1": "a"}}"#,
+                "config.json: task entail: the label \"a\" stands there twice",
+            ),
+            (
+                r#"{"task": "choose", "summary_activation": "tanh"}"#,
+                "config.json: summary_activation is \"tanh\": must be null",
+            ),
             (r#"{"afn": "relu"}"#, "config.json: afn is \"relu\": must be \"gelu\""),
         ] {
             let error = read(json).expect_err(says);

@@ -6,7 +6,7 @@
 use super::folder::{CONFIG, Checkpoint, MODEL, read_file};
 use super::safetensors::Weights;
 use super::{config_json, seal};
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Task};
 use crate::data::tokenizer::Tokenizer;
 use crate::{Error, Result};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -49,6 +49,15 @@ impl Model {
         let folder = resolve(dir)?;
         let (Checkpoint { config, parameters, tokenizer }, warnings) = Checkpoint::load(&folder)?;
         Ok(Model { folder, config, parameters, tokenizer, warnings })
+    }
+
+    /// The model as a language model: without the head of what it is fine-tuned for, which is then named in a warning.
+    pub fn without_head(mut self) -> Self {
+        if let (Some(head), Some(task)) = (self.config.head(), self.config.task.take()) {
+            self.parameters.truncate(head.start);
+            self.warnings.push(format!("{}: the head of task {} is left out", self.folder.display(), task.kind));
+        }
+        self
     }
 
     /// The tokenizer, for what cannot do without.
@@ -123,12 +132,20 @@ pub fn load_config(dir: &Path) -> Result<ModelConfig> {
 /// Reads a model folder's tokenizer, where it has one, as [`Tokenizer::in_folder`].
 ///
 /// # Errors
-/// [`Error::Input`] naming the file, also for a tokenizer with more ids than the model.
+/// [`Error::Input`] naming the file, also for a tokenizer with more ids than the model, and for one of a fine-tuned model
+/// whose three tokens are not the model's last.
 pub fn load_tokenizer(dir: &Path, config: &ModelConfig) -> Result<Option<Tokenizer>> {
     let Some((path, tokenizer)) = Tokenizer::in_folder(dir)? else { return Ok(None) };
     let (has, allows) = (tokenizer.vocab_size(), config.vocab_size);
     if has > allows {
         return Err(Error::file(path, format!("has {has} ids: the model's vocab_size is {allows}")));
+    }
+    // Where config.json says that they are.
+    if let (Some(_), Some(tokens)) = (&config.task, tokenizer.task_tokens())
+        && tokens.extract as usize + 1 != allows
+    {
+        let (name, id) = (Task::TOKENS[2], tokens.extract);
+        return Err(Error::file(path, format!("{name} has id {id}: must be {}, the model's last", allows - 1)));
     }
     Ok(Some(tokenizer))
 }

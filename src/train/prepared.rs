@@ -200,7 +200,7 @@ impl Start {
     fn of(settings: &Settings) -> Result<Self> {
         let named = tokens::given(settings, None)?;
         let Some(init) = &settings.init else { return Ok(Start { tokenizer: named, ..Start::default() }) };
-        let Model { folder, mut config, parameters, tokenizer, mut warnings } = Model::load(init)?;
+        let Model { folder, mut config, parameters, tokenizer, mut warnings } = Model::load(init)?.without_head();
         let ModelConfig { resid_pdrop, embd_pdrop, attn_pdrop, summary_first_dropout, .. } = settings.model;
         config = ModelConfig { resid_pdrop, embd_pdrop, attn_pdrop, summary_first_dropout, ..config };
         if config_json::to_json(&config) != config_json::to_json(&settings.model) {

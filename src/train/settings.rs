@@ -419,7 +419,8 @@ impl Layers {
         let name = if self.stage == Stage::FineTuning { "model" } else { "init" };
         let init = self.entries.iter().filter(|entry| entry.key == name).max_by_key(|entry| entry.source.rank());
         self.with_model(match init {
-            Some(entry) => Some(load_config(&resolve(&of(entry)?)?)?),
+            // What it is fine-tuned for does not count here: its head is left out.
+            Some(entry) => Some(ModelConfig { task: None, ..load_config(&resolve(&of(entry)?)?)? }),
             None => None,
         })
     }

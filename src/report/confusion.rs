@@ -1,0 +1,69 @@
+//! How often which label was given for which: a table, or of many labels the most frequent mistakes.
+
+use super::{Align, Table};
+
+/// Labels that a table has columns for.
+const COLUMNS: usize = 12;
+/// Mistakes of a longer list.
+const MISTAKES: usize = 20;
+
+/// The table of counts \[right label\]\[given label\]: a row a right label, a column a given one, and the share of each row
+/// that is right.
+pub fn confusion(labels: &[String], counts: &[Vec<u64>]) -> Table {
+    let name = |i: usize| labels.get(i).map_or("", String::as_str);
+    if labels.len() > COLUMNS {
+        let mut table = Table::new(&[("right", Align::Left), ("given", Align::Left), ("times", Align::Right)]);
+        let cells = counts.iter().enumerate().flat_map(|(t, row)| row.iter().enumerate().map(move |(p, n)| (t, p, *n)));
+        let mut mistakes: Vec<_> = cells.filter(|(t, p, n)| t != p && *n > 0).collect();
+        mistakes.sort_by_key(|(_, _, n)| std::cmp::Reverse(*n));
+        for (t, p, n) in mistakes.into_iter().take(MISTAKES) {
+            table.row([name(t).to_string(), name(p).to_string(), n.to_string()]);
+        }
+        return table;
+    }
+    let mut heads = vec![("right \\ given", Align::Left)];
+    heads.extend(labels.iter().map(|label| (label.as_str(), Align::Right)));
+    heads.push(("right", Align::Right));
+    let mut table = Table::new(&heads);
+    for (t, row) in counts.iter().enumerate() {
+        let all: u64 = row.iter().sum();
+        let share = row.get(t).filter(|_| all > 0).map(|hits| format!("{:.1} %", 100.0 * *hits as f64 / all as f64));
+        let cells = std::iter::once(name(t).to_string()).chain(row.iter().map(u64::to_string));
+        // A label that is nowhere right has no share.
+        table.row(cells.chain([share.unwrap_or_else(|| "–".into())]));
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_right_and_columns_given() {
+        let labels = ["CONTRADICTION", "no", "yes"].map(String::from);
+        let table = confusion(&labels, &[vec![30, 5, 0], vec![1, 200, 19], vec![0, 0, 0]]);
+        let expected = "\
+right \\ given  CONTRADICTION   no  yes   right
+─────────────  ─────────────  ───  ───  ──────
+CONTRADICTION             30    5    0  85.7 %
+no                         1  200   19  90.9 %
+yes                        0    0    0       –
+";
+        assert_eq!(table.to_string(), expected);
+    }
+
+    #[test]
+    fn many_labels_are_a_list_of_mistakes() {
+        let labels: Vec<String> = (0..13).map(|i| format!("label {i}")).collect();
+        let mut counts = vec![vec![0; 13]; 13];
+        (counts[1][1], counts[2][12], counts[3][0]) = (9, 4, 7);
+        let expected = "\
+right    given     times
+───────  ────────  ─────
+label 3  label 0       7
+label 2  label 12      4
+";
+        assert_eq!(confusion(&labels, &counts).to_string(), expected);
+    }
+}
