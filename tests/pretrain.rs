@@ -170,7 +170,8 @@ fn a_sample_ends_with_the_positions() {
     let settings = settings(&[]);
     let parameters = wgpt::model::initial_parameters(&settings.model, 1);
     let capacity = wgpt::model::Capacity { rows: 16, sequences: 1 };
-    let training = Training::new(&device, &settings.model, &parameters, capacity, optimizer_options(&settings)).expect("a model");
+    let training =
+        Training::new(&device, &settings.model, &parameters, capacity, optimizer_options(&settings)).expect("a model");
     let bounds = Bounds { positions: 16, vocabulary: 260 };
     let draw = |temperature, number| {
         let sampling = Sampling { temperature, seed: 3, number, ..Sampling::default() };

@@ -3,7 +3,7 @@
 use super::progress::Progress;
 use super::{Context, Done, Stop, clock, note, pretrain};
 use crate::config::{Answers, Task, TaskKind};
-use crate::report::{Align, Table};
+use crate::report::{Align, Table, confusion};
 use crate::train::state::TaskState;
 use crate::train::task_scores::{self, Scores};
 use crate::train::{Layers, PreparedTask, Settings, Stage, Stopped, TaskSummary, finetune, options};
@@ -189,7 +189,7 @@ fn report(context: &mut Context<'_>, task: &Task, summary: &TaskSummary) -> Done
     }
     writeln!(context.out, "{table}")?;
     if let (Answers::Labels(labels), Some((name, scores))) = (&task.answers, has.last()) {
-        writeln!(context.out, "{name} examples by label, rows what is right, columns what was answered")?;
+        writeln!(context.out, "{name} examples by label")?;
         writeln!(context.out, "{}", confusion(labels, &scores.confusion))?;
     }
     if let Some(best) = summary.best {
@@ -200,17 +200,6 @@ fn report(context: &mut Context<'_>, task: &Task, summary: &TaskSummary) -> Done
     writeln!(context.out, "answers     {}", summary.folder.join(PREDICTIONS).display())?;
     writeln!(context.out, "curve       {}", summary.folder.join(crate::train::run_folder::CURVE).display())?;
     Ok(())
-}
-
-/// A table of counts.
-pub(super) fn confusion(labels: &[String], counts: &[Vec<u64>]) -> Table {
-    let columns: Vec<(&str, Align)> =
-        [("", Align::Left)].into_iter().chain(labels.iter().map(|label| (label.as_str(), Align::Right))).collect();
-    let mut table = Table::new(&columns);
-    for (label, row) in labels.iter().zip(counts) {
-        table.row([label.clone()].into_iter().chain(row.iter().map(u64::to_string)));
-    }
-    table
 }
 
 pub(super) fn of_scores(scores: Option<&Scores>, name: &str) -> String {

@@ -1,10 +1,10 @@
 //! `wgpt predict` and `wgpt eval --task`: a fine-tuned model's answers to the examples of a file, and what they come to.
 
-use super::finetune::{confusion, digits, of_scores};
+use super::finetune::{digits, of_scores};
 use super::{Context, Done, eval};
 use crate::config::{Answers, ModelConfig, Task};
 use crate::model::Inference;
-use crate::report::{Align, Table};
+use crate::report::{Align, Table, confusion};
 use crate::store::folder::write_atomic;
 use crate::store::model_folder::Model;
 use crate::train::prepared_task::Examples;

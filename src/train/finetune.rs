@@ -16,7 +16,7 @@ use crate::gpu::Device;
 use crate::model::{Capacity, Inference, Options, Training};
 use crate::ops::optimizer::State;
 use crate::philox;
-use crate::report::Curve;
+use crate::report::{Curve, Measure, Reference};
 use crate::store::folder::Checkpoint;
 use crate::store::{optimizer, seal};
 use crate::{Error, Result};
@@ -149,6 +149,8 @@ impl Run {
                 }
                 Line::Epoch(line) => {
                     curve.validation.extend(line.valid.get("valid_loss").map(|loss| (line.step, *loss)));
+                    let value = line.valid.get(&format!("valid_{}", prepared.best_by()?));
+                    put(&mut curve, value.map(|value| (line.step, *value)));
                 }
                 Line::Step(_) | Line::Evaluation(_) | Line::Test(_) => {}
             }
@@ -288,10 +290,11 @@ impl Run {
         let train_loss = self.state.train_loss / self.prepared.train.all.len() as f64;
         let line = EpochLine { epoch, step, train_loss, valid: prefixed("valid", &scores.values) };
         self.metrics.task(&Line::Epoch(line.clone()))?;
+        let name = self.prepared.best_by()?;
         self.curve.validation.extend(scores.values.get("loss").map(|loss| (step, *loss)));
+        put(&mut self.curve, scores.values.get(name.as_str()).map(|value| (step, *value)));
         self.folder.draw(&self.curve)?;
         observer.epoch(&line);
-        let name = self.best_by()?;
         let value = task_scores::rank(&name, &scores.values);
         let is_better = self.state.best.is_none_or(|best| match (value, best.value) {
             (Some(value), Some(best)) => value > best,
@@ -307,12 +310,6 @@ impl Run {
         self.state.finished = epoch >= self.prepared.epochs || self.is_patient_no_more();
         self.save(observer)?;
         if is_better { self.folder.name_best(step) } else { Ok(()) }
-    }
-
-    fn best_by(&self) -> Result<String> {
-        let given = self.prepared.settings.task.best_by.clone();
-        let first = task_scores::names(self.prepared.task()?)[0];
-        Ok(given.unwrap_or_else(|| first.into()))
     }
 
     fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
@@ -382,7 +379,22 @@ fn empty_curve(prepared: &PreparedTask) -> Curve {
             valid.all.len()
         ),
         steps: prepared.steps,
+        loss: "the task's loss".into(),
+        measure: prepared.best_by().ok().map(|name| Measure {
+            label: format!("{name} on validation"),
+            points: Vec::new(),
+            reference: task_scores::majority(&valid.all)
+                .filter(|_| name == "accuracy")
+                .map(|value| Reference { label: "majority".into(), value }),
+        }),
         ..Curve::default()
+    }
+}
+
+/// Adds an epoch's value to the strip.
+fn put(curve: &mut Curve, point: Option<(u32, f64)>) {
+    if let Some(measure) = &mut curve.measure {
+        measure.points.extend(point);
     }
 }
 

@@ -187,6 +187,15 @@ impl PreparedTask {
         self.model.task.as_ref().ok_or_else(|| Error::Input("the model has no task".into()))
     }
 
+    /// The metric that says which epoch is best.
+    ///
+    /// # Errors
+    /// As [`PreparedTask::task`].
+    pub fn best_by(&self) -> Result<String> {
+        let first = super::task_scores::names(self.task()?)[0];
+        Ok(self.settings.task.best_by.clone().unwrap_or_else(|| first.into()))
+    }
+
     /// Updates of an epoch; the last one has the examples that are left.
     pub fn updates_an_epoch(&self) -> usize {
         updates_an_epoch(&self.settings, self.train.all.len())

@@ -81,10 +81,7 @@ fn of(task: &Task, examples: &[Example], answers: Vec<Answered>) -> Scores {
         let truth: Vec<u32> = known.iter().filter_map(|(example, _)| class_of(example)).collect();
         let given: Vec<u32> = known.iter().map(|(_, answered)| class(answered)).collect();
         put("accuracy", metrics::accuracy(&truth, &given));
-        let classes = truth.iter().map(|class| class + 1).max().unwrap_or(0);
-        let count = |class: u32| truth.iter().filter(|t| **t == class).count();
-        let most = (0..classes).map(count).max().filter(|_| !truth.is_empty());
-        majority = most.map(|most| most as f64 / truth.len() as f64);
+        majority = self::majority(examples);
         if let Answers::Labels(labels) = &task.answers {
             put("f1", metrics::f1(&truth, &given, labels.len()));
             put("matthews", metrics::matthews(&truth, &given));
@@ -134,6 +131,14 @@ fn softmax(logits: &[f32]) -> Vec<f64> {
     let powers: Vec<f64> = logits.iter().map(|x| f64::from(x - max).exp()).collect();
     let sum: f64 = powers.iter().sum();
     powers.iter().map(|p| p / sum).collect()
+}
+
+/// The accuracy of the most frequent class alone; none for scores.
+pub fn majority(examples: &[Example]) -> Option<f64> {
+    let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+    examples.iter().filter_map(class_of).for_each(|class| *counts.entry(class).or_default() += 1);
+    let all: usize = counts.values().sum();
+    counts.values().max().map(|most| *most as f64 / all as f64)
 }
 
 fn score_of(example: &Example) -> Option<f64> {
