@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use wgpt::config::ModelConfig;
+use wgpt::config::{Answers, ModelConfig, Task, TaskKind};
 use wgpt::data::stories::stories;
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
 use wgpt::reference::model::forward_backward;
@@ -217,4 +217,29 @@ fn a_loss_that_is_no_number_leaves_no_file() {
     );
     assert_eq!(std::fs::read(place.join("losses.tsv")).expect("read"), b"what was there");
     assert_eq!(std::fs::read_dir(place).expect("list").count(), 4);
+}
+
+#[test]
+fn a_fine_tuned_model_is_a_language_model() {
+    let (place, model, _) = folder(Pretokenizer::Bert);
+    let place = place.path();
+    let answers = Answers::Labels(vec!["no".into(), "yes".into()]);
+    let task = Some(Task { kind: TaskKind::Similar, answers });
+    let config = ModelConfig { vocab_size: 303, task, ..model.config };
+    let tokenizer = model.tokenizer.map(|tokenizer| tokenizer.with_task_tokens(300).expect("tokens"));
+    let tuned = Checkpoint { parameters: wgpt::model::initial_parameters(&config, 9), config, tokenizer };
+    tuned.save(&place.join("tuned")).expect("save");
+    let mut plain = tuned.clone();
+    plain.config.task = None;
+    plain.parameters.truncate(plain.config.parameters().len());
+    plain.save(&place.join("plain")).expect("save");
+    let figures = |model: &str| stdout(&eval(place, &["--model", model, "--data", "text.txt", "--json"]));
+    assert_eq!(figures("tuned"), figures("plain"));
+    let text = |model: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
+        command.current_dir(place).args(["generate", "--model", model, "--prompt", "The dog", "--greedy"]);
+        stdout(&command.output().expect("the program starts"))
+    };
+    assert!(text("tuned").len() > "the dog".len());
+    assert_eq!(text("tuned"), text("plain"));
 }

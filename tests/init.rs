@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use wgpt::Result;
+use wgpt::config::{Answers, Task, TaskKind};
 use wgpt::data::stories::stories;
 use wgpt::gpu::Device;
 use wgpt::store::folder::Checkpoint;
@@ -146,4 +147,30 @@ fn what_contradicts_the_model_is_named() {
     let error =
         Prepared::with_cache(wrong, None, &place.path().join("run"), &no_cache()).expect_err("wrong").to_string();
     assert!(error.ends_with("the model's numbers are others than the settings have"), "{error}");
+}
+
+#[test]
+fn a_head_is_left_out() {
+    let device = Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter");
+    let place = tempfile::tempdir().expect("folder");
+    let path = |name: &str| place.path().join(name);
+    std::fs::write(path("text.txt"), stories(5, 6000)).expect("text");
+    let (data, init) = (format!("data={}", path("text.txt").display()), format!("init={}", path("tuned").display()));
+    let file = "n_layer = 1\nn_head = 2\nn_embd = 18\nn_positions = 16\nvocab_size = 270\n";
+    let prepared = Prepared::with_cache(settings(file, &[&data]).expect("settings"), None, &path("no"), &no_cache());
+    let mut tuned = settings(file, &[]).expect("settings").model;
+    (tuned.vocab_size, tuned.task) = (273, Some(Task { kind: TaskKind::Choose, answers: Answers::Candidate }));
+    let tokenizer = prepared.expect("prepared").tokenizer.with_task_tokens(270).expect("tokens");
+    let parameters = wgpt::model::initial_parameters(&tuned, 2);
+    let body = parameters[..parameters.len() - 2].to_vec();
+    Checkpoint { config: tuned, parameters, tokenizer: Some(tokenizer) }.save(&path("tuned")).expect("save");
+
+    let settings = settings("", &[&data, &init, "steps=1", "warmup=0", "valid=0.1"]).expect("settings");
+    let prepared = Prepared::with_cache(settings, None, &path("new"), &no_cache()).expect("prepared");
+    let warnings = prepared.warnings();
+    assert!(warnings.iter().any(|warning| warning.ends_with("the head of task choose is left out")), "{warnings:?}");
+    run(&device, prepared, &mut Nobody).expect("a run");
+    let (began, warnings) = Checkpoint::load(&checkpoint(&path("new"), 0)).expect("a checkpoint");
+    assert_eq!((began.config.task, began.config.vocab_size, warnings), (None, 273, vec![]));
+    assert!(began.parameters == body);
 }

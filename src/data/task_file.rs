@@ -227,7 +227,7 @@ fn csv(text: &str, path: &Path) -> Result<Table> {
     let wrong = |e: csv::Error| Error::file(path, format!("not CSV: {e}"));
     let cells = |record: &csv::StringRecord| record.iter().map(String::from).collect::<Vec<_>>();
     let header = cells(reader.headers().map_err(wrong)?);
-    let mut rows = Vec::new();
+    let mut records = Vec::new();
     // The place and line of the record before: newlines are counted once.
     let (mut counted, mut line) = (0, 1);
     for record in reader.records() {
@@ -237,8 +237,14 @@ fn csv(text: &str, path: &Path) -> Result<Table> {
         let blank = text.as_bytes()[start..].iter().take_while(|b| b"\r\n".contains(b)).count();
         line += text.as_bytes()[counted..start + blank].iter().filter(|b| **b == b'\n').count();
         counted = start + blank;
-        rows.push(fits(&header, cells(&record), line, path)?);
+        records.push((line, cells(&record)));
     }
+    // The crate takes the end of the file for the end of a quote that nobody closed.
+    let last = text[counted..].trim_end();
+    if last.contains('\n') && last.matches('"').count() % 2 == 1 {
+        return Err(at(path, line, "has a quote that is never closed"));
+    }
+    let rows = records.into_iter().map(|(line, cells)| fits(&header, cells, line, path)).collect::<Result<_>>()?;
     Ok((Some(header), rows))
 }
 
@@ -334,6 +340,7 @@ mod tests {
             ("x.tsv", b"a\tb\r\n", "x.tsv: holds no examples"),
             ("x.csv", b"a,b\n1,\"2\n\"\n3", "x.csv: line 4: has 1 columns: the first line has 2"),
             ("x.csv", b"", "x.csv: holds no examples"),
+            ("x.csv", b"a,b\n1,2\n3,\"4\n5,6\n7,8\n", "x.csv: line 3: has a quote that is never closed"),
             ("x.jsonl", b"\n{\"a\": \"\"}", "x.jsonl: line 2: its `a` is empty: must hold text"),
             ("x.jsonl", b"{\"a\": null}", "x.jsonl: line 1: its `a` is null: must be a text in quotes"),
             ("x.jsonl", b"{\"b\": 1, \"c\": 2}", "x.jsonl: line 1: has no key `a`: its keys are b, c"),
