@@ -7,10 +7,12 @@ pub mod generate;
 pub mod inference;
 pub mod parameters;
 pub mod sampling;
+pub mod slots;
 pub mod token;
 pub mod training;
 
 pub use activations::{Capacity, Memory, plan, step_flops};
+pub use cache::Cache;
 pub use generate::Generator;
 pub use inference::Inference;
 pub use parameters::{Parameters, initial_parameters};

@@ -132,7 +132,7 @@ pub struct Layout {
 }
 
 /// The kinds of attention, in the order of [`kind_index`].
-const KINDS: [AttentionKind; 3] = [AttentionKind::Full, AttentionKind::Local, AttentionKind::Compressed];
+pub const KINDS: [AttentionKind; 3] = [AttentionKind::Full, AttentionKind::Local, AttentionKind::Compressed];
 
 /// The index of an attention kind in `Layout::tiles` and the tile counts of [`Live`].
 pub fn kind_index(kind: AttentionKind) -> usize {
