@@ -1,16 +1,27 @@
-// The keys and values of N rows go to rows of a cache, for CPU adapters: qkv [N, 3C] and the cache are images, C a multiple
-// of 4. As cache_append.wgsl, four channels a texel, a group of 8 a row.
-#import pack
-struct Params { rows: u32, columns: u32, pitch: u32, cache_pitch: u32, stretch: u32, pad0: u32, pad1: u32, pad2: u32 }
-@group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var qkv: texture_storage_2d<rgba32float, read>;
+// Rows of x go to rows of a cache, for CPU adapters: see append_params. x is an image, all columns multiples of 4; four channels
+// a texel, a group of 8 a row. Spec: BUFFER (the cache is a buffer, else an image).
+#import append_params
+@group(0) @binding(1) var x: texture_storage_2d<rgba32float, read>;
+#if BUFFER
+@group(0) @binding(2) var<storage, read_write> cache: array<vec4<f32>>;
+#end
+#if 1-BUFFER
 @group(0) @binding(2) var cache: texture_storage_2d<rgba32float, write>;
+#end
 
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.y * 32768u + group.x;
     if row >= p.rows { return; }
-    for (var i = lane; i < p.columns / 2u; i += 8u) {
-        textureStore(cache, vec2<u32>(i, group.z * p.stretch + row), textureLoad(qkv, vec2<u32>(p.columns / 4u + i, row)));
+    let x_row = group.z * p.apart + p.skip + row;
+    let cache_row = group.z * p.stretch + (p.number + row) % p.stretch;
+    for (var i = lane; i < p.columns / 4u; i += 8u) {
+        let texel = textureLoad(x, vec2<u32>(p.x_at / 4u + i, x_row));
+#if BUFFER
+        cache[(cache_row * p.cache_pitch + p.cache_at) / 4u + i] = texel;
+#end
+#if 1-BUFFER
+        textureStore(cache, vec2<u32>(p.cache_at / 4u + i, cache_row), texel);
+#end
     }
 }

@@ -65,6 +65,10 @@ fn bad_input_is_named() {
         (pretrain(&["--batch", "6", "--accumulate", "4"]), &["batch = 6 is not divisible by accumulate = 4"]),
         (pretrain(&["--lr", "-1"]), &["--lr -1: must be above 0"]),
         (pretrain(&["--vocab-size", "100"]), &["vocab_size = 100", "at least 256"]),
+        (pretrain(&["--kv-factor", "0"]), &["kv_factor = 0: must be 1 or more"]),
+        (pretrain(&["--set", "local_block=0"]), &["local_block = 0: must be 1 or more"]),
+        (pretrain(&["--attention-pattern", "LMX"]), &["attention_pattern = \"LMX\"", "'X'"]),
+        (pretrain(&["--attention-pattern", ""]), &["attention_pattern is empty"]),
         (pretrain(&["--out", "there"]), &["--out there: exists already: must be a new folder"]),
         (pretrain(&["--out", "text.txt/run"]), &["text.txt is no folder"]),
         (vec!["pretrain"], &["no data", "--data FILE"]),
@@ -77,7 +81,9 @@ fn bad_input_is_named() {
         (vec!["shader", "matmull", "--caps", "Apple"], &["\"matmull\"", "matmul"]),
         (vec!["shader", "matmul", "--caps", "Banana"], &["--caps Banana", "Apple"]),
         (vec!["shader", "matmul", "--caps", "Apple", "--spec", "nothing"], &["--spec nothing"]),
+        (vec!["plan", "--set", "kv_factor=0"], &["kv_factor = 0: must be 1 or more"]),
         (vec!["bench", "kernels", "--only", "nothing"], &["--only nothing"]),
+        (vec!["bench", "generate", "--attention-pattern", "lm"], &["attention_pattern = \"lm\"", "'l'"]),
         (generate(&["--temperature", "0"]), &["--temperature 0: must be a number from 0.001", "--greedy"]),
         (generate(&["--temperature", "-1"]), &["--temperature -1: must be"]),
         (generate(&["--top-p", "1.5"]), &["--top-p 1.5: must be above 0 and at most 1"]),
@@ -139,6 +145,12 @@ fn a_plan_needs_no_device() {
     let output = run(&["plan", "--preset", "gpt1"]);
     assert!(output.status.success() && stderr(&output).is_empty(), "{}", stderr(&output));
     assert!(stdout(&output).contains("116,534,784"), "{}", stdout(&output));
+    // 12 layers of 512 tokens, or of a block of 64, or of 170 slots, a null row and 3 tokens that wait; 6144 bytes a row.
+    for (pattern, bytes) in [("F", "36.0 MiB"), ("L", "4.5 MiB"), ("M", "12.2 MiB"), ("LM", "8.4 MiB")] {
+        let text = stdout(&run(&["plan", "--preset", "gpt1", "--local-block", "64", "--attention-pattern", pattern]));
+        let line = text.lines().find(|line| line.starts_with("keys and values of 512 tokens")).expect("a line");
+        assert!(line.ends_with(bytes), "{pattern}: {line}");
+    }
     assert!(run(&["plan", "--set", "n_embd=100", "--n-head", "5"]).status.success());
 }
 

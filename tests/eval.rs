@@ -243,3 +243,41 @@ fn a_fine_tuned_model_is_a_language_model() {
     assert!(text("tuned").len() > "the dog".len());
     assert_eq!(text("tuned"), text("plain"));
 }
+
+/// Two texts that go on differently after the same words: the losses of those words are the same to the last digit, whatever
+/// attention the layers have.
+#[test]
+fn later_tokens_never_change_earlier_losses() {
+    let (place, model, _) = folder(Pretokenizer::Bytes);
+    let place = place.path();
+    let tokenizer = model.tokenizer.as_ref().expect("a tokenizer");
+    let same = stories(6, 400);
+    let texts = [7, 8].map(|seed| format!("{same}\n{}", stories(seed, 300)));
+    let ids = texts.clone().map(|text| tokenizer.encode(&text).expect("ids"));
+    let shared = ids[0].iter().zip(&ids[1]).take_while(|(a, b)| a == b).count();
+    assert!(shared > 50 && ids.iter().all(|ids| ids.len() > shared + 20), "{shared}");
+    for (name, text) in ["a.txt", "b.txt"].into_iter().zip(&texts) {
+        std::fs::write(place.join(name), text).expect("write");
+    }
+    for (pattern, n_positions) in [("F", 40), ("L", 40), ("M", 40), ("LMLML", 512)] {
+        let config = ModelConfig {
+            attention_pattern: pattern.into(),
+            n_layer: pattern.len().max(2),
+            n_positions,
+            local_block: 7,
+            ..model.config.clone()
+        };
+        let parameters = wgpt::model::initial_parameters(&config, 9);
+        let saved = Checkpoint { config, parameters, tokenizer: Some(tokenizer.clone()) };
+        saved.save(&place.join(pattern)).expect("save");
+        let [a, b] = ["a", "b"].map(|name| {
+            let (data, losses) = (format!("{name}.txt"), format!("{pattern}-{name}.tsv"));
+            stdout(&eval(place, &["--model", pattern, "--data", &data, "--per-token", &losses]));
+            std::fs::read_to_string(place.join(losses)).expect("losses")
+        });
+        // A text's first token has no line.
+        let lines = |text: &str| text.lines().take(shared - 1).map(String::from).collect::<Vec<_>>();
+        assert_eq!(lines(&a), lines(&b), "{pattern}");
+        assert_ne!(a.lines().nth(shared - 1), b.lines().nth(shared - 1), "{pattern}");
+    }
+}

@@ -1,6 +1,6 @@
 //! Inference and generation against the f64 twin of the whole decoder.
 
-use wgpt::config::ModelConfig;
+use wgpt::config::{KvGroups, KvNull, KvScale, ModelConfig};
 use wgpt::data::batch::{Batch, IGNORED, Sequence};
 use wgpt::gpu::Device;
 use wgpt::model::sampling::{Bounds, Sampling, sample};
@@ -27,7 +27,13 @@ fn tiny(change: impl FnOnce(&mut ModelConfig)) -> (ModelConfig, Vec<Vec<f32>>) {
     };
     config.set_dropout(0.1);
     change(&mut config);
-    let parameters = initial_parameters(&config, SEED);
+    let mut parameters = initial_parameters(&config, SEED);
+    let mut words = Words::new(SEED, Stream::Weights, 99, 0);
+    for (shape, tensor) in config.parameters().iter().zip(&mut parameters) {
+        if shape.rows == 1 {
+            tensor.iter_mut().for_each(|x| *x += (0.3 * (words.uniform() - 0.5)) as f32);
+        }
+    }
     (config, parameters)
 }
 
@@ -84,6 +90,17 @@ fn inference_gives_the_twins_logits_and_losses() {
             assert!(error(&logits, &expected.logits) < 1e-4, "{}", error(&logits, &expected.logits));
         }
         assert!(model.losses(&batch(&config, &[90, 90])).is_err(), "past capacity");
+        for (borders, says) in [
+            ([0, 20, 10, 30], "sequence 1 ends at row 10 before it begins at row 20"),
+            ([0, 10, 20, 29], "borders must run from 0 to 30"),
+            ([1, 10, 20, 30], "borders must run from 0 to 30"),
+            ([0, 10, 20, u32::MAX], "borders must run from 0 to 30"),
+        ] {
+            let wrong = Batch { cu_seqlens: borders.to_vec(), ..batch(&config, &[10, 10, 10]) };
+            for error in [model.losses(&wrong).expect_err(says), model.logits(&wrong).expect_err(says)] {
+                assert!(error.exit_code() == 2 && error.to_string().contains(says), "{error}");
+            }
+        }
     }
 }
 
@@ -111,11 +128,10 @@ fn the_heads_chunks_are_all_rows() {
 }
 
 /// Every token's logits against the twin's pass over the whole text so far.
-fn follows_the_twin(change: impl FnOnce(&mut ModelConfig), prompts: &[usize], samples: usize) {
-    let device = device();
+fn follows_the_twin(device: &Device, change: impl FnOnce(&mut ModelConfig), prompts: &[usize], samples: usize) {
     let (config, parameters) = tiny(change);
     let v = config.vocab_size;
-    let mut generator = Generator::new(&device, &config, &parameters, samples).expect("a recording");
+    let mut generator = Generator::new(device, &config, &parameters, samples).expect("a recording");
     for &prompt in prompts {
         // Samples share the prompt, then go ways of their own.
         let texts: Vec<Vec<u32>> = (0..samples as u32)
@@ -131,7 +147,10 @@ fn follows_the_twin(change: impl FnOnce(&mut ModelConfig), prompts: &[usize], sa
             assert_eq!((generator.length(), logits.len()), (length, samples * v));
             for (sample, expected) in expected.iter().enumerate() {
                 let error = error(&logits[sample * v..(sample + 1) * v], &expected[(length - 1) * v..length * v]);
-                assert!(error < 1e-4, "prompt {prompt}, {length} tokens, sample {sample}: {error:.1e} of the largest");
+                assert!(
+                    error < 1e-4,
+                    "prompt {prompt}, {length} tokens, sample {sample}: {error:.1e} of the largest; {config:?}"
+                );
             }
             let next: Vec<u32> = texts.iter().filter_map(|text| text.get(length).copied()).collect();
             match length < config.n_positions {
@@ -144,27 +163,67 @@ fn follows_the_twin(change: impl FnOnce(&mut ModelConfig), prompts: &[usize], sa
 
 #[test]
 fn tokens_follow_the_twin() {
-    follows_the_twin(|_| {}, &[1, 90, 2, 65], 1);
+    follows_the_twin(&device(), |_| {}, &[1, 90, 2, 65], 1);
 }
 
 #[test]
 fn samples_follow_the_twin() {
-    follows_the_twin(|c| c.n_positions = 40, &[7, 1], 5);
+    follows_the_twin(&device(), |c| c.n_positions = 40, &[7, 1], 5);
 }
 
+/// Prompts of one token, less than a slot, a slot, up to a block's border and past it, more than one tile of rows, all of P.
 #[test]
-fn local_blocks_follow_the_twin() {
-    follows_the_twin(|c| (c.attention_pattern, c.local_block, c.n_positions) = ("LF".into(), 7, 30), &[6, 7, 8, 1], 2);
+fn every_pattern_follows_the_twin() {
+    let device = device();
+    for (pattern, layers) in [("L", 2), ("FL", 2), ("M", 2), ("ML", 2), ("LMLML", 5)] {
+        let change = |c: &mut ModelConfig| {
+            (c.attention_pattern, c.n_layer, c.local_block, c.n_positions) = (pattern.into(), layers, 7, 69);
+        };
+        follows_the_twin(&device, change, &[65, 69], 1);
+        follows_the_twin(&device, |c| (change(c), c.n_positions = 18).1, &[1, 2, 3, 4, 7, 8], 3);
+    }
 }
 
+/// Convolutions of every factor and grouping, shared and not, with every null and every scale; odd widths too.
 #[test]
-fn compressed_layers_follow_the_twin() {
-    follows_the_twin(|c| (c.attention_pattern, c.local_block, c.n_positions) = ("LM".into(), 7, 30), &[1, 2, 3, 8], 2);
+fn every_convolution_follows_the_twin() {
+    let device = device();
+    let mut number = 0;
+    for factor in 1..=4 {
+        for groups in [KvGroups::One, KvGroups::Head, KvGroups::Channel] {
+            // Twelve pairs go through the eight choices of the rest, and every grouping through the three widths.
+            let bit = |i: u32| number >> i & 1 == 1;
+            let (width, heads) = [(36, 3), (35, 5), (64, 2)][(number + factor) % 3];
+            let change = |c: &mut ModelConfig| {
+                (c.n_layer, c.n_positions, c.n_embd, c.n_head) = (2, 15, width, heads);
+                (c.attention_pattern, c.local_block, c.kv_factor, c.kv_groups) = ("LM".into(), 5, factor, groups);
+                c.kv_shared = bit(0);
+                c.kv_null = if bit(1) { KvNull::Zero } else { KvNull::Learned };
+                c.kv_scale = if bit(2) { KvScale::Width } else { KvScale::Head };
+            };
+            follows_the_twin(&device, change, &[1, 15, factor + 1], 2);
+            number += 1;
+        }
+    }
+}
+
+/// Where the text ends before a slot is full, or with it; a block as long as the text.
+#[test]
+fn a_factor_past_the_positions_makes_no_slot() {
+    let device = device();
+    for (factor, positions) in [(7, 6), (6, 6), (1 << 12, 4)] {
+        let change = |c: &mut ModelConfig| {
+            (c.n_layer, c.n_positions, c.attention_pattern) = (2, positions, "LM".into());
+            (c.kv_factor, c.kv_groups, c.local_block) = (factor, KvGroups::Channel, 1000);
+        };
+        follows_the_twin(&device, change, &[1, positions, 2], 2);
+    }
 }
 
 #[test]
 fn odd_heads_follow_the_twin() {
-    follows_the_twin(|c| (c.n_embd, c.n_head, c.n_layer, c.n_positions) = (35, 5, 2, 40), &[1, 40, 9], 2);
+    let odd = |c: &mut ModelConfig| (c.n_embd, c.n_head, c.n_layer, c.n_positions) = (35, 5, 2, 40);
+    follows_the_twin(&device(), odd, &[1, 40, 9], 2);
 }
 
 #[test]
@@ -183,6 +242,17 @@ fn what_a_generator_cannot_do_is_said() {
         assert!(error.exit_code() == 2 && error.to_string().contains(says), "{error}");
     }
     assert!(Generator::new(&device, &config, &parameters, 0).is_err());
+    for (change, says) in [
+        ((|c| c.attention_pattern = String::new()) as fn(&mut ModelConfig), "attention_pattern is empty"),
+        (|c| c.attention_pattern = "FN".into(), "the letter 'N'"),
+        (|c| (c.attention_pattern, c.kv_factor) = ("M".into(), 0), "kv_factor = 0"),
+        (|c| (c.attention_pattern, c.local_block) = ("L".into(), 0), "local_block = 0"),
+    ] {
+        let mut wrong = config.clone();
+        change(&mut wrong);
+        let error = Generator::new(&device, &wrong, &parameters, 1).err().expect(says);
+        assert!(error.exit_code() == 2 && error.to_string().contains(says), "{error}");
+    }
 }
 
 /// The new ids of each sample.

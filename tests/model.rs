@@ -292,6 +292,22 @@ fn a_step_without_targets_changes_nothing() {
 }
 
 #[test]
+fn borders_of_no_batch_are_refused() {
+    let (config, parameters) = tiny(|c| (c.n_layer, c.attention_pattern) = (1, "M".into()));
+    let right = batch(&config, &[10, 10]);
+    let mut training = train(&device(), &config, &parameters, &right);
+    for (borders, says) in [
+        ([0, 21, 20], "sequence 1 ends at row 20 before it begins at row 21"),
+        ([0, 10, 19], "borders must run from 0 to 20"),
+        ([1, 10, 20], "borders must run from 0 to 20"),
+    ] {
+        let wrong = Batch { cu_seqlens: borders.to_vec(), ..right.clone() };
+        let error = training.micro(&wrong, wrong.target_count, [0, 0]).expect_err(says);
+        assert!(error.exit_code() == 2 && error.to_string().contains(says), "{error}");
+    }
+}
+
+#[test]
 fn a_norm_that_is_not_finite_halts_and_keeps_the_weights() {
     let device = device();
     let (config, mut parameters) = tiny(|_| {});

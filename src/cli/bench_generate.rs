@@ -2,7 +2,7 @@
 
 use super::bench::middle;
 use super::bench_step::{peers_batch, peers_model, peers_parameters};
-use super::{Context, Done, json_flag, note};
+use super::{Context, Done, bytes, json_flag, note};
 use crate::config::ModelConfig;
 use crate::gpu::{Device, Program, Recorder, View};
 use crate::model::{Capacity, Generator, Inference};
@@ -34,6 +34,19 @@ pub(super) fn command() -> Command {
         .arg(number("tokens", "64", 100_000).help("Tokens that the median is of, up to the model's positions"))
         .arg(number("samples", "1", 64).help("Texts side by side"))
         .arg(
+            Arg::new("attention-pattern")
+                .long("attention-pattern")
+                .value_name("LETTERS")
+                .help("Another attention than the preset's, in blocks and slots of the default sizes"),
+        )
+        .arg(
+            Arg::new("n-positions")
+                .long("n-positions")
+                .value_name("P")
+                .value_parser(value_parser!(u32).range(8..=1 << 20))
+                .help("More or fewer positions than the preset's"),
+        )
+        .arg(
             Arg::new("profile")
                 .long("profile")
                 .action(clap::ArgAction::SetTrue)
@@ -47,6 +60,8 @@ pub(super) fn command() -> Command {
 struct Row {
     preset: String,
     adapter: String,
+    attention_pattern: String,
+    n_positions: usize,
     samples: usize,
     tokens: usize,
     ms_per_token: f64,
@@ -54,6 +69,7 @@ struct Row {
     ratio: f64,
     tokens_per_second: f64,
     weights_bytes: u64,
+    cache_bytes: u64,
     copy_gbps: f64,
     dispatches: usize,
     first_token_s: f64,
@@ -69,6 +85,18 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     };
     let number = |name: &str| matches.get_one::<u32>(name).copied().unwrap_or(1) as usize;
     let (tokens, samples) = (number("tokens"), number("samples"));
+    let model = |preset: &&str| -> Result<ModelConfig> {
+        let mut model = peers_model(preset)?;
+        if let Some(pattern) = matches.get_one::<String>("attention-pattern") {
+            model.attention_pattern.clone_from(pattern);
+        }
+        if let Some(positions) = matches.get_one::<u32>("n-positions") {
+            model.n_positions = *positions as usize;
+        }
+        model.validate()?;
+        Ok(model)
+    };
+    let models: Vec<ModelConfig> = presets.iter().map(model).collect::<Result<_>>()?;
     let device = context.open()?;
     let right = |head| (head, Align::Right);
     let mut table = Table::new(&[
@@ -79,12 +107,13 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         right("tokens a second"),
         right("copies, GB/s"),
         right("dispatches"),
+        right("keys and values"),
         right("loss"),
         right("of a whole pass"),
     ]);
     let mut profiles = Vec::new();
-    for preset in presets {
-        let (row, mut generator) = measure(&device, preset, tokens, samples)?;
+    for (preset, model) in presets.into_iter().zip(&models) {
+        let (row, mut generator) = measure(&device, (preset, model), tokens, samples)?;
         if matches.get_flag("json") {
             context.json(&row)?;
             continue;
@@ -92,7 +121,8 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         let numbers = [row.ms_per_token, row.ms_read_weights, row.ratio, row.tokens_per_second, row.copy_gbps];
         let numbers = numbers.map(|x| format!("{x:.2}"));
         let losses = [row.loss, row.loss_forward].map(|x| format!("{x:.6}"));
-        table.row(std::iter::once(row.preset).chain(numbers).chain([row.dispatches.to_string()]).chain(losses));
+        let counts = [row.dispatches.to_string(), bytes(row.cache_bytes)];
+        table.row(std::iter::once(row.preset).chain(numbers).chain(counts).chain(losses));
         if matches.get_flag("profile") {
             profiles.push(profile(&mut generator)?);
         }
@@ -105,12 +135,16 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     Ok(())
 }
 
-fn measure(device: &Device, preset: &str, tokens: usize, samples: usize) -> Result<(Row, Generator)> {
-    let model = peers_model(preset)?;
+fn measure(
+    device: &Device,
+    (preset, model): (&str, &ModelConfig),
+    tokens: usize,
+    samples: usize,
+) -> Result<(Row, Generator)> {
     let count = tokens.min(model.n_positions - WARM_UP - 1);
     let text = peers_batch(1, WARM_UP + count + 1, model.vocab_size)?;
     let begin = Instant::now();
-    let mut generator = Generator::new(device, &model, &peers_parameters(&model), samples)?;
+    let mut generator = Generator::new(device, model, &peers_parameters(model), samples)?;
     let copy = Copy::new(device)?;
     let mut logits = generator.start(&text.ids[..1])?;
     let first_token_s = begin.elapsed().as_secs_f64();
@@ -128,7 +162,7 @@ fn measure(device: &Device, preset: &str, tokens: usize, samples: usize) -> Resu
     }
     // The text's last target is not looked at: its row is one more than was drawn from.
     let capacity = Capacity { rows: text.rows(), sequences: 1 };
-    let whole = Inference::over(device, &model, generator.parameters().clone(), capacity)?.losses(&text)?;
+    let whole = Inference::over(device, model, generator.parameters().clone(), capacity)?.losses(&text)?;
     let rows = text.rows() - 1;
     let loss_forward = whole[..rows].iter().map(|x| f64::from(*x)).sum::<f64>() / rows as f64;
     let loss = nats / rows as f64;
@@ -138,11 +172,13 @@ fn measure(device: &Device, preset: &str, tokens: usize, samples: usize) -> Resu
         return Err(Error::Device(format!("{preset}: {loss} nats a token, {loss_forward} by a whole pass")));
     }
     let (second, rate) = (middle(&mut seconds), middle(&mut rates));
-    let weights_bytes = 4 * weights_read(&model) as u64;
+    let weights_bytes = 4 * weights_read(model) as u64;
     let read = weights_bytes as f64 / rate;
     let row = Row {
         preset: preset.into(),
         adapter: device.caps().name.clone(),
+        attention_pattern: model.attention_pattern.clone(),
+        n_positions: model.n_positions,
         samples,
         tokens: count,
         ms_per_token: second * 1e3,
@@ -150,6 +186,7 @@ fn measure(device: &Device, preset: &str, tokens: usize, samples: usize) -> Resu
         ratio: second / read,
         tokens_per_second: samples as f64 / second,
         weights_bytes,
+        cache_bytes: generator.cache_bytes() as u64,
         copy_gbps: rate / 1e9,
         dispatches: generator.dispatches(),
         first_token_s,

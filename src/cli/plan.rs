@@ -3,7 +3,7 @@
 use super::{Context, Done, bytes, grouped};
 use crate::config::ModelConfig;
 use crate::data::order::BatchSize;
-use crate::model::{self, Capacity, Memory};
+use crate::model::{self, Cache, Capacity, Memory};
 use crate::report::{Align, Table};
 use crate::train::{Stage, options};
 use clap::{ArgMatches, Command};
@@ -41,6 +41,11 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     table.row(["tokens".to_string(), grouped(rows as u64)]);
     table.row(["of them in a micro-batch".to_string(), grouped(capacity.rows as u64)]);
     table.row(["GFLOP".to_string(), format!("{:.2}", model::step_flops(config, rows) / 1e9)]);
+    writeln!(context.out, "{table}")?;
+
+    let mut table = Table::new(&[("a text written on", Align::Left), right("bytes")]);
+    let kept = format!("keys and values of {} tokens", grouped(config.n_positions as u64));
+    table.row([kept, bytes(Cache::bytes(config, 1) as u64)]);
     write!(context.out, "{table}")?;
     Ok(())
 }

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 
 /// Every library file, by name.
 pub(crate) const LIBRARIES: &[(&str, &str)] = &[
+    ("append_params", include_str!("../../shaders/lib/append_params.wgsl")),
     ("attention_image", include_str!("../../shaders/lib/attention_image.wgsl")),
     ("attention_params", include_str!("../../shaders/lib/attention_params.wgsl")),
     ("attention_scores", include_str!("../../shaders/lib/attention_scores.wgsl")),

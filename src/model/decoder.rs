@@ -184,14 +184,15 @@ impl Decoder<'_> {
 
         let bias = value(Of::CAttnBias)?.view;
         self.rows(rec, Form::AB, [x, &value(Of::CAttn)?, &block.qkv], Epilogue::Bias(&bias))?;
+        if self.config.attention(layer) == AttentionKind::Compressed {
+            self.compress(rec, block, layer)?;
+        }
         if let Some(cache) = self.cache {
-            cache.append(rec, layer, &block.qkv)?;
+            cache.keep_prompt(rec, layer, &block.qkv)?;
+            cache.keep_prompts_slots(rec, layer, &block.compressed)?;
             if layer + 1 == self.config.n_layer {
                 return Ok(());
             }
-        }
-        if self.config.attention(layer) == AttentionKind::Compressed {
-            self.compress(rec, block, layer)?;
         }
         let spec = self.attention_spec(rec, block);
         attention::forward(rec, spec, &self.attention(block, layer))?;

@@ -1,14 +1,12 @@
 //! What follows a prompt, token by token: the prompt's rows go through the decoder once and leave their keys and values in the
-//! cache of every sample; then a token of every sample at a time. Memory-compressed layers keep no cache: a model that has
-//! them goes over the whole text for every token.
+//! cache of every sample; then a token of every sample at a time.
 
 use super::activations::{Activations, Capacity, layout_capacity};
-use super::cache::Cache;
+use super::cache::{self, Cache};
 use super::decoder::Decoder;
-use super::inference::Inference;
 use super::parameters::Parameters;
 use super::token::{Specs, Token};
-use crate::config::{AttentionKind, ModelConfig};
+use crate::config::ModelConfig;
 use crate::data::batch::{Batch, IGNORED, Sequence};
 use crate::gpu::program::Timing;
 use crate::gpu::{Device, Program, Recorder, Ring};
@@ -22,26 +20,16 @@ pub struct Generator {
     device: Device,
     config: ModelConfig,
     parameters: Parameters,
-    way: Way,
+    cache: Cache,
+    token: Token,
+    /// What the cache holds before all tokens.
+    begin: Program<Live>,
+    prefill: Option<Prefill>,
+    step: Program<Live>,
+    ring: Ring,
     samples: usize,
     /// Tokens of each sample so far.
     length: usize,
-}
-
-/// How logits are made.
-enum Way {
-    /// A token's pass over what the cache holds.
-    Cached(Box<Cached>),
-    /// A pass over the whole text of every sample.
-    Whole(Box<Inference>, Vec<Vec<u32>>),
-}
-
-struct Cached {
-    cache: Cache,
-    token: Token,
-    step: Program<Live>,
-    ring: Ring,
-    prefill: Option<Prefill>,
 }
 
 /// The prompt's pass, at a capacity of rows.
@@ -71,23 +59,38 @@ impl Generator {
         if samples == 0 {
             return Err(Error::Input("0 samples: must be 1 or more".into()));
         }
-        let way = if config.has(AttentionKind::Compressed) {
-            let capacity = Capacity { rows: samples * config.n_positions, sequences: samples };
-            let inference = Inference::over(device, config, parameters.clone(), capacity)?;
-            Way::Whole(Box::new(inference), vec![Vec::new(); samples])
-        } else {
-            Way::Cached(Box::new(Cached::new(device, config, &parameters, samples)?))
-        };
-        Ok(Generator { device: device.clone(), config: config.clone(), parameters, way, samples, length: 0 })
+        let specs = Specs::choose(device, config, &parameters, samples)?;
+        let cache = Cache::new(device, config, specs.cache, samples)?;
+        let mut rec = Recorder::new(device, Live::default());
+        cache.begin(&mut rec, config, &parameters)?;
+        let begin = rec.finish();
+        let token = Token::new(device, config, &parameters, specs, samples)?;
+        let mut rec = Recorder::new(device, Token::capacity(config, samples));
+        token.record(&mut rec, config, &cache)?;
+        Ok(Generator {
+            device: device.clone(),
+            config: config.clone(),
+            parameters,
+            cache,
+            token,
+            begin,
+            prefill: None,
+            step: rec.finish(),
+            ring: Ring::new(device, samples * dims::pitch(config.vocab_size), 1),
+            samples,
+            length: 0,
+        })
     }
 
     /// The most samples that go side by side on a device: caches have limits there.
     pub fn most_samples(device: &Device, config: &ModelConfig) -> usize {
         let caps = device.caps();
-        let row = 4 * dims::pitch(2 * config.n_embd).max(dims::pitch(config.vocab_size)) as u64;
-        let rows = (caps.max_binding.min(caps.max_buffer) / row) as usize;
-        let rows = if caps.reads_images() { rows.min(caps.max_texture as usize) } else { rows };
-        (rows / config.n_positions.max(1)).clamp(1, 64)
+        let bytes = caps.max_binding.min(caps.max_buffer) as usize;
+        let fit = |columns| bytes / (4 * dims::pitch(columns));
+        let kept = fit(2 * config.n_embd);
+        let kept = if caps.reads_images() { kept.min(caps.max_texture as usize) } else { kept };
+        let rows = (0..config.n_layer).flat_map(|l| cache::rows(config, config.attention(l))).max().unwrap_or(1).max(1);
+        (kept / rows).min(fit(config.vocab_size)).clamp(1, 64)
     }
 
     /// The model's numbers.
@@ -105,12 +108,14 @@ impl Generator {
         self.length
     }
 
-    /// Dispatches of a token; 0 where whole texts are gone over.
+    /// Bytes of keys and values on the device.
+    pub fn cache_bytes(&self) -> usize {
+        Cache::bytes(&self.config, self.samples)
+    }
+
+    /// Dispatches of a token that ends a slot, if the model has memory-compressed layers: the others take fewer.
     pub fn dispatches(&self) -> usize {
-        match &self.way {
-            Way::Cached(cached) => cached.step.dispatches(),
-            Way::Whole(..) => 0,
-        }
+        self.step.dispatches()
     }
 
     /// Begins anew with a prompt, the same for all samples. Gives the logits of what follows, [S, V] dense. Waits.
@@ -127,14 +132,11 @@ impl Generator {
             return Err(Error::Input(format!("a prompt of {count} tokens: the model has {positions} positions")));
         }
         self.check(prompt)?;
-        self.length = before.len();
-        match &mut self.way {
-            Way::Whole(_, ids) => ids.fill(before.to_vec()),
-            Way::Cached(cached) if !before.is_empty() => {
-                cached.fill(&self.device, &self.config, &self.parameters, before)?;
-            }
-            Way::Cached(_) => {}
+        self.begin.run(&Live::default())?;
+        if !before.is_empty() {
+            self.fill(before)?;
         }
+        self.length = before.len();
         self.next(&vec![*last; self.samples])
     }
 
@@ -151,18 +153,12 @@ impl Generator {
             return Err(Error::Input(format!("a token past {positions}, the model's positions")));
         }
         self.check(ids)?;
-        let logits = match &mut self.way {
-            Way::Cached(cached) => cached.next(&self.device, &self.config, ids, self.length)?,
-            Way::Whole(inference, texts) => {
-                texts.iter_mut().zip(ids).for_each(|(text, id)| text.push(*id));
-                let sequence = |text: &Vec<u32>| Sequence { ids: text.clone(), targets: vec![IGNORED; text.len()] };
-                let all = inference.logits(&Batch::from_sequences(&texts.iter().map(sequence).collect::<Vec<_>>())?)?;
-                let text = all.len() / self.samples;
-                all.chunks_exact(text).flat_map(|of| &of[text - self.config.vocab_size..]).copied().collect()
-            }
-        };
+        self.token.upload(&self.device, &self.config, &self.cache, ids, self.length)?;
+        let live = Token::live(&self.config, self.samples, self.length);
+        self.step.run_and_read(&live, &self.token.logits.view, &mut self.ring)?;
+        let words = self.ring.wait()?.ok_or_else(|| Error::Device("the logits never came back".into()))?;
         self.length += 1;
-        Ok(logits)
+        Ok(dims::unpad_rows(bytemuck::cast_slice(&words), self.config.vocab_size))
     }
 
     fn check(&self, ids: &[u32]) -> Result<()> {
@@ -173,80 +169,45 @@ impl Generator {
         }
     }
 
-    /// Runs a token's pass dispatch by dispatch: where its time goes. The position is that of the next token.
+    /// Runs a token's pass dispatch by dispatch: where its time goes. The position is that of the next token, or the last one
+    /// when P tokens are there. What the cache holds is of no use after it: [`Generator::start`] begins anew.
     ///
     /// # Errors
-    /// As [`Generator::next`], and [`Error::Input`] where whole texts are gone over.
+    /// [`Error::Device`].
     pub fn profile(&mut self) -> Result<Vec<Timing>> {
-        match &self.way {
-            Way::Cached(cached) => {
-                cached.token.upload(&self.device, &self.config, &cached.cache, &vec![0; self.samples], self.length)?;
-                cached.step.profile(&Live { rows: self.samples as u32, ..Live::default() })
-            }
-            Way::Whole(..) => {
-                let pattern = &self.config.attention_pattern;
-                Err(Error::Input(format!(
-                    "attention_pattern = {pattern:?}: M layers keep no cache, so a token has no pass"
-                )))
-            }
-        }
-    }
-}
-
-impl Cached {
-    fn new(device: &Device, config: &ModelConfig, parameters: &Parameters, samples: usize) -> Result<Self> {
-        let specs = Specs::choose(device, config, parameters, samples)?;
-        let cache = Cache::new(device, config, specs.cache, samples)?;
-        let token = Token::new(device, config, parameters, specs, samples)?;
-        let mut rec = Recorder::new(device, Live { rows: samples as u32, ..Live::default() });
-        token.record(&mut rec, config, &cache)?;
-        let step = rec.finish();
-        let ring = Ring::new(device, samples * dims::pitch(config.vocab_size), 1);
-        Ok(Cached { cache, token, step, ring, prefill: None })
-    }
-
-    fn next(&mut self, device: &Device, config: &ModelConfig, ids: &[u32], position: usize) -> Result<Vec<f32>> {
-        self.token.upload(device, config, &self.cache, ids, position)?;
-        let live = Live { rows: ids.len() as u32, ..Live::default() };
-        self.step.run_and_read(&live, &self.token.logits.view, &mut self.ring)?;
-        let words = self.ring.wait()?.ok_or_else(|| Error::Device("the logits never came back".into()))?;
-        Ok(dims::unpad_rows(bytemuck::cast_slice(&words), config.vocab_size))
+        let position = self.length.min(self.config.n_positions - 1);
+        self.token.upload(&self.device, &self.config, &self.cache, &vec![0; self.samples], position)?;
+        self.step.profile(&Token::live(&self.config, self.samples, position))
     }
 
     /// The keys and values of a prompt's tokens.
-    fn fill(&mut self, device: &Device, config: &ModelConfig, parameters: &Parameters, ids: &[u32]) -> Result<()> {
+    fn fill(&mut self, ids: &[u32]) -> Result<()> {
         let batch = Batch::from_sequences(&[Sequence { ids: ids.to_vec(), targets: vec![IGNORED; ids.len()] }])?;
         let prefill = match self.prefill.take().filter(|prefill| prefill.rows >= ids.len()) {
             Some(prefill) => prefill,
-            None => self.record_prefill(device, config, parameters, ids.len())?,
+            None => self.record_prefill(ids.len())?,
         };
-        let live = prefill.layout.upload(device, &batch)?;
+        let live = prefill.layout.upload(&self.device, &batch)?;
         prefill.program.run(&live)?;
         self.prefill = Some(prefill);
         Ok(())
     }
 
-    fn record_prefill(
-        &self,
-        device: &Device,
-        config: &ModelConfig,
-        parameters: &Parameters,
-        rows: usize,
-    ) -> Result<Prefill> {
+    fn record_prefill(&self, rows: usize) -> Result<Prefill> {
+        let (device, config) = (&self.device, &self.config);
         let rows = rows.next_multiple_of(64).min(config.n_positions);
         let capacity = Capacity { rows, sequences: 1 };
         let activations = Activations::for_prompt(device, config, capacity)?;
         let layout = Layout::new(device, layout_capacity(config, capacity))?;
         let kernels = Kernels::new();
-        let (cache, training) = (Some(&self.cache), None);
         let decoder = Decoder {
             config,
-            parameters,
+            parameters: &self.parameters,
             activations: &activations,
             layout: &layout,
             kernels: &kernels,
-            training,
-            cache,
+            training: None,
+            cache: Some(&self.cache),
         };
         let mut rec = Recorder::new(device, layout.capacity());
         decoder.forward(&mut rec)?;

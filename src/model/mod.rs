@@ -8,11 +8,13 @@ pub mod inference;
 pub mod learning;
 pub mod parameters;
 pub mod sampling;
+pub mod slots;
 mod task_head;
 pub mod token;
 pub mod training;
 
 pub use activations::{Capacity, Memory, plan, step_flops};
+pub use cache::Cache;
 pub use generate::Generator;
 pub use inference::{Answered, Inference};
 pub use learning::Learning;

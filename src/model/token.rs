@@ -1,17 +1,20 @@
 //! One token's way through the decoder: a row a sequence, keys and values from the cache. The same maths as
-//! [`super::decoder`] in fewer kernels: a product reads its input through layer norm and adds the residual, so a block is five.
+//! [`super::decoder`] in fewer kernels: a product reads its input through layer norm and adds the residual, so a block is five;
+//! a memory-compressed one takes a sixth, and at every f-th token those that make a slot.
 
-use super::cache::Cache;
+use super::cache::{self as kept, Cache};
 use super::parameters::{Flat, Parameters};
+use super::slots::Slots;
 use crate::Result;
-use crate::config::{AttentionKind, ModelConfig};
+use crate::config::{AttentionKind, KvScale, LayerTensor, ModelConfig};
 use crate::gpu::{Buffer, Device, Image, Matrix, Recorder, Tensor, View};
+use crate::ops::attention::head_scale;
 use crate::ops::cache::{self, Decode, Span};
 use crate::ops::embedding::{Embedding, embedding};
-use crate::ops::layout::kind_index;
+use crate::ops::layout::{KINDS, kind_index};
 use crate::ops::matmul::Form;
 use crate::ops::matvec::{self, Matvec, Norm, Out, matvec};
-use crate::ops::{Io, Live};
+use crate::ops::{Extent, Io, Live};
 
 /// Where everything lies: all in images or all in buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +30,17 @@ impl Specs {
     pub fn choose(device: &Device, config: &ModelConfig, parameters: &Parameters, sequences: usize) -> Result<Specs> {
         let caps = device.caps();
         let fits = |form, name: &str| Ok(matvec::fits(caps, form, &parameters.named(Flat::Values, name)?));
-        let rows = sequences * config.n_positions;
+        // The prompt's rows, its slots' keys and values, and every layer's cache.
+        let compressed = AttentionKind::Compressed;
+        let slots = if config.has(compressed) { 2 * kept::rows(config, compressed)[0] } else { 0 };
+        let layers = (0..config.n_layer).map(|l| sequences * kept::rows(config, config.attention(l))[0]);
+        let rows = layers.fold(config.n_positions.max(slots), usize::max);
+        let convolution = (0..config.n_layer).find_map(|l| config.index(l, LayerTensor::CompressK));
+        let convolution = convolution.map(|index| parameters.tensor(Flat::Values, index));
         let image = matvec::choose(caps) == matvec::Spec::Image
             && cache::choose(caps, config.head_dim()) == cache::Spec::Image
             && rows <= caps.max_texture as usize
+            && convolution.is_none_or(|weight| matvec::fits(caps, Form::AB, &weight))
             && fits(Form::ABt, TOKENS)?
             && ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"]
                 .iter()
@@ -42,7 +52,7 @@ impl Specs {
         })
     }
 
-    fn image(self) -> bool {
+    pub(super) fn image(self) -> bool {
         self.matvec == matvec::Spec::Image
     }
 }
@@ -115,25 +125,27 @@ impl Weights {
     }
 }
 
-/// The integers of a token: ids, positions, and spans of full and of local attention, one upload.
+/// The integers of a token: ids, positions, and spans of every kind of attention, one upload.
 struct Table {
     all: View,
     ids: View,
     positions: View,
-    spans: [View; 2],
+    spans: [View; 3],
     section: usize,
 }
 
 impl Table {
+    const SECTIONS: usize = 2 + KINDS.len();
+
     fn new(device: &Device, sequences: usize) -> Result<Self> {
         let section = (Span::WORDS * sequences).next_multiple_of(crate::dims::PITCH);
-        let buffer = Buffer::new(device, "a token's integers", 4 * section)?;
+        let buffer = Buffer::new(device, "a token's integers", Self::SECTIONS * section)?;
         let part = |i: usize, name, words| buffer.range(name, i * section, words);
         Ok(Table {
-            all: buffer.range("a token's integers", 0, 4 * section),
+            all: buffer.range("a token's integers", 0, Self::SECTIONS * section),
             ids: part(0, "ids", sequences),
             positions: part(1, "positions", sequences),
-            spans: [part(2, "spans", Span::WORDS * sequences), part(3, "local spans", Span::WORDS * sequences)],
+            spans: KINDS.map(|kind| part(2 + kind_index(kind), "spans", Span::WORDS * sequences)),
             section,
         })
     }
@@ -143,6 +155,7 @@ impl Table {
 pub struct Token {
     specs: Specs,
     weights: Weights,
+    slots: Option<Slots>,
     table: Table,
     embedded: Tensor,
     qkv: Tensor,
@@ -173,6 +186,7 @@ impl Token {
         Ok(Token {
             specs,
             weights: Weights::new(device, config, parameters, specs)?,
+            slots: Slots::new(device, config, parameters, specs, sequences)?,
             table: Table::new(device, sequences)?,
             embedded: Tensor::Buffer(Matrix::new(device, "embedded", sequences, c)?),
             qkv: tensor("qkv", 3 * c)?,
@@ -184,6 +198,18 @@ impl Token {
             normed_2: tensor("normed_2", c)?,
             logits: Matrix::new(device, "logits", sequences, config.vocab_size)?,
         })
+    }
+
+    /// The live sizes of a token of each sequence, all at one position: how many slots end there.
+    pub fn live(config: &ModelConfig, sequences: usize, position: usize) -> Live {
+        let (rows, step) = (sequences as u32, position as u32 + 1);
+        let full = config.has(AttentionKind::Compressed) && (position + 1).is_multiple_of(config.kv_factor.max(1));
+        Live { rows, step, slots: if full { rows } else { 0 }, ..Live::default() }
+    }
+
+    /// The largest of them.
+    pub fn capacity(config: &ModelConfig, sequences: usize) -> Live {
+        Self::live(config, sequences, config.kv_factor.max(1) - 1)
     }
 
     /// Uploads the token of each sequence, all at one position.
@@ -198,11 +224,11 @@ impl Token {
         ids: &[u32],
         position: usize,
     ) -> Result<()> {
-        let mut words = vec![0u32; 4 * self.table.section];
+        let mut words = vec![0u32; Table::SECTIONS * self.table.section];
         let mut put = |i: usize, data: &[u32]| words[i * self.table.section..][..data.len()].copy_from_slice(data);
         put(0, ids);
         put(1, &vec![position as u32; ids.len()]);
-        for kind in [AttentionKind::Full, AttentionKind::Local] {
+        for kind in KINDS {
             put(2 + kind_index(kind), bytemuck::cast_slice(&cache.spans(config, kind, position)));
         }
         self.table.all.write(device, &words)
@@ -233,12 +259,20 @@ impl Token {
                 None => (&self.embedded, &self.embedded),
             };
             self.product(rec, &layer.c_attn, [input, &self.qkv], norm, Out::Bias)?;
+            let kind = config.attention(l);
+            let compressed = kind == AttentionKind::Compressed;
+            cache.keep_token(rec, l, &self.qkv)?;
+            if let Some(slots) = &self.slots {
+                slots.record(rec, self.specs, cache, l)?;
+            }
+            let by_width = compressed && config.kv_scale == KvScale::Width;
             let call = Decode {
                 heads: config.n_head,
                 qkv: &self.qkv,
                 cache: cache.layer(l),
-                spans: &self.table.spans[kind_index(config.attention(l))],
-                own: true,
+                spans: &self.table.spans[kind_index(kind)],
+                own: !compressed,
+                scale: head_scale(config.n_embd, if by_width { 1 } else { config.n_head }),
                 y: &self.attention,
             };
             cache::decode(rec, self.specs.cache, &call)?;
@@ -251,7 +285,8 @@ impl Token {
         }
         let norm = self.weights.layers.last().map(|layer| norm_of(config, &layer.ln_2, None));
         let (b, c) = (&self.weights.head, &Tensor::Buffer(self.logits.clone()));
-        matvec(rec, self.specs.matvec, &Matvec { form: Form::ABt, a: &self.sum_2, norm, b, out: Out::Plain, c })
+        let (form, a, out, rows) = (Form::ABt, &self.sum_2, Out::Plain, Extent::Rows);
+        matvec(rec, self.specs.matvec, &Matvec { form, a, norm, b, out, c, rows })
     }
 
     fn product<'a>(
@@ -262,8 +297,8 @@ impl Token {
         norm: Option<Norm<'a>>,
         out: impl Fn(&'a View) -> Out<'a>,
     ) -> Result<()> {
-        let (b, out) = (&linear.weight, out(&linear.bias));
-        matvec(rec, self.specs.matvec, &Matvec { form: Form::AB, a, norm, b, out, c })
+        let (b, out, rows) = (&linear.weight, out(&linear.bias), Extent::Rows);
+        matvec(rec, self.specs.matvec, &Matvec { form: Form::AB, a, norm, b, out, c, rows })
     }
 }
 

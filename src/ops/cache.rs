@@ -1,11 +1,12 @@
 //! Keys and values kept from token to token: what a prompt leaves, and attention of one token a sequence over them.
 //!
-//! A cache [S, 2C] holds a row k | v for each position of each sequence; which rows a token sees is data ([`Span`]), so that
-//! full and local attention, and slots of another making, are the same kernel.
+//! A cache [S, 2C] holds a row k | v for each token or slot kept of each sequence; which rows a token sees is data ([`Span`]),
+//! and where a row goes is a rule ([`Append`]), so that full, local and memory-compressed attention are the same kernels.
 
 use super::{Extent, Io, Live};
 use crate::gpu::{Bind, Caps, Launch, Recorder, Tensor, Variant, View};
 use crate::{Error, Result, dims};
+use std::ops::Range;
 
 const DECODE: &str = include_str!("../../shaders/attention/decode.wgsl");
 const DECODE_IMAGE: &str = include_str!("../../shaders/attention/decode_image.wgsl");
@@ -69,8 +70,49 @@ pub struct Decode<'a> {
     /// Whether the token sees its own key, which is not in the cache yet, and leaves it there. Without it a span has a row
     /// at least, else y is 0.
     pub own: bool,
+    /// What scores are multiplied by.
+    pub scale: f32,
     /// Out [B, C].
     pub y: &'a Tensor,
+}
+
+/// Rows of a tensor that go to the stretches of a cache, each a ring: what is numbered n goes to row n mod `stretch`.
+pub struct Append<'a> {
+    /// Whose rows go there.
+    pub x: &'a Tensor,
+    /// How many of its rows are live.
+    pub live: Extent,
+    /// Which of its columns.
+    pub columns: Range<usize>,
+    /// Rows of x from what goes to one stretch to what goes to the next; 0 where all get the same.
+    pub apart: usize,
+    /// [S, ..]
+    pub cache: &'a Tensor,
+    /// The first of its columns that are written.
+    pub at: usize,
+    /// How many stretches there are.
+    pub stretches: usize,
+    /// Rows of each.
+    pub stretch: usize,
+}
+
+/// Which rows of x go to each stretch, this time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// Rows of x before the first, for the first stretch.
+    pub skip: u32,
+    /// How many, at most a stretch: none leaves the cache as it is.
+    pub count: u32,
+    /// The number of the first.
+    pub number: u32,
+}
+
+impl Rows {
+    /// The last rows of `n`, numbered from 0, that a ring of `stretch` holds.
+    pub fn last(n: u32, stretch: u32) -> Rows {
+        let count = n.min(stretch);
+        Rows { skip: n - count, count, number: n - count }
+    }
 }
 
 #[repr(C)]
@@ -98,10 +140,15 @@ struct DecodeImageParams {
 struct AppendParams {
     rows: u32,
     columns: u32,
-    pitch: u32,
+    x_pitch: u32,
     cache_pitch: u32,
+    skip: u32,
+    number: u32,
     stretch: u32,
-    pad: [u32; 3],
+    apart: u32,
+    x_at: u32,
+    cache_at: u32,
+    pad: [u32; 2],
 }
 
 fn decode_variant(spec: Spec, head_dim: usize, own: bool) -> Variant {
@@ -118,10 +165,11 @@ fn decode_variant(spec: Spec, head_dim: usize, own: bool) -> Variant {
     variant.constant("DQ", quads).constant("OWN", own.into())
 }
 
-fn append_variant(spec: Spec) -> Variant {
-    match spec {
+/// From a buffer to a buffer, or from an image to either.
+fn append_variant(from: Spec, to: Spec) -> Variant {
+    match from {
         Spec::Buffer => Variant::new("cache_append", APPEND),
-        Spec::Image => Io::Image.apply(Variant::new("cache_append", APPEND_IMAGE)),
+        Spec::Image => Variant::new("cache_append", APPEND_IMAGE).constant("BUFFER", (to == Spec::Buffer).into()),
     }
 }
 
@@ -134,7 +182,7 @@ pub fn decode_variants(caps: &Caps) -> Vec<Variant> {
 
 /// As [`decode_variants`], of the append.
 pub fn append_variants(caps: &Caps) -> Vec<Variant> {
-    specs(caps, 4).into_iter().map(append_variant).collect()
+    specs(caps, 4).into_iter().flat_map(|from| [Spec::Buffer, from].map(|to| append_variant(from, to))).collect()
 }
 
 fn refuse<T>(kernel: &str, message: String) -> Result<T> {
@@ -165,8 +213,7 @@ pub fn decode(recorder: &mut Recorder<Live>, spec: Spec, call: &Decode) -> Resul
     expect(kernel, call.qkv, b as usize, 3 * c)?;
     expect(kernel, call.cache, 1, 2 * c)?;
     super::shapes(kernel, &[], &[(call.spans, Span::WORDS * b as usize)])?;
-    let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
-    let (columns, grid) = (c as u32, move |live: &Live| [live.rows, heads as u32, 1]);
+    let (scale, columns, grid) = (call.scale, c as u32, move |live: &Live| [live.rows, heads as u32, 1]);
     let variant = decode_variant(spec, head_dim, call.own);
     let spans = Bind::Read(call.spans);
     match (spec, call.qkv, call.cache, call.y) {
@@ -189,43 +236,71 @@ pub fn decode(recorder: &mut Recorder<Live>, spec: Spec, call: &Decode) -> Resul
     }
 }
 
-/// Records that the keys and values of all live rows of `qkv` [N, 3C] go to the first rows of each of `copies` stretches of
-/// `stretch` rows of `cache` [S, 2C].
+/// Records that rows of a tensor go to the stretches of a cache. `which` says which rows; of all live sizes, those at
+/// capacity give the most. An image goes to an image or a buffer; a buffer to a buffer, or through its image twin to an image.
 ///
 /// # Errors
-/// [`Error::Kernel`] when shapes do not meet, or the cache lies where the Spec does not look.
+/// [`Error::Kernel`] when shapes do not meet.
 pub fn append(
     recorder: &mut Recorder<Live>,
-    spec: Spec,
-    qkv: &crate::gpu::Matrix,
-    cache: &Tensor,
-    [copies, stretch]: [usize; 2],
+    call: &Append,
+    which: impl Fn(&Live) -> Rows + Send + Sync + 'static,
 ) -> Result<()> {
     let kernel = "cache_append";
-    let n = recorder.capacity().rows as usize;
-    let c = qkv.columns / 3;
-    super::shapes(kernel, &[(qkv, n as u32, 3 * c)], &[])?;
-    expect(kernel, cache, copies * stretch, 2 * c)?;
-    if n > stretch || copies == 0 {
-        return refuse(kernel, format!("{n} rows for {copies} stretches of {stretch}"));
+    let (columns, c) = (call.columns.clone(), call.columns.len());
+    let ([x_rows, x_columns], [cache_rows, cache_columns]) = (call.x.shape(), call.cache.shape());
+    let most = which(recorder.capacity());
+    let last = most.skip as usize + most.count as usize + call.stretches.saturating_sub(1) * call.apart;
+    let fits = call.stretches > 0
+        && call.stretch >= most.count.max(1) as usize
+        && call.stretches * call.stretch <= cache_rows
+        && call.at + c <= cache_columns
+        && columns.end <= x_columns
+        && last <= x_rows;
+    if !fits {
+        return refuse(
+            kernel,
+            format!(
+                "{most:?} and columns {columns:?} of `{}` [{x_rows}, {x_columns}] to column {} of {} stretches of {} rows \
+                 of `{}` [{cache_rows}, {cache_columns}]: expected room for all",
+                call.x.name(),
+                call.at,
+                call.stretches,
+                call.stretch,
+                call.cache.name()
+            ),
+        );
     }
-    let (pitch, cache_pitch) = (qkv.pitch() as u32, dims::pitch(2 * c) as u32);
-    let (copies, stretch, columns) = (copies as u32, stretch as u32, c as u32);
+    let [x_pitch, cache_pitch] = [x_columns, cache_columns].map(|columns| dims::pitch(columns) as u32);
+    let [columns, x_at, cache_at] = [c, columns.start, call.at].map(|x| x as u32);
+    let [stretches, stretch, apart] = [call.stretches, call.stretch, call.apart].map(|x| x as u32);
     let plan = move |live: &Live| {
-        let params = AppendParams { rows: live.rows, columns, pitch, cache_pitch, stretch, pad: [0; 3] };
-        let [x, y, _] = super::fold(live.rows);
-        Launch::new(params, [x, y, copies])
+        let Rows { skip, count: rows, number } = which(live);
+        let pad = [0; 2];
+        let params =
+            AppendParams { rows, columns, x_pitch, cache_pitch, skip, number, stretch, apart, x_at, cache_at, pad };
+        let [x, y, _] = super::fold(rows);
+        Launch::new(params, [x, y, stretches])
     };
-    let rows = || Extent::Rows.rows();
-    match (spec, cache) {
-        (Spec::Buffer, Tensor::Buffer(cache)) => {
-            let binds = [Bind::Read(&qkv.view), Bind::Update(&cache.view)];
-            recorder.dispatch(&append_variant(spec), &binds, plan)
-        }
-        (Spec::Image, Tensor::Image(cache)) if c.is_multiple_of(4) => {
-            let binds = [Bind::Image(qkv, &rows), Bind::WriteImage(cache)];
-            recorder.dispatch(&append_variant(spec), &binds, plan)
-        }
-        _ => refuse(kernel, format!("{spec:?}, C = {c}: `{}` lies elsewhere", cache.name())),
+    let rows = || call.live.rows();
+    if let (Tensor::Buffer(x), Tensor::Buffer(cache)) = (call.x, call.cache) {
+        let binds = [Bind::Read(&x.view), Bind::Update(&cache.view)];
+        return recorder.dispatch(&append_variant(Spec::Buffer, Spec::Buffer), &binds, plan);
     }
+    if [columns, x_at, cache_at].iter().any(|x| !x.is_multiple_of(4)) {
+        let x = call.x.name();
+        return refuse(
+            kernel,
+            format!("{columns} columns from {x_at} of `{x}` to {cache_at}: an image has texels of 4"),
+        );
+    }
+    let x = match call.x {
+        Tensor::Image(x) => Bind::ReadImage(x),
+        Tensor::Buffer(x) => Bind::Image(x, &rows),
+    };
+    let (to, cache) = match call.cache {
+        Tensor::Image(cache) => (Spec::Image, Bind::WriteImage(cache)),
+        Tensor::Buffer(cache) => (Spec::Buffer, Bind::Update(&cache.view)),
+    };
+    recorder.dispatch(&append_variant(Spec::Image, to), &[x, cache], plan)
 }

@@ -166,7 +166,7 @@ impl Compress<'_> {
         matmul::matmul(rec, spec, &Matmul { form, a, b, c, rows: self.slots, epilogue, accumulate })
     }
 
-    fn gather(&self, rec: &mut Recorder<Live>, io: Io) -> Result<()> {
+    fn record_gather(&self, rec: &mut Recorder<Live>, io: Io) -> Result<()> {
         let (slots, params) = (self.slots, self.params(self.room.pitch()));
         let rows = || self.rows.rows();
         let binds = [self.input(io, self.x, &rows), Bind::Read(self.slot_rows), Bind::Write(&self.room.view)];
@@ -182,6 +182,20 @@ impl Compress<'_> {
     }
 }
 
+/// Records that the room holds the tokens of each slot side by side [S, f·C]: a product with the weight of one group makes the
+/// slots of it.
+///
+/// # Errors
+/// [`Error::Kernel`] when the shapes do not meet, or there are more groups.
+pub fn gather(rec: &mut Recorder<Live>, io: Io, call: &Compress) -> Result<()> {
+    call.check(rec, &[])?;
+    if !call.is_full() {
+        let message = format!("groups of {} channels: expected one of all {}", call.group_width(), call.c());
+        return Err(Error::Kernel { kernel: "kv_compress_gather".into(), message });
+    }
+    call.record_gather(rec, io)
+}
+
 /// Records y [S, C] = the slots.
 ///
 /// # Errors
@@ -190,7 +204,7 @@ pub fn forward(rec: &mut Recorder<Live>, io: Io, call: &Compress, bias: &View, y
     let s = call.slots.at(rec.capacity());
     call.check(rec, &[(y, s, call.c())])?;
     if call.is_full() {
-        call.gather(rec, io)?;
+        call.record_gather(rec, io)?;
         return call.product(rec, Form::AB, [call.room, call.weight, y], Epilogue::Bias(bias));
     }
     shapes("kv_compress", &[], &[(bias, call.c())])?;
@@ -256,7 +270,7 @@ pub fn backward(rec: &mut Recorder<Live>, io: Io, call: &Compress, to: &Gradient
     }
     let Some([dweight, dbias]) = to.parameters else { return Ok(()) };
     if call.is_full() {
-        call.gather(rec, io)?;
+        call.record_gather(rec, io)?;
         call.product(rec, Form::AtB, [call.room, to.dy, dweight], Epilogue::None)?;
     } else {
         grouped_dw(rec, io, call, to.dy, dweight)?;

@@ -145,7 +145,7 @@ pub struct Layout {
 pub const UNKNOWN: u32 = u32::MAX;
 
 /// The kinds of attention, in the order of [`kind_index`].
-const KINDS: [AttentionKind; 3] = [AttentionKind::Full, AttentionKind::Local, AttentionKind::Compressed];
+pub const KINDS: [AttentionKind; 3] = [AttentionKind::Full, AttentionKind::Local, AttentionKind::Compressed];
 
 /// The index of an attention kind in `Layout::tiles` and the tile counts of [`Live`].
 pub fn kind_index(kind: AttentionKind) -> usize {

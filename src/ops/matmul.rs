@@ -381,9 +381,12 @@ fn image_pass(
     if add {
         binds.push(Bind::Image(call.c, &live_rows));
     }
+    let capacity = rows.at(rec.capacity());
+    let most = groups(capacity, rows_a_group(capacity, column_groups)).max(1);
     rec.dispatch(&variant, &binds, move |live| {
         let m = rows.at(live);
-        let rows_a_group = rows_a_group(m, column_groups);
+        // Fewer rows may make more groups: never more than at capacity.
+        let rows_a_group = rows_a_group(m, column_groups).max(m.div_ceil(most));
         let first_pack = first / 8;
         let params = ImageParams { m, texel: k0 / 4, rows_a_group, packs, first_pack, b_row, pad: [0; 2] };
         let grid = [column_groups, groups(m, rows_a_group), 1];

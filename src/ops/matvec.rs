@@ -103,7 +103,7 @@ impl Out<'_> {
     }
 }
 
-/// One product of N live rows of A at most [`MOST_ROWS`] at a time.
+/// One product of A's live rows, at most [`MOST_ROWS`] at a time.
 pub struct Matvec<'a> {
     /// A·B or A·Bᵀ.
     pub form: Form,
@@ -117,6 +117,8 @@ pub struct Matvec<'a> {
     pub out: Out<'a>,
     /// [M, N]: an image of [`Spec::Image`] for A·B, else a buffer.
     pub c: &'a Tensor,
+    /// How many rows are live.
+    pub rows: Extent,
 }
 
 /// How a group of [`Spec::Buffer`] is cut.
@@ -246,7 +248,7 @@ struct ImageParams {
 /// # Errors
 /// [`Error::Kernel`] when shapes do not meet, or a tensor lies where the Spec does not look.
 pub fn matvec(recorder: &mut Recorder<Live>, spec: Spec, call: &Matvec) -> Result<()> {
-    let m = recorder.capacity().rows;
+    let m = call.rows.at(recorder.capacity());
     let ([a_rows, k], [b_rows, b_columns], [c_rows, n]) = (call.a.shape(), call.b.shape(), call.c.shape());
     let (b_k, b_n) = if call.form == Form::ABt { (b_columns, b_rows) } else { (b_rows, b_columns) };
     let high_enough = a_rows >= m as usize && c_rows >= m as usize;
@@ -265,7 +267,7 @@ pub fn matvec(recorder: &mut Recorder<Live>, spec: Spec, call: &Matvec) -> Resul
     let packs = dims::pitch(n) as u32 / 8;
     let flops = move |m: u32| 2.0 * f64::from(m) * n as f64 * k as f64;
     let k32 = k as u32;
-    let rows = || Extent::Rows.rows();
+    let (extent, rows) = (call.rows, || call.rows.rows());
     match (spec, call.b) {
         (Spec::Buffer, Tensor::Buffer(b)) => {
             let (form, tile) = (call.form, Tile::of(call.form, a_rows, n, k));
@@ -286,7 +288,7 @@ pub fn matvec(recorder: &mut Recorder<Live>, spec: Spec, call: &Matvec) -> Resul
             let (a_quads, b_quads) = (dims::pitch(k) as u32 / 4, b.pitch() as u32 / 4);
             let (b_rows, grid) = (b.rows as u32, tile.grid());
             recorder.dispatch(&buffer_variant(tile, form, false, epilogue, parts), &binds, move |live| {
-                let m = live.rows;
+                let m = extent.at(live);
                 let params = BufferParams { m, k: k32, packs, a_quads, b_quads, b_rows, eps, pad: 0 };
                 Launch::new(params, grid(m, packs)).flops(flops(m))
             })
@@ -315,7 +317,7 @@ pub fn matvec(recorder: &mut Recorder<Live>, spec: Spec, call: &Matvec) -> Resul
             }
             let rows_a_group = rows_a_group(a_rows);
             recorder.dispatch(&image_variant(call.form, rows_a_group, epilogue, parts), &binds, move |live| {
-                let m = live.rows;
+                let m = extent.at(live);
                 let params = ImageParams { m, k: k32, packs, high, eps, pad: [0; 3] };
                 Launch::new(params, [packs / 8, m.div_ceil(rows_a_group), 1]).flops(flops(m))
             })

@@ -1,14 +1,26 @@
 //! Attention of one token a sequence over kept keys and values, and what a prompt leaves there.
 //!
 //! cache \[s,2c\] holds a row k | v for each token kept; qkv \[b,3c\] this token's q, k, v. A span names the rows that a token
-//! sees and the row where its own key goes. score = q·k/√D over those rows and, if so wanted, its own key; y = softmax·v.
+//! sees and the row where its own key goes. score = q·k·scale over those rows and, if so wanted, its own key; y = softmax·v.
 //! Source: SPEC 1; the cache is what [`super::attention`] would compute again.
 
 /// The rows of one token: the first, how many, and where its own key and value go.
 pub type Span = [usize; 3];
 
+/// Shapes and rules.
+#[derive(Clone, Copy, Debug)]
+pub struct Heads {
+    /// C.
+    pub c: usize,
+    /// H.
+    pub heads: usize,
+    /// What scores are multiplied by.
+    pub scale: f64,
+}
+
 /// y \[b,c\]; with `own`, each token sees its own key and leaves it in the cache.
-pub fn decode(qkv: &[f64], cache: &mut [f64], spans: &[Span], c: usize, heads: usize, own: bool) -> Vec<f64> {
+pub fn decode(qkv: &[f64], cache: &mut [f64], spans: &[Span], shape: Heads, own: bool) -> Vec<f64> {
+    let Heads { c, heads, scale } = shape;
     let d = c / heads;
     let mut y = vec![0.0; spans.len() * c];
     for (row, [first, count, into]) in spans.iter().enumerate() {
@@ -17,7 +29,7 @@ pub fn decode(qkv: &[f64], cache: &mut [f64], spans: &[Span], c: usize, heads: u
             let (q, at) = (&token[h * d..(h + 1) * d], h * d);
             let kept = (0..*count).map(|i| &cache[(first + i) * 2 * c..(first + i + 1) * 2 * c]);
             let keys: Vec<&[f64]> = kept.chain(own.then_some(&token[c..])).collect();
-            let score = |k: &&[f64]| (0..d).map(|i| q[i] * k[at + i]).sum::<f64>() / (d as f64).sqrt();
+            let score = |k: &&[f64]| (0..d).map(|i| q[i] * k[at + i]).sum::<f64>() * scale;
             let scores: Vec<f64> = keys.iter().map(score).collect();
             let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let total: f64 = scores.iter().map(|s| (s - top).exp()).sum();
@@ -32,12 +44,41 @@ pub fn decode(qkv: &[f64], cache: &mut [f64], spans: &[Span], c: usize, heads: u
     y
 }
 
-/// The keys and values of qkv \[n,3c\] to the first rows of each of `copies` stretches of `stretch` rows of the cache.
-pub fn append(qkv: &[f64], cache: &mut [f64], c: usize, copies: usize, stretch: usize) {
-    for copy in 0..copies {
-        for (row, token) in qkv.chunks_exact(3 * c).enumerate() {
-            let into = (copy * stretch + row) * 2 * c;
-            cache[into..into + 2 * c].copy_from_slice(&token[c..]);
+/// Rows that go to a cache.
+#[derive(Clone, Copy, Debug)]
+pub struct Append {
+    /// Columns of x.
+    pub x_columns: usize,
+    /// The first of those that go.
+    pub x_at: usize,
+    /// How many go.
+    pub columns: usize,
+    /// Rows of x before the first that goes.
+    pub skip: usize,
+    /// How many go to a stretch.
+    pub count: usize,
+    /// The number of the first.
+    pub number: usize,
+    /// Rows of x from what goes to one stretch to what goes to the next.
+    pub apart: usize,
+    /// Columns of the cache.
+    pub cache_columns: usize,
+    /// The first of those that are written.
+    pub cache_at: usize,
+    /// How many stretches the cache has.
+    pub stretches: usize,
+    /// Rows of each.
+    pub stretch: usize,
+}
+
+/// Rows of x to the stretches of a cache, each a ring: number n goes to row n mod `stretch`.
+pub fn append(x: &[f64], cache: &mut [f64], how: &Append) {
+    for s in 0..how.stretches {
+        for r in 0..how.count {
+            let row = s * how.stretch + (how.number + r) % how.stretch;
+            let (from, to) =
+                ((s * how.apart + how.skip + r) * how.x_columns + how.x_at, row * how.cache_columns + how.cache_at);
+            cache[to..to + how.columns].copy_from_slice(&x[from..from + how.columns]);
         }
     }
 }
@@ -59,14 +100,31 @@ mod tests {
             let part = |i: usize| qkv.chunks_exact(3 * c).flat_map(|row| row[i * c..(i + 1) * c].to_vec()).collect();
             let parts: [Vec<f64>; 3] = [part(0), part(1), part(2)];
             let expected = forward([&parts[0], &parts[1], &parts[2]], &rules, None).y;
+            // A local layer keeps a block: what lies there of the block before is not seen.
+            let stretch = block.unwrap_or(n);
             for prompt in [0, 5] {
-                let mut cache = vec![f64::NAN; 2 * n * 2 * c];
-                append(&qkv[..prompt * 3 * c], &mut cache, c, 2, n);
+                let mut cache = vec![f64::NAN; 2 * stretch * 2 * c];
+                let count = stretch.min(prompt);
+                let how = Append {
+                    x_columns: 3 * c,
+                    x_at: c,
+                    columns: 2 * c,
+                    skip: prompt - count,
+                    count,
+                    number: prompt - count,
+                    apart: 0,
+                    cache_columns: 2 * c,
+                    cache_at: 0,
+                    stretches: 2,
+                    stretch,
+                };
+                append(&qkv, &mut cache, &how);
                 for t in prompt..n {
-                    let first = block.map_or(0, |w| t / w * w);
-                    let spans = [[first, t - first, t], [n + first, t - first, n + t]];
+                    let rows = t % stretch;
+                    let spans = [[0, rows, rows], [stretch, rows, stretch + rows]];
                     let token = &qkv[t * 3 * c..(t + 1) * 3 * c];
-                    let y = decode(&[token, token].concat(), &mut cache, &spans, c, heads, true);
+                    let shape = Heads { c, heads, scale: head_scale(c, heads) };
+                    let y = decode(&[token, token].concat(), &mut cache, &spans, shape, true);
                     assert!(largest_difference(&y[..c], &expected[t * c..(t + 1) * c]) < 1e-14, "{block:?} {t}");
                     assert_eq!(y[..c], y[c..]);
                 }

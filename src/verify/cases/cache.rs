@@ -1,11 +1,13 @@
 //! CASES of attention over a cache, and of filling it: spans of no row to several turns, odd heads, with the token's own key
-//! and without; a token of gpt1 at 512 positions for the bench.
+//! and without; rows for all stretches and of their own, past a ring's end, to images and to buffers; a token of gpt1 at 512
+//! positions for the bench.
 
 use super::input;
 use crate::Result;
 use crate::gpu::{Device, Image, Matrix, Recorder, Tensor, View};
-use crate::ops::cache::{self, Decode, Span, append, decode};
-use crate::ops::{Live, Spec};
+use crate::ops::attention::head_scale;
+use crate::ops::cache::{self, Append, Decode, Rows, Span, append, decode};
+use crate::ops::{Extent, Live, Spec};
 use crate::reference::cache as oracle;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
 
@@ -53,6 +55,11 @@ fn collect(rec: &mut Recorder<Live>, tensor: &Tensor, output: &Output) -> Result
     }
 }
 
+/// Scores of slots, which are seen without an own key, may be scaled by the model's width.
+fn scale_of(c: usize, heads: usize, own: bool) -> f32 {
+    head_scale(c, if own { heads } else { 1 })
+}
+
 fn specs(head_dim: usize) -> crate::verify::Specs {
     Box::new(move |caps| {
         let mut all: Vec<_> = cache::specs(caps, head_dim).into_iter().map(Spec::Cache).collect();
@@ -89,7 +96,8 @@ pub fn decode_case(counts: Vec<usize>, heads: usize, head_dim: usize, own: bool,
                 (place(device, &mut rec, spec, &y.matrix)?, place(device, &mut rec, spec, &cache.matrix)?);
             let list = View::new(device, "spans", Span::WORDS * b)?;
             list.write(device, &spans(&built))?;
-            let call = Decode { heads, qkv: &qkv, cache: &cache_tensor, spans: &list, own, y: &y_tensor };
+            let scale = scale_of(c, heads, own);
+            let call = Decode { heads, qkv: &qkv, cache: &cache_tensor, spans: &list, own, scale, y: &y_tensor };
             decode(&mut rec, spec, &call)?;
             collect(&mut rec, &y_tensor, &y)?;
             collect(&mut rec, &cache_tensor, &cache)?;
@@ -99,41 +107,110 @@ pub fn decode_case(counts: Vec<usize>, heads: usize, head_dim: usize, own: bool,
         oracle: Box::new(move || {
             let mut cache = wide(&kept(&told, c, seed, size));
             let spans: Vec<_> = spans(&told).iter().map(|s| [s.first, s.rows, s.own].map(|x| x as usize)).collect();
-            let y = oracle::decode(&wide(&token()), &mut cache, &spans, c, heads, own);
+            let shape = oracle::Heads { c, heads, scale: f64::from(scale_of(c, heads, own)) };
+            let y = oracle::decode(&wide(&token()), &mut cache, &spans, shape, own);
             vec![y, cache]
         }),
     }
 }
 
-/// A case of filling a cache from `live` of `n` rows.
-pub fn append_case(n: usize, live: usize, c: usize, [copies, stretch]: [usize; 2], purpose: Purpose) -> Case {
-    let seed = (n * 7 + c) as u32;
-    let rows = copies * stretch;
+/// The numbers of a case of filling a cache.
+#[derive(Clone, Copy, Debug)]
+pub struct Filling {
+    /// Rows of x, and columns.
+    pub x: [usize; 2],
+    /// The first of the columns that go, and how many.
+    pub columns: [usize; 2],
+    /// Rows of x from one stretch to the next.
+    pub apart: usize,
+    /// Which rows go.
+    pub rows: Rows,
+    /// How many stretches, and rows of each.
+    pub stretches: [usize; 2],
+    /// Columns of the cache, and the first that is written.
+    pub cache: [usize; 2],
+    /// Whether the cache is a buffer whatever x is.
+    pub buffer: bool,
+}
+
+impl Filling {
+    /// A prompt's last rows of `n`, q, k, v side by side.
+    fn prompt(n: usize, c: usize, [copies, stretch]: [usize; 2]) -> Filling {
+        Filling {
+            x: [n, 3 * c],
+            columns: [c, 2 * c],
+            apart: 0,
+            rows: Rows::last(n as u32, stretch as u32),
+            stretches: [copies, stretch],
+            cache: [2 * c, 0],
+            buffer: false,
+        }
+    }
+
+    /// Row `number` of every stretch, a row of x each.
+    fn row(number: u32, c: usize, [copies, stretch]: [usize; 2], buffer: bool) -> Filling {
+        let rows = Rows { skip: 0, count: 1, number };
+        Filling { apart: 1, rows, buffer, ..Filling::prompt(copies, c, [copies, stretch]) }
+    }
+}
+
+/// A case of filling a cache.
+pub fn append_case(how: Filling, purpose: Purpose) -> Case {
+    let Filling { x: [n, x_columns], columns: [first, columns], apart, rows, stretches, cache: [width, at], buffer } =
+        how;
+    let seed = (n * 7 + x_columns) as u32;
+    let [copies, stretch] = stretches;
+    let all = copies * stretch;
+    let texels = [first, columns, at].iter().all(|x| x.is_multiple_of(4));
     Case {
         op: "cache_append",
-        variant: format!("{copies} of {stretch}"),
-        shape: vec![("N", n), ("live", live), ("C", c)],
+        variant: format!("{copies} of {stretch}, {rows:?}{}", if buffer { " to a buffer" } else { "" }),
+        shape: vec![("N", n), ("columns", columns), ("apart", apart)],
         purpose,
         tolerance: 1e-12,
         reason: "a copy",
-        flops: (copies * live * 2 * c) as f64,
-        bytes: 4.0 * ((copies + 1) * live * 2 * c) as f64,
-        specs: specs(if c.is_multiple_of(4) { 4 } else { 1 }),
+        flops: (copies * rows.count as usize * columns) as f64,
+        bytes: 8.0 * (copies * rows.count as usize * columns) as f64,
+        specs: specs(if texels { 4 } else { 1 }),
         build: Box::new(move |device, spec| {
             let Spec::Cache(spec) = spec else { return Err(spec.foreign("cache_append")) };
-            let mut rec = Recorder::new(device, Live { rows: n as u32, ..Live::default() });
-            let qkv = input(device, "qkv", n, 3 * c, &numbers(seed, live * 3 * c))?;
-            let before = numbers(seed + 1, rows * 2 * c);
-            let cache = Output::starting(device, "cache", rows, 2 * c, before)?;
-            let tensor = place(device, &mut rec, spec, &cache.matrix)?;
-            append(&mut rec, spec, &qkv, &tensor, [copies, stretch])?;
+            let capacity = Live { rows: n as u32, ..Live::default() };
+            let mut rec = Recorder::new(device, capacity);
+            let x = input(device, "x", n, x_columns, &numbers(seed, n * x_columns))?;
+            // A prompt's rows are read through their twin, a token's are in an image.
+            let x = if apart == 0 { Tensor::Buffer(x) } else { place(device, &mut rec, spec, &x)? };
+            let cache = Output::starting(device, "cache", all, width, numbers(seed + 1, all * width))?;
+            let tensor = place(device, &mut rec, if buffer { cache::Spec::Buffer } else { spec }, &cache.matrix)?;
+            let call = Append {
+                x: &x,
+                live: Extent::Rows,
+                columns: first..first + columns,
+                apart,
+                cache: &tensor,
+                at,
+                stretches: copies,
+                stretch,
+            };
+            append(&mut rec, &call, move |_| rows)?;
             collect(&mut rec, &tensor, &cache)?;
-            let live = Live { rows: live as u32, ..Live::default() };
-            Ok(Run { program: rec.finish(), live, outputs: vec![cache] })
+            Ok(Run { program: rec.finish(), live: capacity, outputs: vec![cache] })
         }),
         oracle: Box::new(move || {
-            let mut cache = wide(&numbers(seed + 1, rows * 2 * c));
-            oracle::append(&wide(&numbers(seed, live * 3 * c)), &mut cache, c, copies, stretch);
+            let mut cache = wide(&numbers(seed + 1, all * width));
+            let how = oracle::Append {
+                x_columns,
+                x_at: first,
+                columns,
+                skip: rows.skip as usize,
+                count: rows.count as usize,
+                number: rows.number as usize,
+                apart,
+                cache_columns: width,
+                cache_at: at,
+                stretches: copies,
+                stretch,
+            };
+            oracle::append(&wide(&numbers(seed, n * x_columns)), &mut cache, &how);
             vec![cache]
         }),
     }
@@ -158,12 +235,21 @@ pub fn cases() -> Vec<Case> {
             all.push(decode_case(counts, heads, head_dim, own, size, Purpose::Small));
         }
     }
-    for (n, live, c, places) in
-        [(1, 1, 1, [1, 1]), (5, 5, 36, [3, 7]), (9, 4, 35, [2, 9]), (70, 70, 64, [1, 90]), (33, 20, 130, [2, 40])]
-    {
-        all.push(append_case(n, live, c, places, Purpose::Small));
+    let mut fill = |how| all.push(append_case(how, Purpose::Small));
+    for (n, c, places) in [(1, 1, [1, 1]), (5, 36, [3, 7]), (9, 35, [2, 7]), (70, 64, [1, 90]), (33, 132, [2, 20])] {
+        fill(Filling::prompt(n, c, places));
+    }
+    for buffer in [false, true] {
+        fill(Filling::row(2, 36, [3, 4], buffer));
+        fill(Filling::row(5, 35, [2, 2], buffer));
+        fill(Filling::row(0, 64, [1, 1], buffer));
+    }
+    // Slots' keys, and values of slots that lie below all keys; no slot.
+    for (skip, count, at) in [(0, 5, 0), (8, 5, 36), (8, 0, 36)] {
+        let rows = Rows { skip, count, number: 1 };
+        fill(Filling { x: [16, 36], columns: [0, 36], rows, cache: [72, at], ..Filling::prompt(16, 36, [3, 6]) });
     }
     all.push(decode_case(vec![511], 12, 64, true, 1.0, Purpose::Bench));
-    all.push(append_case(512, 512, 768, [1, 512], Purpose::Bench));
+    all.push(append_case(Filling::prompt(512, 768, [1, 512]), Purpose::Bench));
     all
 }

@@ -136,6 +136,8 @@ pub fn cases() -> Vec<Case> {
             }
         }
     }
+    // Fewer rows that would be cut in more groups than the capacity's.
+    all.push(case(Form::AB, Out::Bias, [9, 60, 40], 8, Purpose::Small));
     // More rows than a texture has, as a token table may: operands and results are cut in ranges there.
     for (form, out, [m, n, k]) in [
         (Form::AB, Out::Bias, [3, 5, 16_500]),

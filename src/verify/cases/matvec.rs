@@ -6,7 +6,7 @@ use crate::Result;
 use crate::gpu::{Device, Image, Matrix, Recorder, Tensor};
 use crate::ops::matmul::Form;
 use crate::ops::matvec::{self, Matvec, Norm, matvec};
-use crate::ops::{Live, Spec};
+use crate::ops::{Extent, Live, Spec};
 use crate::reference;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
 
@@ -140,6 +140,7 @@ pub fn case(form: Form, norm: In, out: Out, [m, n, k]: [usize; 3], live: usize, 
                     Out::BiasResidual => matvec::Out::BiasResidual(&bias, &residual),
                 },
                 c: &c_tensor,
+                rows: Extent::Rows,
             };
             matvec(&mut rec, spec, &call)?;
             for (tensor, output) in [(&c_tensor, &c), (&keep, &kept)] {
