@@ -78,6 +78,8 @@ fn bad_input_is_named() {
         (vec!["shader", "matmul", "--caps", "Banana"], &["--caps Banana", "Apple"]),
         (vec!["shader", "matmul", "--caps", "Apple", "--spec", "nothing"], &["--spec nothing"]),
         (vec!["bench", "kernels", "--only", "nothing"], &["--only nothing"]),
+        (vec!["bench", "attention", "--out", "there"], &["--out there: must be the path of a file"]),
+        (vec!["bench", "attention", "--out", "none/a.svg"], &["--out none/a.svg: none is no folder"]),
         (generate(&["--temperature", "0"]), &["--temperature 0: must be a number from 0.001", "--greedy"]),
         (generate(&["--temperature", "-1"]), &["--temperature -1: must be"]),
         (generate(&["--top-p", "1.5"]), &["--top-p 1.5: must be above 0 and at most 1"]),
@@ -140,6 +142,38 @@ fn a_plan_needs_no_device() {
     assert!(output.status.success() && stderr(&output).is_empty(), "{}", stderr(&output));
     assert!(stdout(&output).contains("116,534,784"), "{}", stdout(&output));
     assert!(run(&["plan", "--set", "n_embd=100", "--n-head", "5"]).status.success());
+}
+
+#[test]
+fn attention_is_timed_over_lengths() {
+    let folder = tempfile::tempdir().expect("folder");
+    let words = ["bench", "attention", "--lengths", "300", "--json", "--out", "attention.svg"];
+    let output = wgpt(folder.path(), &words).output().expect("the program starts");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let rows: Vec<serde_json::Value> =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let mut expected = Vec::new();
+    for pattern in ["F", "L", "M", "LMLML"] {
+        expected.extend(["forward", "backward"].map(|direction| (pattern, 300, direction)));
+    }
+    expected.sort_unstable();
+    let mut got: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let text = |key: &str| row[key].as_str().expect("a text");
+            (text("pattern"), row["length"].as_i64().expect("a number"), text("direction"))
+        })
+        .collect();
+    got.sort_unstable();
+    assert_eq!(got, expected);
+    for row in &rows {
+        let number = |key: &str| row[key].as_f64().expect("a number");
+        assert!(number("ms") > 0.0 && number("bytes") > 0.0 && number("error") < 1e-4, "{row}");
+        let per_token = number("ms") * 1e3 / number("length");
+        assert!((number("us_per_token") / per_token - 1.0).abs() < 1e-9, "{row}");
+    }
+    let picture = std::fs::read_to_string(folder.path().join("attention.svg")).expect("a picture");
+    assert!(picture.contains(">LMLML<") && picture.ends_with("</svg>\n"));
 }
 
 #[test]

@@ -283,6 +283,19 @@ pub fn plan(config: &ModelConfig, capacity: Capacity) -> Memory {
     }
 }
 
+/// Bytes of what the first layer's attention reads and keeps forward (q, k, v, the slots and the room of their convolution,
+/// ℓ, its output), and what backward takes, when their gradients and δ come to it: of activations, as [`plan`] has them. Else
+/// only a few bytes a token of the layout grow with the length.
+pub fn attention_bytes(config: &ModelConfig, capacity: Capacity) -> [usize; 2] {
+    let all = slots(&ModelConfig { n_layer: 1, ..config.clone() }, capacity, Purpose::Training);
+    let bytes = |names: &[&str]| -> usize {
+        let named = all.iter().filter(|slot| names.contains(&slot.0));
+        named.map(|(_, _, rows, columns)| dims::floats(*rows, *columns) * 4).sum()
+    };
+    let forward = bytes(&["qkv", "compressed", "log_sum_exp", "attention", "windows"]);
+    [forward, forward + bytes(&["dqkv", "dcompressed", "dattention", "delta"])]
+}
+
 /// The layout's capacity for a model and a batch.
 pub fn layout_capacity(config: &ModelConfig, capacity: Capacity) -> layout::Capacity {
     layout::Capacity {

@@ -1,9 +1,12 @@
 //! What a person sees of a run: the curve as a picture, tables in the terminal. Pure functions of numbers to text.
 
 pub mod curve;
+pub mod panels;
 pub mod sketch;
+mod svg;
 pub mod table;
 
 pub use curve::{Curve, Reference, curve};
+pub use panels::{Line, Panel, Panels, panels};
 pub use sketch::sketch;
 pub use table::{Align, Table};
