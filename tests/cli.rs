@@ -74,6 +74,8 @@ fn bad_input_is_named() {
         (vec!["pretrain", "--data", "there"], &["there: holds no *.txt and no *.jsonl: must hold text"]),
         (vec!["pretrain", "--data", "short.txt"], &["training part", "n_positions = 128 needs 129"]),
         (vec!["plan", "--set", "n_layers=3"], &["--set n_layers=3", "\"n_layer\""]),
+        (vec!["plan", "--longest", "--memory", "8 GB"], &["--memory 8 GB: expected a whole number of bytes"]),
+        (vec!["plan", "--longest", "--memory", "1KiB"], &["--memory 1KiB: one token takes", "MiB with F"]),
         (vec!["shader", "matmull", "--caps", "Apple"], &["\"matmull\"", "matmul"]),
         (vec!["shader", "matmul", "--caps", "Banana"], &["--caps Banana", "Apple"]),
         (vec!["shader", "matmul", "--caps", "Apple", "--spec", "nothing"], &["--spec nothing"]),
@@ -142,6 +144,17 @@ fn a_plan_needs_no_device() {
     assert!(output.status.success() && stderr(&output).is_empty(), "{}", stderr(&output));
     assert!(stdout(&output).contains("116,534,784"), "{}", stdout(&output));
     assert!(run(&["plan", "--set", "n_embd=100", "--n-head", "5"]).status.success());
+
+    let output = run(&["plan", "--longest", "--memory", "1GiB", "--json"]);
+    let rows: Vec<serde_json::Value> =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(rows.iter().map(|row| row["pattern"].as_str().expect("a text")).collect::<Vec<_>>(), ["F", "LMLML"]);
+    for row in &rows {
+        let [longest, bytes] = ["longest", "bytes"].map(|key| row[key].as_u64().expect("a number"));
+        assert!(longest > 1000 && bytes <= 1 << 30 && bytes > 1020 << 20, "{row}");
+    }
+    let text = stdout(&run(&["plan", "--longest", "--memory", "1GiB"]));
+    assert!(text.contains("no layer holds T×T scores") && text.contains("the paper's"), "{text}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ pub mod sampling;
 pub mod token;
 pub mod training;
 
-pub use activations::{Capacity, Memory, attention_bytes, plan, step_flops};
+pub use activations::{Capacity, Memory, attention_bytes, longest, longest_with_scores, plan, step_flops};
 pub use attention::LayerAttention;
 pub use generate::Generator;
 pub use inference::Inference;
