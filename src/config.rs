@@ -72,6 +72,7 @@ macro_rules! choice {
         }
     };
 }
+pub(crate) use choice;
 
 choice! {
     /// Groups of the convolution that compresses keys and values: which channels of a token a channel of a slot hears.

@@ -154,7 +154,7 @@ fn a_plan_needs_no_device() {
         assert!(longest > 1000 && bytes <= 1 << 30 && bytes > 1020 << 20, "{row}");
     }
     let text = stdout(&run(&["plan", "--longest", "--memory", "1GiB"]));
-    assert!(text.contains("no layer holds T×T scores") && text.contains("the paper's"), "{text}");
+    assert!(text.contains("no layer holds T×T scores") && text.contains("the paper says"), "{text}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `wgpt bench kernels`: the registry's cases of a real step's size, timed.
 
-use super::{Context, Done, bench_attention, bench_generate, bench_step, json_flag, note};
+use super::{Context, Done, bench_attention, bench_batching, bench_generate, bench_step, json_flag, note};
 use crate::gpu::{Device, Program};
 use crate::ops::{Live, Spec};
 use crate::report::{Align, Table};
@@ -17,7 +17,7 @@ const MOST: Duration = Duration::from_secs(3);
 
 pub(super) fn command() -> Command {
     Command::new("bench")
-        .about("Times kernels, whole steps and tokens")
+        .about("Times kernels, steps, tokens, attention over lengths, and forms of batches")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(
@@ -29,11 +29,13 @@ pub(super) fn command() -> Command {
         .subcommand(bench_step::command())
         .subcommand(bench_generate::command())
         .subcommand(bench_attention::command())
+        .subcommand(bench_batching::command())
 }
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     match matches.subcommand() {
         Some(("attention", matches)) => bench_attention::run(context, matches),
+        Some(("batching", matches)) => bench_batching::run(context, matches),
         Some(("generate", matches)) => bench_generate::run(context, matches),
         Some(("step", matches)) => bench_step::run(context, matches),
         Some((_, matches)) => kernels(context, matches),

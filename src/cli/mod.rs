@@ -5,6 +5,7 @@
 
 mod bench;
 mod bench_attention;
+mod bench_batching;
 mod bench_generate;
 mod bench_step;
 mod check;

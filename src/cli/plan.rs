@@ -101,8 +101,8 @@ fn longest(context: &mut Context<'_>, config: &ModelConfig, given: &str, json: b
         )?;
         writeln!(
             context.out,
-            "With the scores of all layers kept, as in 2018, F would reach {full} and LMLML {mixed}: {:.1} times, the paper's \
-             \"about 3\".",
+            "With the scores of all layers kept, as in 2018, F would reach {full} and LMLML {mixed}, {:.1} times as far; the \
+             paper says about 3.",
             ratio(&with_scores)
         )?;
     }

@@ -1,11 +1,12 @@
 //! Text to batches: knows files, knows no GPU.
 //!
 //! [`source`] (files as a stream of [`pieces`]) → [`tokenizer`] (trained by [`bpe`] on [`words`]) → [`encoder`] → ids,
-//! [`shared`] → [`corpus`] (documents, held-out part) → [`windows`] → [`order`] → [`batch`]. [`baseline`] says what
-//! counting alone reaches on the same ids; [`stories`] writes text where there is none.
+//! [`shared`] → [`corpus`] (documents, held-out part) → [`windows`] → [`order`] → [`batch`] in its [`batch_form`].
+//! [`baseline`] says what counting alone reaches on the same ids; [`stories`] writes text where there is none.
 
 pub mod baseline;
 pub mod batch;
+pub mod batch_form;
 pub mod bpe;
 pub mod corpus;
 pub mod encoder;
