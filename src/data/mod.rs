@@ -2,13 +2,15 @@
 //!
 //! [`source`] (files as a stream of [`pieces`]) → [`tokenizer`] (trained by [`bpe`] on [`words`]) → [`encoder`] → ids,
 //! [`shared`] → [`corpus`] (documents, held-out part) → [`windows`] → [`order`] → [`batch`] in its [`batch_form`].
-//! [`baseline`] says what counting alone reaches on the same ids; [`stories`] writes text where there is none.
+//! [`baseline`] says what counting alone reaches on the same ids; [`stories`] writes text where there is none, [`doors`]
+//! text that needs a long memory.
 
 pub mod baseline;
 pub mod batch;
 pub mod batch_form;
 pub mod bpe;
 pub mod corpus;
+pub mod doors;
 pub mod encoder;
 pub mod order;
 pub mod pieces;
