@@ -3,6 +3,7 @@
 //! `cargo run --release --example train [STEPS]`
 
 use wgpt::config::ModelConfig;
+use wgpt::data::batch_form::BatchForm;
 use wgpt::data::corpus::Corpus;
 use wgpt::data::order::{BatchSize, Batching, Order};
 use wgpt::data::stories::stories;
@@ -25,7 +26,7 @@ fn main() -> wgpt::Result<()> {
     let options = Options::default();
     let capacity = Capacity { rows: 8 * config.n_positions, sequences: 8 };
     let mut training = Training::new(&device, &config, &initial_parameters(&config, SEED), capacity, options)?;
-    let batching = Batching { size: BatchSize::Windows(8), micro_batches: 1 };
+    let batching = Batching { size: BatchSize::Windows(8), micro_batches: 1, form: BatchForm::Packed };
     let mut order = Order::new(train, config.n_positions, batching, SEED)?;
     for step in 0..steps {
         let batch = order.next_batch()?;

@@ -78,12 +78,16 @@ fn bad_input_is_named() {
         (vec!["pretrain", "--data", "there"], &["there: holds no *.txt and no *.jsonl: must hold text"]),
         (vec!["pretrain", "--data", "short.txt"], &["training part", "n_positions = 128 needs 129"]),
         (vec!["plan", "--set", "n_layers=3"], &["--set n_layers=3", "\"n_layer\""]),
+        (vec!["plan", "--longest", "--memory", "8 GB"], &["--memory 8 GB: expected a whole number of bytes"]),
+        (vec!["plan", "--longest", "--memory", "1KiB"], &["--memory 1KiB: one token takes", "MiB with F"]),
         (vec!["shader", "matmull", "--caps", "Apple"], &["\"matmull\"", "matmul"]),
         (vec!["shader", "matmul", "--caps", "Banana"], &["--caps Banana", "Apple"]),
         (vec!["shader", "matmul", "--caps", "Apple", "--spec", "nothing"], &["--spec nothing"]),
         (vec!["plan", "--set", "kv_factor=0"], &["kv_factor = 0: must be 1 or more"]),
         (vec!["bench", "kernels", "--only", "nothing"], &["--only nothing"]),
         (vec!["bench", "generate", "--attention-pattern", "lm"], &["attention_pattern = \"lm\"", "'l'"]),
+        (vec!["bench", "attention", "--out", "there"], &["--out there: must be the path of a file"]),
+        (vec!["bench", "attention", "--out", "none/a.svg"], &["--out none/a.svg: none is no folder"]),
         (generate(&["--temperature", "0"]), &["--temperature 0: must be a number from 0.001", "--greedy"]),
         (generate(&["--temperature", "-1"]), &["--temperature -1: must be"]),
         (generate(&["--top-p", "1.5"]), &["--top-p 1.5: must be above 0 and at most 1"]),
@@ -152,6 +156,49 @@ fn a_plan_needs_no_device() {
         assert!(line.ends_with(bytes), "{pattern}: {line}");
     }
     assert!(run(&["plan", "--set", "n_embd=100", "--n-head", "5"]).status.success());
+
+    let output = run(&["plan", "--longest", "--memory", "1GiB", "--json"]);
+    let rows: Vec<serde_json::Value> =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(rows.iter().map(|row| row["pattern"].as_str().expect("a text")).collect::<Vec<_>>(), ["F", "LMLML"]);
+    for row in &rows {
+        let [longest, bytes] = ["longest", "bytes"].map(|key| row[key].as_u64().expect("a number"));
+        assert!(longest > 1000 && bytes <= 1 << 30 && bytes > 1020 << 20, "{row}");
+    }
+    let text = stdout(&run(&["plan", "--longest", "--memory", "1GiB"]));
+    assert!(text.contains("no layer holds T×T scores") && text.contains("the paper says"), "{text}");
+}
+
+#[test]
+fn attention_is_timed_over_lengths() {
+    let folder = tempfile::tempdir().expect("folder");
+    let words = ["bench", "attention", "--lengths", "300", "--json", "--out", "attention.svg"];
+    let output = wgpt(folder.path(), &words).output().expect("the program starts");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let rows: Vec<serde_json::Value> =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let mut expected = Vec::new();
+    for pattern in ["F", "L", "M", "LMLML"] {
+        expected.extend(["forward", "backward"].map(|direction| (pattern, 300, direction)));
+    }
+    expected.sort_unstable();
+    let mut got: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let text = |key: &str| row[key].as_str().expect("a text");
+            (text("pattern"), row["length"].as_i64().expect("a number"), text("direction"))
+        })
+        .collect();
+    got.sort_unstable();
+    assert_eq!(got, expected);
+    for row in &rows {
+        let number = |key: &str| row[key].as_f64().expect("a number");
+        assert!(number("ms") > 0.0 && number("bytes") > 0.0 && number("error") < 1e-4, "{row}");
+        let per_token = number("ms") * 1e3 / number("length");
+        assert!((number("us_per_token") / per_token - 1.0).abs() < 1e-9, "{row}");
+    }
+    let picture = std::fs::read_to_string(folder.path().join("attention.svg")).expect("a picture");
+    assert!(picture.contains(">LMLML<") && picture.ends_with("</svg>\n"));
 }
 
 #[test]

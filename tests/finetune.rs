@@ -224,8 +224,8 @@ fn files(folder: &Path) {
 }
 
 const RUN: &str = "finetune classify --from-scratch --n-layer 1 --n-embd 32 --n-head 2 --n-positions 64 --vocab-size 300 \
-    --train train.tsv --valid valid.tsv --test valid.tsv --text sentence --label label --lr 0.003 --batch 16 --dropout 0.1 \
-    --epochs 3";
+    --train train.tsv --valid valid.tsv --test valid.tsv --text sentence --label label --lr 0.003 --batch 8 --dropout 0.1 \
+    --epochs 6";
 
 fn lines(run: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
@@ -255,8 +255,8 @@ fn a_run_learns_is_resumed_and_answers() {
         assert!(whole.join(name).is_file(), "{name}: {told}");
     }
     let all = lines(&whole);
-    assert_eq!(all.len(), 30 + 3 + 1, "{all:?}");
-    let last: serde_json::Value = serde_json::from_str(&all[33]).expect("json");
+    assert_eq!(all.len(), 120 + 6 + 1, "{all:?}");
+    let last: serde_json::Value = serde_json::from_str(&all[126]).expect("json");
     assert!(last["test_accuracy"].as_f64().expect("accuracy") > 0.9, "{last}");
     let first: serde_json::Value = serde_json::from_str(&all[0]).expect("json");
     let sum = first["task_loss"].as_f64().expect("L2") + 0.5 * first["lm_loss"].as_f64().expect("L1");
@@ -265,7 +265,7 @@ fn a_run_learns_is_resumed_and_answers() {
     // config.toml runs again as it is, and an epoch at a time is the same run.
     out(&wgpt(folder, "finetune classify --config whole/config.toml --epochs 1 --out parts --set lr=0.003"));
     let told = wgpt(folder, "finetune classify --resume parts");
-    assert!(String::from_utf8_lossy(&told.stderr).contains("is finished: 10 updates are done"));
+    assert!(String::from_utf8_lossy(&told.stderr).contains("is finished: 20 updates are done"));
     let again = out(&wgpt(folder, "finetune classify --config whole/config.toml --out again"));
     assert!(again.contains("best epoch"), "{again}");
     assert_eq!(lines(&folder.join("again")), all);
@@ -286,8 +286,7 @@ fn a_run_learns_is_resumed_and_answers() {
 #[test]
 fn a_stopped_run_goes_on_as_if_it_had_not_been() {
     use wgpt::train::metrics::TaskStepLine;
-    use wgpt::train::state::TaskState;
-    use wgpt::train::{Layers, Observer, PreparedTask, Stage, Stopped, finetune};
+    use wgpt::train::{Layers, Observer, PreparedTask, Stage, StoppedTask, finetune};
     struct Until(u32, std::cell::Cell<u32>);
     impl Observer for Until {
         fn task_step(&mut self, line: &TaskStepLine) {
@@ -329,7 +328,7 @@ fn a_stopped_run_goes_on_as_if_it_had_not_been() {
         let run = path(&format!("stopped-{at}"));
         let summary = finetune(&device, prepare(&run), &mut Until(at, 0.into())).expect("a run");
         assert!(!summary.finished && summary.steps >= at, "{at}");
-        let stopped: Stopped<TaskState> = Stopped::open(&run, Layers::of(Stage::FineTuning)).expect("a run");
+        let stopped = StoppedTask::open(&run, Layers::of(Stage::FineTuning)).expect("a run");
         let prepared = stopped.prepare().expect("the same examples").expect("more to do");
         let summary =
             wgpt::train::finetune::resume(&device, stopped, prepared, &mut Until(u32::MAX, 0.into())).expect("a run");
@@ -360,7 +359,7 @@ fn bad_input_is_one_line_and_writes_nothing() {
         (run("--model nowhere"), "nowhere: is no folder"),
         (run("--n-positions 2"), "n_positions = 2: "),
         (run("--lm-coef -1"), "--lm-coef -1: must be 0 or more"),
-        (run("--accumulate 17"), "accumulate = 17: must be at most batch = 16"),
+        (run("--accumulate 17"), "accumulate = 17: must be at most batch = 8"),
         ("finetune classify --out run".into(), "classify needs --text COLUMN"),
         ("finetune classify --text sentence --label label --train train.tsv --valid valid.tsv".into(), "no model: "),
         ("predict --model nowhere --data valid.tsv --text sentence".into(), "nowhere: is no folder"),

@@ -39,15 +39,20 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    fn settings(&self) -> Settings {
-        let mut layers = Layers::new();
+    fn settings(&self, set: &[&str]) -> Settings {
+        let mut layers = changes(set);
         layers.toml("tiny.toml", TINY).expect("TOML");
         layers.option("data", self.path("text.txt").to_str().expect("UTF-8"));
         layers.settings().expect("settings")
     }
 
     fn begin(&self, device: &Device, name: &str, observer: &mut dyn Observer) -> Trained {
-        let prepared = Prepared::with_cache(self.settings(), None, &self.path(name), &no_cache()).expect("prepared");
+        self.begin_with(&[], device, name, observer)
+    }
+
+    fn begin_with(&self, set: &[&str], device: &Device, name: &str, observer: &mut dyn Observer) -> Trained {
+        let settings = self.settings(set);
+        let prepared = Prepared::with_cache(settings, None, &self.path(name), &no_cache()).expect("prepared");
         run(device, prepared, observer).expect("a run")
     }
 
@@ -173,6 +178,21 @@ fn a_stopped_run_goes_on_bit_for_bit() {
     assert_same(&left(&run, 10), &whole, "stopped at every step");
 }
 
+#[test]
+fn padded_batches_go_on_bit_for_bit() {
+    let (device, place) = (device(), Place::new());
+    for form in ["grouped", "padded"] {
+        // Stories as documents, so that windows differ in length, over the border of an epoch.
+        let set = [&format!("batching={form}"), "document_separator=", "batch=36", "steps=9"];
+        let name = |what: &str| format!("{form}-{what}");
+        place.begin_with(&set, &device, &name("whole"), &mut Nobody);
+        place.begin_with(&set, &device, &name("stopped"), &mut stop_after(6));
+        let end = go_on(&device, &place.path(&name("stopped")), &[], &mut Nobody).expect("the rest");
+        assert!(end.summary.finished);
+        assert_same(&left(&place.path(&name("stopped")), 9), &left(&place.path(&name("whole")), 9), form);
+    }
+}
+
 /// Copies the run's folder as it lies on the disk when a step's numbers come back: what a killed process leaves.
 struct Snapshot<'a> {
     run: &'a Path,
@@ -228,8 +248,24 @@ fn what_may_change_and_what_may_not() {
         assert!(error.to_string().contains(says) && error.exit_code() == 2, "{error}");
     };
     refused(&["lr=0.5"], "lr = 0.5: the run began with lr = 0.002, and --resume goes on with that; only data, steps,");
-    for set in ["seed=1", "n_layer=3", "batch=8", "dropout=0", "preset=mini", "valid=0.2", "accumulate=1", "clip=0"] {
-        refused(&[set], &set.replace('=', " = ").replace("dropout = 0", "dropout = 0.0").replace("mini", "\"mini\""));
+    for set in [
+        "seed=1",
+        "n_layer=3",
+        "batch=8",
+        "batching=padded",
+        "dropout=0",
+        "preset=mini",
+        "valid=0.2",
+        "accumulate=1",
+        "clip=0",
+    ] {
+        refused(
+            &[set],
+            &set.replace('=', " = ")
+                .replace("dropout = 0", "dropout = 0.0")
+                .replace("mini", "\"mini\"")
+                .replace("padded", "\"padded\""),
+        );
     }
     refused(&["steps=2"], "4 updates are done: steps = 2 must be more to go on");
     std::fs::write(place.path("other.txt"), stories(6, 6000)).expect("text");
@@ -503,6 +539,6 @@ fn a_prepared_run_is_what_the_folder_says() {
     place.begin(&device, "run", &mut stop_after(1));
     let stopped = Stopped::open(&run, changes(&[])).expect("a run");
     let prepared = stopped.prepare(&no_cache()).expect("prepared").expect("more");
-    let first = Prepared::with_cache(place.settings(), None, &run, &no_cache()).expect("prepared");
+    let first = Prepared::with_cache(place.settings(&[]), None, &run, &no_cache()).expect("prepared");
     assert_eq!((prepared.settings, prepared.steps, prepared.baseline), (first.settings, first.steps, first.baseline));
 }

@@ -1,10 +1,10 @@
 //! `wgpt bench kernels`: the registry's cases of a real step's size, timed.
 
-use super::{Context, Done, bench_generate, bench_step, json_flag, note};
-use crate::gpu::Device;
-use crate::ops::Spec;
+use super::{Context, Done, bench_attention, bench_batching, bench_generate, bench_step, json_flag, note};
+use crate::gpu::{Device, Program};
+use crate::ops::{Live, Spec};
 use crate::report::{Align, Table};
-use crate::verify::{Case, Purpose, Run, cases};
+use crate::verify::{Case, Purpose, cases};
 use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ const MOST: Duration = Duration::from_secs(3);
 
 pub(super) fn command() -> Command {
     Command::new("bench")
-        .about("Times kernels, whole steps and tokens")
+        .about("Times kernels, steps, tokens, attention over lengths, and forms of batches")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(
@@ -28,10 +28,14 @@ pub(super) fn command() -> Command {
         )
         .subcommand(bench_step::command())
         .subcommand(bench_generate::command())
+        .subcommand(bench_attention::command())
+        .subcommand(bench_batching::command())
 }
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     match matches.subcommand() {
+        Some(("attention", matches)) => bench_attention::run(context, matches),
+        Some(("batching", matches)) => bench_batching::run(context, matches),
         Some(("generate", matches)) => bench_generate::run(context, matches),
         Some(("step", matches)) => bench_step::run(context, matches),
         Some((_, matches)) => kernels(context, matches),
@@ -89,7 +93,7 @@ fn time(device: &Device, case: &Case) -> Result<Row> {
         return Err(Error::Kernel { kernel: case.op.into(), message: format!("{}: no Spec runs here", case.label()) });
     };
     let run = (case.build)(device, spec)?;
-    let seconds = median(device, &run)?;
+    let seconds = median(device, &run.program, &run.live)?;
     Ok(Row {
         op: case.op,
         variant: format!("{} {}", case.variant, name(spec)).trim().to_string(),
@@ -102,11 +106,11 @@ fn time(device: &Device, case: &Case) -> Result<Row> {
 }
 
 /// Seconds of one run: the median of timings of as many runs as last long enough.
-fn median(device: &Device, run: &Run) -> Result<f64> {
+pub(super) fn median(device: &Device, program: &Program<Live>, live: &Live) -> Result<f64> {
     let begin = Instant::now();
     let timed = |times: usize| -> Result<f64> {
         let start = Instant::now();
-        run.program.repeat(&run.live, times)?;
+        program.repeat(live, times)?;
         device.wait()?;
         Ok(start.elapsed().as_secs_f64() / times as f64)
     };

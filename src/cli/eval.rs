@@ -1,6 +1,6 @@
 //! `wgpt eval`: a model's loss on a text.
 
-use super::{Context, Done, grouped, json_flag, note, predict};
+use super::{Context, Done, grouped, json_flag, note, output_folder, predict};
 use crate::data::source::{Source, Sources};
 use crate::data::tokenizer::{Pretokenizer, Tokenizer, UNKNOWN};
 use crate::gpu::Device;
@@ -120,12 +120,8 @@ fn unknown(text: &Text, tokenizer: &Tokenizer) -> Option<String> {
 
 /// Checks that a file can be written and is not one that is read: not the data, nothing in the model's folder.
 fn check_output(path: &Path, data: &[Source], model: &Path) -> Result<()> {
+    let folder = output_folder("--per-token", path)?;
     let bad = |why: String| Err(Error::Input(format!("--per-token {}: {why}", path.display())));
-    if path.is_dir() || path.file_name().is_none() {
-        return bad("must be the path of a file".into());
-    }
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Ok(folder) = folder.canonicalize() else { return bad(format!("{} is no folder", folder.display())) };
     let there = path.canonicalize().ok();
     let files = data.iter().filter_map(|file| file.path.canonicalize().ok());
     if files.into_iter().any(|file| there.as_ref() == Some(&file)) {

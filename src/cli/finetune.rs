@@ -4,9 +4,8 @@ use super::progress::Progress;
 use super::{Context, Done, Stop, clock, note, pretrain};
 use crate::config::{Answers, Task, TaskKind};
 use crate::report::{Align, Table, confusion};
-use crate::train::state::TaskState;
 use crate::train::task_scores::{self, Scores};
-use crate::train::{Layers, PreparedTask, Settings, Stage, Stopped, TaskSummary, finetune, options};
+use crate::train::{Layers, PreparedTask, Settings, Stage, StoppedTask, TaskSummary, finetune, options};
 use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command};
 use std::path::{Path, PathBuf};
@@ -126,7 +125,7 @@ fn most(values: &[f64]) -> f64 {
 }
 
 fn go_on(context: &mut Context<'_>, run: &Path, kind: TaskKind, changes: Layers) -> Done {
-    let stopped: Stopped<TaskState> = Stopped::open(run, changes)?;
+    let stopped = StoppedTask::open(run, changes)?;
     let Some(prepared) = stopped.prepare()? else {
         let (run, done) = (run.display(), stopped.step());
         note(format_args!("{run} is finished: {done} updates are done; larger --epochs go on"));

@@ -4,6 +4,8 @@
 //! as `head`, ends the program without a word.
 
 mod bench;
+mod bench_attention;
+mod bench_batching;
 mod bench_generate;
 mod bench_step;
 mod check;
@@ -26,6 +28,7 @@ use crate::gpu::{Caps, Device, quiet};
 use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command};
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Why a subcommand ends before its end.
@@ -107,6 +110,16 @@ fn bytes(number: u64) -> String {
         value /= 1024.0;
     }
     format!("{value:.1} GiB")
+}
+
+/// The folder in which an option's file is to be written, which must be there; the path itself must not be a folder's.
+fn output_folder(option: &str, path: &Path) -> Result<PathBuf> {
+    let bad = |why: String| Err(Error::Input(format!("{option} {}: {why}", path.display())));
+    if path.is_dir() || path.file_name().is_none() {
+        return bad("must be the path of a file".into());
+    }
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    folder.canonicalize().or_else(|_| bad(format!("{} is no folder", folder.display())))
 }
 
 fn json_flag() -> Arg {

@@ -1,21 +1,35 @@
 //! `wgpt plan`: what a run will need, of its settings alone.
 
-use super::{Context, Done, bytes, grouped};
+use super::{Context, Done, bytes, grouped, json_flag};
 use crate::config::ModelConfig;
 use crate::data::order::BatchSize;
 use crate::model::{self, Cache, Capacity, Memory};
 use crate::report::{Align, Table};
 use crate::train::{Stage, options};
-use clap::{ArgMatches, Command};
+use crate::{Error, Result};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
 pub(super) fn command() -> Command {
+    let longest = Arg::new("longest")
+        .long("longest")
+        .action(ArgAction::SetTrue)
+        .requires("memory")
+        .help("Instead: the longest sequence that trains alone in --memory, with full attention and with LMLML");
+    let memory = Arg::new("memory")
+        .long("memory")
+        .value_name("BYTES")
+        .requires("longest")
+        .help("What --longest may take, such as 8589934592 or 8GiB");
     let command = Command::new("plan").about("Says parameters, memory and FLOPs of a run, without a device");
-    options::add(command, Stage::Pretraining)
+    options::add(command, Stage::Pretraining).arg(longest).arg(memory).arg(json_flag().requires("longest"))
 }
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let settings = options::layers(matches, Stage::Pretraining)?.settings()?;
     let config = &settings.model;
+    if let Some(memory) = matches.get_one::<String>("memory") {
+        return longest(context, config, memory, matches.get_flag("json"));
+    }
     let right = |head| (head, Align::Right);
     let mut table = Table::new(&[("parameters", Align::Left), right("count")]);
     for (part, count) in parameters(config) {
@@ -48,6 +62,72 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     table.row([kept, bytes(Cache::bytes(config, 1) as u64)]);
     write!(context.out, "{table}")?;
     Ok(())
+}
+
+#[derive(serde::Serialize)]
+struct Longest {
+    pattern: &'static str,
+    longest: usize,
+    bytes: usize,
+}
+
+/// The longest sequence with full attention and with the paper's pattern.
+fn longest(context: &mut Context<'_>, config: &ModelConfig, given: &str, json: bool) -> Done {
+    let room = read_bytes(given)?;
+    let mut table =
+        Table::new(&[("pattern", Align::Left), ("longest sequence", Align::Right), ("memory", Align::Right)]);
+    let (mut here, mut with_scores) = (Vec::new(), Vec::new());
+    for pattern in ["F", "LMLML"] {
+        let config = ModelConfig { attention_pattern: pattern.into(), ..config.clone() };
+        let Some((longest, memory)) = model::longest(&config, room) else {
+            let least =
+                model::plan(&ModelConfig { n_positions: 1, ..config }, Capacity { rows: 1, sequences: 1 }).total();
+            let message =
+                format!("--memory {given}: one token takes {} with {pattern}, so give more", bytes(least as u64));
+            return Err(Error::Input(message).into());
+        };
+        with_scores.push(model::longest_with_scores(&config, room).map_or(0, |of| of.0));
+        here.push(longest);
+        let row = Longest { pattern, longest, bytes: memory.total() };
+        if json {
+            context.json(&row)?;
+        } else {
+            table.row([pattern.to_string(), grouped(longest as u64), bytes(row.bytes as u64)]);
+        }
+    }
+    if !json {
+        let ratio = |of: &[usize]| of[1] as f64 / of[0].max(1) as f64;
+        let [full, mixed] = [with_scores[0], with_scores[1]].map(|t| grouped(t as u64));
+        writeln!(context.out, "{table}")?;
+        writeln!(
+            context.out,
+            "LMLML reaches {:.2} times as far: no layer holds T×T scores here, so every pattern's memory grows with T alone.",
+            ratio(&here)
+        )?;
+        writeln!(
+            context.out,
+            "With the scores of all layers kept, as in 2018, F would reach {full} and LMLML {mixed}, {:.1} times as far; the \
+             paper says about 3.",
+            ratio(&with_scores)
+        )?;
+    }
+    Ok(())
+}
+
+/// A number of bytes, also in KiB, MiB or GiB.
+fn read_bytes(text: &str) -> Result<usize> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let unit = match text[end..].trim_start() {
+        "" => Some(1),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let number: Option<usize> = text[..end].parse().ok();
+    number.zip(unit).and_then(|(number, unit)| number.checked_mul(unit)).ok_or_else(|| {
+        Error::Input(format!("--memory {text}: expected a whole number of bytes, or one with KiB, MiB or GiB"))
+    })
 }
 
 fn parameters(model: &ModelConfig) -> Vec<(&'static str, u64)> {
@@ -89,5 +169,12 @@ mod tests {
         let parts = memory(&model::plan(&model, Capacity { rows: 1024, sequences: 8 }));
         assert_eq!(parts.iter().take(7).map(|p| p.1).sum::<usize>(), parts[7].1);
         assert!(parts.iter().all(|part| part.1 > 0), "{parts:?}");
+    }
+
+    #[test]
+    fn bytes_are_read_in_units() {
+        let read = |text| read_bytes(text).ok();
+        assert_eq!(["0", "12", "3KiB", "2 GiB"].map(read), [Some(0), Some(12), Some(3072), Some(2 << 30)]);
+        assert_eq!(["", "GiB", "8GB", "-1", "1.5GiB", "99999999999GiB"].map(read), [None; 6]);
     }
 }

@@ -58,7 +58,7 @@ fn say_reading(settings: &Settings) {
 }
 
 fn go_on(context: &mut Context<'_>, run: &Path, changes: Layers) -> Done {
-    let stopped: Stopped = Stopped::open(run, changes)?;
+    let stopped = Stopped::open(run, changes)?;
     let Some(prepared) = stopped.prepare(&TokenCache::of_user())? else {
         let (run, done) = (run.display(), stopped.step());
         note(format_args!("{run} is finished: {done} updates are done; a larger --steps goes on"));

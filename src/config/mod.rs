@@ -76,6 +76,7 @@ macro_rules! choice {
         }
     };
 }
+pub(crate) use choice;
 
 mod task;
 pub use task::{Answers, Task, TaskKind};
@@ -137,6 +138,9 @@ impl Default for ModelConfig {
         }
     }
 }
+
+/// The largest number that a model may have: also of its positions.
+pub const MOST_POSITIONS: usize = 1 << 24;
 
 /// The attention of one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -380,8 +384,8 @@ impl ModelConfig {
             if value == 0 {
                 return bad(format!("{key} = 0: must be 1 or more"));
             }
-            if value > 1 << 24 {
-                return bad(format!("{key} = {value}: must be at most {}", 1 << 24));
+            if value > MOST_POSITIONS {
+                return bad(format!("{key} = {value}: must be at most {MOST_POSITIONS}"));
             }
         }
         if self.n_layer > 4096 {

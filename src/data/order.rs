@@ -1,9 +1,11 @@
 //! The order of a run's batches: every epoch a permutation of the windows (and, of a stream, an offset), every window once.
 //!
 //! Offset and permutation are words of the data stream, so a cursor of two numbers is all that a checkpoint must hold. A
-//! step's batch is made whole, then cut in its micro-batches: together they give the gradient of their union.
+//! step's batch is made whole, then cut in its micro-batches: together they give the gradient of their union. Where batches
+//! are padded, windows of about one length come together.
 
 use super::batch::Batch;
+use super::batch_form::BatchForm;
 use super::corpus::Corpus;
 use super::windows::Windows;
 use crate::philox::{Stream, Words};
@@ -35,7 +37,12 @@ pub struct Batching {
     pub size: BatchSize,
     /// Micro-batches of an update: of as many windows each, or of about as many rows.
     pub micro_batches: usize,
+    /// How windows of different lengths lie in it. [`BatchSize::Rows`] counts the windows' own rows in every form.
+    pub form: BatchForm,
 }
+
+/// Updates whose windows are sorted by length together where batches are padded.
+const BUCKET: usize = 50;
 
 /// The largest micro-batch that comes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,13 +125,13 @@ impl Order {
     /// The next update's batch, over all of its micro-batches. It goes on into the next epoch where one ends.
     ///
     /// # Errors
-    /// [`Error::Input`] past 2^32 epochs.
+    /// [`Error::Input`] past 2^32 epochs, and as [`BatchForm::borders`].
     pub fn next_batch(&mut self) -> Result<Batch> {
         let mut batch = Batch::default();
         for inputs in self.next_windows()? {
             self.windows.push(&mut batch, inputs);
         }
-        Ok(batch)
+        self.batching.form.of(batch)
     }
 
     /// Cuts an update's batch in its micro-batches, which keep the numbers that their sequences have in the update. None
@@ -169,15 +176,9 @@ impl Order {
         let mut walk = self.restarted();
         let mut largest = Largest::default();
         let updates = if self.corpus().is_stream() { updates.min(1) } else { updates };
-        let mut cu_seqlens = Vec::new();
         for _ in 0..updates {
-            cu_seqlens.clear();
-            cu_seqlens.push(0);
-            let mut rows = 0;
-            cu_seqlens.extend(walk.next_windows()?.into_iter().map(|window| {
-                rows += window.len() as u32;
-                rows
-            }));
+            let lengths: Vec<usize> = walk.next_windows()?.into_iter().map(|window| window.len()).collect();
+            let cu_seqlens = self.batching.form.borders(&lengths)?;
             for part in self.cuts(&cu_seqlens) {
                 let rows = (cu_seqlens[part.end] - cu_seqlens[part.start]) as usize;
                 largest.rows = largest.rows.max(rows);
@@ -250,6 +251,24 @@ impl Order {
         words.shuffle(&mut self.permutation);
         self.offset = offset;
         self.cursor = Cursor { epoch, index: 0 };
+        if self.batching.form != BatchForm::Packed && !self.corpus().is_stream() {
+            self.sort_buckets();
+        }
+    }
+
+    /// Sorts the epoch's windows by length, bucket by bucket, up and down in turn: so neighbours are about as long, wherever
+    /// an update begins among them.
+    fn sort_buckets(&mut self) {
+        let windows = match self.batching.size {
+            BatchSize::Windows(n) => n,
+            BatchSize::Rows(rows) => rows / self.windows.positions(),
+        };
+        for (i, bucket) in self.permutation.chunks_mut(windows.max(1).saturating_mul(BUCKET)).enumerate() {
+            bucket.sort_by_cached_key(|window| self.windows.inputs(self.offset, *window).len());
+            if i % 2 == 1 {
+                bucket.reverse();
+            }
+        }
     }
 }
 
@@ -258,11 +277,11 @@ mod tests {
     use super::*;
 
     fn sequences(n: usize) -> Batching {
-        Batching { size: BatchSize::Windows(n), micro_batches: 1 }
+        Batching { size: BatchSize::Windows(n), micro_batches: 1, form: BatchForm::Packed }
     }
 
     fn rows(n: usize, micro_batches: usize) -> Batching {
-        Batching { size: BatchSize::Rows(n), micro_batches }
+        Batching { size: BatchSize::Rows(n), micro_batches, form: BatchForm::Packed }
     }
 
     fn stream(n: u32) -> Corpus {
@@ -324,13 +343,16 @@ mod tests {
             (stream(50), rows(33, 3), 8),
             (documents(12), sequences(4), 16),
             (documents(12), rows(50, 2), 16),
+            (documents(12), Batching { form: BatchForm::Grouped, ..sequences(4) }, 16),
+            (documents(12), Batching { form: BatchForm::Padded, ..rows(50, 2) }, 16),
         ] {
             let mut order = Order::new(corpus.clone(), positions, batching, 1).expect("order");
             let mut batches = Vec::new();
             while order.cursor().epoch < 6 {
                 let cursor = order.cursor();
                 batches.push((cursor, order.next_batch().expect("batch")));
-                let numbers = &batches.last().expect("one").1.sequence_numbers;
+                let mut numbers = batches.last().expect("one").1.sequence_numbers.clone();
+                numbers.sort_unstable();
                 assert!(numbers.iter().copied().eq(0..numbers.len() as u32));
             }
             for (cursor, batch) in batches {
@@ -419,13 +441,50 @@ mod tests {
 
     #[test]
     fn micro_batches_have_as_many_windows() {
-        let mut order =
-            Order::new(stream(500), 8, Batching { size: BatchSize::Windows(6), micro_batches: 3 }, 0).expect("order");
+        let mut order = Order::new(stream(500), 8, Batching { micro_batches: 3, ..sequences(6) }, 0).expect("order");
         let batch = order.next_batch().expect("batch");
         let parts = order.micro_batches(batch.clone());
         assert_eq!(parts.iter().map(Batch::sequences).collect::<Vec<_>>(), [2, 2, 2]);
         assert_eq!(parts[2], batch.part(4..6));
         assert_eq!(order.largest_micro_batch(9).expect("walk"), Largest { rows: 16, sequences: 2 });
         assert_eq!(order.largest_micro_batch(0).expect("walk"), Largest::default());
+    }
+
+    #[test]
+    fn padded_batches_are_of_windows_about_as_long() {
+        let corpus = documents(600);
+        for batching in [sequences(8), rows(160, 3)] {
+            let of = |form| Order::new(corpus.clone(), 30, Batching { form, ..batching }, 5).expect("order");
+            // The same windows in an epoch, each once, and the same updates' worth.
+            let windows = |order: &Order| {
+                let mut all = order.permutation.clone();
+                all.sort_unstable();
+                all
+            };
+            let packed = of(BatchForm::Packed);
+            for form in [BatchForm::Grouped, BatchForm::Padded] {
+                let mut order = of(form);
+                assert_eq!(windows(&order), windows(&packed));
+                let (updates, mut largest, mut real, mut all, mut plain) =
+                    (order.updates_in(2).expect("updates"), Largest::default(), 0, 0, 0);
+                let mut draw = packed.clone();
+                for _ in 0..updates {
+                    let batch = order.next_batch().expect("batch");
+                    real += batch.target_count as usize;
+                    all += batch.rows();
+                    plain += form.of(draw.next_batch().expect("batch")).expect("formed").rows();
+                    let rows = batch.rows();
+                    let parts = order.micro_batches(batch);
+                    assert_eq!(parts.iter().map(Batch::rows).sum::<usize>(), rows);
+                    for part in parts {
+                        largest.rows = largest.rows.max(part.rows());
+                        largest.sequences = largest.sequences.max(part.sequences());
+                    }
+                }
+                assert_eq!(order.largest_micro_batch(updates).expect("walk"), largest);
+                let share = real as f64 / all as f64;
+                assert!(share > 0.8 && all * 10 < plain * 9, "{form}: {share}, {all} rows, {plain} in the plain order");
+            }
+        }
     }
 }

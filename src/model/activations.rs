@@ -1,7 +1,7 @@
 //! What a step keeps and what it only needs in passing, by name and shape: one list that allocation and `wgpt plan` read.
 
 use super::parameters::flat_bytes;
-use crate::config::{AttentionKind, ModelConfig, Task};
+use crate::config::{AttentionKind, MOST_POSITIONS, ModelConfig, Task};
 use crate::dims;
 use crate::gpu::{Device, Matrix, View};
 use crate::ops::layout::{self, Layout};
@@ -323,6 +323,51 @@ pub fn plan(config: &ModelConfig, capacity: Capacity) -> Memory {
     }
 }
 
+/// The longest sequence that trains alone (B = 1, N = P = T) in so many bytes, and what it takes; none where one token does
+/// not. Whatever T is, what [`plan`] counts grows by as much a token: nobody holds T×T scores.
+pub fn longest(config: &ModelConfig, bytes: usize) -> Option<(usize, Memory)> {
+    longest_with(config, bytes, |_| 0)
+}
+
+/// As [`longest`], of an implementation that also keeps every score of every layer for its backward pass, as those of 2018
+/// did: a number a head for each query and each key that it may see.
+pub fn longest_with_scores(config: &ModelConfig, bytes: usize) -> Option<(usize, Memory)> {
+    let keys = |layer, t: usize| match config.attention(layer) {
+        AttentionKind::Full => t,
+        AttentionKind::Local => t.min(config.local_block),
+        AttentionKind::Compressed => Rule::compressed(config.kv_factor).keys(t),
+    };
+    let scores = |t: usize| (0..config.n_layer).map(|layer| 4 * config.n_head * t * keys(layer, t)).sum();
+    longest_with(config, bytes, scores)
+}
+
+fn longest_with(config: &ModelConfig, bytes: usize, more: impl Fn(usize) -> usize) -> Option<(usize, Memory)> {
+    let of = |t: usize| {
+        let config = ModelConfig { n_positions: t, ..config.clone() };
+        plan(&config, Capacity { rows: t, sequences: 1 })
+    };
+    let fits = |t: usize| of(t).total() + more(t) <= bytes;
+    let (mut fit, mut not) = (0, MOST_POSITIONS + 1);
+    while not - fit > 1 {
+        let t = fit + (not - fit) / 2;
+        if fits(t) { fit = t } else { not = t }
+    }
+    (fit > 0).then(|| (fit, of(fit)))
+}
+
+/// Bytes of what the first layer's attention reads and keeps forward (q, k, v, the slots and the room of their convolution,
+/// ℓ, its output), and what backward takes, when their gradients and δ come to it: of activations, as [`plan`] has them. Else
+/// only a few bytes a token of the layout grow with the length.
+pub fn attention_bytes(config: &ModelConfig, capacity: Capacity) -> [usize; 2] {
+    let all = slots(&ModelConfig { n_layer: 1, ..config.clone() }, capacity, Purpose::Training);
+    let bytes = |names: &[&str]| -> usize {
+        let named = all.iter().filter(|slot| names.contains(&slot.0));
+        named.map(|(_, _, rows, columns)| dims::floats(*rows, *columns) * 4).sum()
+    };
+    let forward = bytes(&["qkv", "compressed", "log_sum_exp", "attention", "windows"]);
+    [forward, forward + bytes(&["dqkv", "dcompressed", "dattention", "delta"])]
+}
+
 /// The layout's capacity for a model and a batch.
 pub fn layout_capacity(config: &ModelConfig, capacity: Capacity) -> layout::Capacity {
     layout::Capacity {
@@ -354,4 +399,39 @@ pub fn step_flops(config: &ModelConfig, rows: usize) -> f64 {
     };
     let keys: f64 = (0..config.n_layer).map(seen).sum();
     3.0 * products + 3.5 * 2.0 * 2.0 * n * c * keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_sequence_fits_and_the_next_does_not() {
+        for pattern in ["F", "LMLML"] {
+            let config = ModelConfig { attention_pattern: pattern.into(), ..ModelConfig::default() };
+            let total = |t: usize| {
+                plan(&ModelConfig { n_positions: t, ..config.clone() }, Capacity { rows: t, sequences: 1 }).total()
+            };
+            for bytes in [64 << 20, 300_000_001, 2 << 30] {
+                let (t, memory) = longest(&config, bytes).expect("a sequence");
+                assert!(
+                    memory.total() == total(t) && total(t) <= bytes && total(t + 1) > bytes,
+                    "{pattern} {bytes} {t}"
+                );
+            }
+            assert!(longest(&config, 1 << 20).is_none(), "the weights alone take more");
+        }
+    }
+
+    #[test]
+    fn scores_would_end_full_attention_first() {
+        let of = |pattern: &str| {
+            let config = ModelConfig { attention_pattern: pattern.into(), ..ModelConfig::default() };
+            let longest = longest(&config, 2 << 30).expect("a sequence").0;
+            (longest, longest_with_scores(&config, 2 << 30).expect("a sequence").0)
+        };
+        let ((full, full_scores), (mixed, mixed_scores)) = (of("F"), of("LMLML"));
+        assert!(mixed < full && mixed as f64 > 0.8 * full as f64, "slots take room: {mixed} {full}");
+        assert!(full_scores < full / 2 && mixed_scores > 3 * full_scores / 2, "{full_scores} {mixed_scores}");
+    }
 }

@@ -194,8 +194,7 @@ impl Decoder<'_> {
                 return Ok(());
             }
         }
-        let spec = self.attention_spec(rec, block);
-        attention::forward(rec, spec, &self.attention(block, layer))?;
+        self.attend(rec, layer)?;
         let bias = value(Of::CProjBias)?.view;
         self.rows(rec, Form::AB, [&block.attention, &value(Of::CProj)?, branch], Epilogue::Bias(&bias))?;
         self.drop(rec, branch, self.config.resid_pdrop, layer, Site::ResidualAttention)?;
@@ -210,6 +209,34 @@ impl Decoder<'_> {
         self.drop(rec, branch, self.config.resid_pdrop, layer, Site::ResidualMlp)?;
         let (gain, bias) = (value(Of::Ln2Gain)?, value(Of::Ln2Bias)?);
         self.norm(rec, [&block.normed, branch, &gain, &bias], [&block.sum_2, &block.out], &block.stats_2)
+    }
+
+    /// A layer's attention alone: from q, k, v to its output, of an M layer by way of its slots.
+    ///
+    /// # Errors
+    /// [`crate::Error::Kernel`].
+    pub fn attend(&self, rec: &mut Recorder<Live>, layer: usize) -> Result<()> {
+        let block = &self.activations.blocks[layer];
+        if self.config.attention(layer) == AttentionKind::Compressed {
+            self.compress(rec, block, layer)?;
+        }
+        attention::forward(rec, self.attention_spec(rec, block), &self.attention(block, layer))
+    }
+
+    /// From the gradient of attention's output to those of q, k, v and of the layer's convolutions.
+    ///
+    /// # Errors
+    /// [`crate::Error::Kernel`].
+    pub fn attend_backward(&self, rec: &mut Recorder<Live>, layer: usize) -> Result<()> {
+        let (acts, block) = (self.activations, &self.activations.blocks[layer]);
+        let compressed = self.config.attention(layer) == AttentionKind::Compressed;
+        let dkv = if compressed { &acts.dcompressed } else { &acts.dqkv };
+        let to = Gradients { dy: &acts.dattention, delta: &acts.delta, dq: &acts.dqkv, dkv };
+        attention::backward(rec, self.attention_spec(rec, block), &self.attention(block, layer), &to)?;
+        if compressed {
+            self.compress_backward(rec, block, layer)?;
+        }
+        Ok(())
     }
 
     /// Keys (part 0) or values (part 1) of an M layer: their tensors' names, and where their slots and their null rows begin in
@@ -314,15 +341,7 @@ impl Decoder<'_> {
         self.norm_backward(rec, layer, [dx, &block.sum_1], &block.stats_1, [Of::Ln1Gain, Of::Ln1Bias])?;
         let dbranch = self.branch_gradient(rec, layer, Site::ResidualAttention)?;
         self.rows(rec, Form::ABt, [dbranch, &value(Of::CProj)?, &acts.dattention], Epilogue::None)?;
-        let compressed = self.config.attention(layer) == AttentionKind::Compressed;
-        let spec = self.attention_spec(rec, block);
-        let call = self.attention(block, layer);
-        let dkv = if compressed { &acts.dcompressed } else { &acts.dqkv };
-        let to = Gradients { dy: &acts.dattention, delta: &acts.delta, dq: &acts.dqkv, dkv };
-        attention::backward(rec, spec, &call, &to)?;
-        if compressed {
-            self.compress_backward(rec, block, layer)?;
-        }
+        self.attend_backward(rec, layer)?;
         self.rows(rec, Form::ABt, [&acts.dqkv, &value(Of::CAttn)?, dx], Epilogue::Residual(dsum))?;
         self.weight_gradient(rec, layer, [&block.attention, dbranch], [Of::CProj, Of::CProjBias])?;
         self.weight_gradient(rec, layer, [x, &acts.dqkv], [Of::CAttn, Of::CAttnBias])

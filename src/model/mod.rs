@@ -1,6 +1,7 @@
 //! The decoder: parameters in slabs, activations by name, forward and backward door by door; a step as programs; inference; what follows a prompt.
 
 pub mod activations;
+pub mod attention;
 pub mod cache;
 pub mod decoder;
 pub mod generate;
@@ -13,7 +14,8 @@ mod task_head;
 pub mod token;
 pub mod training;
 
-pub use activations::{Capacity, Memory, plan, step_flops};
+pub use activations::{Capacity, Memory, attention_bytes, longest, longest_with_scores, plan, step_flops};
+pub use attention::LayerAttention;
 pub use cache::Cache;
 pub use generate::Generator;
 pub use inference::{Answered, Inference};

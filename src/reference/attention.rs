@@ -165,13 +165,26 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// The forward pass over \[q, k, v\].
-pub fn forward([q, k, v]: [&[f64]; 3], rules: &Rules, dropout: Option<&Dropout>) -> Forward {
+pub fn forward(x: [&[f64]; 3], rules: &Rules, dropout: Option<&Dropout>) -> Forward {
+    forward_of(x, rules, dropout, |_| true)
+}
+
+/// As [`forward`], of the packed rows that are `wanted` alone: the others stay 0.
+pub fn forward_of(
+    [q, k, v]: [&[f64]; 3],
+    rules: &Rules,
+    dropout: Option<&Dropout>,
+    wanted: impl Fn(usize) -> bool,
+) -> Forward {
     let (n, c, d) = (rules.rows(), rules.c, rules.head_dim());
     assert_eq!(q.len(), n * c, "attention: q holds n·c = {n}·{c} numbers");
     assert!(k.len() == rules.keys() * c && v.len() == k.len(), "attention: k and v hold {}·{c} numbers", rules.keys());
     let mut out = Forward { y: vec![0.0; n * c], log_sum_exp: vec![0.0; n * rules.heads] };
     rules.for_each_query(|query| {
         let (row, h) = (query.row, query.head);
+        if !wanted(row) {
+            return;
+        }
         let part = rules.part(q, row, h);
         let seen = rules.seen.of(query.t);
         let scores: Vec<f64> =

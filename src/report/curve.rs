@@ -1,7 +1,7 @@
 //! loss.svg: a run at a glance. Training loss pale and smoothed, validation joined, marks to compare with, and on a strip
 //! below the learning rate, or what evaluations measure besides the loss. One SVG text without anything outside itself.
 
-use std::fmt::Write;
+use super::svg::{AXIS, Axis, BLUE, GREEN, GRID, INK, MUTED, ORANGE, Svg, VIOLET, apart};
 
 /// A horizontal line to compare with.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,14 +57,10 @@ const RATE_BOTTOM: f64 = 502.0;
 /// Points of a line: one a pixel, or two where it is drawn as its extremes.
 const COLUMNS: usize = (RIGHT - LEFT) as usize;
 
-const INK: &str = "#1f2430";
-const MUTED: &str = "#6b7280";
-const GRID: &str = "#e9ebef";
-const AXIS: &str = "#b6bcc6";
-const TRAINING: &str = "#2f6fde";
-const VALIDATION: &str = "#e0591f";
-const MARK: &str = "#0f8a6b";
-const RATE: &str = "#8a63d2";
+const TRAINING: &str = BLUE;
+const VALIDATION: &str = ORANGE;
+const MARK: &str = GREEN;
+const RATE: &str = VIOLET;
 
 /// The picture, 960 × 560.
 pub fn curve(curve: &Curve) -> String {
@@ -84,7 +80,7 @@ pub fn curve(curve: &Curve) -> String {
     let loss = Axis { from: low - room, to: high + room, start: LOSS_BOTTOM, end: LOSS_TOP };
     let step = Axis { from: 0.0, to: steps, start: LEFT, end: RIGHT };
 
-    let mut svg = Svg::new(&format!("{} {}", curve.title, curve.subtitle));
+    let mut svg = Svg::new([WIDTH, HEIGHT], &format!("{} {}", curve.title, curve.subtitle));
     svg.text(LEFT, 36.0, "start", 19.0, INK, 650, &curve.title);
     svg.text(LEFT, 58.0, "start", 13.0, MUTED, 400, &curve.subtitle);
 
@@ -183,49 +179,6 @@ fn measure_strip(svg: &mut Svg, measure: &Measure, points: &[(f64, f64)], step: 
     }
 }
 
-/// A straight map of numbers to pixels.
-struct Axis {
-    from: f64,
-    to: f64,
-    start: f64,
-    end: f64,
-}
-
-impl Axis {
-    fn at(&self, value: f64) -> f64 {
-        self.start + (value - self.from) / (self.to - self.from) * (self.end - self.start)
-    }
-
-    /// About `count` round numbers of the axis with their labels, `least` or more apart.
-    fn ticks(&self, count: usize, least: f64) -> Vec<(f64, String)> {
-        let raw = ((self.to - self.from) / count as f64).max(least);
-        let power = 10f64.powf(raw.log10().floor());
-        let whole = |step: &f64| least < 1.0 || step.fract() == 0.0;
-        let mut steps = [1.0, 2.0, 2.5, 5.0, 10.0].map(|m| m * power).into_iter().filter(whole);
-        let step = steps.find(|s| *s >= raw * 0.999).unwrap_or(raw);
-        // The first that shows one step apart: 2.5 needs a digit, 0.25 two.
-        let digits = (0..9).find(|d| (step * 10f64.powi(*d)).fract().abs() < 1e-6).unwrap_or(9) as usize;
-        let first = (self.from / step - 1e-9).ceil() as i64;
-        let last = (self.to / step + 1e-9).floor() as i64;
-        (first..=last).map(|i| i as f64 * step).map(|v| (v, grouped(v, digits))).collect()
-    }
-}
-
-/// A number with thin spaces between thousands.
-fn grouped(value: f64, digits: usize) -> String {
-    let text = format!("{value:.digits$}");
-    let (whole, rest) = text.split_once('.').map_or((text.as_str(), String::new()), |(w, r)| (w, format!(".{r}")));
-    let mut out = String::new();
-    for (i, c) in whole.chars().enumerate() {
-        let left = whole.len() - i;
-        if i > 0 && left % 3 == 0 && whole.len() > 4 && c != '-' {
-            out.push('\u{202f}');
-        }
-        out.push(c);
-    }
-    out + &rest
-}
-
 /// A rate as people write it: 0.002, 6e-4, 2.5e-4.
 fn number(value: f64) -> String {
     let text = format!("{:.3e}", value);
@@ -288,131 +241,6 @@ fn extremes(points: &[(f64, f64)], step: &Axis) -> Vec<(f64, f64)> {
             if low.0 <= high.0 { [low, high] } else { [high, low] }
         })
         .collect()
-}
-
-/// Sorted heights moved as little as it takes to stand `gap` apart, within bounds as far as they fit.
-fn apart(heights: &[f64], gap: f64, top: f64, bottom: f64) -> Vec<f64> {
-    // Clusters of touching labels, each centred on the mean of its members.
-    let mut clusters: Vec<(f64, usize)> = Vec::new();
-    for height in heights {
-        clusters.push((*height, 1));
-        while let [.., (above, m), (below, n)] = clusters[..] {
-            let touching = (below - above) < gap * (m + n) as f64 / 2.0;
-            if !touching {
-                break;
-            }
-            let centre = (above * m as f64 + below * n as f64) / (m + n) as f64;
-            clusters.truncate(clusters.len() - 2);
-            clusters.push((centre, m + n));
-        }
-    }
-    let place = |(centre, n): (f64, usize)| {
-        let half = gap * (n as f64 - 1.0) / 2.0;
-        let centre = centre.min(bottom - half).max(top + half);
-        (0..n).map(move |i| centre - half + gap * i as f64)
-    };
-    clusters.into_iter().flat_map(place).collect()
-}
-
-/// The picture as it is written.
-struct Svg {
-    text: String,
-}
-
-impl Svg {
-    fn new(label: &str) -> Self {
-        let text = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
-             viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\" font-family=\"system-ui, -apple-system, \
-             'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu Sans', sans-serif\">\n\
-             <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#ffffff\"/>\n",
-            escaped(label.trim())
-        );
-        Svg { text }
-    }
-
-    fn add(&mut self, element: std::fmt::Arguments<'_>) {
-        // Writing to a String cannot fail.
-        let _ = self.text.write_fmt(element);
-        self.text.push('\n');
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "a text of SVG has these parts")]
-    fn text(&mut self, x: f64, y: f64, anchor: &str, size: f64, fill: &str, weight: u32, words: &str) {
-        if !words.is_empty() {
-            self.add(format_args!(
-                "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" font-size=\"{size}\" font-weight=\"{weight}\" \
-                 fill=\"{fill}\">{}</text>",
-                escaped(words)
-            ));
-        }
-    }
-
-    fn line(&mut self, x1: f64, x2: f64, y: f64, stroke: &str, width: f64, dash: &str) {
-        let dash = if dash.is_empty() { String::new() } else { format!(" stroke-dasharray=\"{dash}\"") };
-        self.add(format_args!(
-            "<line x1=\"{x1:.1}\" x2=\"{x2:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"{stroke}\" stroke-width=\"{width}\"{dash}/>"
-        ));
-    }
-
-    fn upright(&mut self, x: f64, y1: f64, y2: f64, stroke: &str) {
-        self.add(format_args!("<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{y1:.1}\" y2=\"{y2:.1}\" stroke=\"{stroke}\"/>"));
-    }
-
-    fn dot(&mut self, x: f64, y: f64, fill: &str) {
-        self.add(format_args!(
-            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.4\" fill=\"{fill}\" stroke=\"#ffffff\" stroke-width=\"1.3\"/>"
-        ));
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "a path of SVG has these parts")]
-    fn path(
-        &mut self,
-        points: &[(f64, f64)],
-        x: &Axis,
-        y: &Axis,
-        stroke: &str,
-        width: f64,
-        opacity: f64,
-        floor: Option<f64>,
-    ) {
-        let [first, .., last] = points else { return };
-        let mut d = String::new();
-        for (i, p) in points.iter().enumerate() {
-            let _ = write!(d, "{}{:.1} {:.1}", if i == 0 { "M" } else { "L" }, x.at(p.0), y.at(p.1));
-        }
-        if let Some(floor) = floor {
-            self.add(format_args!(
-                "<path d=\"{d}L{:.1} {floor:.1}L{:.1} {floor:.1}Z\" fill=\"{stroke}\" fill-opacity=\"0.12\"/>",
-                x.at(last.0),
-                x.at(first.0)
-            ));
-        }
-        self.add(format_args!(
-            "<path d=\"{d}\" fill=\"none\" stroke=\"{stroke}\" stroke-width=\"{width}\" stroke-opacity=\"{opacity}\" \
-             stroke-linejoin=\"round\" stroke-linecap=\"round\"/>"
-        ));
-    }
-
-    fn end(mut self) -> String {
-        self.text.push_str("</svg>\n");
-        self.text
-    }
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            c if c.is_control() => out.push(' '),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -507,23 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn ticks_are_round() {
-        let labels = |from, to, count, least| -> Vec<String> {
-            Axis { from, to, start: 0.0, end: 1.0 }.ticks(count, least).into_iter().map(|t| t.1).collect()
-        };
-        assert_eq!(labels(0.0, 1000.0, 8, 1.0), ["0", "200", "400", "600", "800", "1000"]);
-        assert_eq!(labels(3.1, 4.2, 5, 0.0), ["3.25", "3.50", "3.75", "4.00"]);
-        assert_eq!(labels(0.0, 60_000.0, 3, 1.0), ["0", "20\u{202f}000", "40\u{202f}000", "60\u{202f}000"]);
-        assert_eq!(labels(0.0, 20.0, 8, 1.0), ["0", "5", "10", "15", "20"]);
-        assert_eq!(labels(0.0, 1.0, 8, 1.0), ["0", "1"]);
+    fn rates_are_written_as_people_do() {
         assert_eq!([2e-3, 6e-4, 2.5e-4, 0.01].map(number), ["0.002", "6e-4", "2.5e-4", "0.01"]);
-    }
-
-    #[test]
-    fn names_do_not_touch() {
-        let placed = apart(&[100.0, 101.0, 102.0, 300.0], 17.0, 92.0, 418.0);
-        assert!(placed.windows(2).all(|w| w[1] - w[0] > 16.9), "{placed:?}");
-        assert_eq!(placed[3], 300.0);
-        assert!(apart(&[417.0, 418.0], 17.0, 92.0, 418.0).iter().all(|y| *y <= 418.0));
     }
 }

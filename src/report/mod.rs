@@ -2,10 +2,13 @@
 
 pub mod confusion;
 pub mod curve;
+pub mod panels;
 pub mod sketch;
+mod svg;
 pub mod table;
 
 pub use confusion::confusion;
 pub use curve::{Curve, Measure, Reference, curve};
+pub use panels::{Line, Panel, Panels, panels};
 pub use sketch::sketch;
 pub use table::{Align, Table};

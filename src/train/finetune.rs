@@ -5,7 +5,7 @@ use super::clock::Clock;
 use super::metrics::{EpochLine, Line, Metrics, TaskStepLine, TestLine};
 use super::prepared_task::PreparedTask;
 use super::pretrain::{Observer, optimizer_options};
-use super::resume::Stopped;
+use super::resume::StoppedTask;
 use super::run_folder::{First, RunFolder, SavedKernels};
 use super::schedule::Schedule;
 use super::state::{Best, Stand, TaskState};
@@ -62,13 +62,13 @@ pub fn finetune(device: &Device, mut prepared: PreparedTask, observer: &mut dyn 
     run.end(observer)
 }
 
-/// Goes on with a run that was stopped, as if it had never been; `prepared` is what [`Stopped::prepare`] gave.
+/// Goes on with a run that was stopped, as if it had never been; `prepared` is what [`StoppedTask::prepare`] gave.
 ///
 /// # Errors
 /// As [`finetune`].
 pub fn resume(
     device: &Device,
-    stopped: Stopped<TaskState>,
+    stopped: StoppedTask,
     mut prepared: PreparedTask,
     observer: &mut dyn Observer,
 ) -> Result<TaskSummary> {
@@ -137,8 +137,8 @@ impl Run {
         Self::with(prepared, training, folder, curve, state, clock)
     }
 
-    fn go_on(prepared: PreparedTask, training: Training, stopped: Stopped<TaskState>) -> Result<Self> {
-        let Stopped { folder, state, .. } = stopped;
+    fn go_on(prepared: PreparedTask, training: Training, stopped: StoppedTask) -> Result<Self> {
+        let StoppedTask { folder, state, .. } = stopped;
         let lines = folder.cut(state.step, 0)?;
         let mut curve = empty_curve(&prepared);
         for line in &lines {

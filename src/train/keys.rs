@@ -5,6 +5,7 @@
 use super::settings::{Length, Settings};
 use super::task_settings::TASK_KEYS;
 use crate::config::{KvGroups, KvNull, KvScale};
+use crate::data::batch_form::BatchForm;
 use crate::data::tokenizer::Pretokenizer;
 
 /// A value as it was given.
@@ -135,7 +136,7 @@ impl Setting for Vec<std::path::PathBuf> {
     }
 }
 
-macro_rules! model_choice {
+macro_rules! named_choice {
     ($($name:ty, $hint:literal;)+) => {$(
         impl Setting for $name {
             const HINT: &'static str = $hint;
@@ -153,10 +154,11 @@ macro_rules! model_choice {
         }
     )+};
 }
-model_choice! {
+named_choice! {
     KvGroups, "1|head|channel";
     KvNull, "learned|zero";
     KvScale, "head|width";
+    BatchForm, "packed|grouped|padded";
 }
 
 macro_rules! choice {
@@ -225,14 +227,6 @@ choice! {
     Precision, "f32" {
         /// Single precision throughout.
         F32 = "f32",
-    }
-}
-
-choice! {
-    /// How sequences of different lengths lie in a batch.
-    BatchForm, "packed" {
-        /// One behind the other without padding, each sees itself alone.
-        Packed = "packed",
     }
 }
 
@@ -531,16 +525,8 @@ pub static KEYS: &[Key] = &[
         "How text is cut before byte-pair encoding: bytes is reversible, bert is GPT-1's"),
     key!(Data, "document_separator", String => document_separator?, Range::Free, ["separator", "doc_separator"],
         "A line that ends a document in text files, \"\" an empty one; none: text is one stream"),
-    key!(
-        Training,
-        "batching",
-        BatchForm,
-        Range::Free,
-        ["packing"],
-        "How sequences of different lengths lie in a batch",
-        |_, _| (),
-        |_| Some(BatchForm::Packed)
-    ),
+    key!(Training, "batching", BatchForm => batching, Range::Free, ["packing", "group_by_length"],
+        "How sequences of different lengths lie in a batch: without padding, in groups padded to their longest, or all to one"),
     // It takes the place of batch_tokens from farther below, and makes way for one that stands beside it.
     key!(
         Training,

@@ -27,7 +27,7 @@ pub use metrics::{EvaluationLine, Line, Metrics, StepLine};
 pub use prepared::Prepared;
 pub use prepared_task::PreparedTask;
 pub use pretrain::{Nobody, Observer, Summary, Trained, pretrain, resume};
-pub use resume::Stopped;
+pub use resume::{Stopped, StoppedTask};
 pub use schedule::Schedule;
 pub use settings::{Layers, Length, Settings};
 pub use task_settings::TaskSettings;

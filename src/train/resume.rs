@@ -26,7 +26,7 @@ pub const OF_TASK_MAY_CHANGE: [&str; 4] = ["train", "test", "epochs", "patience"
 /// A run that was stopped, ready to go on; nothing in its folder has changed yet. `S` is what it remembers: that of a run on
 /// text, or on a task.
 #[derive(Debug)]
-pub struct Stopped<S = RunState> {
+pub struct StoppedRun<S> {
     pub(super) folder: RunFolder,
     /// The settings it goes on with.
     pub settings: Settings,
@@ -38,7 +38,12 @@ pub struct Stopped<S = RunState> {
     kernels: Option<SavedKernels>,
 }
 
-impl<S: Stand> Stopped<S> {
+/// A run on text.
+pub type Stopped = StoppedRun<RunState>;
+/// A run on a task.
+pub type StoppedTask = StoppedRun<TaskState>;
+
+impl<S: Stand> StoppedRun<S> {
     /// Opens the run in `dir`: the checkpoint that its `latest` names, its config.toml with `changes` over it.
     ///
     /// # Errors
@@ -60,7 +65,7 @@ impl<S: Stand> Stopped<S> {
             return Err(Error::file(dir.join(CONFIG), message));
         }
         let kernels = folder.kernels()?;
-        Ok(Stopped { folder, settings, before, checkpoint, moments, state, kernels })
+        Ok(StoppedRun { folder, settings, before, checkpoint, moments, state, kernels })
     }
 
     /// Steps done.
@@ -94,7 +99,7 @@ impl<S: Stand> Stopped<S> {
     }
 }
 
-impl Stopped<TaskState> {
+impl StoppedTask {
     /// Reads the examples for what is left to do; none when the run is finished.
     ///
     /// # Errors

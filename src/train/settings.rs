@@ -6,6 +6,7 @@ use super::keys::{self, Given, Group, Key, Optimizer, Range, ScheduleKind, Setti
 use super::schedule::Schedule;
 use super::task_settings::TaskSettings;
 use crate::config::ModelConfig;
+use crate::data::batch_form::BatchForm;
 use crate::data::order::{BatchSize, Batching};
 use crate::data::tokenizer::{Pretokenizer, Tokenizer};
 use crate::store::model_folder::{load_config, resolve};
@@ -46,6 +47,8 @@ pub struct Settings {
     pub pretokenizer: Pretokenizer,
     /// A line that ends a document in text files.
     pub document_separator: Option<String>,
+    /// How sequences of different lengths lie in a batch.
+    pub batching: BatchForm,
     /// Sequences an update.
     pub batch: usize,
     /// Instead of `batch`: sequences until the next would pass so many tokens.
@@ -99,6 +102,7 @@ impl Default for Settings {
             tokenizer: None,
             pretokenizer: Pretokenizer::Bytes,
             document_separator: None,
+            batching: BatchForm::Packed,
             batch: 8,
             batch_tokens: None,
             accumulate: 1,
@@ -180,7 +184,7 @@ impl Settings {
     /// How updates are made of sequences.
     pub fn batching(&self) -> Batching {
         let size = self.batch_tokens.map_or(BatchSize::Windows(self.batch), BatchSize::Rows);
-        Batching { size, micro_batches: self.accumulate }
+        Batching { size, micro_batches: self.accumulate, form: self.batching }
     }
 
     /// Updates in all; `updates_in` says how many there are in so many epochs of the data.
@@ -581,7 +585,8 @@ mod tests {
     fn batch_and_batch_tokens() {
         let of = |file, options| layers(file, &[], options).expect("settings");
         let s = of("batch_tokens = 512\nbatch = 6\naccumulate = 4", &[]);
-        assert_eq!(s.batching(), Batching { size: BatchSize::Rows(512), micro_batches: 4 });
+        let form = BatchForm::Packed;
+        assert_eq!(s.batching(), Batching { size: BatchSize::Rows(512), micro_batches: 4, form });
         assert_eq!(of("batch_tokens = 512", &[("batch", "2")]).batching().size, BatchSize::Windows(2));
         assert_eq!(of("batch = 4", &[("batch_tokens", "300")]).batching().size, BatchSize::Rows(300));
     }
@@ -632,7 +637,7 @@ mod tests {
                 "batch = 99999999999999999 of n_positions = 128: an update has less than 2^31 tokens",
             ),
             ("", &["n_layer=5000"], &[], "n_layer = 5000: must be at most 4096"),
-            ("", &["batching=grouped"], &[], "--set batching=grouped: expected packed"),
+            ("", &["batching=ragged"], &[], "--set batching=ragged: expected packed, grouped or padded"),
             (
                 "batch_tokens = 100",
                 &[],
@@ -655,7 +660,7 @@ mod tests {
         odd.data = vec!["a \"b\".txt".into(), "c.txt".into()];
         odd.warmup = Warmup::Share(0.002);
         (odd.tokenizer, odd.document_separator) = (Some("a/tokenizer.json".into()), Some(String::new()));
-        (odd.batch, odd.batch_tokens) = (3, Some(4096));
+        (odd.batch, odd.batch_tokens, odd.batching) = (3, Some(4096), BatchForm::Grouped);
         odd.model.embd_pdrop = 0.3;
         odd.model.attention_pattern = "FL".into();
         (odd.lr, odd.eps, odd.seed) = (1.0 / 3.0, 1e-9, i64::MAX as u64);

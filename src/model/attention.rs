@@ -1,0 +1,93 @@
+//! The attention of one layer by itself, forward and backward as programs of their own: what benches time, and what looks at
+//! a single layer without the rest of a step.
+
+use super::activations::{Activations, Capacity, layout_capacity};
+use super::decoder::Decoder;
+use super::learning::Learning;
+use super::parameters::Parameters;
+use crate::config::ModelConfig;
+use crate::data::batch::{Batch, IGNORED, Sequence};
+use crate::gpu::{Device, Program, Recorder};
+use crate::ops::Live;
+use crate::ops::kernels::Kernels;
+use crate::ops::layout::Layout;
+use crate::{Error, Result};
+
+/// A model's first layer, of which attention alone runs, over one sequence of P tokens.
+pub struct LayerAttention {
+    /// From q, k, v to the output, of an M layer by way of its slots.
+    pub forward: Program<Live>,
+    /// From the output's gradient to those of q, k, v and of the layer's convolutions. Runs behind `forward`.
+    pub backward: Program<Live>,
+    /// The numbers that both run with.
+    pub live: Live,
+    device: Device,
+    activations: Activations,
+}
+
+impl LayerAttention {
+    /// Allocates and records. `parameters` are dense, in the order of [`ModelConfig::parameters`]; the model has one layer.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for another number of layers, and for a config or shapes that do not fit; [`Error::Device`] and
+    /// [`Error::Kernel`] past limits.
+    pub fn new(device: &Device, config: &ModelConfig, parameters: &[Vec<f32>]) -> Result<Self> {
+        config.validate()?;
+        if config.n_layer != 1 {
+            return Err(Error::Input(format!("n_layer = {}: a layer by itself is a model of 1", config.n_layer)));
+        }
+        let capacity = Capacity { rows: config.n_positions, sequences: 1 };
+        let parameters = Parameters::new(device, config, parameters)?;
+        let activations = Activations::new(device, config, capacity)?;
+        let layout = Layout::new(device, layout_capacity(config, capacity))?;
+        let (kernels, learning) = (Kernels::new(), Learning::all(config));
+        let decoder = Decoder {
+            config,
+            parameters: &parameters,
+            activations: &activations,
+            layout: &layout,
+            kernels: &kernels,
+            training: Some(&learning),
+            cache: None,
+        };
+        let mut forward = Recorder::new(device, layout.capacity());
+        decoder.attend(&mut forward, 0)?;
+        let mut backward = Recorder::new(device, layout.capacity());
+        decoder.attend_backward(&mut backward, 0)?;
+        let rows = config.n_positions;
+        let batch = Batch::from_sequences(&[Sequence { ids: vec![0; rows], targets: vec![IGNORED; rows] }])?;
+        let live = layout.upload(device, &batch)?;
+        Ok(LayerAttention {
+            forward: forward.finish(),
+            backward: backward.finish(),
+            live,
+            device: device.clone(),
+            activations,
+        })
+    }
+
+    /// Sets q, k, v side by side [P, 3C] and the gradient of the output [P, C], dense.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when they are longer.
+    pub fn write(&self, qkv: &[f32], dy: &[f32]) -> Result<()> {
+        self.activations.blocks[0].qkv.write(&self.device, qkv)?;
+        self.activations.dattention.write(&self.device, dy)
+    }
+
+    /// The output [P, C], dense. Waits.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn output(&self) -> Result<Vec<f32>> {
+        self.activations.blocks[0].attention.read(&self.device)
+    }
+
+    /// The gradients of q, k, v side by side [P, 3C], dense. Waits.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn gradients(&self) -> Result<Vec<f32>> {
+        self.activations.dqkv.read(&self.device)
+    }
+}
