@@ -2,7 +2,7 @@
 //!
 //! Their ids are V, V+1, V+2 for a model of V ids, and added tokens have ids without a gap: where a model has more ids than
 //! its tokenizer (a text with too few pairs to merge), tokens named after their ids fill what is between. No text gives any
-//! of these: the tokenizer of texts is the one [`without`] them.
+//! of these: the tokenizer of texts is the one `without` them.
 
 use crate::config::Task;
 use serde_json::{Value, json};
