@@ -244,40 +244,49 @@ fn a_fine_tuned_model_is_a_language_model() {
     assert_eq!(text("tuned"), text("plain"));
 }
 
-/// Two texts that go on differently after the same words: the losses of those words are the same to the last digit, whatever
-/// attention the layers have.
+/// Two files of documents that go on differently after the same words: the losses of those words are the same to the last digit,
+/// whatever attention the layers have.
 #[test]
 fn later_tokens_never_change_earlier_losses() {
     let (place, model, _) = folder(Pretokenizer::Bytes);
     let place = place.path();
     let tokenizer = model.tokenizer.as_ref().expect("a tokenizer");
-    let same = stories(6, 400);
-    let texts = [7, 8].map(|seed| format!("{same}\n{}", stories(seed, 300)));
-    let ids = texts.clone().map(|text| tokenizer.encode(&text).expect("ids"));
-    let shared = ids[0].iter().zip(&ids[1]).take_while(|(a, b)| a == b).count();
-    assert!(shared > 50 && ids.iter().all(|ids| ids.len() > shared + 20), "{shared}");
-    for (name, text) in ["a.txt", "b.txt"].into_iter().zip(&texts) {
-        std::fs::write(place.join(name), text).expect("write");
+    let same = stories(6, 200);
+    let tails = [7, 8].map(|seed| stories(seed, 30));
+    // As many tokens in common as make every place in a slot of three the first that differs, and most of a block of seven.
+    let mut documents = Vec::new();
+    for (i, file) in ["a.jsonl", "b.jsonl"].into_iter().enumerate() {
+        let texts: Vec<String> = (0..12).map(|n| format!("{}{}", &same[..20 + 7 * n], tails[i])).collect();
+        let lines = texts.iter().map(|text| format!("{}\n", serde_json::json!({ "text": text })));
+        std::fs::write(place.join(file), lines.collect::<String>()).expect("write");
+        documents.push(texts.iter().map(|text| tokenizer.encode(text).expect("ids")).collect::<Vec<_>>());
     }
-    for (pattern, n_positions) in [("F", 40), ("L", 40), ("M", 40), ("LMLML", 512)] {
-        let config = ModelConfig {
-            attention_pattern: pattern.into(),
-            n_layer: pattern.len().max(2),
-            n_positions,
-            local_block: 7,
-            ..model.config.clone()
-        };
+    let shared = |n: usize| documents[0][n].iter().zip(&documents[1][n]).take_while(|(a, b)| a == b).count();
+    let shared: Vec<usize> = (0..12).map(shared).collect();
+    for (f, least) in [(3, 3), (7, 5)] {
+        let places: std::collections::BTreeSet<usize> = shared.iter().map(|n| n % f).collect();
+        assert!(places.len() >= least, "{shared:?}");
+    }
+    for (pattern, layers) in [("F", 2), ("L", 2), ("M", 2), ("LMLML", 5)] {
+        let (attention_pattern, base) = (pattern.to_string(), model.config.clone());
+        // Wide enough for heads of whole quads.
+        let (n_embd, n_positions, local_block) = (24, 150, 7);
+        let config = ModelConfig { attention_pattern, n_layer: layers, n_embd, n_positions, local_block, ..base };
         let parameters = wgpt::model::initial_parameters(&config, 9);
         let saved = Checkpoint { config, parameters, tokenizer: Some(tokenizer.clone()) };
         saved.save(&place.join(pattern)).expect("save");
-        let [a, b] = ["a", "b"].map(|name| {
-            let (data, losses) = (format!("{name}.txt"), format!("{pattern}-{name}.tsv"));
-            stdout(&eval(place, &["--model", pattern, "--data", &data, "--per-token", &losses]));
-            std::fs::read_to_string(place.join(losses)).expect("losses")
+        let [a, b] = [0, 1].map(|i| {
+            let (data, losses) = (["a.jsonl", "b.jsonl"][i], format!("{pattern}-{i}.tsv"));
+            stdout(&eval(place, &["--model", pattern, "--data", data, "--per-token", &losses]));
+            let text = std::fs::read_to_string(place.join(losses)).expect("losses");
+            let mut lines = text.lines().map(String::from);
+            // A document's first token has no line.
+            let of = |ids: &Vec<u32>| lines.by_ref().take(ids.len() - 1).collect::<Vec<_>>();
+            documents[i].iter().map(of).collect::<Vec<_>>()
         });
-        // A text's first token has no line.
-        let lines = |text: &str| text.lines().take(shared - 1).map(String::from).collect::<Vec<_>>();
-        assert_eq!(lines(&a), lines(&b), "{pattern}");
-        assert_ne!(a.lines().nth(shared - 1), b.lines().nth(shared - 1), "{pattern}");
+        for (n, shared) in shared.iter().enumerate() {
+            assert_eq!(a[n][..shared - 1], b[n][..shared - 1], "{pattern}, document {n}");
+            assert_ne!(a[n][shared - 1], b[n][shared - 1], "{pattern}, document {n}");
+        }
     }
 }

@@ -184,6 +184,19 @@ fn every_pattern_follows_the_twin() {
     }
 }
 
+/// As on every GPU: no tensor is an image.
+#[test]
+fn whole_quads_in_buffers_follow_the_twin() {
+    let device = device().narrowed(|caps| caps.int64 = false);
+    for groups in [KvGroups::One, KvGroups::Head] {
+        let change = |c: &mut ModelConfig| {
+            (c.attention_pattern, c.local_block, c.n_positions, c.kv_groups) = ("FLM".into(), 7, 18, groups);
+            (c.n_embd, c.n_head) = (48, 3);
+        };
+        follows_the_twin(&device, change, &[1, 2, 3, 7, 18], 3);
+    }
+}
+
 /// Convolutions of every factor and grouping, shared and not, with every null and every scale; odd widths too.
 #[test]
 fn every_convolution_follows_the_twin() {

@@ -378,6 +378,14 @@ impl Stage {
         }
     }
 
+    /// The key that names the model to begin with.
+    pub(super) fn model_key(self) -> &'static str {
+        match self {
+            Stage::Pretraining => "init",
+            Stage::FineTuning => "model",
+        }
+    }
+
     fn command(self) -> &'static str {
         match self {
             Stage::Pretraining => "pretrain",

@@ -420,8 +420,11 @@ impl Layers {
     /// [`Error::Input`] that names the key, the place, and what would be right.
     pub fn settings(&self) -> Result<Settings> {
         let of = |entry: &Entry| PathBuf::read(&entry.given).map_err(|why| entry.error(&why));
-        let name = if self.stage == Stage::FineTuning { "model" } else { "init" };
-        let init = self.entries.iter().filter(|entry| entry.key == name).max_by_key(|entry| entry.source.rank());
+        let init = self
+            .entries
+            .iter()
+            .filter(|entry| entry.key == self.stage.model_key())
+            .max_by_key(|entry| entry.source.rank());
         self.with_model(match init {
             // What it is fine-tuned for does not count here: its head is left out.
             Some(entry) => Some(ModelConfig { task: None, ..load_config(&resolve(&of(entry)?)?)? }),
@@ -440,7 +443,7 @@ impl Layers {
     /// # Errors
     /// As [`Layers::settings`].
     pub fn settings_of_task(&self) -> Result<TaskSettings> {
-        let names_model = |entry: &&Entry| entry.key != "model";
+        let names_model = |entry: &&Entry| entry.key != self.stage.model_key();
         let entries = self.entries.iter().filter(names_model).cloned().collect();
         Ok(Layers { entries, stage: Stage::FineTuning }.with_model(None)?.task)
     }
@@ -474,7 +477,11 @@ impl Layers {
         let fixed = |key: &Key| key.group == Group::Model && !FREE_OF_MODEL.contains(&key.name);
         for (_, _, key, entry) in sorted.iter().filter(|(_, _, key, _)| model.is_some() && fixed(key)) {
             if let Some(value) = (key.get)(&of_model).filter(|value| Some(value) != (key.get)(&settings).as_ref()) {
-                return Err(entry.error(&format!("the model that is named has {} = {value}", key.name)));
+                return Err(entry.error(&format!(
+                    "the model that {} names has {} = {value}",
+                    self.stage.model_key(),
+                    key.name
+                )));
             }
         }
         if let Some(path) = &settings.tokenizer
