@@ -2,19 +2,19 @@
 //!
 //! [`source`] (files as a stream of [`pieces`]) → [`tokenizer`] (trained by [`bpe`] on [`words`]) → [`encoder`] → ids,
 //! [`shared`] → [`corpus`] (documents, held-out part) → [`windows`] → [`order`] → [`batch`] in its [`batch_form`].
-//! [`baseline`] says what counting alone reaches on the same ids; [`stories`] writes text where there is none, [`doors`]
-//! text that needs a long memory. [`task_file`] reads the examples of a task, [`task_tokens`] are what
-//! fine-tuning adds to a vocabulary.
+//! [`baseline`] says what counting alone reaches on the same ids; [`stories`] writes text where there is none, [`recall`]
+//! text that needs a long memory. [`task_file`] reads the examples of a task, [`task_tokens`] are what fine-tuning adds to
+//! a vocabulary.
 
 pub mod baseline;
 pub mod batch;
 pub mod batch_form;
 pub mod bpe;
 pub mod corpus;
-pub mod doors;
 pub mod encoder;
 pub mod order;
 pub mod pieces;
+pub mod recall;
 pub mod shared;
 pub mod source;
 pub mod stories;
