@@ -1,6 +1,7 @@
 //! Hugging Face, both ways: transformers loads our folders and gives our ids, losses and greedy tokens; we load what it
-//! saves, in every form. The classes of fine-tuned models give the logits of our heads. Its side is hugging_face.py, run by the Python that WGPT_PYTHON names, else `python3`, where
-//! that has transformers, torch and safetensors.
+//! saves, in every form. The classes of fine-tuned models give the logits and labels of our heads. Its side is
+//! hugging_face.py, run by the Python that WGPT_PYTHON names, else `python3`, where that has transformers, torch and
+//! safetensors.
 
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use wgpt::store::folder::Checkpoint;
 use wgpt::store::model_folder::{Model, resolve};
 use wgpt::tasks::{Answer, Example, Record, Texts, encode, pack};
 use wgpt::train::evaluate::{Losses, Text};
+use wgpt::train::task_scores;
 
 /// Tokens of the held-out text that are compared.
 const TOKENS: usize = 2000;
@@ -254,6 +256,7 @@ fn heads_both_ways() {
         println!("skipped: no Python with transformers");
         return;
     };
+    let device = Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter");
     let place = tempfile::tempdir().expect("folder");
     let place = place.path();
     let long =
@@ -316,6 +319,22 @@ fn heads_both_ways() {
         let spread = ours.iter().fold(0.0f64, |a, x| a.max(x.abs()));
         println!("{name}: {} as {class}, largest difference of logits to {spread:.1}: {worst:.1e}", ids.len());
         assert!(worst < 1e-6 && spread > 0.1, "{name}: {worst}, {spread}");
+        // The device's answers: the same labels.
+        let batch = pack(&encoded.examples).expect("a batch");
+        let capacity = Capacity { rows: batch.rows(), sequences: batch.sequences() };
+        let mut inference = Inference::new(&device, &model.config, &model.parameters, capacity).expect("a recording");
+        let answers = inference.answers(&batch).expect("answers");
+        let on_device: Vec<f64> = answers.iter().flat_map(|answer| widen(&answer.logits)).collect();
+        let worst = on_device.iter().zip(&their_logits).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(on_device.len() == their_logits.len() && worst < 1e-4 * spread, "{name}: {worst}, {spread}");
+        let task = model.config.task.as_ref().expect("a task");
+        if let Answers::Labels(words) = &task.answers {
+            let given: Vec<&String> =
+                answers.iter().map(|answer| &words[task_scores::class(answer) as usize]).collect();
+            assert_eq!(json!(given), theirs["labels"], "{name}");
+        } else if task.answers == Answers::Candidate {
+            assert_eq!(json!(answers.iter().map(task_scores::class).collect::<Vec<_>>()), theirs["labels"], "{name}");
+        }
         let labels = theirs["labels"].as_array().expect("labels");
         assert!(
             labels.len() == records.len() && (name != "classify" || labels.iter().all(|l| *l == "bad" || *l == "good"))

@@ -4,6 +4,7 @@ use super::progress::Progress;
 use super::{Context, Done, Stop, clock, note, pretrain};
 use crate::config::{Answers, Task, TaskKind};
 use crate::report::{Align, Table, confusion};
+use crate::store::folder::write_atomic;
 use crate::train::task_scores::{self, Scores};
 use crate::train::{Layers, PreparedTask, Settings, Stage, StoppedTask, TaskSummary, finetune, options};
 use crate::{Error, Result};
@@ -138,25 +139,20 @@ fn go_on(context: &mut Context<'_>, run: &Path, kind: TaskKind, changes: Layers)
     }
     let lines = prepared.warnings.clone();
     let summary =
-        watched(context, &lines, task.kind, |device, progress| finetune::resume(device, stopped, prepared, progress))?;
+        watched(context, &lines, &task, |device, progress| finetune::resume(device, stopped, prepared, progress))?;
     report(context, &task, &summary)
 }
 
 fn train(context: &Context<'_>, prepared: PreparedTask) -> Result<TaskSummary, Stop> {
-    let (lines, kind, task) = (prepared.warnings.clone(), prepared.task()?.kind, prepared.task()?.clone());
-    let summary = watched(context, &lines, kind, |device, progress| finetune::finetune(device, prepared, progress))?;
-    if let Some(scores) = summary.test.as_ref().or(summary.valid.as_ref()) {
-        let path = summary.folder.join(PREDICTIONS);
-        let text = task_scores::predictions(&task, &scores.answers);
-        crate::store::folder::write_atomic(&path, text.as_bytes())?;
-    }
-    Ok(summary)
+    let (lines, task) = (prepared.warnings.clone(), prepared.task()?.clone());
+    watched(context, &lines, &task, |device, progress| finetune::finetune(device, prepared, progress))
 }
 
+/// Opens the adapter and trains, with progress on stderr; a run that comes to its end leaves its answers in its folder.
 fn watched(
     context: &Context<'_>,
     warnings: &[String],
-    kind: TaskKind,
+    task: &Task,
     train: impl FnOnce(&crate::gpu::Device, &mut Progress) -> Result<TaskSummary>,
 ) -> Result<TaskSummary, Stop> {
     let device = context.open()?;
@@ -167,8 +163,12 @@ fn watched(
     let summary = summary?;
     if !summary.finished {
         note(format_args!("stopped after {} updates, saved to {}", summary.steps, summary.checkpoint.display()));
-        note(format_args!("go on with: wgpt finetune {kind} --resume {}", summary.folder.display()));
+        note(format_args!("go on with: wgpt finetune {} --resume {}", task.kind, summary.folder.display()));
         return Err(Stop::Interrupted);
+    }
+    if let Some(scores) = summary.test.as_ref().or(summary.valid.as_ref()) {
+        let text = task_scores::predictions(task, &scores.answers);
+        write_atomic(&summary.folder.join(PREDICTIONS), text.as_bytes())?;
     }
     Ok(summary)
 }
