@@ -291,7 +291,7 @@ impl Layout {
     /// # Errors
     /// [`Error::Device`].
     pub fn new(device: &Device, capacity: Capacity) -> Result<Layout> {
-        let capacity = Capacity { tile_rows: tiles::tile_rows(device.caps()), ..capacity };
+        let capacity = Capacity { tile_rows: tiles::tile_rows(device.caps(), capacity.positions), ..capacity };
         let (sections, words) = Self::sections(&capacity);
         let buffer = crate::gpu::Buffer::new(device, "layout", words)?;
         let view = |i: usize| buffer.range(sections[i].0, sections[i].1, sections[i].2.max(1));

@@ -3,10 +3,18 @@
 
 use crate::gpu::Caps;
 
+/// Turns of all loops of an invocation after which llvmpipe ends them without a word.
+const LOOP_TURNS: usize = 65_535;
+
 /// Rows of a tile: 64, an invocation each. On CPU adapters a group walks many, so that a block of keys is loaded for more of
-/// them.
-pub fn tile_rows(caps: &Caps) -> usize {
-    if caps.reads_images() { 256 } else { 64 }
+/// them; so many that the loops over the blocks of a sequence of `longest` tokens come to their end.
+pub fn tile_rows(caps: &Caps, longest: usize) -> usize {
+    // A turn a row and block, and two a block for the loop over blocks and the end of that over rows.
+    let turns = |rows: usize| longest.div_ceil(64).saturating_mul(rows + 2);
+    match [256, 128].into_iter().find(|rows| turns(*rows) < LOOP_TURNS) {
+        Some(rows) if caps.reads_images() => rows,
+        _ => 64,
+    }
 }
 
 /// Query t of a run sees the first `nulls` + ⌊(t + 1) / `factor`⌋ keys.
@@ -112,6 +120,14 @@ mod tests {
     use super::*;
 
     const RUN: Run = Run { row: 100, length: 130, t: 0, origin: 7, key_row: 40, null_row: 90, sequence: 3 };
+
+    #[test]
+    fn loops_over_a_long_sequence_come_to_their_end() {
+        let software = Caps::table().into_iter().find(Caps::reads_images).expect("a CPU adapter");
+        let of = |longest| tile_rows(&software, longest);
+        assert_eq!([1, 1024, 16_256, 16_320, 16_384, 40_000].map(of), [256, 256, 256, 128, 128, 64]);
+        assert_eq!(tile_rows(&Caps::webgpu_defaults(), 1024), 64);
+    }
 
     #[test]
     fn the_rule_and_its_inverse() {
