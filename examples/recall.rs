@@ -1,6 +1,7 @@
-//! Documents that need a long memory, on stdout: a text to compare patterns of attention on.
+//! Documents that need a long memory, on stdout: a text to compare patterns of attention on. So many, of so many bytes, by
+//! a seed:
 //!
-//! `cargo run --release --example recall [DOCUMENTS] [BYTES] [SEED] > recall.txt`, then
+//! `cargo run --release --example recall 800 2047 1 > recall.txt`, then
 //! `wgpt pretrain --data recall.txt --document-separator=--- --vocab-size 256 --n-positions 2048 --attention-pattern LMLML`
 
 use std::io::Write;
@@ -9,6 +10,6 @@ use wgpt::data::recall::recall;
 fn main() -> std::io::Result<()> {
     let mut numbers = std::env::args().skip(1).map(|word| word.parse::<u32>().ok());
     let mut number = |default: u32| numbers.next().flatten().unwrap_or(default);
-    let (documents, bytes, seed) = (number(800), number(2047), number(1));
+    let (documents, bytes, seed) = (number(8), number(2047), number(1));
     std::io::stdout().write_all(recall(seed.into(), documents, bytes as usize).as_bytes())
 }
