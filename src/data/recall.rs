@@ -1,9 +1,10 @@
-//! Documents that need a long memory, by a seeded rule: a letter is told in the beginning and asked for all through the second
-//! half, with nothing but dots between. Whoever sees less than half of a document can but guess the first answer, and
-//! whoever sees less than [`EVERY`] tokens every answer: one letter in eight.
+//! Documents that need a long memory, by a seeded rule: a letter fills their first eighth and is asked for all through the
+//! second half, with nothing but dots between. Whoever sees less than the distance between two questions, [`EVERY`] tokens,
+//! can but guess every answer: one letter in eight.
 //!
 //! With a vocabulary of bytes (`--vocab-size 256`) a byte is a token, and the letter is all that there is to learn: dots
-//! and the places of questions are soon known from positions alone.
+//! and the places of questions are soon known from positions alone. It is told more than once, so that attention which is
+//! still even finds something of it; told once, it takes a small model many more updates to look for it at all.
 
 use crate::philox::{Stream, Words};
 
@@ -34,10 +35,11 @@ pub fn recall(seed: u64, documents: u32, bytes: usize) -> String {
 }
 
 fn document(letter: u8, bytes: usize) -> String {
-    let told = |at: usize| at == 0 || (at >= bytes / 2 && at.is_multiple_of(EVERY));
+    let asked = |at: usize| at >= bytes / 2 && at.is_multiple_of(EVERY) && at + 1 < bytes;
     let byte = |at: usize| match at {
-        _ if told(at) && at + 1 < bytes => SIGN,
-        at if at > 0 && told(at - 1) => letter,
+        _ if at < (bytes / 8).max(1) => letter,
+        _ if asked(at) => SIGN,
+        _ if asked(at - 1) => letter,
         _ => b'.',
     };
     (0..bytes).map(|at| char::from(byte(at))).collect()
@@ -58,8 +60,11 @@ mod tests {
         for document in documents {
             assert_eq!(document.len(), 2047);
             let asked: Vec<usize> = document.match_indices('=').map(|(at, _)| at).collect();
-            assert_eq!(asked, [0, 1024, 1152, 1280, 1408, 1536, 1664, 1792, 1920]);
-            let letters: Vec<u8> = asked.iter().map(|at| document.as_bytes()[at + 1]).collect();
+            assert_eq!(asked, [1024, 1152, 1280, 1408, 1536, 1664, 1792, 1920]);
+            let told = document.find('.').expect("dots");
+            assert_eq!(told, 255);
+            let letters: Vec<u8> =
+                (0..told).chain(asked.iter().map(|at| at + 1)).map(|at| document.as_bytes()[at]).collect();
             assert!(letters.iter().all(|letter| *letter == letters[0] && LETTERS.contains(letter)));
             seen.insert(letters[0]);
         }
@@ -68,11 +73,11 @@ mod tests {
 
     #[test]
     fn a_document_is_told_its_letter_however_short() {
-        for bytes in [0, 1, 2, 3, 129] {
+        for bytes in [0, 1, 2, 3, 129, 130] {
             let text = recall(1, 1, bytes);
-            let letter = text.as_bytes()[1];
-            assert!(LETTERS.contains(&letter) && text.starts_with('=') && text.lines().count() == 2, "{text}");
+            assert!(LETTERS.contains(&text.as_bytes()[0]) && text.lines().count() == 2, "{text}");
             assert_eq!(text.lines().next().map(str::len), Some(bytes.max(2)));
+            assert_eq!(text.contains('='), bytes == 130, "no question without room for its answer");
         }
     }
 }
