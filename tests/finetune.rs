@@ -116,6 +116,45 @@ fn whole_inference(device: &Device, model: &(ModelConfig, Vec<Vec<f32>>), batch:
     inference.expect("a recording").answers(batch).expect("answers").iter().map(|answer| answer.loss).sum()
 }
 
+/// Along a random direction the loss moves as the gradient says, through the masks of every dropout, the head's among them.
+#[test]
+fn the_gradient_is_that_of_the_loss_behind_its_masks() {
+    let device = device();
+    for (kind, answers, sequences) in [
+        (TaskKind::Classify, three(), [1, 1, 1].as_slice()),
+        (TaskKind::Similar, Answers::Score, &[2, 2]),
+        (TaskKind::Choose, Answers::Candidate, &[3, 2]),
+    ] {
+        for (body, head) in [(0.0, 0.5), (0.2, 0.2)] {
+            let (mut config, parameters) = model(kind, answers.clone(), body);
+            config.summary_first_dropout = head;
+            let batch = examples(&config, sequences);
+            let (real, key) = (batch.real(), step_key(SEED, 1));
+            let mut words = Words::new(SEED, Stream::Weights, 7, 7);
+            let direction: Vec<Vec<f32>> =
+                parameters.iter().map(|t| t.iter().map(|_| words.uniform() as f32 - 0.5).collect()).collect();
+            let run = |by: f32| {
+                let moved = |(t, u): (&Vec<f32>, &Vec<f32>)| t.iter().zip(u).map(|(x, u)| x + by * u).collect();
+                let at: Vec<Vec<f32>> = parameters.iter().zip(&direction).map(moved).collect();
+                let mut training = training(&device, &(config.clone(), at), &batch);
+                training.micro(&batch, real, key).expect("a step");
+                let gradients = training.read(Flat::Gradients).expect("gradients");
+                training.update(0.0).expect("an update");
+                let state = training.drain().expect("a state")[0].1;
+                let [l1, l2] = [(state.loss, real.targets), (state.task_loss, real.examples)]
+                    .map(|(sum, count)| f64::from(sum) / f64::from(count));
+                (l2 + 0.5 * l1, gradients)
+            };
+            let h = 1e-3;
+            let slope = (run(h).0 - run(-h).0) / (2.0 * f64::from(h));
+            let pairs = run(0.0).1.into_iter().flatten().zip(direction.iter().flatten().copied());
+            let along: f64 = pairs.map(|(g, u)| f64::from(g) * f64::from(u)).sum();
+            let error = (slope - along).abs() / along.abs().max(0.1);
+            assert!(error < 5e-3, "{kind}, dropout {body} and {head}: {slope} by the loss, {along} by the gradient");
+        }
+    }
+}
+
 /// What is frozen keeps its bits, has no gradient and is not in the norm; what is not has the gradient that it always had.
 #[test]
 fn frozen_parts_stay_and_new_ones_learn() {

@@ -41,15 +41,8 @@ impl LayerAttention {
         let activations = Activations::new(device, config, capacity)?;
         let layout = Layout::new(device, layout_capacity(config, capacity))?;
         let (kernels, learning) = (Kernels::new(), Learning::all(config));
-        let decoder = Decoder {
-            config,
-            parameters: &parameters,
-            activations: &activations,
-            layout: &layout,
-            kernels: &kernels,
-            training: Some(&learning),
-            cache: None,
-        };
+        let decoder = Decoder::new(config, &parameters, &activations, &layout, &kernels);
+        let decoder = Decoder { training: Some(&learning), ..decoder };
         let mut forward = Recorder::new(device, layout.capacity());
         decoder.attend(&mut forward, 0)?;
         let mut backward = Recorder::new(device, layout.capacity());

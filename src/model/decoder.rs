@@ -42,6 +42,19 @@ pub struct Decoder<'a> {
     pub cache: Option<&'a Cache>,
 }
 
+impl<'a> Decoder<'a> {
+    /// For inference, without a cache.
+    pub fn new(
+        config: &'a ModelConfig,
+        parameters: &'a Parameters,
+        activations: &'a Activations,
+        layout: &'a Layout,
+        kernels: &'a Kernels,
+    ) -> Self {
+        Decoder { config, parameters, activations, layout, kernels, training: None, cache: None }
+    }
+}
+
 impl Decoder<'_> {
     fn tensor(&self, flat: Flat, layer: usize, of: Of) -> Result<Matrix> {
         let index = self.config.index(layer, of).ok_or_else(|| Error::Kernel {

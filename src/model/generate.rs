@@ -200,15 +200,8 @@ impl Generator {
         let activations = Activations::for_prompt(device, config, capacity)?;
         let layout = Layout::new(device, layout_capacity(config, capacity))?;
         let kernels = Kernels::new();
-        let decoder = Decoder {
-            config,
-            parameters: &self.parameters,
-            activations: &activations,
-            layout: &layout,
-            kernels: &kernels,
-            training: None,
-            cache: Some(&self.cache),
-        };
+        let decoder = Decoder::new(config, &self.parameters, &activations, &layout, &kernels);
+        let decoder = Decoder { cache: Some(&self.cache), ..decoder };
         let mut rec = Recorder::new(device, layout.capacity());
         decoder.forward(&mut rec)?;
         let program = rec.finish();

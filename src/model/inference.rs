@@ -59,15 +59,7 @@ impl Inference {
         let activations = Activations::for_inference(device, config, capacity)?;
         let layout = Layout::new(device, layout_capacity(config, capacity))?;
         let kernels = Kernels::new();
-        let decoder = Decoder {
-            config,
-            parameters: &parameters,
-            activations: &activations,
-            layout: &layout,
-            kernels: &kernels,
-            training: None,
-            cache: None,
-        };
+        let decoder = Decoder::new(config, &parameters, &activations, &layout, &kernels);
         let mut rec = Recorder::new(device, layout.capacity());
         decoder.forward(&mut rec)?;
         decoder.head(&mut rec, None)?;
@@ -102,15 +94,7 @@ impl Inference {
     }
 
     fn decoder(&self) -> Decoder<'_> {
-        Decoder {
-            config: &self.config,
-            parameters: &self.parameters,
-            activations: &self.activations,
-            layout: &self.layout,
-            kernels: &self.kernels,
-            training: None,
-            cache: None,
-        }
+        Decoder::new(&self.config, &self.parameters, &self.activations, &self.layout, &self.kernels)
     }
 
     /// The loss of each row of a batch in nats, N of them; rows without a target have 0. Waits.

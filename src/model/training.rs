@@ -115,11 +115,11 @@ impl Training {
         let layout = Layout::new(device, layout_capacity(config, capacity))?;
         let state = View::new(device, "state", STATE_WORDS)?;
         let learning = Learning::all(config);
+        let evaluation = Decoder::new(config, &parameters, &activations, &layout, &kernels);
         let [micro, update] = {
-            let decoder = decoder(config, &parameters, &activations, &layout, &kernels, Some(&learning));
+            let decoder = Decoder { training: Some(&learning), ..evaluation };
             [record_micro(device, &decoder, &state, options)?, record_update(device, &decoder, &state, options)?]
         };
-        let evaluation = decoder(config, &parameters, &activations, &layout, &kernels, None);
         let mut rec = Recorder::new(device, layout.capacity());
         evaluation.forward(&mut rec)?;
         evaluation.head(&mut rec, None)?;
@@ -208,7 +208,8 @@ impl Training {
     }
 
     fn decoder<'a>(&'a self, training: Option<&'a Learning>) -> Decoder<'a> {
-        decoder(&self.config, &self.parameters, &self.activations, &self.layout, &self.kernels, training)
+        let decoder = Decoder::new(&self.config, &self.parameters, &self.activations, &self.layout, &self.kernels);
+        Decoder { training, ..decoder }
     }
 
     fn live(&self, laid: &Laid, real: Real, key: [u32; 2]) -> Result<Live> {
@@ -384,17 +385,6 @@ impl Training {
         timings.extend(self.update.profile(&live)?);
         Ok(timings)
     }
-}
-
-fn decoder<'a>(
-    config: &'a ModelConfig,
-    parameters: &'a Parameters,
-    activations: &'a Activations,
-    layout: &'a Layout,
-    kernels: &'a Kernels,
-    training: Option<&'a Learning>,
-) -> Decoder<'a> {
-    Decoder { config, parameters, activations, layout, kernels, training, cache: None }
 }
 
 /// Forward and backward: the language model's head, unless it counts nothing, then the task's, if there is one.

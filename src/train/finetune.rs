@@ -4,7 +4,7 @@
 use super::clock::Clock;
 use super::metrics::{EpochLine, Line, Metrics, TaskStepLine, TestLine};
 use super::prepared_task::PreparedTask;
-use super::pretrain::{Observer, optimizer_options};
+use super::pretrain::{Observer, diverged, optimizer_options};
 use super::resume::StoppedTask;
 use super::run_folder::{First, RunFolder, SavedKernels};
 use super::schedule::Schedule;
@@ -69,16 +69,10 @@ pub fn finetune(device: &Device, mut prepared: PreparedTask, observer: &mut dyn 
 pub fn resume(
     device: &Device,
     stopped: StoppedTask,
-    mut prepared: PreparedTask,
+    prepared: PreparedTask,
     observer: &mut dyn Observer,
 ) -> Result<TaskSummary> {
-    let (kernels, warning) = stopped.kernels(device.caps());
-    warning.into_iter().for_each(|warning| observer.warned(&warning));
-    let weights = prepared.weights.take().unwrap_or_default();
-    let (capacity, options) = (prepared.capacity()?, options(&prepared));
-    let mut training = Training::with(device, &prepared.model, &weights, capacity, options, kernels)?;
-    drop(weights);
-    training.restore(stopped.state.done(), &stopped.moments)?;
+    let training = stopped.training(device, prepared.capacity()?, options(&prepared), observer)?;
     observer.task_began(&prepared);
     observer.resumed(stopped.step(), &stopped.checkpoint_path());
     let mut run = Run::go_on(prepared, training, stopped)?;
@@ -156,6 +150,11 @@ impl Run {
             }
         }
         folder.write_settings(&prepared.settings)?;
+        folder.write_kernels(&SavedKernels::new(training.device().caps(), training.kernels().chosen()))?;
+        // A run may have ended between its checkpoint and the name of its best.
+        if let Some(best) = state.best {
+            folder.name_best(best.step)?;
+        }
         let clock = Clock::new(Duration::from_millis(state.elapsed_ms));
         Self::with(prepared, training, folder, curve, TaskState { finished: false, ..state }, clock)
     }
@@ -253,10 +252,7 @@ impl Run {
         let loss = task_loss + lm_coef * lm_loss.unwrap_or(0.0);
         if state.halted.is_some() || !loss.is_finite() || !state.norm.is_finite() {
             self.folder.draw(&self.curve)?;
-            let step = state.halted.unwrap_or(step);
-            return Err(Error::NotFinite(format!(
-                "step {step}: the loss or the gradient's norm is not finite; a smaller lr may be right"
-            )));
+            return Err(diverged(state.halted.unwrap_or(step), &self.folder.latest()?, "model"));
         }
         let tokens = u64::from(real.targets);
         let (elapsed_s, tokens_per_second) = self.clock.finished(tokens);

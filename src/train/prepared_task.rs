@@ -1,7 +1,6 @@
 //! All of a run on a task that can be wrong before an adapter is opened: settings, files, labels, the model and its new
 //! parts. What comes out only wants a device.
 
-use super::keys::Stage;
 use super::run_folder::RunFolder;
 use super::settings::{Length, Settings};
 use super::state::Identity;
@@ -110,7 +109,7 @@ impl PreparedTask {
     ///
     /// # Errors
     /// [`Error::Input`] that names key, or file and line, and says what would be right.
-    pub fn new(settings: Settings, kind: TaskKind, out: &Path) -> Result<Self> {
+    pub fn new(mut settings: Settings, kind: TaskKind, out: &Path) -> Result<Self> {
         RunFolder::check_new(out)?;
         settings.validate()?;
         let columns = settings.task.columns(kind)?;
@@ -118,6 +117,7 @@ impl PreparedTask {
         let (task, records) = columns.read_training(train)?;
         check_best_by(&settings, &task)?;
         let start = Start::of(&settings, &records)?;
+        settings.pretokenizer = start.tokenizer.pretokenizer();
         let tokenizer = start.tokenizer.with_task_tokens(start.config.vocab_size)?;
         let added = if start.tokenizer.task_tokens().is_some() { 0 } else { Task::TOKENS.len() };
         let model = ModelConfig {
@@ -342,15 +342,4 @@ fn with_new_parts(model: &ModelConfig, body: Option<Vec<Vec<f32>>>, seed: u64) -
         to[..from.len()].copy_from_slice(&from);
     }
     weights
-}
-
-impl Settings {
-    /// Checks what a run on a task asks of its settings beside each key's own range.
-    pub(super) fn validate_stage(&self) -> Result<()> {
-        if self.stage == Stage::FineTuning && self.accumulate > self.batch {
-            let (parts, batch) = (self.accumulate, self.batch);
-            return Err(Error::Input(format!("accumulate = {parts}: must be at most batch = {batch}, in examples")));
-        }
-        Ok(())
-    }
 }

@@ -127,20 +127,8 @@ pub fn run(device: &Device, mut prepared: Prepared, observer: &mut dyn Observer)
 /// # Errors
 /// As [`run`]; [`Error::Input`] for a metrics.jsonl that cannot be read.
 pub fn resume(device: &Device, stopped: Stopped, prepared: Prepared, observer: &mut dyn Observer) -> Result<Trained> {
-    let settings = &prepared.settings;
-    let (kernels, warning) = stopped.kernels(device.caps());
-    warning.into_iter().for_each(|warning| observer.warned(&warning));
-    let parameters = &stopped.checkpoint.parameters;
-    let (capacity, options) = (prepared.capacity(), optimizer_options(settings));
-    let mut training = Training::with(device, &settings.model, parameters, capacity, options, kernels)?;
-    training.restore(stopped.state.done(), &stopped.moments)?;
-    let replaced = training.kernels().replaced();
-    if !replaced.is_empty() {
-        observer.warned(&format!(
-            "kernels.json: this adapter cannot run the Spec of {}: another is taken, and the last digits may differ",
-            replaced.join(", ")
-        ));
-    }
+    let (capacity, options) = (prepared.capacity(), optimizer_options(&prepared.settings));
+    let training = stopped.training(device, capacity, options, observer)?;
     observer.began(&prepared);
     observer.resumed(stopped.step(), &stopped.checkpoint_path());
     let mut run = Run::go_on(prepared, training, stopped)?;
@@ -359,11 +347,7 @@ impl Run {
             // What was known before is shown in the picture, too.
             self.folder.draw(&self.curve)?;
             let (step, good) = (state.halted.unwrap_or(step), self.folder.checkpoint_path(self.saved));
-            let good = good.display();
-            return Err(Error::NotFinite(format!(
-                "step {step}: the loss or the gradient's norm is not finite; the last good checkpoint is {good}; a smaller \
-                 lr or a longer warmup may be right, from the beginning or with --init {good}"
-            )));
+            return Err(diverged(step, &good, "init"));
         }
         let tokens = u64::from(pending.targets);
         let (elapsed_s, tokens_per_second) = self.clock.finished(tokens);
@@ -451,6 +435,15 @@ impl Run {
         };
         Ok(Trained { summary, training: self.training, tokenizer: self.prepared.tokenizer })
     }
+}
+
+/// The error of a step whose numbers are none; `key` names the option that begins from the checkpoint before it.
+pub(super) fn diverged(step: u32, good: &Path, key: &str) -> Error {
+    let good = good.display();
+    Error::NotFinite(format!(
+        "step {step}: the loss or the gradient's norm is not finite; the last good checkpoint is {good}; a smaller lr or a \
+         longer warmup may be right, from the beginning or with --{key} {good}"
+    ))
 }
 
 /// The picture before its first point.

@@ -4,11 +4,12 @@
 use super::keys::Stage;
 use super::prepared::Prepared;
 use super::prepared_task::PreparedTask;
+use super::pretrain::Observer;
 use super::run_folder::{CONFIG, RunFolder, SavedKernels};
 use super::settings::{Layers, Settings};
 use super::state::{Identity, RunState, Stand, TaskState};
-use crate::gpu::Caps;
-use crate::model::Moments;
+use crate::gpu::{Caps, Device};
+use crate::model::{Capacity, Moments, Options, Training};
 use crate::ops::kernels::Kernels;
 use crate::store::folder::Checkpoint;
 use crate::store::model_folder::LATEST;
@@ -78,8 +79,34 @@ impl<S: Stand> StoppedRun<S> {
         self.folder.checkpoint_path(self.step())
     }
 
+    /// The model in training as it stood, with room for such batches; what a user should hear goes to the observer.
+    ///
+    /// # Errors
+    /// As [`Training::new`].
+    pub(super) fn training(
+        &self,
+        device: &Device,
+        capacity: Capacity,
+        options: Options,
+        observer: &mut dyn Observer,
+    ) -> Result<Training> {
+        let (kernels, warning) = self.kernels(device.caps());
+        warning.into_iter().for_each(|warning| observer.warned(&warning));
+        let Checkpoint { config, parameters, .. } = &self.checkpoint;
+        let mut training = Training::with(device, config, parameters, capacity, options, kernels)?;
+        training.restore(self.state.done(), &self.moments)?;
+        let replaced = training.kernels().replaced();
+        if !replaced.is_empty() {
+            observer.warned(&format!(
+                "kernels.json: this adapter cannot run the Spec of {}: another is taken, and the last digits may differ",
+                replaced.join(", ")
+            ));
+        }
+        Ok(training)
+    }
+
     /// The Specs that it began with, where it is on the adapter that it began on; and what is to be said if not.
-    pub(super) fn kernels(&self, caps: &Caps) -> (Kernels, Option<String>) {
+    fn kernels(&self, caps: &Caps) -> (Kernels, Option<String>) {
         let differ = "its numbers may differ in their last digits from those it would have had";
         let Some(saved) = self.kernels.clone() else {
             return (
@@ -106,11 +133,11 @@ impl StoppedTask {
     /// As [`PreparedTask::resumed`]; [`Error::Input`] when they are others, and for fewer epochs than are done.
     pub fn prepare(&self) -> Result<Option<PreparedTask>> {
         let dir = self.folder.path();
-        if self.state.finished && self.settings.length == self.before.length {
+        let asks_more = |settings: &Settings| (settings.length, settings.task.patience);
+        if self.state.finished && asks_more(&self.settings) == asks_more(&self.before) {
             return Ok(None);
         }
-        let mut prepared = PreparedTask::resumed(self.settings.clone(), &self.checkpoint, dir)?;
-        prepared.weights = Some(self.checkpoint.parameters.clone());
+        let prepared = PreparedTask::resumed(self.settings.clone(), &self.checkpoint, dir)?;
         let (was, is) = (&self.state.data, prepared.identity());
         if *was != is {
             let message = "the examples of train are others than the run began with: give the same with --train";

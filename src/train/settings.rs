@@ -249,11 +249,13 @@ impl Settings {
             return bad(format!("document_separator = {separator:?}: must be one line"));
         }
         self.model.validate()?;
-        if self.stage == Stage::FineTuning {
-            return self.validate_stage();
-        }
-        let (batch, positions) = (self.batch, self.model.n_positions);
+        let (batch, positions, parts) = (self.batch, self.model.n_positions, self.accumulate);
         match self.batch_tokens {
+            // Examples are of all lengths: a part may have one less than another.
+            _ if self.stage == Stage::FineTuning && parts > batch => {
+                bad(format!("accumulate = {parts}: must be at most batch = {batch}, in examples"))
+            }
+            _ if self.stage == Stage::FineTuning => Ok(()),
             Some(tokens) if tokens < positions => bad(format!(
                 "batch_tokens = {tokens}: must be n_positions = {positions} or more, so that every sequence fits"
             )),
