@@ -305,6 +305,12 @@ fn a_run_learns_is_resumed_and_answers() {
     out(&wgpt(folder, "finetune classify --config whole/config.toml --epochs 1 --out parts --set lr=0.003"));
     let told = wgpt(folder, "finetune classify --resume parts");
     assert!(String::from_utf8_lossy(&told.stderr).contains("is finished: 20 updates are done"));
+    let wrong = wgpt(folder, "pretrain --resume parts");
+    let told = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(
+        wrong.status.code() == Some(2) && told.contains("is a run on a task: `wgpt finetune TASK --resume`"),
+        "{told}"
+    );
     let again = out(&wgpt(folder, "finetune classify --config whole/config.toml --out again"));
     assert!(again.contains("best epoch"), "{again}");
     assert_eq!(lines(&folder.join("again")), all);

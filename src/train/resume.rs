@@ -54,6 +54,13 @@ impl<S: Stand> StoppedRun<S> {
         let mut folder = RunFolder::open(dir)?;
         let mut layers = Layers::of(S::STAGE);
         layers.file(dir.join(CONFIG))?;
+        let (stage, command) = match layers.names("lm_coef") {
+            true => (Stage::FineTuning, "is a run on a task: `wgpt finetune TASK --resume` goes on with it"),
+            false => (Stage::Pretraining, "is a run on text: `wgpt pretrain --resume` goes on with it"),
+        };
+        if stage != S::STAGE {
+            return Err(Error::file(dir, command));
+        }
         let before = layers.settings_of_run()?;
         let settings = layers.over(changes).settings_of_run()?;
         check_changes(&before, &settings)?;

@@ -403,6 +403,11 @@ impl Layers {
         Ok(())
     }
 
+    /// Whether a key was given.
+    pub(super) fn names(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key)
+    }
+
     /// All of `above` over all of this.
     pub fn over(mut self, above: Layers) -> Layers {
         self.entries.extend(above.entries);
