@@ -211,7 +211,7 @@ fn the_bytes_held_out_are_those_of_the_text() {
     };
     let text = std::fs::read_to_string(&path).expect("text");
     let place = Place::new(&[]);
-    for pretokenizer in ["bytes", "bert"] {
+    for pretokenizer in ["bytes", "bert", "openai"] {
         let mut settings = place.settings(&[], &["vocab_size=1000", &format!("pretokenizer={pretokenizer}")]);
         settings.data = vec![path.clone()];
         let run = Prepared::with_cache(settings, None, &place.path("run"), &TokenCache::new(None)).expect("prepared");

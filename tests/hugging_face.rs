@@ -280,7 +280,12 @@ fn heads_both_ways() {
             singles.clone(),
         ),
         ("score", tuned(bert, TaskKind::Classify, Answers::Score), "OpenAIGPTForSequenceClassification", singles),
-        ("entail", tuned(bert, TaskKind::Entail, words(&["a", "b", "c"])), "OpenAIGPTForSequenceClassification", pairs),
+        (
+            "entail",
+            tuned(Pretokenizer::OpenAi, TaskKind::Entail, words(&["a", "b", "c"])),
+            "OpenAIGPTForSequenceClassification",
+            pairs,
+        ),
         ("choose", tuned(bytes, TaskKind::Choose, Answers::Candidate), "OpenAIGPTDoubleHeadsModel", choices),
     ];
     let rows = |texts: &[Texts]| -> Vec<Value> {

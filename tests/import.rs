@@ -81,6 +81,16 @@ fn a_published_model_becomes_a_folder() {
     let trained = Tokenizer::train("the cat sat on the mat and the hat", 60, Pretokenizer::Bert).expect("train");
     assert_eq!(tokenizer.encode("The cat's hat").expect("ids"), trained.encode("The cat's hat").expect("ids"));
 
+    // The same files, with words cut as the model's authors did.
+    let own = place.path().join("own");
+    assert_eq!(wgpt(&["import", "openai", "--pretokenizer", "openai"], &dir, &own).status.code(), Some(0));
+    let cut = Model::load(&own).expect("a model").tokenizer.expect("a tokenizer");
+    assert_eq!(cut.pretokenizer(), Pretokenizer::OpenAi);
+    assert_eq!(cut.encode("the hat").expect("ids"), tokenizer.encode("the hat").expect("ids"));
+    assert_ne!(cut.encode("cannot").expect("ids"), tokenizer.encode("cannot").expect("ids"));
+    let output = wgpt(&["import", "openai", "--pretokenizer", "bytes"], &dir, &place.path().join("other"));
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+
     let again = wgpt(&["import", "openai"], &dir, &out);
     assert_eq!(again.status.code(), Some(2));
     let output = wgpt(&["import", "openai", "--n-head", "7"], &dir, &place.path().join("other"));

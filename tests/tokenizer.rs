@@ -44,7 +44,7 @@ fn train_all() -> String {
     let mut out = String::new();
     for text in &text {
         for vocab_size in [512, 8192] {
-            for pretokenizer in [Pretokenizer::Bytes, Pretokenizer::Bert] {
+            for pretokenizer in Pretokenizer::ALL {
                 let tokenizer = Tokenizer::train(text, vocab_size, pretokenizer).expect("train");
                 assert_eq!(tokenizer.vocab_size(), vocab_size);
                 out.push_str(&tokenizer.to_json().expect("json"));

@@ -2,7 +2,7 @@
 
 use super::{Context, Done, grouped, json_flag, note, output_folder, predict};
 use crate::data::source::{Source, Sources};
-use crate::data::tokenizer::{Pretokenizer, Tokenizer, UNKNOWN};
+use crate::data::tokenizer::{Tokenizer, UNKNOWN};
 use crate::gpu::Device;
 use crate::model::Inference;
 use crate::report::{Align, Table};
@@ -109,9 +109,9 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     Ok(())
 }
 
-/// What a `bert` vocabulary has no token for.
+/// What a vocabulary of words has no token for.
 fn unknown(text: &Text, tokenizer: &Tokenizer) -> Option<String> {
-    let unknown = tokenizer.id(UNKNOWN).filter(|_| tokenizer.pretokenizer() == Pretokenizer::Bert)?;
+    let unknown = tokenizer.id(UNKNOWN).filter(|_| tokenizer.pretokenizer().ends_words())?;
     let tokens = text.corpus.tokens();
     let count = tokens.iter().filter(|id| **id == unknown).count() as u64;
     let (count, all) = (Some(count).filter(|count| *count > 0)?, grouped(tokens.len() as u64));

@@ -1,11 +1,13 @@
 //! `wgpt import`: a model in another program's files to a model's folder.
 
 use super::{Context, Done, grouped};
+use crate::data::tokenizer::Pretokenizer;
 use crate::store::openai;
 use crate::train::run_folder::RunFolder;
 use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 pub(super) fn command() -> Command {
     let path =
@@ -21,6 +23,14 @@ pub(super) fn command() -> Command {
                 .value_parser(value_parser!(usize))
                 .default_value("12")
                 .help("Heads: the files do not say it"),
+        )
+        .arg(
+            Arg::new("pretokenizer")
+                .long("pretokenizer")
+                .value_name("bert|openai")
+                .value_parser(Pretokenizer::from_str)
+                .default_value("bert")
+                .help("How text is cut in words: as Hugging Face does, or nearly as the model was trained"),
         );
     Command::new("import")
         .about("Turns another program's files into a model's folder, which Hugging Face loads, too")
@@ -39,7 +49,10 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     };
     let (dir, out) = (given("dir")?, given("out")?);
     RunFolder::check_new(out)?;
-    let model = openai::import(dir, matches.get_one("n_head").copied().unwrap_or(openai::N_HEAD))?;
+    let mut model = openai::import(dir, matches.get_one("n_head").copied().unwrap_or(openai::N_HEAD))?;
+    if let (Some(tokenizer), Some(pretokenizer)) = (&model.tokenizer, matches.get_one("pretokenizer")) {
+        model.tokenizer = Some(tokenizer.cut_by(*pretokenizer)?);
+    }
     model.save(out)?;
     writeln!(context.out, "{} parameters  {}", grouped(model.config.parameter_count() as u64), out.display())?;
     Ok(())

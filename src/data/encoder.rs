@@ -135,8 +135,8 @@ mod tests {
         text
     }
 
-    fn tokenizers(text: &str) -> [Tokenizer; 2] {
-        [Pretokenizer::Bytes, Pretokenizer::Bert].map(|p| Tokenizer::train(text, 400, p).expect("train"))
+    fn tokenizers(text: &str) -> [Tokenizer; 3] {
+        Pretokenizer::ALL.map(|p| Tokenizer::train(text, 400, p).expect("train"))
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod batch_form;
 pub mod bpe;
 pub mod corpus;
 pub mod encoder;
+mod openai_words;
 pub mod order;
 pub mod pieces;
 pub mod recall;

@@ -41,8 +41,8 @@ impl<'a> Block<'a> {
     }
 }
 
-/// Whether both pre-tokenizers always split before byte `at`: it is a space or a line's end that follows something other
-/// than white space. (Neither lets a word go on past white space, and ByteLevel's look ahead looks along a run of white
+/// Whether every pre-tokenizer splits before byte `at`: it is a space or a line's end that follows something other
+/// than white space. (None lets a word go on past white space, and ByteLevel's look ahead looks along a run of white
 /// space, which such a cut leaves whole. A space begins a new character in every normal form, so normalizing piece by
 /// piece is normalizing the whole.)
 fn splits(text: &str, at: usize) -> bool {

@@ -1,11 +1,13 @@
-//! Text to ids and back, by byte pair encoding in one of two pipelines.
+//! Text to ids and back, by byte pair encoding in one of three pipelines.
 //!
-//! `bytes` is ByteLevel: reversible, no unknown token. `bert` is GPT-1's (Hugging Face's OpenAIGPTTokenizer): text is
-//! lower-cased, words end in `</w>`, `<unk>` is id 0. The tokenizers crate runs both; training is [`bpe::train`], so
+//! `bytes` is ByteLevel: reversible, no unknown token. `bert` is GPT-1's in Hugging Face (OpenAIGPTTokenizer): text is
+//! lower-cased, words end in `</w>`, `<unk>` is id 0. `openai` is the same but for how words are cut (`openai_words`),
+//! which is GPT-1's own. The tokenizers crate runs them; training is [`bpe::train`], so
 //! that tokenizer.json is a pure function of text and settings, and what a file claims is checked before the crate
 //! sees it, which panics on merges whose parts are not in the vocabulary.
 
 use super::bpe;
+use super::openai_words;
 use super::pieces::{Block, PIECE, on_threads};
 use super::task_tokens::{self, TaskTokens};
 use super::words::WordCounts;
@@ -37,6 +39,39 @@ pub enum Pretokenizer {
     Bytes,
     /// BertNormalizer and BertPreTokenizer, GPT-1's in Hugging Face: lower case, spaces are not kept.
     Bert,
+    /// GPT-1's own cut, as far as small rules reach: "don't" is "do" and "n't", "Mrs." one word, a line's end another.
+    OpenAi,
+}
+
+impl Pretokenizer {
+    /// Every pipeline.
+    pub const ALL: [Pretokenizer; 3] = [Pretokenizer::Bytes, Pretokenizer::Bert, Pretokenizer::OpenAi];
+
+    /// Whether the last symbol of a word says that it is the last, and what no symbol stands for is `<unk>`.
+    pub fn ends_words(self) -> bool {
+        self != Pretokenizer::Bytes
+    }
+
+    /// What it does to a text before it is cut.
+    pub(super) fn normalizer(self) -> Value {
+        match self {
+            Pretokenizer::Bytes => Value::Null,
+            Pretokenizer::Bert => json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+                "strip_accents": null, "lowercase": true}),
+            Pretokenizer::OpenAi => openai_words::normalizer(),
+        }
+    }
+
+    /// How it cuts.
+    pub(super) fn pre_tokenizer(self) -> Value {
+        match self {
+            Pretokenizer::Bytes => {
+                json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true})
+            }
+            Pretokenizer::Bert => json!({"type": "BertPreTokenizer"}),
+            Pretokenizer::OpenAi => openai_words::pre_tokenizer(),
+        }
+    }
 }
 
 impl std::fmt::Display for Pretokenizer {
@@ -44,6 +79,7 @@ impl std::fmt::Display for Pretokenizer {
         f.write_str(match self {
             Pretokenizer::Bytes => "bytes",
             Pretokenizer::Bert => "bert",
+            Pretokenizer::OpenAi => "openai",
         })
     }
 }
@@ -52,11 +88,8 @@ impl std::str::FromStr for Pretokenizer {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "bytes" => Ok(Pretokenizer::Bytes),
-            "bert" => Ok(Pretokenizer::Bert),
-            _ => Err(Error::Input(format!("pretokenizer = {name:?}: must be \"bytes\" or \"bert\""))),
-        }
+        let found = Pretokenizer::ALL.into_iter().find(|p| p.to_string() == name);
+        found.ok_or_else(|| Error::Input(format!("pretokenizer = {name:?}: must be \"bytes\", \"bert\" or \"openai\"")))
     }
 }
 
@@ -103,7 +136,7 @@ impl Tokenizer {
                 let sorted: BTreeSet<char> = ByteLevel::alphabet().into_iter().collect();
                 sorted.into_iter().map(String::from).collect::<Vec<_>>()
             }
-            Pretokenizer::Bert => {
+            Pretokenizer::Bert | Pretokenizer::OpenAi => {
                 let sorted: BTreeSet<char> = words.iter().flat_map(|(word, _)| word.chars()).collect();
                 let inside = sorted.iter().map(|c| c.to_string());
                 let last = sorted.iter().map(|c| format!("{c}{END_OF_WORD}"));
@@ -113,8 +146,8 @@ impl Tokenizer {
         if vocab_size < alphabet.len() {
             let why = match pretokenizer {
                 Pretokenizer::Bytes => "a bytes vocabulary begins with the 256 bytes".to_string(),
-                Pretokenizer::Bert => format!(
-                    "a bert vocabulary begins with {UNKNOWN} and two forms of each of the text's {} characters",
+                Pretokenizer::Bert | Pretokenizer::OpenAi => format!(
+                    "a {pretokenizer} vocabulary begins with {UNKNOWN} and two forms of each of the text's {} characters",
                     alphabet.len() / 2
                 ),
             };
@@ -125,7 +158,7 @@ impl Tokenizer {
             let mut symbols = Vec::with_capacity(word.len());
             let mut letters = word.chars().peekable();
             while let Some(c) = letters.next() {
-                let last = pretokenizer == Pretokenizer::Bert && letters.peek().is_none();
+                let last = pretokenizer.ends_words() && letters.peek().is_none();
                 let text = if last { format!("{c}{END_OF_WORD}") } else { c.to_string() };
                 symbols.extend(ids.get(text.as_str()));
             }
@@ -185,7 +218,8 @@ impl Tokenizer {
         Self::from_json(&bytes, path)
     }
 
-    /// GPT-1's own files: the vocabulary (JSON, token to id) and the merges (a line each, the first may be a comment).
+    /// GPT-1's own files: the vocabulary (JSON, token to id) and the merges (a line each, the first may be a comment), with
+    /// words cut as Hugging Face does.
     ///
     /// # Errors
     /// [`Error::Input`] naming the file and what is wrong in it.
@@ -208,7 +242,7 @@ impl Tokenizer {
     /// Reads a tokenizer.json; `path` only names it in errors.
     ///
     /// # Errors
-    /// [`Error::Input`] for what is no BPE of one of the two pipelines, for ids beyond the vocabulary or given twice,
+    /// [`Error::Input`] for what is no BPE of one of the three pipelines, for ids beyond the vocabulary or given twice,
     /// for merges that name or make what is not in the vocabulary.
     pub fn from_json(bytes: &[u8], path: &Path) -> Result<Self> {
         let value: Value = serde_json::from_slice(bytes).map_err(|e| Error::file(path, format!("not JSON: {e}")))?;
@@ -260,6 +294,27 @@ impl Tokenizer {
             pretokenizer: checked.pretokenizer,
             vocab_size: checked.vocab_size,
         })
+    }
+
+    /// The same vocabulary and merges behind another cut in words: GPT-1's has two, its own and Hugging Face's.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where one of the two is `bytes`: its symbols are others.
+    pub fn cut_by(&self, pretokenizer: Pretokenizer) -> Result<Self> {
+        if self.pretokenizer == pretokenizer {
+            return Ok(self.clone());
+        }
+        if !(self.pretokenizer.ends_words() && pretokenizer.ends_words()) {
+            let own = self.pretokenizer;
+            return Err(Error::Input(format!(
+                "pretokenizer = \"{pretokenizer}\": the tokenizer's symbols are those of {own}"
+            )));
+        }
+        let json = self.to_json()?;
+        let mut value: Value = serde_json::from_str(&json).map_err(|e| Error::Input(format!("tokenizer.json: {e}")))?;
+        value["normalizer"] = pretokenizer.normalizer();
+        value["pre_tokenizer"] = pretokenizer.pre_tokenizer();
+        Self::from_value(value, Path::new(FILE))
     }
 
     /// Adds the three tokens of fine-tuning for a model of `vocab_size` ids: theirs are the next three. What is between
@@ -344,7 +399,7 @@ impl Tokenizer {
         self.vocab_size
     }
 
-    /// Which of the two pipelines this is.
+    /// Which of the pipelines this is.
     pub fn pretokenizer(&self) -> Pretokenizer {
         self.pretokenizer
     }
@@ -374,7 +429,7 @@ impl Tokenizer {
         if let Some(n_positions) = n_positions.into() {
             config["model_max_length"] = json!(n_positions);
         }
-        if self.pretokenizer == Pretokenizer::Bert {
+        if self.pretokenizer.ends_words() {
             config["unk_token"] = json!(UNKNOWN);
         }
         if self.task_tokens.is_some() {
@@ -402,29 +457,28 @@ fn json_id(id: u32) -> Value {
     Value::from(id)
 }
 
-/// A tokenizer.json of our two pipelines.
+/// A tokenizer.json of our pipelines.
 fn pipeline(vocab: Value, merges: Value, pretokenizer: Pretokenizer) -> Value {
-    let bert = pretokenizer == Pretokenizer::Bert;
-    let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
-    let unknown = json!([{"id": vocab[UNKNOWN].as_u64().unwrap_or(0), "content": UNKNOWN, "single_word": false, "lstrip": false, "rstrip": false,
-        "normalized": false, "special": true}]);
-    let normalizer = json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
-        "strip_accents": null, "lowercase": true});
+    let ends = pretokenizer.ends_words();
+    let unknown = json!([{"id": vocab[UNKNOWN].as_u64().unwrap_or(0), "content": UNKNOWN, "single_word": false, "lstrip": false,
+        "rstrip": false, "normalized": false, "special": true}]);
+    let decoder =
+        if ends { json!({"type": "BPEDecoder", "suffix": END_OF_WORD}) } else { pretokenizer.pre_tokenizer() };
     json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
-        "added_tokens": if bert { unknown } else { json!([]) },
-        "normalizer": if bert { normalizer } else { Value::Null },
-        "pre_tokenizer": if bert { json!({"type": "BertPreTokenizer"}) } else { byte_level.clone() },
+        "added_tokens": if ends { unknown } else { json!([]) },
+        "normalizer": pretokenizer.normalizer(),
+        "pre_tokenizer": pretokenizer.pre_tokenizer(),
         "post_processor": null,
-        "decoder": if bert { json!({"type": "BPEDecoder", "suffix": END_OF_WORD}) } else { byte_level },
+        "decoder": decoder,
         "model": {
             "type": "BPE",
             "dropout": null,
-            "unk_token": if bert { json!(UNKNOWN) } else { Value::Null },
+            "unk_token": if ends { json!(UNKNOWN) } else { Value::Null },
             "continuing_subword_prefix": null,
-            "end_of_word_suffix": if bert { json!(END_OF_WORD) } else { Value::Null },
+            "end_of_word_suffix": if ends { json!(END_OF_WORD) } else { Value::Null },
             "fuse_unk": false,
             "byte_fallback": false,
             "ignore_merges": false,
@@ -447,9 +501,16 @@ fn check(value: &Value) -> Result<Checked, String> {
     let pretokenizer = match kind("pre_tokenizer").as_str() {
         "ByteLevel" => Pretokenizer::Bytes,
         "BertPreTokenizer" => Pretokenizer::Bert,
+        "Sequence" if value["pre_tokenizer"] == openai_words::pre_tokenizer() => Pretokenizer::OpenAi,
         other => return Err(format!("pre_tokenizer is {other}: must be ByteLevel or BertPreTokenizer")),
     };
-    if !value["normalizer"].is_null() && kind("normalizer") != "BertNormalizer" {
+    let known = match pretokenizer {
+        Pretokenizer::OpenAi => value["normalizer"] == openai_words::normalizer(),
+        Pretokenizer::Bytes | Pretokenizer::Bert => {
+            value["normalizer"].is_null() || kind("normalizer") == "BertNormalizer"
+        }
+    };
+    if !known {
         return Err(format!("normalizer is {}: must be null or BertNormalizer", kind("normalizer")));
     }
     if !["ByteLevel", "BPEDecoder"].contains(&kind("decoder").as_str()) {
@@ -513,7 +574,7 @@ fn check(value: &Value) -> Result<Checked, String> {
     let whole = !value["pre_tokenizer"]["use_regex"].as_bool().unwrap_or(true);
     let cuttable = match pretokenizer {
         Pretokenizer::Bytes => !prefixed && !whole && value["normalizer"].is_null(),
-        Pretokenizer::Bert => true,
+        Pretokenizer::Bert | Pretokenizer::OpenAi => true,
     };
     Ok(Checked { pretokenizer, vocab_size, cuttable })
 }
@@ -577,7 +638,8 @@ mod tests {
 
     #[test]
     fn json_goes_out_and_in() {
-        for tokenizer in [bytes(), bert()] {
+        let openai = bert().cut_by(Pretokenizer::OpenAi).expect("another cut");
+        for tokenizer in [bytes(), bert(), openai] {
             let json = tokenizer.to_json().expect("write");
             let back = Tokenizer::from_json(json.as_bytes(), Path::new("t.json")).expect("read");
             assert_eq!(back.to_json().expect("write"), json);

@@ -4,9 +4,9 @@ use super::pieces::{Block, PIECE, Piece, on_threads};
 use super::tokenizer::Pretokenizer;
 use crate::{Error, Result};
 use std::collections::HashMap;
-use tokenizers::normalizers::BertNormalizer;
-use tokenizers::pre_tokenizers::{bert::BertPreTokenizer, byte_level::ByteLevel};
-use tokenizers::{Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
+use tokenizers::{
+    Normalizer, NormalizerWrapper, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, PreTokenizerWrapper,
+};
 
 /// The words of a text, as the pipeline's model would see them, counted block by block.
 #[derive(Clone, Debug)]
@@ -52,15 +52,14 @@ impl WordCounts {
 
 fn count(pieces: &[Piece<'_>], pretokenizer: Pretokenizer) -> tokenizers::Result<HashMap<String, u64>> {
     let mut counts: HashMap<String, u64> = HashMap::new();
+    let normalizer: Option<NormalizerWrapper> = serde_json::from_value(pretokenizer.normalizer())?;
+    let cut: PreTokenizerWrapper = serde_json::from_value(pretokenizer.pre_tokenizer())?;
     for piece in pieces {
         let mut string = PreTokenizedString::from(piece.text);
-        match pretokenizer {
-            Pretokenizer::Bytes => ByteLevel::new(false, true, true).pre_tokenize(&mut string)?,
-            Pretokenizer::Bert => {
-                string.normalize(|s| BertNormalizer::default().normalize(s))?;
-                BertPreTokenizer.pre_tokenize(&mut string)?;
-            }
+        if let Some(normalizer) = &normalizer {
+            string.normalize(|s| normalizer.normalize(s))?;
         }
+        cut.pre_tokenize(&mut string)?;
         for (word, _, _) in string.get_splits(OffsetReferential::Original, OffsetType::Byte) {
             match counts.get_mut(word) {
                 Some(count) => *count += 1,

@@ -191,9 +191,9 @@ macro_rules! choice {
 }
 
 impl Setting for Pretokenizer {
-    const HINT: &'static str = "bytes|bert";
+    const HINT: &'static str = "bytes|bert|openai";
     fn read(given: &Given) -> Result<Self, String> {
-        String::read(given).unwrap_or_default().parse().map_err(|_| "expected bytes or bert".into())
+        String::read(given).unwrap_or_default().parse().map_err(|_| "expected bytes, bert or openai".into())
     }
     fn write(&self) -> toml::Value {
         toml::Value::String(self.to_string())
@@ -530,7 +530,7 @@ pub static KEYS: &[Key] = &[
     key!(Data, "tokenizer", std::path::PathBuf => tokenizer?, Range::Free, ["tokenizer_path", "tokenizer_file"],
         "A tokenizer.json, or a folder with one or with GPT-1's two files; none: trained on the text"),
     key!(Data, "pretokenizer", Pretokenizer => pretokenizer, Range::Free, ["tokenization"],
-        "How text is cut before byte-pair encoding: bytes is reversible, bert is GPT-1's"),
+        "How text is cut before byte-pair encoding: bytes is reversible, bert is GPT-1's in Hugging Face, openai its own"),
     key!(Data, "document_separator", String => document_separator?, Range::Free, ["separator", "doc_separator"],
         "A line that ends a document in text files, \"\" an empty one; none: text is one stream"),
     key!(Training, "batching", BatchForm => batching, Range::Free, ["packing", "group_by_length"],
