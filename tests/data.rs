@@ -254,8 +254,14 @@ fn gpt1s_own_tokenizer_comes_by_its_key() {
     let found = Prepared::with_cache(settings.clone(), None, &place.path("run"), &cache).expect("found");
     assert!(matches!(found.origin, Origin::Cache(_)) && ids(&found) == ids(&run));
     let own = Tokenizer::train("the cat and the hat", 260, Pretokenizer::Bytes).expect("train");
-    let other = Prepared::with_cache(settings, Some(own), &place.path("run"), &cache).expect("other");
+    let other = Prepared::with_cache(settings.clone(), Some(own), &place.path("run"), &cache).expect("other");
     assert!(other.tokenizer.vocab_size() == 260 && matches!(other.origin, Origin::Kept(_)));
+    // The files do not say how words are cut: the key may.
+    let settings = Settings { pretokenizer: Pretokenizer::OpenAi, ..settings };
+    let cut = Prepared::with_cache(settings, None, &place.path("run"), &cache).expect("cut");
+    let openai = gpt1.cut_by(Pretokenizer::OpenAi).expect("another cut");
+    assert!(ids(&cut) == openai.encode(&stories(2, 20_000)).expect("encode") && ids(&cut) != ids(&run));
+    assert_eq!(cut.settings.pretokenizer, Pretokenizer::OpenAi);
     let missing = Tokenizer::open(&place.path("cache")).expect_err("none").to_string();
     assert!(PAIRS.iter().flatten().all(|name| missing.contains(name)), "{missing}");
 }

@@ -127,7 +127,8 @@ mod tests {
         let mut random = Words::new(4, Stream::Sampling, 0, 0);
         let parts = [
             "the", "cat's", " ", "  ", "\n", "\n\n", "\t", "\r\n", "\u{a0}", "\u{3000}", "é", "e\u{301}", "\u{301}",
-            "12", "'", "中文", "🐈", "\u{0}", "\u{200d}", "don't", ".", "ΑΣ",
+            "12", "'", "中文", "🐈", "\u{0}", "\u{200d}", "don't", "\x07", "\x0b", "\x1b[0m", "\u{85}", "\u{feff}",
+            "\u{2028}", "\r", "…", ".", "ΑΣ",
         ];
         while text.len() < bytes {
             text.push_str(parts[random.below(parts.len() as u32) as usize]);

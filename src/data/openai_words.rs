@@ -3,7 +3,8 @@
 //! so that the tokenizer.json gives the same ids elsewhere.
 //!
 //! The crate lower-cases before it cuts, spaCy's caller after: what spaCy decides by capitals ("MRS." is two words there,
-//! "Mrs." one) is decided here as for the commoner form. Text that was decoded wrongly is not repaired.
+//! "Mrs." one) is decided here as for the commoner form. Text that was decoded wrongly is not repaired, and a line's end at a
+//! text's own end is kept, which `text_standardize` strips.
 //!
 //! Sources: github.com/openai/finetune-transformer-lm, text_utils.py; spaCy's lang/punctuation.py and
 //! lang/en/tokenizer_exceptions.py.
@@ -11,7 +12,7 @@
 use serde_json::{Value, json};
 
 /// What becomes what, before anything is cut: regular expressions and their replacements.
-const REPAIRS: [(&str, &str); 12] = [
+const REPAIRS: [(&str, &str); 13] = [
     // Quotes, dashes, dots.
     (r"[\x{201c}\x{201d}\x{201e}\x{201f}]", "\""),
     (r"[\x{2018}\x{2019}\x{201a}\x{201b}\x{b4}\x{2bc}]", "'"),
@@ -22,15 +23,17 @@ const REPAIRS: [(&str, &str); 12] = [
     (r"\x{fb01}", "fi"),
     (r"\x{fb02}", "fl"),
     (r"\x{fb03}", "ffi"),
+    (r"\x{fb04}", "ffl"),
     // A line's end is a word of its own, whatever white space is around it.
     (r"\r\n?|[\x{2028}\x{2029}]", "\n"),
     (r"\s*\n\s*", "\n"),
-    // Colours of a terminal, and controls: behind the white space, so that its runs are those of the text.
+    // Colours of a terminal, and controls. They must stay behind the white space, whose runs are those of the text then:
+    // texts are cut in pieces at them.
     (r"\x1b\[[0-9;]*[a-zA-Z]", ""),
     (r"[\x00-\x08\x0b\x0e-\x1f\x7f\x{feff}]", ""),
 ];
 
-/// Runs that GPT-1's encoder puts between spaces.
+/// Runs that GPT-1's encoder puts between spaces. (No backslash: its expression for that is one for the plus sign.)
 const RUNS: &str = r#"-+|~+|!+|"+|;+|\?+|\++|,+|\)+|\(+|/+|\*+|\[+|\]+|\}+|\{+|\|+|_+"#;
 
 /// Of these, the ones that spaCy cuts further, sign by sign.
@@ -42,8 +45,8 @@ const EDGE: &str = r"[:<>#&%'«»$£€¥=§]";
 /// Words that keep their point. Those that are common words without it (ill., miss., may.) are left out: lower case cannot
 /// tell them from the end of a sentence.
 const ABBREVIATIONS: &str = "adm ak ala apr ariz ark aug bros calif co colo conn corp dec del dr feb fla ga gen gov ia inc \
-                             jan jr jul jun kans ky ltd messrs mich minn mo mont mr mrs ms mt nov oct okla pa ph.d prof rep \
-                             rev sen sept st tenn va vs wis";
+                             jan jr jul jun kan kans ky ltd md messrs mich minn mo mont mr mrs ms mt neb nebr nev nov oct \
+                             okla pa ph.d prof rep rev sen sep sept st tenn va vs wis";
 
 /// Words that "n't" is cut from.
 const NEGATED: &str = "ai are ca could dare did do does had has have is may might must need ought sha should was were wo \
@@ -66,12 +69,13 @@ pub(super) fn normalizer() -> Value {
 pub(super) fn pre_tokenizer() -> Value {
     let split = |pattern: &str, behavior: &str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": behavior, "invert": false});
     let apart = |pattern: &str| split(pattern, "Isolated");
-    let abbreviation = words(ABBREVIATIONS, |word| format!("(?<!^{})", word.replace('.', r"\.")), "");
+    // What stands before a sign is looked at behind it: an expression that begins with the sign fails at once elsewhere.
+    let abbreviation = words(ABBREVIATIONS, |word| format!(r"(?<!^{}\.)", word.replace('.', r"\.")), "");
     // Two letters or digits before it, and no initial: "d.c." keeps its last point.
-    let point = format!(r"{abbreviation}(?<=[a-z0-9%²'][a-z0-9%²'])(?<!\.[a-z])\.(?={EDGE}*$)");
+    let point = format!(r"\.(?<=[a-z0-9%²'][a-z0-9%²']\.)(?<!\.[a-z]\.){abbreviation}(?={EDGE}*$)");
     let end = format!(r"(?:{EDGE}|\.)*$");
-    let edge = format!(r"\.{{2,}}|'s(?={end})|{EDGE}(?={end})|{point}|(?<=[0-9])\.$");
-    let negated = words(NEGATED, |word| format!("^{word}"), "|");
+    let edge = format!(r"\.{{2,}}|'s(?={end})|{EDGE}(?={end})|{point}|\.(?<=[0-9]\.)$");
+    let negated = words(NEGATED, |word| format!("^{word}n't"), "|");
     json!({"type": "Sequence", "pretokenizers": [
         apart(r"\n"),
         split(r"[^\S\n]+", "Removed"),
@@ -81,8 +85,8 @@ pub(super) fn pre_tokenizer() -> Value {
         apart("^'(?:s|re|ve|ll|d|m)$"),
         apart(&edge),
         apart("(?<=^gon|^got)(?:na|ta)$|(?<=^can)not$"),
-        apart(&format!("(?<={negated})n't(?='|$)")),
-        apart("(?<=[tediuoynw])'(?:ve|re|ll|d|m)(?='|$)"),
+        apart(&format!("n't(?<={negated})(?='|$)")),
+        apart("'(?<=[tediuoynw]')(?:ve|re|ll|d|m)(?='|$)"),
         apart(&format!("(?<=[0-9])(?:{})$", words(UNITS, String::from, "|"))),
         apart("(?<=[a-z])[:<>=](?=[a-z])"),
     ]})
@@ -124,6 +128,7 @@ mod tests {
             ("O'Neill paid $1,234.56 (3.2%) for 5kg!!", "o'neill|paid|$|1|,|234.56|(|3.2|%|)|for|5|kg|!|!"),
             ("er--no, cannot, gonna: a half-empty café", "er|--|no|,|can|not|,|gon|na|:|a|half|-|empty|café"),
             ("in 1987.", "in|1987|."),
+            ("(Didn't they? The waﬄe shop shouldn't've.)", "(|did|n't|they|?|the|waffle|shop|should|n't|'ve|.|)"),
             ("wait...", "wait|..."),
         ] {
             assert_eq!(cut(text).join("|"), expected, "{text:?}");

@@ -42,7 +42,7 @@ impl<'a> Block<'a> {
 }
 
 /// Whether every pre-tokenizer splits before byte `at`: it is a space or a line's end that follows something other
-/// than white space. (None lets a word go on past white space, and ByteLevel's look ahead looks along a run of white
+/// than white space. (None lets a word go on past white space, what OpenAI's makes of a line's end is of one run of white space, and ByteLevel's look ahead looks along a run of white
 /// space, which such a cut leaves whole. A space begins a new character in every normal form, so normalizing piece by
 /// piece is normalizing the whole.)
 fn splits(text: &str, at: usize) -> bool {

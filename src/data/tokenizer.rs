@@ -501,17 +501,23 @@ fn check(value: &Value) -> Result<Checked, String> {
     let pretokenizer = match kind("pre_tokenizer").as_str() {
         "ByteLevel" => Pretokenizer::Bytes,
         "BertPreTokenizer" => Pretokenizer::Bert,
-        "Sequence" if value["pre_tokenizer"] == openai_words::pre_tokenizer() => Pretokenizer::OpenAi,
-        other => return Err(format!("pre_tokenizer is {other}: must be ByteLevel or BertPreTokenizer")),
+        "Sequence" if all_are(&value["pre_tokenizer"]["pretokenizers"], &["Split"]) => Pretokenizer::OpenAi,
+        other => {
+            let must = "ByteLevel, BertPreTokenizer or a Sequence of Splits";
+            return Err(format!("pre_tokenizer is {other}: must be {must}"));
+        }
     };
-    let known = match pretokenizer {
-        Pretokenizer::OpenAi => value["normalizer"] == openai_words::normalizer(),
+    let (known, must) = match pretokenizer {
+        Pretokenizer::OpenAi => {
+            let known = all_are(&value["normalizer"]["normalizers"], &["Replace", "NFC", "Lowercase"]);
+            (known, "a Sequence of Replace, NFC and Lowercase")
+        }
         Pretokenizer::Bytes | Pretokenizer::Bert => {
-            value["normalizer"].is_null() || kind("normalizer") == "BertNormalizer"
+            (value["normalizer"].is_null() || kind("normalizer") == "BertNormalizer", "null or BertNormalizer")
         }
     };
     if !known {
-        return Err(format!("normalizer is {}: must be null or BertNormalizer", kind("normalizer")));
+        return Err(format!("normalizer is {}: must be {must}", kind("normalizer")));
     }
     if !["ByteLevel", "BPEDecoder"].contains(&kind("decoder").as_str()) {
         return Err(format!("decoder is {}: must be ByteLevel or BPEDecoder", kind("decoder")));
@@ -574,9 +580,20 @@ fn check(value: &Value) -> Result<Checked, String> {
     let whole = !value["pre_tokenizer"]["use_regex"].as_bool().unwrap_or(true);
     let cuttable = match pretokenizer {
         Pretokenizer::Bytes => !prefixed && !whole && value["normalizer"].is_null(),
-        Pretokenizer::Bert | Pretokenizer::OpenAi => true,
+        Pretokenizer::Bert => true,
+        // Of other rules of this kind nobody knows.
+        Pretokenizer::OpenAi => {
+            ["normalizer", "pre_tokenizer"].map(|part| &value[part])
+                == [&pretokenizer.normalizer(), &pretokenizer.pre_tokenizer()]
+        }
     };
     Ok(Checked { pretokenizer, vocab_size, cuttable })
+}
+
+/// Whether a list holds parts of some types and no others.
+fn all_are(parts: &Value, types: &[&str]) -> bool {
+    let known = |part: &Value| part["type"].as_str().is_some_and(|kind| types.contains(&kind));
+    parts.as_array().is_some_and(|parts| !parts.is_empty() && parts.iter().all(known))
 }
 
 /// Added tokens have the ids that the crate will give them: their own in the vocabulary, or the next ones behind it.
@@ -647,6 +664,22 @@ mod tests {
             assert_eq!((back.vocab_size(), back.pretokenizer()), (tokenizer.vocab_size(), tokenizer.pretokenizer()));
             assert!(back.cuttable);
         }
+    }
+
+    #[test]
+    fn a_cut_by_other_rules_of_its_kind_is_read() {
+        let own = bert().cut_by(Pretokenizer::OpenAi).expect("another cut");
+        let mut value: Value = serde_json::from_str(&own.to_json().expect("write")).expect("json");
+        let splits = value["pre_tokenizer"]["pretokenizers"].as_array_mut().expect("splits");
+        splits.retain(|split| !split["pattern"]["Regex"].as_str().expect("a pattern").contains("n't"));
+        let other = Tokenizer::from_json(value.to_string().as_bytes(), Path::new("t.json")).expect("read");
+        assert_eq!((other.pretokenizer(), other.cuttable), (Pretokenizer::OpenAi, false));
+        assert_ne!(other.encode("don't").expect("ids"), own.encode("don't").expect("ids"));
+        value["normalizer"] = Value::Null;
+        let error = Tokenizer::from_json(value.to_string().as_bytes(), Path::new("t.json")).expect_err("no normalizer");
+        assert!(error.to_string().contains("a Sequence of Replace, NFC and Lowercase"), "{error}");
+        let error = bert().cut_by(Pretokenizer::Bytes).expect_err("bytes");
+        assert!(error.to_string().ends_with("the tokenizer's symbols are those of bert"), "{error}");
     }
 
     #[test]

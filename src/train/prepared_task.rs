@@ -306,8 +306,8 @@ impl Start {
             (Some(_), true) => Err(Error::Input("--model and --from-scratch: a run begins with one of them".into())),
             (None, false) => Err(Error::Input("no model: --model DIR names one, or --from-scratch draws one".into())),
             (None, true) => {
-                let tokenizer = match &settings.tokenizer {
-                    Some(path) => Tokenizer::open(path)?,
+                let tokenizer = match settings.named_tokenizer()? {
+                    Some(tokenizer) => tokenizer,
                     None => {
                         let texts: Vec<&str> = records.iter().flat_map(|record| record.texts.all()).collect();
                         Tokenizer::train(&texts.join("\n"), settings.model.vocab_size, settings.pretokenizer)?
@@ -318,10 +318,8 @@ impl Start {
             }
             (Some(dir), false) => {
                 let Model { folder, config, parameters, tokenizer, mut warnings } = Model::load(dir)?;
-                let tokenizer = match (&settings.tokenizer, tokenizer) {
-                    (Some(path), _) => Tokenizer::open(path)?,
-                    (None, own) => own.ok_or_else(|| Tokenizer::missing(&folder))?,
-                };
+                let named = settings.named_tokenizer()?;
+                let tokenizer = named.or(tokenizer).ok_or_else(|| Tokenizer::missing(&folder))?;
                 let ModelConfig { resid_pdrop, embd_pdrop, attn_pdrop, .. } = settings.model;
                 let of_body = config.parts().into_iter().zip(parameters).filter(|(part, _)| *part != Part::Head);
                 let body = of_body.map(|(_, tensor)| tensor).collect();

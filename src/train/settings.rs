@@ -181,6 +181,20 @@ impl Settings {
         Ok(&self.data)
     }
 
+    /// The tokenizer that the key `tokenizer` names, if it does. `pretokenizer = "openai"` cuts its words so where they are
+    /// GPT-1's, whose files do not say how.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::open`].
+    pub fn named_tokenizer(&self) -> Result<Option<Tokenizer>> {
+        let Some(path) = &self.tokenizer else { return Ok(None) };
+        let tokenizer = Tokenizer::open(path)?;
+        match (self.pretokenizer, tokenizer.pretokenizer()) {
+            (Pretokenizer::OpenAi, Pretokenizer::Bert) => tokenizer.cut_by(Pretokenizer::OpenAi).map(Some),
+            _ => Ok(Some(tokenizer)),
+        }
+    }
+
     /// How updates are made of sequences.
     pub fn batching(&self) -> Batching {
         let size = self.batch_tokens.map_or(BatchSize::Windows(self.batch), BatchSize::Rows);

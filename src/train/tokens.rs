@@ -35,9 +35,9 @@ pub(super) struct Text {
 
 /// The tokenizer that comes with a model, else the one that the settings name; none where one is to be trained.
 pub(super) fn given(settings: &Settings, tokenizer: Option<Tokenizer>) -> Result<Option<Tokenizer>> {
-    let given = match (tokenizer, &settings.tokenizer) {
-        (None, Some(path)) => Some(Tokenizer::open(path)?),
-        (tokenizer, _) => tokenizer,
+    let given = match tokenizer {
+        None => settings.named_tokenizer()?,
+        tokenizer => tokenizer,
     };
     let allows = settings.model.vocab_size;
     match &given {
