@@ -23,5 +23,6 @@ pub mod task_file;
 pub mod task_tokens;
 pub mod text_stream;
 pub mod tokenizer;
+mod tokenizer_json;
 pub mod windows;
 pub mod words;
