@@ -7,7 +7,7 @@ use wgpt::data::batch::{Batch, Sequence};
 use wgpt::gpu::{Device, Matrix, Recorder};
 use wgpt::model::{Capacity, Options, Training, initial_parameters};
 use wgpt::ops::matmul::{Epilogue, Form, Matmul, choose, matmul};
-use wgpt::ops::{Extent, Live};
+use wgpt::ops::{RowCount, StepValues};
 use wgpt::wgpu;
 
 /// A device that the surrounding program has made for itself.
@@ -40,11 +40,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let c = Matrix::new(&device, "c", 3, 2)?;
     a.write(&device, &[1.0; 15])?;
     b.write(&device, &[0.5; 10])?;
-    let mut recorder = Recorder::new(&device, Live { rows: 3, ..Live::default() });
-    let call =
-        Matmul { form: Form::AB, a: &a, b: &b, c: &c, rows: Extent::Rows, epilogue: Epilogue::None, accumulate: false };
+    let mut recorder = Recorder::new(&device, StepValues { rows: 3, ..StepValues::default() });
+    let call = Matmul {
+        form: Form::AB,
+        a: &a,
+        b: &b,
+        c: &c,
+        rows: RowCount::Rows,
+        epilogue: Epilogue::None,
+        accumulate: false,
+    };
     matmul(&mut recorder, choose(device.caps(), Form::AB, &a, &b), &call)?;
-    recorder.finish().run(&Live { rows: 3, ..Live::default() })?;
+    recorder.finish().run(&StepValues { rows: 3, ..StepValues::default() })?;
     let number = c.read(&device)?[0];
     println!("ones [3, 5] · halves [5, 2]: {number} in each place");
     assert_eq!(number, 2.5);

@@ -5,8 +5,8 @@
 use std::io::Write;
 use std::path::Path;
 use wgpt::config::ModelConfig;
-use wgpt::data::stories::stories;
-use wgpt::data::text_stream::TextStream;
+use wgpt::data::synthetic::stories::stories;
+use wgpt::data::tokenizer::stream::TextStream;
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
 use wgpt::gpu::Device;
 use wgpt::model::sampling::{Bounds, Sampling, sample};
@@ -29,7 +29,7 @@ fn main() -> wgpt::Result<()> {
         }
     };
     let Some(tokenizer) = checkpoint.tokenizer else {
-        return Err(wgpt::Error::Input("the folder has no tokenizer.json".into()));
+        return Err(wgpt::Error::input("the folder has no tokenizer.json"));
     };
     let prompt = tokenizer.encode(&arguments.next().unwrap_or_else(|| "Once upon a time".into()))?;
     let device = Device::open(None)?;

@@ -5,7 +5,7 @@
 //! `wgpt pretrain --data recall.txt --document-separator=--- --vocab-size 256 --n-positions 2048 --attention-pattern LMLML`
 
 use std::io::Write;
-use wgpt::data::recall::recall;
+use wgpt::data::synthetic::recall::recall;
 
 fn main() -> std::io::Result<()> {
     let mut numbers = std::env::args().skip(1).map(|word| word.parse::<u32>().ok());

@@ -6,7 +6,7 @@ use wgpt::config::ModelConfig;
 use wgpt::data::batch_form::BatchForm;
 use wgpt::data::corpus::Corpus;
 use wgpt::data::order::{BatchSize, Batching, Order};
-use wgpt::data::stories::stories;
+use wgpt::data::synthetic::stories::stories;
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
 use wgpt::data::windows::evaluation_batches;
 use wgpt::gpu::Device;

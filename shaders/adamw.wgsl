@@ -28,22 +28,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let row = i / 512u;
         let at = i % 512u;
         let g = load_gradient(row, at, 512u);
-        gradient[i] = pack8(F8());
+        gradient[i] = pack8(Floats8());
         if !halted {
             let m0 = load_first_moment(row, at, 512u);
             let v0 = load_second_moment(row, at, 512u);
             let w0 = load_parameter(row, at, 512u);
             let ga = g.a * scale;
             let gb = g.b * scale;
-            let m = F8(m0.a + p.rest1 * (ga - m0.a), m0.b + p.rest1 * (gb - m0.b));
-            let v = F8(p.beta2 * v0.a + p.rest2 * ga * ga, p.beta2 * v0.b + p.rest2 * gb * gb);
+            let m = Floats8(m0.a + p.rest1 * (ga - m0.a), m0.b + p.rest1 * (gb - m0.b));
+            let v = Floats8(p.beta2 * v0.a + p.rest2 * ga * ga, p.beta2 * v0.b + p.rest2 * gb * gb);
             var w = w0;
             #if 1-LATE_DECAY
-            w = F8(w.a - p.decay * w.a, w.b - p.decay * w.b);
+            w = Floats8(w.a - p.decay * w.a, w.b - p.decay * w.b);
             #end
-            w = F8(w.a - p.rate * m.a / (sqrt(v.a) * p.root + p.eps), w.b - p.rate * m.b / (sqrt(v.b) * p.root + p.eps));
+            w = Floats8(w.a - p.rate * m.a / (sqrt(v.a) * p.root + p.eps), w.b - p.rate * m.b / (sqrt(v.b) * p.root + p.eps));
             #if LATE_DECAY
-            w = F8(w.a - p.decay * w.a, w.b - p.decay * w.b);
+            w = Floats8(w.a - p.decay * w.a, w.b - p.decay * w.b);
             #end
             first_moment[i] = pack8(m);
             second_moment[i] = pack8(v);

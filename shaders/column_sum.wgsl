@@ -12,13 +12,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if i >= p.packs { return; }
     let first = group.y * p.block;
     let end = min(first + p.block, p.rows);
-    var sum = F8();
+    var sum = Floats8();
     #if ADD
     sum = unpack8(out[group.y * p.packs + i]);
     #end
     for (var row = first; row < end; row++) {
         let v = load_x(row, i, p.packs);
-        sum = F8(sum.a + v.a, sum.b + v.b);
+        sum = Floats8(sum.a + v.a, sum.b + v.b);
     }
     out[group.y * p.packs + i] = pack8(sum);
 }

@@ -44,7 +44,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let b = i * 8u + PACK_B;
         let da = exp(min(v.a - maximum, none)) / sum - select(vec4<f32>(), vec4<f32>(1.0), a == vec4<u32>(wanted));
         let db = exp(min(v.b - maximum, none)) / sum - select(vec4<f32>(), vec4<f32>(1.0), b == vec4<u32>(wanted));
-        logits[row * p.packs + i] = pack8(F8(
+        logits[row * p.packs + i] = pack8(Floats8(
             select(vec4<f32>(), da * scale, a < vec4<u32>(p.columns)),
             select(vec4<f32>(), db * scale, b < vec4<u32>(p.columns)),
         ));

@@ -24,6 +24,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             select(none, vec4<f32>(p.scale), w1 >= vec4<u32>(p.threshold)),
         );
         let v = load_x(row, i, p.packs);
-        x[row * p.packs + i] = pack8(F8(v.a * keep.a, v.b * keep.b));
+        x[row * p.packs + i] = pack8(Floats8(v.a * keep.a, v.b * keep.b));
     }
 }

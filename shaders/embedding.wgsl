@@ -17,6 +17,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = lane; i < p.packs; i += GROUP) {
         let t = load_tokens(id, i, p.packs);
         let q = load_positions_embed(position, i, p.packs);
-        x[row * p.packs + i] = pack8(F8(t.a + q.a, t.b + q.b));
+        x[row * p.packs + i] = pack8(Floats8(t.a + q.a, t.b + q.b));
     }
 }

@@ -19,7 +19,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var sum = unpack8(gradient[table_row * p.packs + i]);
         for (var j = first; j < end; j++) {
             let d = load_dx(rows[j], i, p.packs);
-            sum = F8(sum.a + d.a, sum.b + d.b);
+            sum = Floats8(sum.a + d.a, sum.b + d.b);
         }
         gradient[table_row * p.packs + i] = pack8(sum);
     }

@@ -18,11 +18,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if row >= p.rows { return; }
     var total = vec4<f32>();
     #for j in 0..PACKS
-    var v${j} = F8();
+    var v${j} = Floats8();
     if lane + ${j}u * GROUP < p.packs {
         let s = load_x(row, lane + ${j}u * GROUP, p.packs);
         let r = load_branch(row, lane + ${j}u * GROUP, p.packs);
-        v${j} = F8(s.a + r.a, s.b + r.b);
+        v${j} = Floats8(s.a + r.a, s.b + r.b);
         sum[row * p.packs + lane + ${j}u * GROUP] = pack8(v${j});
     }
     total += v${j}.a + v${j}.b;
@@ -31,7 +31,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     total = vec4<f32>();
     #for j in 0..PACKS
     let c${j} = (lane + ${j}u * GROUP) * 8u;
-    let d${j} = F8(
+    let d${j} = Floats8(
         select(vec4<f32>(), v${j}.a - mean, c${j} + PACK_A < vec4<u32>(p.columns)),
         select(vec4<f32>(), v${j}.b - mean, c${j} + PACK_B < vec4<u32>(p.columns)),
     );
@@ -43,7 +43,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if lane + ${j}u * GROUP < p.packs {
         let g = load_gain(0u, lane + ${j}u * GROUP, p.packs);
         let b = load_bias(0u, lane + ${j}u * GROUP, p.packs);
-        y[row * p.packs + lane + ${j}u * GROUP] = pack8(F8(d${j}.a * rstd * g.a + b.a, d${j}.b * rstd * g.b + b.b));
+        y[row * p.packs + lane + ${j}u * GROUP] = pack8(Floats8(d${j}.a * rstd * g.a + b.a, d${j}.b * rstd * g.b + b.b));
     }
     #end
     if lane == 0u { stats[row] = vec2<f32>(mean, rstd); }

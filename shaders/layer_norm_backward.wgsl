@@ -18,38 +18,38 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first = group.x * p.block;
     let end = min(first + p.block, p.rows);
     #for j in 0..PACKS
-    var g${j} = F8();
+    var g${j} = Floats8();
     if lane + ${j}u * GROUP < p.packs { g${j} = load_gain(0u, lane + ${j}u * GROUP, p.packs); }
-    let k${j} = F8(
+    let k${j} = Floats8(
         select(vec4<f32>(), vec4<f32>(1.0), (lane + ${j}u * GROUP) * 8u + PACK_A < vec4<u32>(p.columns)),
         select(vec4<f32>(), vec4<f32>(1.0), (lane + ${j}u * GROUP) * 8u + PACK_B < vec4<u32>(p.columns)),
     );
-    var dg${j} = F8();
-    var db${j} = F8();
+    var dg${j} = Floats8();
+    var db${j} = Floats8();
     #end
     for (var row = first; row < end; row++) {
         let stat = stats[row];
         var total = vec4<f32>();
         var total_x = vec4<f32>();
         #for j in 0..PACKS
-        var d${j} = F8();
-        var s${j} = F8();
+        var d${j} = Floats8();
+        var s${j} = Floats8();
         if lane + ${j}u * GROUP < p.packs {
             d${j} = load_dy(row, lane + ${j}u * GROUP, p.packs);
             s${j} = load_sum(row, lane + ${j}u * GROUP, p.packs);
         }
-        let x${j} = F8((s${j}.a - stat.x) * stat.y * k${j}.a, (s${j}.b - stat.x) * stat.y * k${j}.b);
+        let x${j} = Floats8((s${j}.a - stat.x) * stat.y * k${j}.a, (s${j}.b - stat.x) * stat.y * k${j}.b);
         total += d${j}.a * g${j}.a * k${j}.a + d${j}.b * g${j}.b * k${j}.b;
         total_x += d${j}.a * g${j}.a * x${j}.a + d${j}.b * g${j}.b * x${j}.b;
-        dg${j} = F8(dg${j}.a + d${j}.a * x${j}.a, dg${j}.b + d${j}.b * x${j}.b);
-        db${j} = F8(db${j}.a + d${j}.a, db${j}.b + d${j}.b);
+        dg${j} = Floats8(dg${j}.a + d${j}.a * x${j}.a, dg${j}.b + d${j}.b * x${j}.b);
+        db${j} = Floats8(db${j}.a + d${j}.a, db${j}.b + d${j}.b);
         #end
         let mean = group_sum(total.x + total.y + total.z + total.w, lane) / f32(p.columns);
         let mean_x = group_sum(total_x.x + total_x.y + total_x.z + total_x.w, lane) / f32(p.columns);
         #for j in 0..PACKS
         if lane + ${j}u * GROUP < p.packs {
             // A product with 0 may be -0, which padding is not.
-            dsum[row * p.packs + lane + ${j}u * GROUP] = pack8(F8(
+            dsum[row * p.packs + lane + ${j}u * GROUP] = pack8(Floats8(
                 select(vec4<f32>(), stat.y * (d${j}.a * g${j}.a - mean - x${j}.a * mean_x), k${j}.a > vec4<f32>()),
                 select(vec4<f32>(), stat.y * (d${j}.b * g${j}.b - mean - x${j}.b * mean_x), k${j}.b > vec4<f32>()),
             ));

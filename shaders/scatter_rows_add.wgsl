@@ -15,6 +15,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = lane; i < p.packs; i += GROUP) {
         let before = unpack8(out[to_row * p.packs + i]);
         let add = load_x(row, i, p.packs);
-        out[to_row * p.packs + i] = pack8(F8(before.a + add.a, before.b + add.b));
+        out[to_row * p.packs + i] = pack8(Floats8(before.a + add.a, before.b + add.b));
     }
 }

@@ -1,44 +1,50 @@
-//! One error type. A message is one sentence that names the thing, where it is, and what would be right.
+//! The crate's error type: what was wrong, where, what was found and what was expected, as fields to match on.
+//!
+//! `Display` composes one sentence from the fields. Exit codes are the program's business (`cli`), not the library's.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
-/// What can go wrong, by who can put it right.
+/// Everything that can fail.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// What the user gave is wrong: a key, a file, a name. Exit code 2.
+    /// A setting, an option or an argument has a value that cannot be used.
     #[error("{0}")]
-    Input(String),
-    /// No adapter at all. Exit code 3.
+    Value(InvalidValue),
+    /// A file or folder that was given is missing, damaged, or not what it should be.
+    #[error("{0}")]
+    File(InvalidFile),
+    /// No adapter was found at all.
     #[error("{0}")]
     NoAdapter(String),
-    /// The device refused or lost something. Exit code 1.
+    /// The device refused a request or was lost.
     #[error("device: {0}")]
-    Device(String),
-    /// A dispatch does not fit its kernel: found when recording, never in the loop. Exit code 1.
+    Device(DeviceError),
+    /// A dispatch does not fit its kernel. Found while a program is recorded, not while it runs.
     #[error("kernel `{kernel}`: {message}")]
     Kernel {
-        /// The kernel's stem, as in `ops::ALL`.
+        /// The kernel's name, as in `ops::ALL`.
         kernel: String,
-        /// Tensor, letters, expected and got.
+        /// The tensor, its dimensions, what was expected and what was found.
         message: String,
     },
-    /// A shader that naga refuses. Exit code 1.
+    /// naga rejects a shader.
     #[error("shader `{shader}`: {message}")]
     Shader {
-        /// The shader's stem.
+        /// The shader's name.
         shader: String,
-        /// naga's own words, with the line.
+        /// naga's message, with the line.
         message: String,
     },
-    /// The loss or the gradient norm is not finite. Exit code 1.
+    /// A loss, a gradient norm or an answer is NaN or infinite.
     #[error("{0}")]
     NotFinite(String),
-    /// A file could not be written or read while running. Exit code 1.
-    #[error("{path}: {source}")]
+    /// A file could not be read or written while running.
+    #[error("{path}: {source}", path = .path.display())]
     Io {
         /// The file.
-        path: String,
+        path: PathBuf,
         /// The system's reason.
         source: std::io::Error,
     },
@@ -47,23 +53,176 @@ pub enum Error {
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-impl Error {
-    /// The program's exit code for this error (SPEC 6).
-    pub fn exit_code(&self) -> i32 {
-        match self {
-            Error::Input(_) => 2,
-            Error::NoAdapter(_) => 3,
-            _ => 1,
+/// Where a value was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// By code that calls the library.
+    #[default]
+    Argument,
+    /// In a file of settings, by its name.
+    File(String),
+    /// By the option `--set key=value`.
+    Set,
+    /// By the option that has the key's name.
+    Option,
+}
+
+/// A value that cannot be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InvalidValue {
+    /// What has the value: a key, an option, an argument, or a phrase that names it.
+    pub name: String,
+    /// Where it was given.
+    pub origin: Origin,
+    /// The value found.
+    pub found: Option<String>,
+    /// What would be right, or why this value is not.
+    pub expected: Option<String>,
+}
+
+impl fmt::Display for InvalidValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let InvalidValue { name, origin, found, expected } = self;
+        match (origin, found) {
+            (Origin::Argument, None) => write!(f, "{name}")?,
+            (Origin::Argument, Some(found)) => write!(f, "{name} = {found}")?,
+            (Origin::File(file), None) => write!(f, "{file}: {name}")?,
+            (Origin::File(file), Some(found)) => write!(f, "{file}: {name} = {found}")?,
+            (Origin::Set, found) => write!(f, "--set {name}={}", found.as_deref().unwrap_or_default())?,
+            (Origin::Option, None) => write!(f, "--{}", name.replace('_', "-"))?,
+            (Origin::Option, Some(found)) => write!(f, "--{} {found}", name.replace('_', "-"))?,
         }
+        expected.iter().try_for_each(|expected| write!(f, ": {expected}"))
+    }
+}
+
+/// A file or folder that cannot be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InvalidFile {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// The place in it: "line 3", "tensor `x`", "key `n_head`".
+    pub place: Option<String>,
+    /// What is wrong there.
+    pub found: String,
+    /// What would be right.
+    pub expected: Option<String>,
+}
+
+impl fmt::Display for InvalidFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let InvalidFile { path, place, found, expected } = self;
+        write!(f, "{}: ", path.display())?;
+        place.iter().try_for_each(|place| write!(f, "{place}: "))?;
+        write!(f, "{found}")?;
+        expected.iter().try_for_each(|expected| write!(f, ": {expected}"))
+    }
+}
+
+/// What a device refused, or what happened to it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// The device no longer answers.
+    #[error("lost: {0}")]
+    Lost(String),
+    /// There is not enough memory for a tensor.
+    #[error("out of memory for {what}: {message}")]
+    OutOfMemory {
+        /// The tensor or buffer, with its size in bytes.
+        what: String,
+        /// The driver's message.
+        message: String,
+    },
+    /// A request is over a limit of the device.
+    #[error("{what}: {requested} requested, the device allows {allowed}")]
+    Limit {
+        /// The tensor and the quantity.
+        what: String,
+        /// The amount requested.
+        requested: u64,
+        /// The amount allowed.
+        allowed: u64,
+    },
+    /// The driver rejects a request, or the calls came in an order that does not work.
+    #[error("{0}")]
+    Rejected(String),
+}
+
+impl Error {
+    /// Whether the caller's input is at fault: a value or a file. Nothing has run then, and another input may work.
+    pub fn is_invalid_input(&self) -> bool {
+        matches!(self, Error::Value(_) | Error::File(_))
     }
 
-    /// An [`Error::Input`] about a file: `path: message`.
-    pub fn file(path: impl AsRef<Path>, message: impl std::fmt::Display) -> Self {
-        Error::Input(format!("{}: {message}", path.as_ref().display()))
+    /// An [`Error::Value`] about an argument: `name = found: expected`.
+    pub fn value(name: impl Into<String>, found: impl fmt::Display, expected: impl Into<String>) -> Self {
+        let (found, expected) = (Some(found.to_string()), Some(expected.into()));
+        Error::Value(InvalidValue { name: name.into(), origin: Origin::Argument, found, expected })
     }
 
-    /// An [`Error::Io`] about a file that could not be written or read while running.
+    /// An [`Error::Value`] described by a sentence: what is wrong, and what would be right.
+    pub fn input(what: impl Into<String>) -> Self {
+        Error::Value(InvalidValue { name: what.into(), ..InvalidValue::default() })
+    }
+
+    /// An [`Error::File`]: `path: found`.
+    pub fn file(path: impl AsRef<Path>, found: impl fmt::Display) -> Self {
+        let (path, found) = (path.as_ref().to_path_buf(), found.to_string());
+        Error::File(InvalidFile { path, found, ..InvalidFile::default() })
+    }
+
+    /// The same error with the place in the file.
+    #[must_use]
+    pub fn at(mut self, place: impl Into<String>) -> Self {
+        if let Error::File(file) = &mut self {
+            file.place = Some(place.into());
+        }
+        self
+    }
+
+    /// The same error with what would be right.
+    #[must_use]
+    pub fn expected(mut self, what: impl Into<String>) -> Self {
+        match &mut self {
+            Error::Value(value) => value.expected = Some(what.into()),
+            Error::File(file) => file.expected = Some(what.into()),
+            _ => {}
+        }
+        self
+    }
+
+    /// An [`Error::Device`] with the driver's message or the reason for a refusal.
+    pub fn device(message: impl Into<String>) -> Self {
+        Error::Device(DeviceError::Rejected(message.into()))
+    }
+
+    /// An [`Error::Io`] about a file that could not be read or written while running.
     pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
-        Error::Io { path: path.as_ref().display().to_string(), source }
+        Error::Io { path: path.as_ref().to_path_buf(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_spell_a_value_as_the_user_gave_it() {
+        let spell = |origin| {
+            let expected = Some("must be above 0".into());
+            InvalidValue { name: "layer_lr".into(), origin, found: Some("-1".into()), expected }.to_string()
+        };
+        assert_eq!(spell(Origin::Argument), "layer_lr = -1: must be above 0");
+        assert_eq!(spell(Origin::File("run.toml".into())), "run.toml: layer_lr = -1: must be above 0");
+        assert_eq!(spell(Origin::Set), "--set layer_lr=-1: must be above 0");
+        assert_eq!(spell(Origin::Option), "--layer-lr -1: must be above 0");
+    }
+
+    #[test]
+    fn a_file_error_names_path_place_and_both_values() {
+        let error = Error::file("a/b.tsv", "2 fields").at("line 3").expected("expected 4");
+        assert_eq!(error.to_string(), "a/b.tsv: line 3: 2 fields: expected 4");
+        assert!(error.is_invalid_input() && !Error::device("lost").is_invalid_input());
     }
 }

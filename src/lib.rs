@@ -8,7 +8,7 @@
 //! ```
 //! use wgpt::gpu::{Device, Matrix, Recorder};
 //! use wgpt::ops::matmul::{Epilogue, Form, Matmul, choose, matmul};
-//! use wgpt::ops::{Extent, Live};
+//! use wgpt::ops::{RowCount, StepValues};
 //!
 //! # fn main() -> wgpt::Result<()> {
 //! let device = Device::open(None)?; // or Device::from_wgpu, with a device of your own
@@ -19,11 +19,11 @@
 //! );
 //! a.write(&device, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?;
 //! b.write(&device, &[1.0, 0.0, 0.0, 1.0, 1.0, 1.0])?;
-//! let mut recorder = Recorder::new(&device, Live { rows: 2, ..Live::default() });
+//! let mut recorder = Recorder::new(&device, StepValues { rows: 2, ..StepValues::default() });
 //! let (form, epilogue) = (Form::AB, Epilogue::None);
-//! let call = Matmul { form, a: &a, b: &b, c: &c, rows: Extent::Rows, epilogue, accumulate: false };
+//! let call = Matmul { form, a: &a, b: &b, c: &c, rows: RowCount::Rows, epilogue, accumulate: false };
 //! matmul(&mut recorder, choose(device.caps(), form, &a, &b), &call)?;
-//! recorder.finish().run(&Live { rows: 2, ..Live::default() })?;
+//! recorder.finish().run(&StepValues { rows: 2, ..StepValues::default() })?;
 //! assert_eq!(c.read(&device)?, [4.0, 5.0, 10.0, 11.0]);
 //! # Ok(())
 //! # }
@@ -56,6 +56,7 @@
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
 
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
 pub mod data;

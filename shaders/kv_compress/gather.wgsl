@@ -31,7 +31,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     for (var i = p.taps * packs + lane; i < p.pitch / 8u; i += GROUP) {
-        windows[out + i] = pack8(F8());
+        windows[out + i] = pack8(Floats8());
     }
 #end
 #if 1-ALIGNED

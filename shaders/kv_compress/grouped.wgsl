@@ -46,7 +46,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     let wa = load_weight(tap * WIDTH + c * 8u + PACK_A[${e}], i, packs);
                     let wb = load_weight(tap * WIDTH + c * 8u + PACK_B[${e}], i, packs);
                     #for k in 0..4
-                    s${k} = F8(s${k}.a + x${k}.a[${e}] * wa.a + x${k}.b[${e}] * wb.a,
+                    s${k} = Floats8(s${k}.a + x${k}.a[${e}] * wa.a + x${k}.b[${e}] * wb.a,
                                s${k}.b + x${k}.a[${e}] * wa.b + x${k}.b[${e}] * wb.b);
                     #end
                 }
@@ -58,7 +58,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             #for k in 0..4
             {
                 let x = load_x(first${k} + tap, p.at / 8u + i, x_packs);
-                s${k} = F8(s${k}.a + x.a * w.a, s${k}.b + x.b * w.b);
+                s${k} = Floats8(s${k}.a + x.a * w.a, s${k}.b + x.b * w.b);
             }
             #end
 #end

@@ -31,14 +31,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let c = group.y % (WIDTH / 8u);
     let x_pack = (p.at + i * 8u / WIDTH * WIDTH) / 8u + c;
     #for e in 0..8
-    var s${e} = F8();
+    var s${e} = Floats8();
     #end
     for (var slot = first; slot < end; slot++) {
         let x = load_x(slot_rows[slot] + tap, x_pack, x_packs);
         let y = load_dy(slot, i, packs);
         #for e in 0..4
-        s${e} = F8(s${e}.a + x.a[${e}] * y.a, s${e}.b + x.a[${e}] * y.b);
-        s${e+4} = F8(s${e+4}.a + x.b[${e}] * y.a, s${e+4}.b + x.b[${e}] * y.b);
+        s${e} = Floats8(s${e}.a + x.a[${e}] * y.a, s${e}.b + x.a[${e}] * y.b);
+        s${e+4} = Floats8(s${e+4}.a + x.b[${e}] * y.a, s${e+4}.b + x.b[${e}] * y.b);
         #end
     }
     let out = ((group.z * p.taps + tap) * WIDTH + c * 8u) * packs + i;
@@ -49,11 +49,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 #end
 #if 1/WIDTH
     let tap = group.y;
-    var s = F8();
+    var s = Floats8();
     for (var slot = first; slot < end; slot++) {
         let x = load_x(slot_rows[slot] + tap, p.at / 8u + i, x_packs);
         let y = load_dy(slot, i, packs);
-        s = F8(s.a + x.a * y.a, s.b + x.b * y.b);
+        s = Floats8(s.a + x.a * y.a, s.b + x.b * y.b);
     }
     partial[(group.z * p.taps + tap) * packs + i] = pack8(s);
 #end

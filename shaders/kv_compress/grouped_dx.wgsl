@@ -27,7 +27,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let row = tail_rows[index - slot_groups];
 #if ALIGNED
         for (var i = lane; i < p.columns / 8u; i += GROUP) {
-            dx[(row * p.x_pitch + p.at) / 8u + i] = pack8(F8());
+            dx[(row * p.x_pitch + p.at) / 8u + i] = pack8(Floats8());
         }
 #end
 #if 1-ALIGNED
@@ -78,7 +78,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             #for k in 0..4
             if slot + ${k}u < p.slots {
                 let y = load_dy(from${k}, i, packs);
-                dx[((first${k} + tap) * p.x_pitch + p.at) / 8u + i] = pack8(F8(y.a * w.a, y.b * w.b));
+                dx[((first${k} + tap) * p.x_pitch + p.at) / 8u + i] = pack8(Floats8(y.a * w.a, y.b * w.b));
             }
             #end
 #end

@@ -25,7 +25,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let row = tail_rows[slot - p.slots];
 #if ALIGNED
         for (var i = lane; i < p.columns / 8u; i += GROUP) {
-            dx[(row * p.x_pitch + p.at) / 8u + i] = pack8(F8());
+            dx[(row * p.x_pitch + p.at) / 8u + i] = pack8(Floats8());
         }
 #end
 #if 1-ALIGNED

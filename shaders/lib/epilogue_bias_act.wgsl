@@ -1,7 +1,7 @@
 // Epilogue: + bias [N], then GELU; the pre-activation is not kept.
 #import gelu
 @group(0) @binding(4) var<storage, read> bias: array<Pack>;
-fn epilogue_kept(column: u32) -> F8 { return unpack8(bias[column]); }
-fn epilogue(value: F8, kept: F8, row: u32, column: u32, packs: u32) -> F8 {
-    return F8(gelu4(value.a + kept.a), gelu4(value.b + kept.b));
+fn epilogue_kept(column: u32) -> Floats8 { return unpack8(bias[column]); }
+fn epilogue(value: Floats8, kept: Floats8, row: u32, column: u32, packs: u32) -> Floats8 {
+    return Floats8(gelu4(value.a + kept.a), gelu4(value.b + kept.b));
 }

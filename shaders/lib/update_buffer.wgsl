@@ -1,4 +1,4 @@
 @group(0) @binding($N) var<storage, read_write> $NAME: array<Pack>;
-fn load_$NAME(row: u32, i: u32, packs: u32) -> F8 {
+fn load_$NAME(row: u32, i: u32, packs: u32) -> Floats8 {
     return unpack8($NAME[row * packs + i]);
 }

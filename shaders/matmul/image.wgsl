@@ -86,7 +86,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 #end
 #if ADD
         let before = load_c(row, column, packs);
-        value = F8(value.a + before.a, value.b + before.b);
+        value = Floats8(value.a + before.a, value.b + before.b);
 #end
         c[row * packs + column] = pack8(epilogue(value, kept, row, column, packs));
     }

@@ -52,7 +52,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             var value = f8(sa.x, sa.y, sa.z, sa.w, sb.x, sb.y, sb.z, sb.w);
 #if ADD
             let before = load_c(row, column, packs);
-            value = F8(value.a + before.a, value.b + before.b);
+            value = Floats8(value.a + before.a, value.b + before.b);
 #end
             // An index past the end of the buffer is how a store is left out: robust access drops it.
             c[select(0x3ffffffu, row * packs + column, row < last)] = pack8(value);

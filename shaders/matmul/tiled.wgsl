@@ -142,10 +142,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     {
         let row = row0 + lane_row * 4u + ${i}u;
         if row < p.m {
-            var value = F8(s${i}_0, s${i}_1);
+            var value = Floats8(s${i}_0, s${i}_1);
             #if ACCUMULATE
             let before = unpack8(c[row * p.packs + column]);
-            value = F8(value.a + before.a, value.b + before.b);
+            value = Floats8(value.a + before.a, value.b + before.b);
             #end
             c[row * p.packs + column] = pack8(epilogue(value, kept, row, column, p.packs));
         }

@@ -24,7 +24,7 @@ struct Params { m: u32, k: u32, packs: u32, a_quads: u32, b_quads: u32, b_rows: 
 @group(0) @binding(${6+EXTRA}) var<storage, read_write> normed: array<vec4<f32>>;
 #end
 
-var<workgroup> partial: array<F8, GROUP>;
+var<workgroup> partial: array<Floats8, GROUP>;
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -41,7 +41,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     #for r in 0..ROWS
     // A row past the last is the last one again, and is not stored.
     let row${r} = min(group.y * ROWS + ${r}u, p.m - 1u);
-    var sum${r} = F8();
+    var sum${r} = Floats8();
 #if NORM
     var total${r} = vec4<f32>();
     for (var quad = lane; quad < quads; quad += GROUP) { total${r} += a[row${r} * p.a_quads + quad]; }
@@ -103,19 +103,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier();
         if slice < width {
             let other = partial[slot + width * PACKS];
-            partial[slot] = F8(partial[slot].a + other.a, partial[slot].b + other.b);
+            partial[slot] = Floats8(partial[slot].a + other.a, partial[slot].b + other.b);
         }
     }
     if slice == 0u && group.y * ROWS + ${r}u < p.m {
         var value = partial[slot];
 #if B_TRANSPOSED
         let at = column * 8u;
-        value = F8(select(vec4<f32>(), value.a, at + PACK_A < vec4<u32>(p.b_rows)),
+        value = Floats8(select(vec4<f32>(), value.a, at + PACK_A < vec4<u32>(p.b_rows)),
                    select(vec4<f32>(), value.b, at + PACK_B < vec4<u32>(p.b_rows)));
 #end
 #if ACCUMULATE
         let before = unpack8(c[row${r} * p.packs + column]);
-        value = F8(value.a + before.a, value.b + before.b);
+        value = Floats8(value.a + before.a, value.b + before.b);
 #end
         c[row${r} * p.packs + column] = pack8(epilogue(value, epilogue_kept(column), row${r}, column, p.packs));
     }

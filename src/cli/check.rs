@@ -85,7 +85,7 @@ fn check(device: &Device, case: &Case, all: bool, tally: &mut Tally) -> Result<(
                 }
             }
             // A lost device would be lost for every case that follows.
-            Err(Error::Device(message)) => return Err(Error::Device(format!("{}: {message}", case.label()))),
+            Err(Error::Device(message)) => return Err(Error::device(format!("{}: {message}", case.label()))),
             Err(error) => tally.faults.push(format!("{} {spec:?}: {error}", case.label())),
         }
     }

@@ -1,7 +1,7 @@
 //! `wgpt demo`: the first command: trains nano on stories of our own, shows the curve and a text that the model writes.
 
 use super::{Context, Done, clock, pretrain};
-use crate::data::stories::stories;
+use crate::data::synthetic::stories::stories;
 use crate::report::sketch;
 use crate::train::sample::{Bounds, Sampling, sample};
 use crate::train::{Layers, Prepared, Trained};

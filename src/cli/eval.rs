@@ -1,5 +1,6 @@
 //! `wgpt eval`: a model's loss on a text.
 
+use super::options;
 use super::{Context, Done, grouped, json_flag, note, output_folder, predict};
 use crate::data::source::{Source, Sources};
 use crate::data::tokenizer::{Tokenizer, UNKNOWN};
@@ -9,9 +10,9 @@ use crate::report::{Align, Table};
 use crate::store::folder::write_atomic_with;
 use crate::store::model_folder::Model;
 use crate::store::token_cache::TokenCache;
-use crate::train::evaluate::{Losses, Text};
-use crate::train::task_settings::COLUMNS;
-use crate::train::{Evaluation, Stage, options};
+use crate::train::settings::task::COLUMNS;
+use crate::train::text::evaluate::{Losses, Text};
+use crate::train::{Evaluation, Stage};
 use crate::{Error, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -65,7 +66,7 @@ pub(super) fn model() -> Arg {
 /// Reads the model that `--model` names, and says which it is where a run was named.
 pub(super) fn load(matches: &ArgMatches) -> Result<Model> {
     let Some(dir) = matches.get_one::<PathBuf>("model") else {
-        return Err(Error::Input("no model: --model DIR names one".into()));
+        return Err(Error::input("no model: --model DIR names one"));
     };
     let model = Model::load(dir)?;
     if model.folder != *dir {
@@ -80,7 +81,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         return predict::evaluate(context, matches);
     }
     if let Some(column) = COLUMNS.into_iter().find(|name| matches.contains_id(name)) {
-        return Err(Error::Input(format!("--{column}: a text has no columns: `eval --task` has")).into());
+        return Err(Error::input(format!("--{column}: a text has no columns: `eval --task` has")).into());
     }
     let data: Vec<PathBuf> = matches.get_many("data").into_iter().flatten().cloned().collect();
     let separator = matches.get_one::<String>("document_separator").cloned();
@@ -121,7 +122,7 @@ fn unknown(text: &Text, tokenizer: &Tokenizer) -> Option<String> {
 /// Checks that a file can be written and is not one that is read: not the data, nothing in the model's folder.
 fn check_output(path: &Path, data: &[Source], model: &Path) -> Result<()> {
     let folder = output_folder("--per-token", path)?;
-    let bad = |why: String| Err(Error::Input(format!("--per-token {}: {why}", path.display())));
+    let bad = |why: String| Err(Error::input(format!("--per-token {}: {why}", path.display())));
     let there = path.canonicalize().ok();
     let files = data.iter().filter_map(|file| file.path.canonicalize().ok());
     if files.into_iter().any(|file| there.as_ref() == Some(&file)) {

@@ -1,12 +1,13 @@
 //! `wgpt finetune`: a model on a task's examples, one run or one a seed.
 
+use super::options;
 use super::progress::Progress;
 use super::{Context, Done, Stop, clock, note, pretrain};
 use crate::config::{Answers, Task, TaskKind};
 use crate::report::{Align, Table, confusion};
 use crate::store::folder::write_atomic;
-use crate::train::task_scores::{self, Scores};
-use crate::train::{Layers, PreparedTask, Settings, Stage, StoppedTask, TaskSummary, finetune, options};
+use crate::train::task::scores::{self as task_scores, Scores};
+use crate::train::{Layers, PreparedTask, Settings, Stage, StoppedTask, TaskSummary, task};
 use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command};
 use std::path::{Path, PathBuf};
@@ -51,7 +52,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     if let Some(run) = matches.get_one::<PathBuf>("resume") {
         if let Some(other) = ["out", "config"].into_iter().find(|name| matches.contains_id(name)) {
             let message = format!("--{other} and --resume {}: a run goes on in its own folder", run.display());
-            return Err(Error::Input(message).into());
+            return Err(Error::input(message).into());
         }
         return go_on(context, run, kind, layers);
     }
@@ -135,17 +136,17 @@ fn go_on(context: &mut Context<'_>, run: &Path, kind: TaskKind, changes: Layers)
     let task = prepared.task()?.clone();
     if task.kind != kind {
         let (run, own) = (run.display(), task.kind);
-        return Err(Error::Input(format!("{run}: its task is {own}: `wgpt finetune {own} --resume` goes on")).into());
+        return Err(Error::input(format!("{run}: its task is {own}: `wgpt finetune {own} --resume` goes on")).into());
     }
     let lines = prepared.warnings.clone();
     let summary =
-        watched(context, &lines, &task, |device, progress| finetune::resume(device, stopped, prepared, progress))?;
+        watched(context, &lines, &task, |device, progress| task::resume(device, stopped, prepared, progress))?;
     report(context, &task, &summary)
 }
 
 fn train(context: &Context<'_>, prepared: PreparedTask) -> Result<TaskSummary, Stop> {
     let (lines, task) = (prepared.warnings.clone(), prepared.task()?.clone());
-    watched(context, &lines, &task, |device, progress| finetune::finetune(device, prepared, progress))
+    watched(context, &lines, &task, |device, progress| task::finetune(device, prepared, progress))
 }
 
 /// Opens the adapter and trains, with progress on stderr; a run that comes to its end leaves its answers in its folder.

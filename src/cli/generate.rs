@@ -1,8 +1,8 @@
 //! `wgpt generate`: what a model writes after a prompt, as it comes.
 
 use super::{Context, Done, Stop, eval, note};
-use crate::data::text_stream::{StopWords, TextStream};
 use crate::data::tokenizer::Tokenizer;
+use crate::data::tokenizer::stream::{StopWords, TextStream};
 use crate::model::Generator;
 use crate::model::sampling::{Bounds, Sampling, sample};
 use crate::store::model_folder::Model;
@@ -67,7 +67,7 @@ struct Options {
 impl Options {
     fn new(matches: &ArgMatches) -> Result<Self> {
         let text = |name: &str| matches.get_one::<String>(name).map_or("", String::as_str);
-        let wrong = |name: &str, must: &str| Error::Input(format!("--{name} {}: must be {must}", text(name)));
+        let wrong = |name: &str, must: &str| Error::input(format!("--{name} {}: must be {must}", text(name)));
         let whole = |name: &str, from: u64, to: u64| -> Result<u64> {
             let number = text(name).trim().parse::<u64>().ok().filter(|n| (from..=to).contains(n));
             number.ok_or_else(|| match to {
@@ -108,11 +108,11 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let positions = config.n_positions;
     if prompt.is_empty() {
         let what = "must hold one token at least, such as a newline or the first word";
-        return Err(Error::Input(format!("the prompt is empty: {what}")).into());
+        return Err(Error::input(format!("the prompt is empty: {what}")).into());
     }
     if prompt.len() > positions {
         let has = prompt.len();
-        return Err(Error::Input(format!("the prompt has {has} tokens: the model has {positions} positions")).into());
+        return Err(Error::input(format!("the prompt has {has} tokens: the model has {positions} positions")).into());
     }
 
     let device = context.open()?;
@@ -197,7 +197,7 @@ impl Printer<'_, '_> {
             self.token(i, id).map_err(|stop| {
                 stopped = Some(stop);
                 // This error only ends the pass: the true one is beside it.
-                Error::Device("stopped".into())
+                Error::device("stopped")
             })
         });
         match stopped {

@@ -41,11 +41,11 @@ pub(super) fn command() -> Command {
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let Some(("openai", matches)) = matches.subcommand() else {
-        return Err(Error::Input("import: expected openai".into()).into());
+        return Err(Error::input("import: expected openai").into());
     };
     let given = |name| -> Result<&Path> {
         let path = matches.get_one::<PathBuf>(name);
-        path.map(PathBuf::as_path).ok_or_else(|| Error::Input(format!("import: no {name}")))
+        path.map(PathBuf::as_path).ok_or_else(|| Error::input(format!("import: no {name}")))
     };
     let (dir, out) = (given("dir")?, given("out")?);
     RunFolder::check_new(out)?;

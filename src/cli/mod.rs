@@ -4,10 +4,6 @@
 //! as `head`, ends the program without a word.
 
 mod bench;
-mod bench_attention;
-mod bench_batching;
-mod bench_generate;
-mod bench_step;
 mod check;
 mod clock;
 mod demo;
@@ -17,6 +13,7 @@ mod finetune;
 mod generate;
 mod import;
 mod interrupt;
+mod options;
 mod plan;
 mod predict;
 mod pretrain;
@@ -35,7 +32,7 @@ use std::process::ExitCode;
 enum Stop {
     /// To be said on stderr.
     Failed(Error),
-    /// Nobody reads stdout any more.
+    /// NoObserver reads stdout any more.
     Closed,
     /// Said already.
     Wrong,
@@ -82,6 +79,15 @@ impl Context<'_> {
     }
 }
 
+/// The exit code for an error (docs/spec.md section 6).
+fn exit_code(error: &Error) -> u8 {
+    match error {
+        Error::NoAdapter(_) => 3,
+        error if error.is_invalid_input() => 2,
+        _ => 1,
+    }
+}
+
 /// A line on stderr; whether anybody reads it does not matter.
 fn note(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
@@ -114,7 +120,7 @@ fn bytes(number: u64) -> String {
 
 /// The folder in which an option's file is to be written, which must be there; the path itself must not be a folder's.
 fn output_folder(option: &str, path: &Path) -> Result<PathBuf> {
-    let bad = |why: String| Err(Error::Input(format!("{option} {}: {why}", path.display())));
+    let bad = |why: String| Err(Error::input(format!("{option} {}: {why}", path.display())));
     if path.is_dir() || path.file_name().is_none() {
         return bad("must be the path of a file".into());
     }
@@ -171,7 +177,7 @@ fn dispatch(context: &mut Context<'_>, name: &str, matches: &ArgMatches) -> Done
         "shader" => shader::run(context, matches),
         "tokenizer" => tokenizer::run(context, matches),
         "import" => import::run(context, matches),
-        _ => Err(Error::Input(format!("{name}: no such command; `wgpt --help` lists them")).into()),
+        _ => Err(Error::input(format!("{name}: no such command; `wgpt --help` lists them")).into()),
     }
 }
 
@@ -197,7 +203,7 @@ pub fn main() -> ExitCode {
         Err(Stop::Interrupted) => ExitCode::from(interrupt::INTERRUPTED),
         Err(Stop::Failed(error)) => {
             note(format_args!("error: {error}"));
-            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
+            ExitCode::from(exit_code(&error))
         }
     }
 }

@@ -1,11 +1,12 @@
 //! `wgpt plan`: what a run will need, of its settings alone.
 
+use super::options;
 use super::{Context, Done, bytes, grouped, json_flag};
 use crate::config::ModelConfig;
 use crate::data::order::BatchSize;
 use crate::model::{self, Cache, Capacity, Memory};
 use crate::report::{Align, Table};
-use crate::train::{Stage, options};
+use crate::train::Stage;
 use crate::{Error, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
@@ -84,7 +85,7 @@ fn longest(context: &mut Context<'_>, config: &ModelConfig, given: &str, json: b
                 model::plan(&ModelConfig { n_positions: 1, ..config }, Capacity { rows: 1, sequences: 1 }).total();
             let message =
                 format!("--memory {given}: one token takes {} with {pattern}, so give more", bytes(least as u64));
-            return Err(Error::Input(message).into());
+            return Err(Error::input(message).into());
         };
         with_scores.push(model::longest_with_scores(&config, room).map_or(0, |of| of.0));
         here.push(longest);
@@ -126,7 +127,7 @@ fn read_bytes(text: &str) -> Result<usize> {
     };
     let number: Option<usize> = text[..end].parse().ok();
     number.zip(unit).and_then(|(number, unit)| number.checked_mul(unit)).ok_or_else(|| {
-        Error::Input(format!("--memory {text}: expected a whole number of bytes, or one with KiB, MiB or GiB"))
+        Error::input(format!("--memory {text}: expected a whole number of bytes, or one with KiB, MiB or GiB"))
     })
 }
 

@@ -1,15 +1,16 @@
 //! `wgpt predict` and `wgpt eval --task`: a fine-tuned model's answers to the examples of a file, and what they come to.
 
 use super::finetune::{digits, of_scores};
+use super::options;
 use super::{Context, Done, eval};
 use crate::config::{Answers, ModelConfig, Task};
 use crate::model::Inference;
 use crate::report::{Align, Table, confusion};
 use crate::store::folder::write_atomic;
 use crate::store::model_folder::Model;
-use crate::train::prepared_task::Examples;
-use crate::train::task_scores::{self, Scores};
-use crate::train::{Stage, options, task_settings::COLUMNS};
+use crate::train::task::prepare::Examples;
+use crate::train::task::scores::{self as task_scores, Scores};
+use crate::train::{Stage, settings::task::COLUMNS};
 use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use std::path::PathBuf;
@@ -69,7 +70,7 @@ enum Answer {
 fn answer(context: &Context<'_>, matches: &ArgMatches, answer: Answer) -> Result<(Task, Scores)> {
     let settings = options::layers(matches, Stage::FineTuning)?.settings_of_task()?;
     let Some(data) = matches.get_one::<PathBuf>("data") else {
-        return Err(Error::Input("no examples: --data FILE names them".into()));
+        return Err(Error::input("no examples: --data FILE names them"));
     };
     let model = eval::load(matches)?;
     let Model { folder, config: ModelConfig { task, n_positions, .. }, .. } = &model;
@@ -79,7 +80,7 @@ fn answer(context: &Context<'_>, matches: &ArgMatches, answer: Answer) -> Result
     let columns = settings.columns(task.kind)?;
     if answer == Answer::Known && columns.answer.is_none() {
         let name = if task.answers == Answers::Score { "score" } else { "label" };
-        return Err(Error::Input(format!("--{name} COLUMN: which column says what is right")));
+        return Err(Error::input(format!("--{name} COLUMN: which column says what is right")));
     }
     let examples = Examples::new(data, &columns.read(data, task)?, model.tokenizer()?, *n_positions)?;
     let device = context.open()?;

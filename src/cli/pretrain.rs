@@ -1,11 +1,12 @@
 //! `wgpt pretrain`: a run from a text to a folder, and one that goes on.
 
+use super::options;
 use super::progress::Progress;
 use super::{Context, Done, Stop, bytes, clock, note};
 use crate::data::source::Sources;
 use crate::report::{Align, Table};
 use crate::store::token_cache::TokenCache;
-use crate::train::{Layers, Prepared, Settings, Stage, Stopped, Summary, Trained, options, pretrain};
+use crate::train::{Layers, Prepared, Settings, Stage, Stopped, Summary, Trained, text};
 use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command};
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     if let Some(run) = matches.get_one::<PathBuf>("resume") {
         if let Some(other) = ["out", "config"].into_iter().find(|name| matches.contains_id(name)) {
             let message = format!("--{other} and --resume {}: a run goes on in its own folder", run.display());
-            return Err(Error::Input(message).into());
+            return Err(Error::input(message).into());
         }
         return go_on(context, run, layers);
     }
@@ -66,13 +67,13 @@ fn go_on(context: &mut Context<'_>, run: &Path, changes: Layers) -> Done {
     };
     let warnings = stopped.warnings(&prepared).into_iter().map(|warning| format!("warning: {warning}"));
     let lines: Vec<String> = warnings.chain(lines(&prepared)).collect();
-    let trained = watched(context, &lines, |device, progress| pretrain::resume(device, stopped, prepared, progress))?;
+    let trained = watched(context, &lines, |device, progress| text::resume(device, stopped, prepared, progress))?;
     report(context, &trained.summary)
 }
 
 /// Opens the adapter and trains, with progress on stderr.
 pub(super) fn train(context: &Context<'_>, prepared: Prepared) -> Result<Trained, Stop> {
-    watched(context, &lines(&prepared), |device, progress| pretrain::run(device, prepared, progress))
+    watched(context, &lines(&prepared), |device, progress| text::run(device, prepared, progress))
 }
 
 /// What is said of a prepared run before it begins.

@@ -49,7 +49,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     if let Some(spec) = matches.get_one::<String>("spec") {
         variants.retain(|v| describe(v).contains(spec.as_str()));
         if variants.is_empty() {
-            return Err(Error::Input(format!(
+            return Err(Error::input(format!(
                 "--spec {spec}: none of the {all} variants holds it; `wgpt shader` without OP lists them"
             ))
             .into());
@@ -74,7 +74,7 @@ fn find(op: &str) -> Result<Vec<&'static Kernel>> {
     let all: Vec<&Kernel> = ops::ALL.iter().filter(has_stem).collect();
     if all.is_empty() {
         let names: Vec<_> = ops::ALL.iter().map(|kernel| kernel.op).collect();
-        return Err(Error::Input(format!("shader {op:?}: no such kernel; there are {}", names.join(", "))));
+        return Err(Error::input(format!("shader {op:?}: no such kernel; there are {}", names.join(", "))));
     }
     Ok(all)
 }
@@ -86,7 +86,7 @@ fn class(name: &str) -> Result<Caps> {
         Some(at) if !name.is_empty() => Ok(table.swap_remove(at)),
         _ => {
             let names: Vec<_> = table.iter().map(|caps| caps.name.as_str()).collect();
-            Err(Error::Input(format!("--caps {name}: no such class; there are {}", names.join(", "))))
+            Err(Error::input(format!("--caps {name}: no such class; there are {}", names.join(", "))))
         }
     }
 }

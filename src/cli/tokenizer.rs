@@ -1,13 +1,14 @@
 //! `wgpt tokenizer`: trains one on a text; a text to ids and back.
 
+use super::options;
 use super::{Context, Done};
 use crate::data::source::{self, Sources};
+use crate::data::tokenizer::words::WordCounts;
 use crate::data::tokenizer::{FILE, Tokenizer};
-use crate::data::words::WordCounts;
 use crate::store::folder::{Existing, write_folder, write_tokenizer};
 use crate::store::model_folder;
+use crate::train::Stage;
 use crate::train::run_folder::RunFolder;
-use crate::train::{Stage, options};
 use crate::{Error, Result};
 use clap::{Arg, ArgGroup, ArgMatches, Command};
 use std::io::{BufRead, BufReader};
@@ -53,7 +54,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         Some(("train", matches)) => train(context, matches),
         Some(("encode", matches)) => encode(context, matches),
         Some(("decode", matches)) => decode(context, matches),
-        _ => Err(Error::Input("tokenizer: expected train, encode or decode".into()).into()),
+        _ => Err(Error::input("tokenizer: expected train, encode or decode").into()),
     }
 }
 

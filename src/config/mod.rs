@@ -70,7 +70,7 @@ macro_rules! choice {
             fn from_str(name: &str) -> Result<Self> {
                 match name {
                     $($text => Ok(Self::$variant),)+
-                    _ => Err(Error::Input(format!("{name:?} is none of {}", Self::NAMES.join(", ")))),
+                    _ => Err(Error::input(format!("{name:?} is none of {}", Self::NAMES.join(", ")))),
                 }
             }
         }
@@ -369,9 +369,9 @@ impl ModelConfig {
     /// Says which number is wrong, and what would be right.
     ///
     /// # Errors
-    /// [`Error::Input`] with the key's name.
+    /// [`Error::Value`] with the key's name.
     pub fn validate(&self) -> Result<()> {
-        let bad = |m: String| Err(Error::Input(m));
+        let bad = |m: String| Err(Error::input(m));
         for (key, value) in [
             ("n_layer", self.n_layer),
             ("n_head", self.n_head),
@@ -542,7 +542,7 @@ mod tests {
             let mut config = ModelConfig::default();
             change(&mut config);
             let error = config.validate().expect_err(says);
-            assert!(error.to_string().contains(says) && error.exit_code() == 2, "{error}");
+            assert!(error.to_string().contains(says) && error.is_invalid_input(), "{error}");
         }
     }
 

@@ -70,24 +70,24 @@ impl Task {
     /// Says what is wrong with it.
     ///
     /// # Errors
-    /// [`Error::Input`]: too few or too many labels, a label twice, or answers of another task.
+    /// [`Error::Value`]: too few or too many labels, a label twice, or answers of another task.
     pub fn validate(&self) -> Result<()> {
         let kind = self.kind;
         match (&self.answers, kind) {
             (Answers::Candidate, TaskKind::Choose) => Ok(()),
             (Answers::Candidate, _) | (_, TaskKind::Choose) => {
-                Err(Error::Input(format!("task {kind}: choose has one output, a candidate's, and no other task has")))
+                Err(Error::input(format!("task {kind}: choose has one output, a candidate's, and no other task has")))
             }
             (Answers::Score, _) => Ok(()),
             (Answers::Labels(labels), _) => {
                 if labels.len() < 2 || labels.len() > MOST_LABELS {
                     let n = labels.len();
-                    return Err(Error::Input(format!("task {kind}: {n} labels, must be 2 to {MOST_LABELS}")));
+                    return Err(Error::input(format!("task {kind}: {n} labels, must be 2 to {MOST_LABELS}")));
                 }
                 let mut sorted: Vec<&String> = labels.iter().collect();
                 sorted.sort_unstable();
                 match sorted.windows(2).find(|two| two[0] == two[1]) {
-                    Some(two) => Err(Error::Input(format!("task {kind}: the label {:?} stands there twice", two[0]))),
+                    Some(two) => Err(Error::input(format!("task {kind}: the label {:?} stands there twice", two[0]))),
                     None => Ok(()),
                 }
             }

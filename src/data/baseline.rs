@@ -20,10 +20,10 @@ pub struct Baseline {
 /// Counts `train` and predicts `valid`.
 ///
 /// # Errors
-/// [`Error::Input`] for an id beyond `vocab`, and when `valid` has no token to predict.
+/// [`Error::Value`] for an id beyond `vocab`, and when `valid` has no token to predict.
 pub fn baseline(train: &Corpus, valid: &Corpus, vocab: usize) -> Result<Baseline> {
     if let Some(id) = train.tokens().iter().chain(valid.tokens().iter()).find(|id| **id as usize >= vocab) {
-        return Err(Error::Input(format!("id {id} is beyond the vocabulary of {vocab} ids")));
+        return Err(Error::input(format!("id {id} is beyond the vocabulary of {vocab} ids")));
     }
     let pairs_of = |corpus: &Corpus, each: &mut dyn FnMut([u32; 2])| {
         corpus.iter().for_each(|document| document.windows(2).for_each(|pair| each([pair[0], pair[1]])));
@@ -34,7 +34,7 @@ pub fn baseline(train: &Corpus, valid: &Corpus, vocab: usize) -> Result<Baseline
         predicted += 1;
     });
     if predicted == 0 {
-        return Err(Error::Input(format!(
+        return Err(Error::input(format!(
             "the held-out part has {} tokens and none to predict: a document must have 2 or more",
             valid.tokens().len()
         )));

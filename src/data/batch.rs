@@ -37,16 +37,16 @@ pub struct Example {
 
 /// What a step has to learn from, over all its micro-batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Real {
+pub struct LossCounts {
     /// Targets of the language model.
     pub targets: u32,
     /// Examples of a task whose answer is known.
     pub examples: u32,
 }
 
-impl From<u32> for Real {
+impl From<u32> for LossCounts {
     fn from(targets: u32) -> Self {
-        Real { targets, examples: 0 }
+        LossCounts { targets, examples: 0 }
     }
 }
 
@@ -96,19 +96,19 @@ impl Batch {
     /// Packs sequences, numbered from 0.
     ///
     /// # Errors
-    /// [`Error::Input`] for a sequence with more or fewer targets than ids, and for more rows than 32 bits count.
+    /// [`Error::Value`] for a sequence with more or fewer targets than ids, and for more rows than 32 bits count.
     pub fn from_sequences(sequences: &[Sequence]) -> Result<Self> {
         let mut batch = Batch::default();
         for (i, Sequence { ids, targets }) in sequences.iter().enumerate() {
             if ids.len() != targets.len() {
-                return Err(Error::Input(format!(
+                return Err(Error::input(format!(
                     "sequence {i} has {} ids and {} targets: must be as many",
                     ids.len(),
                     targets.len()
                 )));
             }
             if batch.ids.len() + ids.len() >= u32::MAX as usize {
-                return Err(Error::Input(format!("sequence {i} brings the batch past 2^32 rows: give fewer")));
+                return Err(Error::input(format!("sequence {i} brings the batch past 2^32 rows: give fewer")));
             }
             batch.push(ids, targets);
         }
@@ -127,9 +127,9 @@ impl Batch {
     }
 
     /// What there is to learn from.
-    pub fn real(&self) -> Real {
+    pub fn real(&self) -> LossCounts {
         let known = self.examples.iter().filter(|example| example.answer != Answer::Unknown);
-        Real { targets: self.target_count, examples: known.count() as u32 }
+        LossCounts { targets: self.target_count, examples: known.count() as u32 }
     }
 
     /// N, rows.
@@ -167,9 +167,9 @@ impl Batch {
     /// longer than the positions, and every row has the position that its sequence gives it.
     ///
     /// # Errors
-    /// [`Error::Input`] naming the sequence or row, what it has and what would be right.
+    /// [`Error::Value`] naming the sequence or row, what it has and what would be right.
     pub fn validate(&self, vocab: usize, positions: usize) -> Result<()> {
-        let bad = |message: String| Err(Error::Input(format!("batch: {message}")));
+        let bad = |message: String| Err(Error::input(format!("batch: {message}")));
         let rows = self.ids.len();
         if self.targets.len() != rows || self.positions.len() != rows {
             return bad(format!(
@@ -295,7 +295,7 @@ mod tests {
             assert!(error.contains(what), "{error}");
         };
         says(&batch, "sequence 1 of example 1 is empty");
-        assert_eq!(batch.real(), Real { targets: 4, examples: 2 });
+        assert_eq!(batch.real(), LossCounts { targets: 4, examples: 2 });
         assert_eq!(batch.part(2..4).examples, [example(1..2, Answer::Score(0.5))]);
         let mut batch =
             Batch::from_sequences(&[sequence(&[1], &[IGNORED]), sequence(&[2, 3], &[3, IGNORED])]).expect("two");

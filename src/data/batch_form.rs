@@ -49,12 +49,12 @@ impl BatchForm {
     /// The borders of sequences of these lengths in a batch, from 0 to its rows.
     ///
     /// # Errors
-    /// [`Error::Input`] for 2^31 rows or more.
+    /// [`Error::Value`] for 2^31 rows or more.
     pub fn borders(self, lengths: &[usize]) -> Result<Vec<u32>> {
         let (mut at, mut borders) = (0usize, vec![0]);
         for (_, rows) in self.arrange(lengths) {
             at = at.saturating_add(rows);
-            let most = |_| Error::Input(format!("batching = {self}: {at} rows in an update: must be less than 2^31"));
+            let most = |_| Error::input(format!("batching = {self}: {at} rows in an update: must be less than 2^31"));
             borders.push(i32::try_from(at).map_err(most)? as u32);
         }
         Ok(borders)

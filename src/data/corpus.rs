@@ -29,11 +29,11 @@ impl Corpus {
     /// Documents one behind the other, each given by the number of tokens up to its end.
     ///
     /// # Errors
-    /// [`Error::Input`] when the ends do not ascend to the number of tokens.
+    /// [`Error::Value`] when the ends do not ascend to the number of tokens.
     pub fn documents(tokens: impl Into<Tokens>, ends: impl Into<Shared<u64>>) -> Result<Self> {
         let (tokens, ends) = (tokens.into(), ends.into());
         if !ends.is_sorted() || ends.last().copied().unwrap_or(0) != tokens.len() as u64 {
-            return Err(Error::Input(format!(
+            return Err(Error::input(format!(
                 "the ends of {} documents: must ascend to {}, the number of tokens",
                 ends.len(),
                 tokens.len()

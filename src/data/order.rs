@@ -70,13 +70,13 @@ impl Order {
     /// The order of `corpus` in windows of `positions` inputs, from the beginning.
     ///
     /// # Errors
-    /// As [`Windows::new`]; [`Error::Input`] for updates of nothing, or of fewer rows than a window may have.
+    /// As [`Windows::new`]; [`Error::Value`] for updates of nothing, or of fewer rows than a window may have.
     pub fn new(corpus: Corpus, positions: usize, batching: Batching, seed: u64) -> Result<Self> {
         let windows = Windows::new(corpus, positions)?;
         match batching.size {
-            BatchSize::Windows(0) => return Err(Error::Input("batch = 0: an update has 1 sequence or more".into())),
+            BatchSize::Windows(0) => return Err(Error::input("batch = 0: an update has 1 sequence or more")),
             BatchSize::Rows(rows) if rows < positions => {
-                return Err(Error::Input(format!(
+                return Err(Error::input(format!(
                     "batch_tokens = {rows}: must be n_positions = {positions} or more, so that every sequence fits"
                 )));
             }
@@ -101,11 +101,11 @@ impl Order {
     /// Goes to where a checkpoint stood.
     ///
     /// # Errors
-    /// [`Error::Input`] when the epoch has fewer windows than the cursor says are done.
+    /// [`Error::Value`] when the epoch has fewer windows than the cursor says are done.
     pub fn seek(&mut self, cursor: Cursor) -> Result<()> {
         let windows = self.windows_in_epoch(cursor.epoch);
         if cursor.index > windows {
-            return Err(Error::Input(format!(
+            return Err(Error::input(format!(
                 "data cursor: window {} of epoch {}, which has {windows}: the data or n_positions must be those of the run",
                 cursor.index, cursor.epoch,
             )));
@@ -125,7 +125,7 @@ impl Order {
     /// The next update's batch, over all of its micro-batches. It goes on into the next epoch where one ends.
     ///
     /// # Errors
-    /// [`Error::Input`] past 2^32 epochs, and as [`BatchForm::borders`].
+    /// [`Error::Value`] past 2^32 epochs, and as [`BatchForm::borders`].
     pub fn next_batch(&mut self) -> Result<Batch> {
         let mut batch = Batch::default();
         for inputs in self.next_windows()? {
@@ -194,7 +194,7 @@ impl Order {
         while self.batching.size != BatchSize::Windows(windows.len()) {
             while self.epoch_is_done() {
                 let next = self.cursor.epoch.checked_add(1);
-                self.begin(next.ok_or_else(|| Error::Input("the run is past 2^32 epochs: give fewer steps".into()))?);
+                self.begin(next.ok_or_else(|| Error::input("the run is past 2^32 epochs: give fewer steps"))?);
             }
             let window = self.windows.inputs(self.offset, self.permutation[self.cursor.index]);
             rows += window.len();

@@ -50,7 +50,7 @@ impl Sources {
     /// The files that `paths` name: themselves, and every `*.txt` and `*.jsonl` under a folder, by path.
     ///
     /// # Errors
-    /// [`Error::Input`] with the path of what is missing, no regular file, or a folder without a text.
+    /// [`Error::File`] with the path of what is missing, no regular file, or a folder without a text.
     pub fn find(paths: &[PathBuf], separator: Option<&str>) -> Result<Self> {
         let mut files = Vec::new();
         for path in paths {
@@ -91,7 +91,7 @@ impl Sources {
     /// Reads all of it for its digests alone.
     ///
     /// # Errors
-    /// [`Error::Input`] with the path of what cannot be read.
+    /// [`Error::File`] with the path of what cannot be read.
     pub fn digests(&self) -> Result<Digests> {
         let digest = |file: &Source| {
             let mut reader = Hashing::open(&file.path)?;
@@ -105,7 +105,7 @@ impl Sources {
     /// block holds whole ones, however long.
     ///
     /// # Errors
-    /// [`Error::Input`] with path and place of what is not UTF-8, no JSON, without a text, or empty; those of `each`.
+    /// [`Error::File`] with path and place of what is not UTF-8, no JSON, without a text, or empty; those of `each`.
     pub fn read(&self, cuttable: bool, each: &mut dyn FnMut(Block<'_>) -> Result<()>) -> Result<Digests> {
         self.read_in(BLOCK, cuttable, each)
     }
@@ -134,7 +134,7 @@ impl Sources {
             digests.push(reader.into_inner().digest());
         }
         if blocks.bytes == 0 {
-            return Err(Error::Input(format!("the {} files of the data are empty: must hold text", self.files.len())));
+            return Err(Error::input(format!("the {} files of the data are empty: must hold text", self.files.len())));
         }
         blocks.end()?;
         Ok(digests)
@@ -145,7 +145,7 @@ impl Sources {
 /// byte-order mark included. `name` only names it in errors.
 ///
 /// # Errors
-/// [`Error::Input`] for what cannot be read or is not UTF-8; those of `each`.
+/// [`Error::File`] for what cannot be read or is not UTF-8; those of `each`.
 pub fn read_from(
     mut reader: &mut dyn BufRead,
     name: &Path,
@@ -164,7 +164,7 @@ pub fn read_from(
 /// Reads a whole UTF-8 text; a byte-order mark is dropped.
 ///
 /// # Errors
-/// [`Error::Input`] with the path for what is missing, a folder, empty, or not UTF-8 (with the first bad byte's offset).
+/// [`Error::File`] with the path for what is missing, a folder, empty, or not UTF-8 (with the first bad byte's offset).
 pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
     let path = path.as_ref();
     if path.is_dir() {
@@ -469,7 +469,7 @@ mod tests {
             let error = read_text(path).expect_err(what);
             assert!(error.to_string().contains(what), "{error}");
             assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
-            assert_eq!(error.exit_code(), 2);
+            assert!(error.is_invalid_input());
         };
         says(&write("bad", b"abc\xffdef"), "byte offset 3");
         says(&write("empty", b""), "is empty");
@@ -549,7 +549,7 @@ mod tests {
             let folder = Folder::new(&[("l.jsonl", &bytes)]);
             let error = documents(&folder.find(&["l.jsonl"], None).expect("find"), 7, true).expect_err(what);
             let path = folder.path("l.jsonl").display().to_string();
-            assert_eq!((error.to_string(), error.exit_code()), (format!("{path}: {what}"), 2));
+            assert_eq!((error.to_string(), error.is_invalid_input()), (format!("{path}: {what}"), true));
         };
         says(b"{\"text\": \"a\"", "line 3: not JSON: EOF while parsing an object at column 12");
         says(b"{\"text\": \"a\"} {", "line 3: not JSON: trailing characters at column 15");

@@ -44,7 +44,7 @@ impl TaskFile {
     /// Reads a file, by its extension.
     ///
     /// # Errors
-    /// [`Error::Input`] with file and line: a file of another kind, missing or without a row, not UTF-8, a row with more or
+    /// [`Error::File`] with file and line: a file of another kind, missing or without a row, not UTF-8, a row with more or
     /// fewer cells than the header, a line that is no JSON object.
     pub fn read(path: &Path) -> Result<Self> {
         let kind = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
@@ -115,7 +115,7 @@ impl<'a> Row<'a> {
     /// A text as it stands there.
     ///
     /// # Errors
-    /// [`Error::Input`] with file and line: no such column, no text, or one of white space alone.
+    /// [`Error::File`] with file and line: no such column, no text, or one of white space alone.
     pub fn text(&self, column: &str) -> Result<&'a str> {
         let text = match self.cell(column)? {
             Cell::Text(text) => text,
@@ -149,7 +149,7 @@ impl<'a> Row<'a> {
     /// A finite number.
     ///
     /// # Errors
-    /// [`Error::Input`] with file and line: no such column, or no number.
+    /// [`Error::File`] with file and line: no such column, or no number.
     pub fn number(&self, column: &str) -> Result<f32> {
         let label = self.label(column)?;
         let number = label.parse::<f32>().ok().filter(|number| number.is_finite());
@@ -159,7 +159,7 @@ impl<'a> Row<'a> {
     /// A list of texts.
     ///
     /// # Errors
-    /// [`Error::Input`] with file and line: no such key, no list, or something in it that is no text.
+    /// [`Error::File`] with file and line: no such key, no list, or something in it that is no text.
     pub fn list(&self, column: &str) -> Result<Vec<&'a str>> {
         let items = match self.cell(column)? {
             Cell::Json(Value::Array(items)) => items,
@@ -282,7 +282,7 @@ mod tests {
     fn says(name: &str, bytes: &[u8], of: impl Fn(&TaskFile) -> Result<()>) -> String {
         let error = read(name, bytes).and_then(|file| of(&file)).expect_err(name);
         let message = error.to_string();
-        assert!(error.exit_code() == 2 && message.lines().count() == 1, "{message}");
+        assert!(error.is_invalid_input() && message.lines().count() == 1, "{message}");
         message[message.find(name).expect("the file")..].to_string()
     }
 

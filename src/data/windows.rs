@@ -23,13 +23,13 @@ impl Windows {
     /// Cuts in windows of at most `positions` inputs.
     ///
     /// # Errors
-    /// [`Error::Input`] when there is no window, or are more than 32 bits count.
+    /// [`Error::Value`] when there is no window, or are more than 32 bits count.
     pub fn new(corpus: Corpus, positions: usize) -> Result<Self> {
         let n = corpus.tokens().len();
-        let too_many = || Error::Input(format!("{n} tokens: a corpus has less than 2^32 windows"));
+        let too_many = || Error::input(format!("{n} tokens: a corpus has less than 2^32 windows"));
         if corpus.is_stream() {
             if positions == 0 || n <= positions {
-                return Err(Error::Input(format!(
+                return Err(Error::input(format!(
                     "{n} tokens hold no window of n_positions = {positions}: there must be {} or more",
                     positions + 1
                 )));
@@ -46,7 +46,7 @@ impl Windows {
             first.push(windows);
         }
         if windows == 0 || positions == 0 {
-            return Err(Error::Input(format!(
+            return Err(Error::input(format!(
                 "{} documents of {n} tokens: one at least must have 2 tokens or more",
                 corpus.document_count()
             )));

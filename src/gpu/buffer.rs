@@ -21,7 +21,7 @@ impl Buffer {
         let words = (words as u64).max(64).next_multiple_of(64);
         let limit = device.caps().max_buffer;
         if words * 4 > limit {
-            return Err(Error::Device(format!("buffer `{name}`: {} bytes, the device allows {limit}", words * 4)));
+            return Err(Error::device(format!("buffer `{name}`: {} bytes, the device allows {limit}", words * 4)));
         }
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let size = words * 4;
@@ -71,7 +71,7 @@ impl View {
     pub fn write<T: bytemuck::Pod>(&self, device: &Device, data: &[T]) -> Result<()> {
         let bytes: &[u8] = bytemuck::cast_slice(data);
         if bytes.len() as u64 > self.words * 4 {
-            return Err(Error::Device(format!("{}: {} bytes written to {} words", self.name, bytes.len(), self.words)));
+            return Err(Error::device(format!("{}: {} bytes written to {} words", self.name, bytes.len(), self.words)));
         }
         device.queue().write_buffer(&self.buffer.raw, self.offset * 4, bytes);
         Ok(())

@@ -138,7 +138,7 @@ impl Device {
     /// Opens an adapter: by index in [`Device::list`], by a part of its name, or the first.
     ///
     /// # Errors
-    /// [`Error::NoAdapter`] when there is none at all, [`Error::Input`] when none matches.
+    /// [`Error::NoAdapter`] when there is none at all, [`Error::Value`] when none matches.
     pub fn open(selector: Option<&str>) -> Result<Device> {
         let all = adapters();
         if all.is_empty() {
@@ -154,7 +154,7 @@ impl Device {
                 .or_else(|| names.iter().position(|n| !s.is_empty() && n.to_lowercase().contains(&s.to_lowercase())))
                 .ok_or_else(|| {
                     let list: Vec<_> = names.iter().enumerate().map(|(i, n)| format!("{i} {n}")).collect();
-                    Error::Input(format!("adapter {s:?} matches none of: {}", list.join("; ")))
+                    Error::input(format!("adapter {s:?} matches none of: {}", list.join("; ")))
                 })?,
         };
         let adapter = &all[index];
@@ -165,7 +165,7 @@ impl Device {
             ..Default::default()
         };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
-            .map_err(|e| Error::Device(format!("{}: {e}", names[index])))?;
+            .map_err(|e| Error::device(format!("{}: {e}", names[index])))?;
         let device = Device::from_wgpu(adapter, device, queue)?;
         let fault = device.0.fault.clone();
         device.0.device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
@@ -217,7 +217,7 @@ impl Device {
             ),
         ] {
             if got < expected {
-                return Err(Error::Device(format!("the device was opened with {name} = {got}: needs {expected}")));
+                return Err(Error::device(format!("the device was opened with {name} = {got}: needs {expected}")));
             }
         }
         let caps = caps(adapter, device.features(), &has);
@@ -274,7 +274,7 @@ impl Device {
         let faults = [pollster::block_on(rules.pop()), pollster::block_on(memory.pop())];
         match faults.into_iter().flatten().next() {
             None => Ok(made),
-            Some(e) => Err(Error::Device(format!("{what}: {e}"))),
+            Some(e) => Err(Error::device(format!("{what}: {e}"))),
         }
     }
 
@@ -295,10 +295,10 @@ impl Device {
     }
 
     fn poll_with(&self, how: wgpu::PollType) -> Result<()> {
-        self.0.device.poll(how).map_err(|e| Error::Device(e.to_string()))?;
+        self.0.device.poll(how).map_err(|e| Error::device(e.to_string()))?;
         match &*self.0.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
             None => Ok(()),
-            Some(fault) => Err(Error::Device(fault.clone())),
+            Some(fault) => Err(Error::device(fault.clone())),
         }
     }
 

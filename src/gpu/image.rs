@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// How a matrix lies in an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lay {
+pub enum ImageLayout {
     /// A row of texels a row.
     Plain,
     /// Layer i holds columns 64i to 64i + 63 of every row: what a group reads of A·B lies in one piece.
@@ -36,18 +36,18 @@ pub struct Image {
     /// Columns without the padding.
     pub columns: usize,
     /// How they lie.
-    pub lay: Lay,
+    pub lay: ImageLayout,
 }
 
 impl Image {
     /// The lay of a matrix's rows for a device that has textures of `side`: plain where they fit, else layers of rows.
     /// `None` when they fit in no way.
-    pub fn lay_of_rows(side: u32, rows: usize, columns: usize) -> Option<Lay> {
+    pub fn lay_of_rows(side: u32, rows: usize, columns: usize) -> Option<ImageLayout> {
         let high = side as usize / dims::PITCH * dims::PITCH;
         let fits = dims::pitch(columns) / TEXEL <= side as usize && rows.div_ceil(high.max(1)) <= LAYERS;
         // As many rows a layer as make the layers equal, within 64 rows.
         let rows = rows.div_ceil(rows.div_ceil(high.max(1)).max(1)).next_multiple_of(dims::PITCH);
-        fits.then_some(Lay::Layers { rows: rows as u32 })
+        fits.then_some(ImageLayout::Layers { rows: rows as u32 })
     }
 
     /// Whether a matrix can lie in panels on a device that has textures of `side`.
@@ -60,14 +60,14 @@ impl Image {
     /// # Errors
     /// [`Error::Device`] when a side passes the device's limit.
     pub fn new(device: &Device, name: &str, rows: usize, columns: usize) -> Result<Self> {
-        Self::with(device, name, [rows, columns], Lay::Plain)
+        Self::with(device, name, [rows, columns], ImageLayout::Plain)
     }
 
     /// A matrix as it is now, in `lay`.
     ///
     /// # Errors
     /// [`Error::Device`] when it does not fit.
-    pub fn of(device: &Device, matrix: &Matrix, lay: Lay) -> Result<Self> {
+    pub fn of(device: &Device, matrix: &Matrix, lay: ImageLayout) -> Result<Self> {
         let image = Self::with(device, &matrix.view.name, [matrix.rows, matrix.columns], lay)?;
         let mut encoder = device.raw().create_command_encoder(&Default::default());
         image.copy_in(&mut encoder, matrix, 0);
@@ -83,7 +83,7 @@ impl Image {
         let columns = matrices.first().map_or(1, |m| m.columns);
         if let Some(other) = matrices.iter().find(|m| m.columns != columns) {
             let message = format!("image `{name}`: `{}` has {} columns, not {columns}", other.view.name, other.columns);
-            return Err(Error::Device(message));
+            return Err(Error::device(message));
         }
         let rows = matrices.iter().map(|m| m.rows).sum();
         let image = Self::new(device, name, rows, columns)?;
@@ -97,17 +97,17 @@ impl Image {
         Ok(image)
     }
 
-    fn with(device: &Device, name: &str, [rows, columns]: [usize; 2], lay: Lay) -> Result<Self> {
+    fn with(device: &Device, name: &str, [rows, columns]: [usize; 2], lay: ImageLayout) -> Result<Self> {
         let texels = dims::pitch(columns).max(TEXEL) / TEXEL;
         let (width, height, layers) = match lay {
-            Lay::Plain => (texels, rows.max(1), 1),
-            Lay::Panels => (dims::PITCH / TEXEL, rows.max(1), texels * TEXEL / dims::PITCH),
-            Lay::Layers { rows: high } => (texels, high as usize, rows.div_ceil(high.max(1) as usize).max(1)),
+            ImageLayout::Plain => (texels, rows.max(1), 1),
+            ImageLayout::Panels => (dims::PITCH / TEXEL, rows.max(1), texels * TEXEL / dims::PITCH),
+            ImageLayout::Layers { rows: high } => (texels, high as usize, rows.div_ceil(high.max(1) as usize).max(1)),
         };
         let side = device.caps().max_texture as usize;
         if width > side || height > side || layers > LAYERS {
             let what = format!("{width}×{height} texels in {layers} layers");
-            return Err(Error::Device(format!("image `{name}`: {what}, the device has {side}² in {LAYERS}")));
+            return Err(Error::device(format!("image `{name}`: {what}, the device has {side}² in {LAYERS}")));
         }
         let size = wgpu::Extent3d { width: width as u32, height: height as u32, depth_or_array_layers: layers as u32 };
         let descriptor = wgpu::TextureDescriptor {
@@ -125,7 +125,7 @@ impl Image {
         };
         let raw = device.make(&format!("image `{name}`"), |d| d.create_texture(&descriptor))?;
         device.count_bytes((width * height * layers * TEXEL * 4) as u64);
-        let array = lay != Lay::Plain;
+        let array = lay != ImageLayout::Plain;
         let view = raw.create_view(&wgpu::TextureViewDescriptor {
             dimension: Some(if array { wgpu::TextureViewDimension::D2Array } else { wgpu::TextureViewDimension::D2 }),
             ..Default::default()
@@ -135,7 +135,7 @@ impl Image {
 
     /// Whether it is bound as an array of textures.
     pub(super) fn is_array(&self) -> bool {
-        self.lay != Lay::Plain
+        self.lay != ImageLayout::Plain
     }
 
     /// Copies a matrix's rows to the rows from `first` on.
@@ -154,13 +154,13 @@ impl Image {
             );
         };
         match self.lay {
-            Lay::Plain => copy(0, [first, 0], [texels, rows]),
-            Lay::Panels => {
+            ImageLayout::Plain => copy(0, [first, 0], [texels, rows]),
+            ImageLayout::Panels => {
                 let panel = dims::PITCH;
                 (0..matrix.pitch() / panel)
                     .for_each(|i| copy(i * panel, [first, i as u32], [(panel / TEXEL) as u32, rows]));
             }
-            Lay::Layers { rows: high } => {
+            ImageLayout::Layers { rows: high } => {
                 for (layer, row) in (0..rows).step_by(high as usize).enumerate() {
                     let count = high.min(rows - row);
                     copy(row as usize * matrix.pitch(), [0, layer as u32], [texels, count]);
@@ -239,9 +239,9 @@ mod tests {
 
     #[test]
     fn rows_are_cut_in_equal_layers() {
-        assert_eq!(Image::lay_of_rows(16384, 40478, 768), Some(Lay::Layers { rows: 13504 }));
-        assert_eq!(Image::lay_of_rows(16384, 512, 128), Some(Lay::Layers { rows: 512 }));
-        assert_eq!(Image::lay_of_rows(8192, 1, 1), Some(Lay::Layers { rows: 64 }));
+        assert_eq!(Image::lay_of_rows(16384, 40478, 768), Some(ImageLayout::Layers { rows: 13504 }));
+        assert_eq!(Image::lay_of_rows(16384, 512, 128), Some(ImageLayout::Layers { rows: 512 }));
+        assert_eq!(Image::lay_of_rows(8192, 1, 1), Some(ImageLayout::Layers { rows: 64 }));
         assert_eq!(Image::lay_of_rows(8192, 10, 8192 * 4 + 1), None);
         assert!(Image::fits_in_panels(16384, 3072, 768) && !Image::fits_in_panels(8192, 8193, 64));
         assert!(!Image::fits_in_panels(8192, 1, 64 * 256 + 1));

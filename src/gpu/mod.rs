@@ -13,7 +13,7 @@ pub mod wgsl;
 pub use buffer::{Buffer, Matrix, View};
 pub use caps::{AdapterKind, Caps};
 pub use device::Device;
-pub use image::{Image, Lay, Tensor};
+pub use image::{Image, ImageLayout, Tensor};
 pub use kernel::Variant;
 pub use program::{Bind, Launch, Program, Recorder};
 pub use readback::Ring;

@@ -440,7 +440,7 @@ impl<L: 'static> Program<L> {
     /// As [`Program::run`], and [`Error::Device`] when the ring is full.
     pub fn run_and_read(&self, live: &L, view: &View, ring: &mut Ring) -> Result<()> {
         if ring.is_full() {
-            return Err(Error::Device(format!("{}: every slot of the readback ring is in flight", view.name)));
+            return Err(Error::device(format!("{}: every slot of the readback ring is in flight", view.name)));
         }
         self.encode(live, 1, Some((view, ring)))
     }

@@ -12,7 +12,7 @@ pub(super) fn read<T: bytemuck::Pod>(device: &Device, view: &View) -> Result<Vec
     device.queue().submit([encoder.finish()]);
     ring.submitted(slot);
     device.wait()?;
-    let words = ring.take()?.ok_or_else(|| Error::Device(format!("{}: nothing was read back", view.name)))?;
+    let words = ring.take()?.ok_or_else(|| Error::device(format!("{}: nothing was read back", view.name)))?;
     Ok(bytemuck::cast_slice(&words).to_vec())
 }
 
@@ -68,13 +68,13 @@ impl Ring {
         let Some((_, mapped)) = self.flying.front() else { return Ok(None) };
         match mapped.try_recv() {
             Err(mpsc::TryRecvError::Empty) => return Ok(None),
-            Err(e) => return Err(Error::Device(e.to_string())),
-            Ok(Err(e)) => return Err(Error::Device(format!("readback: {e}"))),
+            Err(e) => return Err(Error::device(e.to_string())),
+            Ok(Err(e)) => return Err(Error::device(format!("readback: {e}"))),
             Ok(Ok(())) => {}
         }
         let Some((slot, _)) = self.flying.pop_front() else { return Ok(None) };
         let words = {
-            let range = slot.get_mapped_range(..).map_err(|e| Error::Device(format!("readback: {e}")))?;
+            let range = slot.get_mapped_range(..).map_err(|e| Error::device(format!("readback: {e}")))?;
             let bytes: &[u8] = &range;
             bytes.chunks_exact(4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect()
         };

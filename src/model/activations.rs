@@ -225,7 +225,7 @@ impl Activations {
     fn with(device: &Device, config: &ModelConfig, capacity: Capacity, purpose: Purpose) -> Result<Self> {
         let mut slots = slots(config, capacity, purpose).into_iter();
         let mut next = || -> Result<Matrix> {
-            let missing = || Error::Device("the list of activations is short".into());
+            let missing = || Error::device("the list of activations is short");
             let (name, _, rows, columns) = slots.next().ok_or_else(missing)?;
             Matrix::new(device, name, rows, columns)
         };

@@ -8,7 +8,7 @@ use super::parameters::Parameters;
 use crate::config::ModelConfig;
 use crate::data::batch::{Batch, IGNORED, Sequence};
 use crate::gpu::{Device, Program, Recorder};
-use crate::ops::Live;
+use crate::ops::StepValues;
 use crate::ops::kernels::Kernels;
 use crate::ops::layout::Layout;
 use crate::{Error, Result};
@@ -16,11 +16,11 @@ use crate::{Error, Result};
 /// A model's first layer, of which attention alone runs, over one sequence of P tokens.
 pub struct LayerAttention {
     /// From q, k, v to the output, of an M layer by way of its slots.
-    pub forward: Program<Live>,
+    pub forward: Program<StepValues>,
     /// From the output's gradient to those of q, k, v and of the layer's convolutions. Runs behind `forward`.
-    pub backward: Program<Live>,
+    pub backward: Program<StepValues>,
     /// The numbers that both run with.
-    pub live: Live,
+    pub live: StepValues,
     device: Device,
     activations: Activations,
 }
@@ -29,12 +29,12 @@ impl LayerAttention {
     /// Allocates and records. `parameters` are dense, in the order of [`ModelConfig::parameters`]; the model has one layer.
     ///
     /// # Errors
-    /// [`Error::Input`] for another number of layers, and for a config or shapes that do not fit; [`Error::Device`] and
+    /// [`Error::Value`] for another number of layers, and for a config or shapes that do not fit; [`Error::Device`] and
     /// [`Error::Kernel`] past limits.
     pub fn new(device: &Device, config: &ModelConfig, parameters: &[Vec<f32>]) -> Result<Self> {
         config.validate()?;
         if config.n_layer != 1 {
-            return Err(Error::Input(format!("n_layer = {}: a layer by itself is a model of 1", config.n_layer)));
+            return Err(Error::input(format!("n_layer = {}: a layer by itself is a model of 1", config.n_layer)));
         }
         let capacity = Capacity { rows: config.n_positions, sequences: 1 };
         let parameters = Parameters::new(device, config, parameters)?;

@@ -15,7 +15,7 @@ use crate::config::{AttentionKind, LayerTensor, ModelConfig};
 use crate::gpu::{Device, Matrix, Recorder, Tensor};
 use crate::ops::cache::{self, Append, Rows, Span, Spec};
 use crate::ops::tiles::Rule;
-use crate::ops::{Extent, Live};
+use crate::ops::{RowCount, StepValues};
 use crate::{Result, dims};
 use std::ops::Range;
 
@@ -44,7 +44,7 @@ struct Layer {
 /// What goes into rings.
 struct Part<'a> {
     x: &'a Tensor,
-    live: Extent,
+    live: RowCount,
     columns: Range<usize>,
     /// Rows of x from one sequence's to the next's.
     apart: usize,
@@ -101,10 +101,10 @@ impl Cache {
 
     fn put(
         &self,
-        rec: &mut Recorder<Live>,
+        rec: &mut Recorder<StepValues>,
         rings: &Rings,
         part: Part,
-        which: impl Fn(&Live) -> Rows + Send + Sync + 'static,
+        which: impl Fn(&StepValues) -> Rows + Send + Sync + 'static,
     ) -> Result<()> {
         let Part { x, live, columns, apart, at } = part;
         let (cache, stretches, stretch) = (&rings.all, self.sequences, rings.rows);
@@ -121,13 +121,13 @@ impl Cache {
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn begin(&self, rec: &mut Recorder<Live>, config: &ModelConfig, parameters: &Parameters) -> Result<()> {
+    pub fn begin(&self, rec: &mut Recorder<StepValues>, config: &ModelConfig, parameters: &Parameters) -> Result<()> {
         let c = config.n_embd;
         for (l, layer) in self.layers.iter().enumerate() {
             for (part, of) in [LayerTensor::NullK, LayerTensor::NullV].into_iter().enumerate() {
                 let Some(index) = config.index(l, of) else { continue };
                 let x = &Tensor::Buffer(parameters.tensor(Flat::Values, index));
-                let part = Part { x, live: Extent::Fixed(1), columns: 0..c, apart: 0, at: part * c };
+                let part = Part { x, live: RowCount::Fixed(1), columns: 0..c, apart: 0, at: part * c };
                 self.put(rec, &layer.seen, part, |_| Rows { skip: 0, count: 1, number: 0 })?;
             }
         }
@@ -138,10 +138,10 @@ impl Cache {
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn keep_prompt(&self, rec: &mut Recorder<Live>, layer: usize, qkv: &Matrix) -> Result<()> {
+    pub fn keep_prompt(&self, rec: &mut Recorder<StepValues>, layer: usize, qkv: &Matrix) -> Result<()> {
         let Some(rings) = self.tokens(layer) else { return Ok(()) };
         let (x, c, rows) = (&Tensor::Buffer(qkv.clone()), qkv.columns / 3, rings.rows as u32);
-        let part = Part { x, live: Extent::Rows, columns: c..3 * c, apart: 0, at: 0 };
+        let part = Part { x, live: RowCount::Rows, columns: c..3 * c, apart: 0, at: 0 };
         self.put(rec, rings, part, move |live| Rows::last(live.rows, rows))
     }
 
@@ -149,13 +149,13 @@ impl Cache {
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn keep_prompts_slots(&self, rec: &mut Recorder<Live>, layer: usize, compressed: &Matrix) -> Result<()> {
+    pub fn keep_prompts_slots(&self, rec: &mut Recorder<StepValues>, layer: usize, compressed: &Matrix) -> Result<()> {
         let Layer { seen, window: Some(_), .. } = &self.layers[layer] else { return Ok(()) };
         let (x, c, below) = (&Tensor::Buffer(compressed.clone()), compressed.columns, compressed.rows as u32 / 2);
         // As attention reads it, so that they share a twin.
-        let live = Extent::Fixed(compressed.rows as u32);
+        let live = RowCount::Fixed(compressed.rows as u32);
         for part in [0, 1] {
-            let which = move |live: &Live| Rows { skip: part * below, count: live.slots, number: 1 };
+            let which = move |live: &StepValues| Rows { skip: part * below, count: live.slots, number: 1 };
             let part = Part { x, live, columns: 0..c, apart: 0, at: part as usize * c };
             self.put(rec, seen, part, which)?;
         }
@@ -167,10 +167,10 @@ impl Cache {
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn keep_token(&self, rec: &mut Recorder<Live>, layer: usize, qkv: &Tensor) -> Result<()> {
+    pub fn keep_token(&self, rec: &mut Recorder<StepValues>, layer: usize, qkv: &Tensor) -> Result<()> {
         let Some(rings) = &self.layers[layer].window else { return Ok(()) };
         let c = qkv.shape()[1] / 3;
-        let part = Part { x: qkv, live: Extent::Rows, columns: c..3 * c, apart: 1, at: 0 };
+        let part = Part { x: qkv, live: RowCount::Rows, columns: c..3 * c, apart: 1, at: 0 };
         self.put(rec, rings, part, |live| Rows { skip: 0, count: 1, number: live.step.saturating_sub(1) })
     }
 
@@ -178,12 +178,12 @@ impl Cache {
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn keep_slot(&self, rec: &mut Recorder<Live>, layer: usize, slots: [&Tensor; 2]) -> Result<()> {
+    pub fn keep_slot(&self, rec: &mut Recorder<StepValues>, layer: usize, slots: [&Tensor; 2]) -> Result<()> {
         let Layer { seen, window: Some(window), .. } = &self.layers[layer] else { return Ok(()) };
         let factor = window.rows as u32;
         for (part, x) in slots.into_iter().enumerate() {
             let c = x.shape()[1];
-            let part = Part { x, live: Extent::Slots, columns: 0..c, apart: 1, at: part * c };
+            let part = Part { x, live: RowCount::Slots, columns: 0..c, apart: 1, at: part * c };
             // The first slot is number 1.
             self.put(rec, seen, part, move |live| Rows {
                 skip: 0,

@@ -17,7 +17,7 @@ use crate::ops::kv_compress::{self, Compress};
 use crate::ops::layer_norm::{self, LayerNorm, LayerNormBackward, layer_norm};
 use crate::ops::layout::Layout;
 use crate::ops::matmul::{self, Epilogue, Form, Matmul};
-use crate::ops::{Extent, Io, Live, RowRange, column_sum};
+use crate::ops::{Io, RowCount, RowRange, StepValues, column_sum};
 use crate::philox::{Site, place};
 use crate::{Error, Result, dims};
 
@@ -87,16 +87,16 @@ impl Decoder<'_> {
         if self.training.is_some() { rate } else { 0.0 }
     }
 
-    pub(super) fn io(&self, rec: &Recorder<Live>, x: &Matrix) -> Io {
+    pub(super) fn io(&self, rec: &Recorder<StepValues>, x: &Matrix) -> Io {
         self.kernels.row_wise(rec.device().caps(), x.columns, &[x])
     }
 
-    pub(super) fn product(&self, rec: &mut Recorder<Live>, call: Matmul) -> Result<()> {
+    pub(super) fn product(&self, rec: &mut Recorder<StepValues>, call: Matmul) -> Result<()> {
         let spec = self.kernels.matmul(rec.device().caps(), call.form, call.a, call.b);
         matmul::matmul(rec, spec, &call)
     }
 
-    fn attention_spec(&self, rec: &Recorder<Live>, block: &Block) -> attention::Spec {
+    fn attention_spec(&self, rec: &Recorder<StepValues>, block: &Block) -> attention::Spec {
         let rows = block.qkv.rows.max(block.compressed.rows);
         self.kernels.attention(rec.device().caps(), rows, self.config.head_dim())
     }
@@ -104,7 +104,7 @@ impl Decoder<'_> {
     /// C = A·B or A·Bᵀ with an epilogue, over N rows.
     fn rows(
         &self,
-        rec: &mut Recorder<Live>,
+        rec: &mut Recorder<StepValues>,
         form: Form,
         [a, b, c]: [&Matrix; 3],
         epilogue: Epilogue<'_>,
@@ -121,7 +121,7 @@ impl Decoder<'_> {
     /// dW += xᵀ·dy, db += Σ dy, for a layer that learns.
     fn weight_gradient(
         &self,
-        rec: &mut Recorder<Live>,
+        rec: &mut Recorder<StepValues>,
         layer: usize,
         [x, dy]: [&Matrix; 2],
         [weight, bias]: [Of; 2],
@@ -139,12 +139,12 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn drop(&self, rec: &mut Recorder<Live>, x: &Matrix, rate: f32, layer: usize, site: Site) -> Result<()> {
+    fn drop(&self, rec: &mut Recorder<StepValues>, x: &Matrix, rate: f32, layer: usize, site: Site) -> Result<()> {
         let call = Dropout {
             x,
             positions: &self.layout.positions,
             sequences: &self.layout.sequences,
-            rows: Extent::Rows,
+            rows: RowCount::Rows,
             rate: self.rate(rate),
             place: place(0, layer as u32, site),
         };
@@ -155,7 +155,7 @@ impl Decoder<'_> {
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn forward(&self, rec: &mut Recorder<Live>) -> Result<()> {
+    pub fn forward(&self, rec: &mut Recorder<StepValues>) -> Result<()> {
         let acts = self.activations;
         let tokens = self.parameters.tensor(Flat::Values, TOKENS);
         let positions = self.parameters.tensor(Flat::Values, POSITIONS);
@@ -190,7 +190,7 @@ impl Decoder<'_> {
         }
     }
 
-    fn block(&self, rec: &mut Recorder<Live>, layer: usize) -> Result<()> {
+    fn block(&self, rec: &mut Recorder<StepValues>, layer: usize) -> Result<()> {
         let (acts, block, x) = (self.activations, &self.activations.blocks[layer], self.input(layer));
         let value = |of| self.value(layer, of);
         let branch = &acts.branch;
@@ -228,7 +228,7 @@ impl Decoder<'_> {
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn attend(&self, rec: &mut Recorder<Live>, layer: usize) -> Result<()> {
+    pub fn attend(&self, rec: &mut Recorder<StepValues>, layer: usize) -> Result<()> {
         let block = &self.activations.blocks[layer];
         if self.config.attention(layer) == AttentionKind::Compressed {
             self.compress(rec, block, layer)?;
@@ -240,7 +240,7 @@ impl Decoder<'_> {
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn attend_backward(&self, rec: &mut Recorder<Live>, layer: usize) -> Result<()> {
+    pub fn attend_backward(&self, rec: &mut Recorder<StepValues>, layer: usize) -> Result<()> {
         let (acts, block) = (self.activations, &self.activations.blocks[layer]);
         let compressed = self.config.attention(layer) == AttentionKind::Compressed;
         let dkv = if compressed { &acts.dcompressed } else { &acts.dqkv };
@@ -267,19 +267,19 @@ impl Decoder<'_> {
     fn convolution<'b>(&'b self, block: &'b Block, part: usize, weight: &'b Matrix) -> Compress<'b> {
         Compress {
             x: &block.qkv,
-            rows: Extent::Rows,
+            rows: RowCount::Rows,
             at: (1 + part) * self.config.n_embd,
             weight,
             factor: self.config.kv_factor,
             slot_rows: &self.layout.slot_rows,
-            slots: Extent::Slots,
+            slots: RowCount::Slots,
             room: &self.activations.windows,
             kernels: self.kernels,
         }
     }
 
     /// Slots and null rows of an M layer.
-    fn compress(&self, rec: &mut Recorder<Live>, block: &Block, layer: usize) -> Result<()> {
+    fn compress(&self, rec: &mut Recorder<StepValues>, block: &Block, layer: usize) -> Result<()> {
         let room = self.layout.made_for();
         for part in [0, 1] {
             let ([weight, bias, null], [slots, nulls]) = self.compressed(part);
@@ -289,7 +289,7 @@ impl Decoder<'_> {
             if self.config.kv_null == KvNull::Learned {
                 let x = self.value(layer, null)?;
                 let out = block.compressed.rows_from(nulls, room.nulls());
-                let call = Rows { x: &x, index: &self.layout.nulls, out: &out, count: Extent::Nulls };
+                let call = Rows { x: &x, index: &self.layout.nulls, out: &out, count: RowCount::Nulls };
                 gather_rows(rec, self.io(rec, &x), &call)?;
             }
         }
@@ -297,7 +297,7 @@ impl Decoder<'_> {
     }
 
     /// From the gradients of slots and null rows to those of all tokens' keys and values and of the layer's tensors.
-    fn compress_backward(&self, rec: &mut Recorder<Live>, block: &Block, layer: usize) -> Result<()> {
+    fn compress_backward(&self, rec: &mut Recorder<StepValues>, block: &Block, layer: usize) -> Result<()> {
         let (room, acts) = (self.layout.made_for(), self.activations);
         for part in [0, 1] {
             let ([weight, bias, null], [slots, nulls]) = self.compressed(part);
@@ -314,7 +314,7 @@ impl Decoder<'_> {
             if self.config.kv_null == KvNull::Learned && self.learns(layer) {
                 let dy = acts.dcompressed.rows_from(nulls, room.nulls());
                 let sums = [&dy, &self.partial(0, self.config.n_embd), &self.gradient(layer, null)?];
-                column_sum::column_sum(rec, self.io(rec, &dy), sums, Extent::Nulls)?;
+                column_sum::column_sum(rec, self.io(rec, &dy), sums, RowCount::Nulls)?;
             }
         }
         Ok(())
@@ -328,7 +328,7 @@ impl Decoder<'_> {
 
     fn norm(
         &self,
-        rec: &mut Recorder<Live>,
+        rec: &mut Recorder<StepValues>,
         [x, branch, gain, bias]: [&Matrix; 4],
         [sum, y]: [&Matrix; 2],
         stats: &crate::gpu::View,
@@ -338,7 +338,7 @@ impl Decoder<'_> {
     }
 
     /// The block's backward pass: dx holds the gradient of its output, and then of its input.
-    fn block_backward(&self, rec: &mut Recorder<Live>, layer: usize) -> Result<()> {
+    fn block_backward(&self, rec: &mut Recorder<StepValues>, layer: usize) -> Result<()> {
         let (acts, block, x) = (self.activations, &self.activations.blocks[layer], self.input(layer));
         let value = |of| self.value(layer, of);
         let (dx, dsum) = (&acts.dx, &acts.dsum);
@@ -362,7 +362,7 @@ impl Decoder<'_> {
 
     fn norm_backward(
         &self,
-        rec: &mut Recorder<Live>,
+        rec: &mut Recorder<StepValues>,
         layer: usize,
         [dy, sum]: [&Matrix; 2],
         stats: &crate::gpu::View,
@@ -380,7 +380,7 @@ impl Decoder<'_> {
     }
 
     /// The gradient of a branch: that of its sum, past the branch's dropout.
-    fn branch_gradient(&self, rec: &mut Recorder<Live>, layer: usize, site: Site) -> Result<&Matrix> {
+    fn branch_gradient(&self, rec: &mut Recorder<StepValues>, layer: usize, site: Site) -> Result<&Matrix> {
         let acts = self.activations;
         if self.rate(self.config.resid_pdrop) <= 0.0 {
             return Ok(&acts.dsum);
@@ -399,14 +399,14 @@ impl Decoder<'_> {
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn head(&self, rec: &mut Recorder<Live>, backward: Option<f32>) -> Result<()> {
+    pub fn head(&self, rec: &mut Recorder<StepValues>, backward: Option<f32>) -> Result<()> {
         let acts = self.activations;
         let rows = self.last().rows;
         let chunk = chunk_rows(self.config, rows);
         let table = self.parameters.tensor(Flat::Values, TOKENS);
         for skip in (0..rows).step_by(chunk) {
             let count = chunk.min(rows - skip);
-            let extent = Extent::Chunk { skip: skip as u32, at_most: count as u32 };
+            let extent = RowCount::Chunk { skip: skip as u32, at_most: count as u32 };
             let hidden = self.last().rows_from(skip, count);
             let logits = self.chunk(rec, skip)?;
             let targets = self.layout.targets_from(skip, count);
@@ -447,7 +447,7 @@ impl Decoder<'_> {
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn chunk(&self, rec: &mut Recorder<Live>, skip: usize) -> Result<Matrix> {
+    pub fn chunk(&self, rec: &mut Recorder<StepValues>, skip: usize) -> Result<Matrix> {
         let rows = self.last().rows;
         let count = chunk_rows(self.config, rows).min(rows - skip);
         let (hidden, logits) = (self.last().rows_from(skip, count), self.activations.logits.rows_from(0, count));
@@ -456,7 +456,7 @@ impl Decoder<'_> {
             a: &hidden,
             b: &self.parameters.tensor(Flat::Values, TOKENS),
             c: &logits,
-            rows: Extent::Chunk { skip: skip as u32, at_most: count as u32 },
+            rows: RowCount::Chunk { skip: skip as u32, at_most: count as u32 },
             epilogue: Epilogue::None,
             accumulate: false,
         };
@@ -468,7 +468,7 @@ impl Decoder<'_> {
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn logits(&self, rec: &mut Recorder<Live>, logits: &Matrix) -> Result<()> {
+    pub fn logits(&self, rec: &mut Recorder<StepValues>, logits: &Matrix) -> Result<()> {
         let table = self.parameters.tensor(Flat::Values, TOKENS);
         self.rows(rec, Form::ABt, [self.last(), &table, logits], Epilogue::None)
     }
@@ -477,7 +477,7 @@ impl Decoder<'_> {
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn backward(&self, rec: &mut Recorder<Live>) -> Result<()> {
+    pub fn backward(&self, rec: &mut Recorder<StepValues>) -> Result<()> {
         (0..self.config.n_layer).rev().try_for_each(|layer| self.block_backward(rec, layer))?;
         let dx = &self.activations.dx;
         self.drop(rec, dx, self.config.embd_pdrop, 0, Site::Embedding)?;

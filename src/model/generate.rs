@@ -10,7 +10,7 @@ use crate::config::ModelConfig;
 use crate::data::batch::{Batch, IGNORED, Sequence};
 use crate::gpu::program::Timing;
 use crate::gpu::{Device, Program, Recorder, Ring};
-use crate::ops::Live;
+use crate::ops::StepValues;
 use crate::ops::kernels::Kernels;
 use crate::ops::layout::Layout;
 use crate::{Error, Result, dims};
@@ -23,9 +23,9 @@ pub struct Generator {
     cache: Cache,
     token: Token,
     /// What the cache holds before all tokens.
-    begin: Program<Live>,
+    begin: Program<StepValues>,
     prefill: Option<Prefill>,
-    step: Program<Live>,
+    step: Program<StepValues>,
     ring: Ring,
     samples: usize,
     /// Tokens of each sample so far.
@@ -36,7 +36,7 @@ pub struct Generator {
 struct Prefill {
     rows: usize,
     layout: Layout,
-    program: Program<Live>,
+    program: Program<StepValues>,
 }
 
 impl Generator {
@@ -44,7 +44,7 @@ impl Generator {
     /// [`ModelConfig::parameters`].
     ///
     /// # Errors
-    /// [`Error::Input`] for a config or shapes that do not fit, [`Error::Device`] and [`Error::Kernel`] past limits.
+    /// [`Error::Value`] for a config or shapes that do not fit, [`Error::Device`] and [`Error::Kernel`] past limits.
     pub fn new(device: &Device, config: &ModelConfig, parameters: &[Vec<f32>], samples: usize) -> Result<Self> {
         config.validate()?;
         Self::over(device, config, Parameters::for_inference(device, config, parameters)?, samples)
@@ -57,11 +57,11 @@ impl Generator {
     /// As [`Generator::new`].
     pub fn over(device: &Device, config: &ModelConfig, parameters: Parameters, samples: usize) -> Result<Self> {
         if samples == 0 {
-            return Err(Error::Input("0 samples: must be 1 or more".into()));
+            return Err(Error::input("0 samples: must be 1 or more"));
         }
         let specs = Specs::choose(device, config, &parameters, samples)?;
         let cache = Cache::new(device, config, specs.cache, samples)?;
-        let mut rec = Recorder::new(device, Live::default());
+        let mut rec = Recorder::new(device, StepValues::default());
         cache.begin(&mut rec, config, &parameters)?;
         let begin = rec.finish();
         let token = Token::new(device, config, &parameters, specs, samples)?;
@@ -121,18 +121,18 @@ impl Generator {
     /// Begins anew with a prompt, the same for all samples. Gives the logits of what follows, [S, V] dense. Waits.
     ///
     /// # Errors
-    /// [`Error::Input`] for a prompt without a token, past P, or with an id past V.
+    /// [`Error::Value`] for a prompt without a token, past P, or with an id past V.
     pub fn start(&mut self, prompt: &[u32]) -> Result<Vec<f32>> {
         let positions = self.config.n_positions;
         let Some((last, before)) = prompt.split_last() else {
-            return Err(Error::Input("a prompt without a token: must have one at least".into()));
+            return Err(Error::input("a prompt without a token: must have one at least"));
         };
         if prompt.len() > positions {
             let count = prompt.len();
-            return Err(Error::Input(format!("a prompt of {count} tokens: the model has {positions} positions")));
+            return Err(Error::input(format!("a prompt of {count} tokens: the model has {positions} positions")));
         }
         self.check(prompt)?;
-        self.begin.run(&Live::default())?;
+        self.begin.run(&StepValues::default())?;
         if !before.is_empty() {
             self.fill(before)?;
         }
@@ -143,20 +143,20 @@ impl Generator {
     /// Takes the next token of every sample. Gives the logits of what follows, [S, V] dense. Waits.
     ///
     /// # Errors
-    /// [`Error::Input`] for more or fewer ids than samples, an id past V, or when P tokens are there.
+    /// [`Error::Value`] for more or fewer ids than samples, an id past V, or when P tokens are there.
     pub fn next(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
         let positions = self.config.n_positions;
         if ids.len() != self.samples {
-            return Err(Error::Input(format!("{} tokens for {} samples: must be as many", ids.len(), self.samples)));
+            return Err(Error::input(format!("{} tokens for {} samples: must be as many", ids.len(), self.samples)));
         }
         if self.length >= positions {
-            return Err(Error::Input(format!("a token past {positions}, the model's positions")));
+            return Err(Error::input(format!("a token past {positions}, the model's positions")));
         }
         self.check(ids)?;
         self.token.upload(&self.device, &self.config, &self.cache, ids, self.length)?;
         let live = Token::live(&self.config, self.samples, self.length);
         self.step.run_and_read(&live, &self.token.logits.view, &mut self.ring)?;
-        let words = self.ring.wait()?.ok_or_else(|| Error::Device("the logits never came back".into()))?;
+        let words = self.ring.wait()?.ok_or_else(|| Error::device("the logits never came back"))?;
         self.length += 1;
         Ok(dims::unpad_rows(bytemuck::cast_slice(&words), self.config.vocab_size))
     }
@@ -164,7 +164,7 @@ impl Generator {
     fn check(&self, ids: &[u32]) -> Result<()> {
         let vocab = self.config.vocab_size;
         match ids.iter().find(|id| **id as usize >= vocab) {
-            Some(id) => Err(Error::Input(format!("token id {id}: the model has {vocab}"))),
+            Some(id) => Err(Error::input(format!("token id {id}: the model has {vocab}"))),
             None => Ok(()),
         }
     }

@@ -6,7 +6,7 @@ use super::parameters::Parameters;
 use crate::config::{Answers, ModelConfig};
 use crate::data::batch::{Batch, Example};
 use crate::gpu::{Device, Matrix, Program, Recorder};
-use crate::ops::Live;
+use crate::ops::StepValues;
 use crate::ops::kernels::Kernels;
 use crate::ops::layout::Layout;
 use crate::{Error, Result};
@@ -19,9 +19,9 @@ pub struct Inference {
     layout: Layout,
     parameters: Parameters,
     kernels: Kernels,
-    losses: Program<Live>,
+    losses: Program<StepValues>,
     logits: Option<Logits>,
-    answers: Option<Program<Live>>,
+    answers: Option<Program<StepValues>>,
 }
 
 /// What a task's head says of an example.
@@ -35,8 +35,8 @@ pub struct Answered {
 
 /// The forward pass, and a program for each chunk of the head with the place of its logits.
 struct Logits {
-    forward: Program<Live>,
-    chunks: Vec<(Program<Live>, Matrix)>,
+    forward: Program<StepValues>,
+    chunks: Vec<(Program<StepValues>, Matrix)>,
 }
 
 impl Inference {
@@ -44,7 +44,7 @@ impl Inference {
     /// [`ModelConfig::parameters`]; `capacity` is the largest batch that will come.
     ///
     /// # Errors
-    /// [`crate::Error::Input`] for a config or shapes that do not fit, [`crate::Error::Device`] and
+    /// [`crate::Error::Value`] for a config or shapes that do not fit, [`crate::Error::Device`] and
     /// [`crate::Error::Kernel`] past limits.
     pub fn new(device: &Device, config: &ModelConfig, parameters: &[Vec<f32>], capacity: Capacity) -> Result<Self> {
         config.validate()?;
@@ -100,7 +100,7 @@ impl Inference {
     /// The loss of each row of a batch in nats, N of them; rows without a target have 0. Waits.
     ///
     /// # Errors
-    /// [`crate::Error::Input`] for a batch past capacity.
+    /// [`crate::Error::Value`] for a batch past capacity.
     pub fn losses(&mut self, batch: &Batch) -> Result<Vec<f32>> {
         let live = self.layout.upload(&self.device, batch)?;
         if batch.rows() == 0 {
@@ -113,10 +113,10 @@ impl Inference {
     /// What the task's head says of each of the batch's examples. Waits.
     ///
     /// # Errors
-    /// [`Error::Input`] for a model without a task and a batch past capacity.
+    /// [`Error::Value`] for a model without a task and a batch past capacity.
     pub fn answers(&mut self, batch: &Batch) -> Result<Vec<Answered>> {
         let Some(task) = &self.config.task else {
-            return Err(Error::Input("the model has no task's head: it has to be fine-tuned first".into()));
+            return Err(Error::input("the model has no task's head: it has to be fine-tuned first"));
         };
         let live = self.layout.upload(&self.device, batch)?;
         if batch.examples.is_empty() {
@@ -147,7 +147,7 @@ impl Inference {
     /// The logits [N, V] of a batch, dense. On the device a chunk of rows at a time exists, on the host all of them. Waits.
     ///
     /// # Errors
-    /// [`crate::Error::Input`] for a batch past capacity.
+    /// [`crate::Error::Value`] for a batch past capacity.
     pub fn logits(&mut self, batch: &Batch) -> Result<Vec<f32>> {
         let live = self.layout.upload(&self.device, batch)?;
         let programs = match self.logits.take() {

@@ -62,7 +62,7 @@ fn arrange(shapes: &[ParameterShape], limit: usize) -> Result<Vec<SlabPlan>> {
         let size = floats(shape);
         if size > limit {
             let bytes = size * 4;
-            return Err(Error::Device(format!("{}: {bytes} bytes, a binding holds {}", shape.name, limit * 4)));
+            return Err(Error::device(format!("{}: {bytes} bytes, a binding holds {}", shape.name, limit * 4)));
         }
         if used + size > limit {
             groups.push(Vec::new());
@@ -95,7 +95,7 @@ impl Parameters {
     /// Allocates all four flat tensors and uploads `dense` values, in the order of [`ModelConfig::parameters`].
     ///
     /// # Errors
-    /// [`Error::Input`] for other shapes, [`Error::Device`] past limits.
+    /// [`Error::Value`] for other shapes, [`Error::Device`] past limits.
     pub fn new(device: &Device, config: &ModelConfig, dense: &[Vec<f32>]) -> Result<Self> {
         Self::with(device, config, dense, true)
     }
@@ -133,15 +133,15 @@ impl Parameters {
     /// Uploads dense tensors, in the config's order, into one of the flat tensors.
     ///
     /// # Errors
-    /// [`Error::Input`] for other shapes.
+    /// [`Error::Value`] for other shapes.
     pub fn write(&self, device: &Device, flat: Flat, dense: &[Vec<f32>]) -> Result<()> {
         if self.shapes.len() != dense.len() {
-            return Err(Error::Input(format!("{} tensors: the config has {}", dense.len(), self.shapes.len())));
+            return Err(Error::input(format!("{} tensors: the config has {}", dense.len(), self.shapes.len())));
         }
         for (i, (shape, tensor)) in self.shapes.iter().zip(dense).enumerate() {
             if tensor.len() != shape.count() {
                 let (got, expected) = (tensor.len(), shape.count());
-                return Err(Error::Input(format!("{}: {got} numbers, its shape has {expected}", shape.name)));
+                return Err(Error::input(format!("{}: {got} numbers, its shape has {expected}", shape.name)));
             }
             self.tensor(flat, i).write(device, tensor)?;
         }
@@ -158,10 +158,10 @@ impl Parameters {
     /// The tensor of this name.
     ///
     /// # Errors
-    /// [`Error::Input`] when the config has none.
+    /// [`Error::Value`] when the config has none.
     pub fn named(&self, flat: Flat, name: &str) -> Result<Matrix> {
         let place = self.shapes.iter().position(|shape| shape.name == name);
-        place.map(|i| self.tensor(flat, i)).ok_or_else(|| Error::Input(format!("{name}: the model has no such tensor")))
+        place.map(|i| self.tensor(flat, i)).ok_or_else(|| Error::input(format!("{name}: the model has no such tensor")))
     }
 
     /// Slabs.

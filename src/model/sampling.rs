@@ -108,7 +108,7 @@ pub struct Bounds {
 /// from 0; a sample that says `false` ends there.
 ///
 /// # Errors
-/// [`Error::Input`] for a prompt without a token or past the bounds; [`Error::NotFinite`]; [`Error::Device`]; what `each` says.
+/// [`Error::Value`] for a prompt without a token or past the bounds; [`Error::NotFinite`]; [`Error::Device`]; what `each` says.
 pub fn sample(
     generator: &mut Generator,
     prompt: &[u32],
@@ -118,7 +118,7 @@ pub fn sample(
 ) -> Result<()> {
     let positions = bounds.positions.min(generator.config().n_positions);
     if prompt.is_empty() || prompt.len() > positions {
-        return Err(Error::Input(format!(
+        return Err(Error::input(format!(
             "a prompt of {} tokens: must have 1 to {positions}, the text's positions",
             prompt.len()
         )));

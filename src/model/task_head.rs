@@ -11,7 +11,7 @@ use crate::ops::dropout::{Dropout, dropout};
 use crate::ops::gather_rows::{Rows, gather_rows, scatter_rows_add};
 use crate::ops::matmul::{Epilogue, Form, Matmul};
 use crate::ops::task_loss::{Logits, TaskLoss, task_loss};
-use crate::ops::{Extent, Live};
+use crate::ops::{RowCount, StepValues};
 use crate::philox::{Site, place};
 
 impl Decoder<'_> {
@@ -24,12 +24,12 @@ impl Decoder<'_> {
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn task_head(&self, rec: &mut Recorder<Live>, backward: bool) -> Result<()> {
+    pub fn task_head(&self, rec: &mut Recorder<StepValues>, backward: bool) -> Result<()> {
         let (Some(task), Some(weight)) = (&self.config.task, self.head_tensor(Flat::Values, 0)) else { return Ok(()) };
         let (room, layout) = (&self.activations.task, self.layout);
         let states = &room.states;
         let io = self.kernels.row_wise(rec.device().caps(), states.columns, &[self.last(), states]);
-        let rows = Rows { x: self.last(), index: &layout.extract_rows, out: states, count: Extent::Sequences };
+        let rows = Rows { x: self.last(), index: &layout.extract_rows, out: states, count: RowCount::Sequences };
         gather_rows(rec, io, &rows)?;
         self.drop_states(rec, states)?;
         self.of_sequences(rec, Form::ABt, [states, &weight, &room.scores], false)?;
@@ -44,15 +44,19 @@ impl Decoder<'_> {
         }
         if let Some(dbias) = self.head_tensor(Flat::Gradients, 1) {
             let sums = [&room.dlogits, &self.partial(0, dbias.columns), &dbias];
-            column_sum(rec, self.io(rec, &room.dlogits), sums, Extent::Sequences)?;
+            column_sum(rec, self.io(rec, &room.dlogits), sums, RowCount::Sequences)?;
         }
         self.drop_states(rec, &room.dstates)?;
-        let rows =
-            Rows { x: &room.dstates, index: &layout.extract_rows, out: &self.activations.dx, count: Extent::Sequences };
+        let rows = Rows {
+            x: &room.dstates,
+            index: &layout.extract_rows,
+            out: &self.activations.dx,
+            count: RowCount::Sequences,
+        };
         scatter_rows_add(rec, io, &rows)
     }
 
-    fn examples(&self, rec: &mut Recorder<Live>, task: &Task) -> Result<()> {
+    fn examples(&self, rec: &mut Recorder<StepValues>, task: &Task) -> Result<()> {
         let room = &self.activations.task;
         let bias = self.head_tensor(Flat::Values, 1).map(|bias| bias.view);
         let call = TaskLoss {
@@ -70,21 +74,21 @@ impl Decoder<'_> {
     /// A product over the rows of sequences.
     fn of_sequences(
         &self,
-        rec: &mut Recorder<Live>,
+        rec: &mut Recorder<StepValues>,
         form: Form,
         [a, b, c]: [&Matrix; 3],
         accumulate: bool,
     ) -> Result<()> {
-        let (rows, epilogue) = (Extent::Sequences, Epilogue::None);
+        let (rows, epilogue) = (RowCount::Sequences, Epilogue::None);
         self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate })
     }
 
-    fn drop_states(&self, rec: &mut Recorder<Live>, x: &Matrix) -> Result<()> {
+    fn drop_states(&self, rec: &mut Recorder<StepValues>, x: &Matrix) -> Result<()> {
         let call = Dropout {
             x,
             positions: &self.layout.extract_positions,
             sequences: &self.layout.extract_sequences,
-            rows: Extent::Sequences,
+            rows: RowCount::Sequences,
             rate: self.rate(self.config.summary_first_dropout),
             place: place(0, 0, Site::Classifier),
         };

@@ -14,7 +14,7 @@ use crate::ops::embedding::{Embedding, embedding};
 use crate::ops::layout::{KINDS, kind_index};
 use crate::ops::matmul::Form;
 use crate::ops::matvec::{self, Matvec, Norm, Out, matvec};
-use crate::ops::{Extent, Io, Live};
+use crate::ops::{Io, RowCount, StepValues};
 
 /// Where everything lies: all in images or all in buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,14 +201,14 @@ impl Token {
     }
 
     /// The live sizes of a token of each sequence, all at one position: how many slots end there.
-    pub fn live(config: &ModelConfig, sequences: usize, position: usize) -> Live {
+    pub fn live(config: &ModelConfig, sequences: usize, position: usize) -> StepValues {
         let (rows, step) = (sequences as u32, position as u32 + 1);
         let full = config.has(AttentionKind::Compressed) && (position + 1).is_multiple_of(config.kv_factor.max(1));
-        Live { rows, step, slots: if full { rows } else { 0 }, ..Live::default() }
+        StepValues { rows, step, slots: if full { rows } else { 0 }, ..StepValues::default() }
     }
 
     /// The largest of them.
-    pub fn capacity(config: &ModelConfig, sequences: usize) -> Live {
+    pub fn capacity(config: &ModelConfig, sequences: usize) -> StepValues {
         Self::live(config, sequences, config.kv_factor.max(1) - 1)
     }
 
@@ -238,7 +238,7 @@ impl Token {
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn record(&self, rec: &mut Recorder<Live>, config: &ModelConfig, cache: &Cache) -> Result<()> {
+    pub fn record(&self, rec: &mut Recorder<StepValues>, config: &ModelConfig, cache: &Cache) -> Result<()> {
         if let Tensor::Buffer(x) = &self.embedded {
             let call = Embedding {
                 tokens: &self.weights.tokens,
@@ -285,19 +285,19 @@ impl Token {
         }
         let norm = self.weights.layers.last().map(|layer| norm_of(config, &layer.ln_2, None));
         let (b, c) = (&self.weights.head, &Tensor::Buffer(self.logits.clone()));
-        let (form, a, out, rows) = (Form::ABt, &self.sum_2, Out::Plain, Extent::Rows);
+        let (form, a, out, rows) = (Form::ABt, &self.sum_2, Out::Plain, RowCount::Rows);
         matvec(rec, self.specs.matvec, &Matvec { form, a, norm, b, out, c, rows })
     }
 
     fn product<'a>(
         &self,
-        rec: &mut Recorder<Live>,
+        rec: &mut Recorder<StepValues>,
         linear: &'a Linear,
         [a, c]: [&'a Tensor; 2],
         norm: Option<Norm<'a>>,
         out: impl Fn(&'a View) -> Out<'a>,
     ) -> Result<()> {
-        let (b, out, rows) = (&linear.weight, out(&linear.bias), Extent::Rows);
+        let (b, out, rows) = (&linear.weight, out(&linear.bias), RowCount::Rows);
         matvec(rec, self.specs.matvec, &Matvec { form: Form::AB, a, norm, b, out, c, rows })
     }
 }

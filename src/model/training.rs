@@ -6,12 +6,12 @@ use super::learning::Learning;
 use super::parameters::{Flat, Parameters};
 use super::{Generator, Inference};
 use crate::config::ModelConfig;
-use crate::data::batch::{Batch, Real};
+use crate::data::batch::{Batch, LossCounts};
 use crate::gpu::program::Timing;
 use crate::gpu::{Device, Matrix, Program, Recorder, Ring, View};
-use crate::ops::Live;
+use crate::ops::StepValues;
 use crate::ops::kernels::Kernels;
-use crate::ops::layout::{self, Laid, Layout};
+use crate::ops::layout::{self, BatchLayout, Layout};
 use crate::ops::optimizer::{self, AdamW, Arithmetic, Losses, STATE_WORDS, State};
 use crate::{Error, Result};
 use std::collections::VecDeque;
@@ -68,25 +68,25 @@ pub struct Training {
     parameters: Parameters,
     activations: Activations,
     layout: Layout,
-    micro: Program<Live>,
-    update: Program<Live>,
+    micro: Program<StepValues>,
+    update: Program<StepValues>,
     learning: Learning,
     options: Options,
-    evaluate: Program<Live>,
-    logits: Option<(Program<Live>, Matrix)>,
+    evaluate: Program<StepValues>,
+    logits: Option<(Program<StepValues>, Matrix)>,
     state: View,
     ring: Ring,
     flying: VecDeque<u32>,
     back: VecDeque<(u32, State)>,
     done: StepState,
-    real: Real,
+    real: LossCounts,
 }
 
 impl Training {
     /// Allocates everything and records the programs. `parameters` are dense, in the order of [`ModelConfig::parameters`].
     ///
     /// # Errors
-    /// [`Error::Input`] for a config or shapes that do not fit, [`Error::Device`] and [`Error::Kernel`] past limits.
+    /// [`Error::Value`] for a config or shapes that do not fit, [`Error::Device`] and [`Error::Kernel`] past limits.
     pub fn new(
         device: &Device,
         config: &ModelConfig,
@@ -143,7 +143,7 @@ impl Training {
             flying: VecDeque::new(),
             back: VecDeque::new(),
             done: StepState::default(),
-            real: Real::default(),
+            real: LossCounts::default(),
         })
     }
 
@@ -183,7 +183,7 @@ impl Training {
     /// Goes on where another training of the same weights stood.
     ///
     /// # Errors
-    /// [`Error::Input`] for moments of other shapes.
+    /// [`Error::Value`] for moments of other shapes.
     pub fn restore(&mut self, done: StepState, moments: &Moments) -> Result<()> {
         self.parameters.write(&self.device, Flat::FirstMoments, &moments.first)?;
         self.parameters.write(&self.device, Flat::SecondMoments, &moments.second)?;
@@ -212,12 +212,12 @@ impl Training {
         Decoder { training, ..decoder }
     }
 
-    fn live(&self, laid: &Laid, real: Real, key: [u32; 2]) -> Result<Live> {
+    fn live(&self, laid: &BatchLayout, real: LossCounts, key: [u32; 2]) -> Result<StepValues> {
         let live = self.layout.write(&self.device, laid)?;
-        Ok(Live { real, key, step: self.done.step + 1, ..live })
+        Ok(StepValues { real, key, step: self.done.step + 1, ..live })
     }
 
-    fn live_of(&self, batch: &Batch) -> Result<Live> {
+    fn live_of(&self, batch: &Batch) -> Result<StepValues> {
         self.live(&self.room().lay(batch)?, batch.real(), [0; 2])
     }
 
@@ -225,16 +225,21 @@ impl Training {
     /// pretraining the count of its targets; `key` is its dropout key ([`crate::philox::step_key`]). Returns at once.
     ///
     /// # Errors
-    /// [`Error::Input`] for a batch past capacity.
-    pub fn micro(&mut self, batch: &Batch, real: impl Into<Real>, key: [u32; 2]) -> Result<()> {
-        self.micro_laid(&self.room().lay(batch)?, real, key)
+    /// [`Error::Value`] for a batch past capacity.
+    pub fn micro(&mut self, batch: &Batch, real: impl Into<LossCounts>, key: [u32; 2]) -> Result<()> {
+        self.accumulate_batch_layout(&self.room().lay(batch)?, real, key)
     }
 
     /// As [`Training::micro`], with a batch that was laid out for [`Training::room`] before, perhaps by another thread.
     ///
     /// # Errors
-    /// [`Error::Input`] for a batch laid out for another room.
-    pub fn micro_laid(&mut self, laid: &Laid, real: impl Into<Real>, key: [u32; 2]) -> Result<()> {
+    /// [`Error::Value`] for a batch laid out for another room.
+    pub fn accumulate_batch_layout(
+        &mut self,
+        laid: &BatchLayout,
+        real: impl Into<LossCounts>,
+        key: [u32; 2],
+    ) -> Result<()> {
         let real = real.into();
         let live = self.live(laid, real, key)?;
         self.real = real;
@@ -252,12 +257,12 @@ impl Training {
             self.land(words);
         }
         self.done.step += 1;
-        self.done.updates += u32::from(self.real != Real::default());
+        self.done.updates += u32::from(self.real != LossCounts::default());
         let (StepState { step, updates }, real) = (self.done, self.real);
-        let live = Live { step, updates, real, lr, ..Live::default() };
+        let live = StepValues { step, updates, real, lr, ..StepValues::default() };
         self.update.run_and_read(&live, &self.state, &mut self.ring)?;
         self.flying.push_back(step);
-        self.real = Real::default();
+        self.real = LossCounts::default();
         Ok(())
     }
 
@@ -291,7 +296,7 @@ impl Training {
         while !self.flying.is_empty() {
             let words = self.ring.wait()?;
             if !self.land(words) {
-                return Err(Error::Device("a step's state never came back".into()));
+                return Err(Error::device("a step's state never came back"));
             }
         }
         Ok(self.back.drain(..).collect())
@@ -300,7 +305,7 @@ impl Training {
     /// Losses a row of a batch, dropout off, nothing kept; rows without a target have 0. Waits.
     ///
     /// # Errors
-    /// [`Error::Input`] for a batch past capacity.
+    /// [`Error::Value`] for a batch past capacity.
     pub fn evaluate(&mut self, batch: &Batch) -> Result<Vec<f32>> {
         let live = self.live_of(batch)?;
         self.evaluate.run(&live)?;
@@ -313,7 +318,7 @@ impl Training {
     /// The logits [N, V] of a batch, dense, dropout off. Waits.
     ///
     /// # Errors
-    /// [`Error::Input`] for a batch past capacity.
+    /// [`Error::Value`] for a batch past capacity.
     pub fn logits(&mut self, batch: &Batch) -> Result<Vec<f32>> {
         let (program, logits) = match self.logits.take() {
             Some(made) => made,
@@ -388,7 +393,7 @@ impl Training {
 }
 
 /// Forward and backward: the language model's head, unless it counts nothing, then the task's, if there is one.
-fn record_micro(device: &Device, decoder: &Decoder, state: &View, options: Options) -> Result<Program<Live>> {
+fn record_micro(device: &Device, decoder: &Decoder, state: &View, options: Options) -> Result<Program<StepValues>> {
     let Decoder { activations, kernels, .. } = *decoder;
     let mut rec = Recorder::new(device, decoder.layout.capacity());
     let scalars = kernels.scalars(device.caps());
@@ -407,7 +412,7 @@ fn record_micro(device: &Device, decoder: &Decoder, state: &View, options: Optio
     Ok(rec.finish())
 }
 
-fn record_update(device: &Device, decoder: &Decoder, state: &View, options: Options) -> Result<Program<Live>> {
+fn record_update(device: &Device, decoder: &Decoder, state: &View, options: Options) -> Result<Program<StepValues>> {
     let Decoder { kernels, parameters, .. } = *decoder;
     let pieces = decoder.training.map(|learning| learning.pieces(decoder.config)).unwrap_or_default();
     let mut rec = Recorder::new(device, decoder.layout.capacity());

@@ -3,7 +3,7 @@
 //! and who sees whom comes from the layout's tiles and two integers ([`super::tiles::Rule`]).
 
 use super::layout::{Layout, kind_index};
-use super::{Extent, Live};
+use super::{RowCount, StepValues};
 use crate::config::AttentionKind;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Error, Result, philox};
@@ -115,19 +115,19 @@ pub struct KeyValues<'a> {
     /// Row and column of the first value.
     pub v: [usize; 2],
     /// Rows of the matrix that are live.
-    pub rows: Extent,
+    pub rows: RowCount,
 }
 
 impl<'a> KeyValues<'a> {
     /// Beside the queries: q, k, v side by side [N, 3C].
     pub fn beside(qkv: &'a Matrix) -> Self {
         let c = qkv.columns / 3;
-        KeyValues { matrix: qkv, k: [0, c], v: [0, 2 * c], rows: Extent::Rows }
+        KeyValues { matrix: qkv, k: [0, c], v: [0, 2 * c], rows: RowCount::Rows }
     }
 
     /// One below the other [2M, C], keys first.
     pub fn stacked(kv: &'a Matrix) -> Self {
-        KeyValues { matrix: kv, k: [0, 0], v: [kv.rows / 2, 0], rows: Extent::Fixed(kv.rows as u32) }
+        KeyValues { matrix: kv, k: [0, 0], v: [kv.rows / 2, 0], rows: RowCount::Fixed(kv.rows as u32) }
     }
 
     fn holds(&self, rows: usize, c: usize) -> bool {
@@ -192,14 +192,14 @@ impl Attention<'_> {
     }
 
     /// Rows of keys that the layout's tiles may name.
-    fn key_rows(&self, live: &Live) -> usize {
+    fn key_rows(&self, live: &StepValues) -> usize {
         match self.kind {
             AttentionKind::Full | AttentionKind::Local => self.kv.rows.at(live) as usize,
             AttentionKind::Compressed => self.layout.made_for().slot_rows(),
         }
     }
 
-    fn check(&self, live: &Live) -> Result<()> {
+    fn check(&self, live: &StepValues) -> Result<()> {
         let (queries, y, kv) = (self.queries, self.y, self.kv.matrix);
         let c = y.columns;
         let heads = self.heads * self.head_dim() == c && (1..=128).contains(&self.head_dim());
@@ -247,7 +247,13 @@ impl Attention<'_> {
         }
     }
 
-    fn record(&self, rec: &mut Recorder<Live>, spec: Spec, pass: Pass, binds: &[Bind<'_, Live>]) -> Result<()> {
+    fn record(
+        &self,
+        rec: &mut Recorder<StepValues>,
+        spec: Spec,
+        pass: Pass,
+        binds: &[Bind<'_, StepValues>],
+    ) -> Result<()> {
         let queries = !matches!(pass, Pass::BackwardKv);
         let params = self.params(queries);
         let (kind, heads) = (kind_index(self.kind), self.heads as u32);
@@ -271,12 +277,12 @@ impl Attention<'_> {
 ///
 /// # Errors
 /// [`Error::Kernel`] when the shapes do not meet.
-pub fn forward(recorder: &mut Recorder<Live>, spec: Spec, call: &Attention) -> Result<()> {
+pub fn forward(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Attention) -> Result<()> {
     call.check(recorder.capacity())?;
     let (n, c) = (recorder.capacity().rows, call.y.columns);
     let lists = [(call.log_sum_exp, n as usize * call.heads)];
     super::shapes("attention", &[(call.queries, n, call.queries.columns), (call.y, n, c)], &lists)?;
-    let (rows, key_rows) = (|| Extent::Rows.rows(), || call.kv.rows.rows());
+    let (rows, key_rows) = (|| RowCount::Rows.rows(), || call.kv.rows.rows());
     let (table, y) = (Bind::Read(&call.layout.table), Bind::Write(&call.y.view));
     let lse = Bind::Write(call.log_sum_exp);
     let binds = match spec {
@@ -305,7 +311,7 @@ pub struct Gradients<'a> {
 ///
 /// # Errors
 /// [`Error::Kernel`] when the shapes do not meet.
-pub fn backward(recorder: &mut Recorder<Live>, spec: Spec, call: &Attention, to: &Gradients) -> Result<()> {
+pub fn backward(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Attention, to: &Gradients) -> Result<()> {
     call.check(recorder.capacity())?;
     let (n, c) = (recorder.capacity().rows, call.y.columns);
     let (queries, kv) = (call.queries, call.kv.matrix);
@@ -313,7 +319,7 @@ pub fn backward(recorder: &mut Recorder<Live>, spec: Spec, call: &Attention, to:
     let dkv = (to.dkv, kv.rows as u32, kv.columns);
     let all = [(queries, n, queries.columns), (call.y, n, c), (to.dy, n, c), (to.dq, n, queries.columns), dkv];
     super::shapes("attention_backward", &all, &lists)?;
-    let (rows, key_rows) = (|| Extent::Rows.rows(), || call.kv.rows.rows());
+    let (rows, key_rows) = (|| RowCount::Rows.rows(), || call.kv.rows.rows());
     let image = |m| Bind::Image(m, &rows);
     let (table, lse) = (&call.layout.table, call.log_sum_exp);
     let mut binds = match spec {

@@ -3,7 +3,7 @@
 //! A cache [S, 2C] holds a row k | v for each token or slot kept of each sequence; which rows a token sees is data ([`Span`]),
 //! and where a row goes is a rule ([`Append`]), so that full, local and memory-compressed attention are the same kernels.
 
-use super::{Extent, Io, Live};
+use super::{Io, RowCount, StepValues};
 use crate::gpu::{Bind, Caps, Launch, Recorder, Tensor, Variant, View};
 use crate::{Error, Result, dims};
 use std::ops::Range;
@@ -81,7 +81,7 @@ pub struct Append<'a> {
     /// Whose rows go there.
     pub x: &'a Tensor,
     /// How many of its rows are live.
-    pub live: Extent,
+    pub live: RowCount,
     /// Which of its columns.
     pub columns: Range<usize>,
     /// Rows of x from what goes to one stretch to what goes to the next; 0 where all get the same.
@@ -202,7 +202,7 @@ fn expect(kernel: &str, tensor: &Tensor, rows: usize, columns: usize) -> Result<
 ///
 /// # Errors
 /// [`Error::Kernel`] when shapes do not meet, or a tensor lies where the Spec does not look.
-pub fn decode(recorder: &mut Recorder<Live>, spec: Spec, call: &Decode) -> Result<()> {
+pub fn decode(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Decode) -> Result<()> {
     let kernel = "attention_decode";
     let (b, c, heads) = (recorder.capacity().rows, call.y.shape()[1], call.heads.max(1));
     let head_dim = c / heads;
@@ -213,7 +213,7 @@ pub fn decode(recorder: &mut Recorder<Live>, spec: Spec, call: &Decode) -> Resul
     expect(kernel, call.qkv, b as usize, 3 * c)?;
     expect(kernel, call.cache, 1, 2 * c)?;
     super::shapes(kernel, &[], &[(call.spans, Span::WORDS * b as usize)])?;
-    let (scale, columns, grid) = (call.scale, c as u32, move |live: &Live| [live.rows, heads as u32, 1]);
+    let (scale, columns, grid) = (call.scale, c as u32, move |live: &StepValues| [live.rows, heads as u32, 1]);
     let variant = decode_variant(spec, head_dim, call.own);
     let spans = Bind::Read(call.spans);
     match (spec, call.qkv, call.cache, call.y) {
@@ -242,9 +242,9 @@ pub fn decode(recorder: &mut Recorder<Live>, spec: Spec, call: &Decode) -> Resul
 /// # Errors
 /// [`Error::Kernel`] when shapes do not meet.
 pub fn append(
-    recorder: &mut Recorder<Live>,
+    recorder: &mut Recorder<StepValues>,
     call: &Append,
-    which: impl Fn(&Live) -> Rows + Send + Sync + 'static,
+    which: impl Fn(&StepValues) -> Rows + Send + Sync + 'static,
 ) -> Result<()> {
     let kernel = "cache_append";
     let (columns, c) = (call.columns.clone(), call.columns.len());
@@ -274,7 +274,7 @@ pub fn append(
     let [x_pitch, cache_pitch] = [x_columns, cache_columns].map(|columns| dims::pitch(columns) as u32);
     let [columns, x_at, cache_at] = [c, columns.start, call.at].map(|x| x as u32);
     let [stretches, stretch, apart] = [call.stretches, call.stretch, call.apart].map(|x| x as u32);
-    let plan = move |live: &Live| {
+    let plan = move |live: &StepValues| {
         let Rows { skip, count: rows, number } = which(live);
         let pad = [0; 2];
         let params =

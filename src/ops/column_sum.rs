@@ -1,6 +1,6 @@
 //! Sums over rows: the gradients of biases, and the second pass of every partial sum.
 
-use super::{Extent, Io, Live, groups, shapes};
+use super::{Io, RowCount, StepValues, groups, shapes};
 use crate::gpu::program::Rows;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant};
 use crate::{Result, dims};
@@ -32,7 +32,12 @@ pub fn variants(caps: &Caps) -> Vec<Variant> {
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn column_sum(rec: &mut Recorder<Live>, io: Io, [x, partial, out]: [&Matrix; 3], rows: Extent) -> Result<()> {
+pub fn column_sum(
+    rec: &mut Recorder<StepValues>,
+    io: Io,
+    [x, partial, out]: [&Matrix; 3],
+    rows: RowCount,
+) -> Result<()> {
     let partial = &Matrix::over(partial.view.clone(), x.rows.div_ceil(BLOCK), x.columns);
     let n = rows.at(rec.capacity());
     let all = [(x, n, x.columns), (partial, groups(n, BLOCK as u32), x.columns), (out, 1, x.columns)];
@@ -43,26 +48,26 @@ pub fn column_sum(rec: &mut Recorder<Live>, io: Io, [x, partial, out]: [&Matrix;
 
 /// Records out [1, C] += the column sums of the first `rows` rows of x.
 pub(super) fn add(
-    rec: &mut Recorder<Live>,
+    rec: &mut Recorder<StepValues>,
     io: Io,
     x: &Matrix,
-    rows: impl Fn(&Live) -> u32 + Send + Sync + Copy + 'static,
+    rows: impl Fn(&StepValues) -> u32 + Send + Sync + Copy + 'static,
     out: &Matrix,
 ) -> Result<()> {
     pass(rec, io, x, out, true, rows, u32::MAX)
 }
 
 fn pass(
-    rec: &mut Recorder<Live>,
+    rec: &mut Recorder<StepValues>,
     io: Io,
     x: &Matrix,
     out: &Matrix,
     add: bool,
-    rows: impl Fn(&Live) -> u32 + Send + Sync + Copy + 'static,
+    rows: impl Fn(&StepValues) -> u32 + Send + Sync + Copy + 'static,
     block: u32,
 ) -> Result<()> {
     let packs = dims::pitch(x.columns) as u32 / 8;
-    let live_rows = move || -> Rows<Live> { Box::new(rows) };
+    let live_rows = move || -> Rows<StepValues> { Box::new(rows) };
     let out = if add { Bind::Update(&out.view) } else { Bind::Write(&out.view) };
     rec.dispatch(&variant(io, add), &[io.input(x, &live_rows), out], move |live| {
         let rows = rows(live);

@@ -1,6 +1,6 @@
 //! Loss a row and dlogits in place, over a chunk of the batch's rows.
 
-use super::{Extent, Io, Live, fold, shapes};
+use super::{Io, RowCount, StepValues, fold, shapes};
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Result, dims};
 
@@ -29,7 +29,7 @@ pub struct CrossEntropy<'a> {
     /// Out: R losses, 0 without a target.
     pub losses: &'a View,
     /// Which rows of the batch.
-    pub rows: Extent,
+    pub rows: RowCount,
     /// What the gradient is multiplied by, besides 1/targets: L3's λ, 1 in pretraining.
     pub weight: f32,
 }
@@ -38,7 +38,7 @@ pub struct CrossEntropy<'a> {
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn cross_entropy(recorder: &mut Recorder<Live>, io: Io, call: &CrossEntropy) -> Result<()> {
+pub fn cross_entropy(recorder: &mut Recorder<StepValues>, io: Io, call: &CrossEntropy) -> Result<()> {
     let columns = call.logits.columns as u32;
     let packs = dims::pitch(call.logits.columns) as u32 / 8;
     let (rows, weight) = (call.rows, call.weight);

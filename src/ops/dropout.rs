@@ -1,6 +1,6 @@
 //! Dropout in place by Philox, forward over x and backward over dx: the same kernel.
 
-use super::{Extent, Io, Live, fold, shapes};
+use super::{Io, RowCount, StepValues, fold, shapes};
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Result, dims, philox};
 
@@ -32,7 +32,7 @@ pub struct Dropout<'a> {
     /// The number of each row's sequence in the whole step.
     pub sequences: &'a View,
     /// How many rows.
-    pub rows: Extent,
+    pub rows: RowCount,
     /// Share that is dropped.
     pub rate: f32,
     /// [`philox::place`].
@@ -43,7 +43,7 @@ pub struct Dropout<'a> {
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn dropout(recorder: &mut Recorder<Live>, io: Io, call: &Dropout) -> Result<()> {
+pub fn dropout(recorder: &mut Recorder<StepValues>, io: Io, call: &Dropout) -> Result<()> {
     if call.rate <= 0.0 {
         return Ok(());
     }

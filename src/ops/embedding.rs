@@ -1,6 +1,6 @@
 //! x = tokens_embed\[id\] + positions_embed\[position\], and its backward: one owner a table row.
 
-use super::{Extent, Io, Live, fold, shapes};
+use super::{Io, RowCount, StepValues, fold, shapes};
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Result, dims};
 
@@ -42,7 +42,7 @@ pub struct Embedding<'a> {
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn embedding(recorder: &mut Recorder<Live>, io: Io, call: &Embedding) -> Result<()> {
+pub fn embedding(recorder: &mut Recorder<StepValues>, io: Io, call: &Embedding) -> Result<()> {
     let (n, c) = (recorder.capacity().rows, call.x.columns);
     shapes(
         "embedding",
@@ -50,7 +50,7 @@ pub fn embedding(recorder: &mut Recorder<Live>, io: Io, call: &Embedding) -> Res
         &[(call.ids, n as usize), (call.positions, n as usize)],
     )?;
     let packs = dims::pitch(c) as u32 / 8;
-    let all = |m: &Matrix| Extent::Fixed(m.rows as u32);
+    let all = |m: &Matrix| RowCount::Fixed(m.rows as u32);
     let (token_rows, position_rows) = (all(call.tokens), all(call.positions_embed));
     let (tokens, positions) = (move || token_rows.rows(), move || position_rows.rows());
     let binds = [
@@ -75,7 +75,7 @@ pub enum Table {
 }
 
 impl Table {
-    fn owners(self, live: &Live) -> u32 {
+    fn owners(self, live: &StepValues) -> u32 {
         match self {
             Table::Tokens => live.token_owners,
             Table::Positions => live.position_owners,
@@ -101,12 +101,12 @@ pub struct EmbeddingBackward<'a> {
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn backward(recorder: &mut Recorder<Live>, io: Io, call: &EmbeddingBackward) -> Result<()> {
+pub fn backward(recorder: &mut Recorder<StepValues>, io: Io, call: &EmbeddingBackward) -> Result<()> {
     let (live, c, table) = (*recorder.capacity(), call.dx.columns, call.table);
     let lists = [(call.owners, 3 * table.owners(&live) as usize), (call.rows, live.rows as usize)];
     shapes("embedding_backward", &[(call.dx, live.rows, c), (call.gradient, 1, c)], &lists)?;
     let packs = dims::pitch(c) as u32 / 8;
-    let rows = || Extent::Rows.rows();
+    let rows = || RowCount::Rows.rows();
     let binds =
         [io.input(call.dx, &rows), Bind::Read(call.owners), Bind::Read(call.rows), Bind::Update(&call.gradient.view)];
     recorder.dispatch(&io.apply(Variant::new("embedding_backward", BACKWARD)), &binds, move |live| {

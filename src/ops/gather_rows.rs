@@ -1,6 +1,6 @@
 //! Rows by a list of numbers: out\[i\] = x\[index\[i\]\], and its backward pass out\[index\[i\]\] += x\[i\].
 
-use super::{Extent, Io, Live, fold, shapes};
+use super::{Io, RowCount, StepValues, fold, shapes};
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Result, dims};
 
@@ -33,15 +33,15 @@ pub struct Rows<'a> {
     /// What is written: `count` rows for gathering, any for scattering.
     pub out: &'a Matrix,
     /// How many.
-    pub count: Extent,
+    pub count: RowCount,
 }
 
 /// Records out\[i\] = x\[index\[i\]\].
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn gather_rows(recorder: &mut Recorder<Live>, io: Io, call: &Rows) -> Result<()> {
-    let x_rows = Extent::Fixed(call.x.rows as u32);
+pub fn gather_rows(recorder: &mut Recorder<StepValues>, io: Io, call: &Rows) -> Result<()> {
+    let x_rows = RowCount::Fixed(call.x.rows as u32);
     record(recorder, io, Variant::new("gather_rows", GATHER), call, [x_rows, call.count])
 }
 
@@ -49,16 +49,16 @@ pub fn gather_rows(recorder: &mut Recorder<Live>, io: Io, call: &Rows) -> Result
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn scatter_rows_add(recorder: &mut Recorder<Live>, io: Io, call: &Rows) -> Result<()> {
-    record(recorder, io, Variant::new("scatter_rows_add", SCATTER), call, [call.count, Extent::Fixed(1)])
+pub fn scatter_rows_add(recorder: &mut Recorder<StepValues>, io: Io, call: &Rows) -> Result<()> {
+    record(recorder, io, Variant::new("scatter_rows_add", SCATTER), call, [call.count, RowCount::Fixed(1)])
 }
 
 fn record(
-    recorder: &mut Recorder<Live>,
+    recorder: &mut Recorder<StepValues>,
     io: Io,
     variant: Variant,
     call: &Rows,
-    [x_rows, out_rows]: [Extent; 2],
+    [x_rows, out_rows]: [RowCount; 2],
 ) -> Result<()> {
     let (capacity, c, count) = (*recorder.capacity(), call.x.columns, call.count);
     let all = [(call.x, x_rows.at(&capacity), c), (call.out, out_rows.at(&capacity), c)];
@@ -66,7 +66,7 @@ fn record(
     let packs = dims::pitch(c) as u32 / 8;
     let rows = || x_rows.rows();
     let out = match out_rows {
-        Extent::Fixed(_) => Bind::Update(&call.out.view),
+        RowCount::Fixed(_) => Bind::Update(&call.out.view),
         _ => Bind::Write(&call.out.view),
     };
     recorder.dispatch(&io.apply(variant), &[io.input(call.x, &rows), Bind::Read(call.index), out], move |live| {

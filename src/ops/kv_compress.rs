@@ -6,7 +6,7 @@
 
 use super::kernels::Kernels;
 use super::matmul::{self, Epilogue, Form, Matmul};
-use super::{Extent, Io, Live, column_sum, fold, groups, shapes};
+use super::{Io, RowCount, StepValues, column_sum, fold, groups, shapes};
 use crate::gpu::program::Rows;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Error, Result};
@@ -81,7 +81,7 @@ pub struct Compress<'a> {
     /// [N, ..]
     pub x: &'a Matrix,
     /// Rows of x that are live.
-    pub rows: Extent,
+    pub rows: RowCount,
     /// The first of the C columns of x that are shortened.
     pub at: usize,
     /// [f·C/groups, C]
@@ -91,7 +91,7 @@ pub struct Compress<'a> {
     /// The first row of each slot.
     pub slot_rows: &'a View,
     /// How many slots there are.
-    pub slots: Extent,
+    pub slots: RowCount,
     /// Room of the shape that [`room`] says.
     pub room: &'a Matrix,
     /// Who chooses the Specs of products and sums.
@@ -121,7 +121,7 @@ impl Compress<'_> {
         is_aligned(self.c(), self.group_width()) && self.at.is_multiple_of(8)
     }
 
-    fn check(&self, rec: &Recorder<Live>, more: &[(&Matrix, u32, usize)]) -> Result<()> {
+    fn check(&self, rec: &Recorder<StepValues>, more: &[(&Matrix, u32, usize)]) -> Result<()> {
         let (c, width) = (self.c(), self.group_width());
         let fits = width > 0 && width * self.factor == self.weight.rows && c.is_multiple_of(width);
         if !fits || self.at + c > self.x.columns {
@@ -147,7 +147,7 @@ impl Compress<'_> {
         }
     }
 
-    fn input<'b>(&self, io: Io, matrix: &'b Matrix, rows: &'b dyn Fn() -> Rows<Live>) -> Bind<'b, Live> {
+    fn input<'b>(&self, io: Io, matrix: &'b Matrix, rows: &'b dyn Fn() -> Rows<StepValues>) -> Bind<'b, StepValues> {
         self.io(io).input(matrix, rows)
     }
 
@@ -160,13 +160,19 @@ impl Compress<'_> {
         Params { slots: 0, tails: 0, taps, columns, at, x_pitch, pitch: pitch as u32, block: BLOCK as u32 }
     }
 
-    fn product(&self, rec: &mut Recorder<Live>, form: Form, [a, b, c]: [&Matrix; 3], epilogue: Epilogue) -> Result<()> {
+    fn product(
+        &self,
+        rec: &mut Recorder<StepValues>,
+        form: Form,
+        [a, b, c]: [&Matrix; 3],
+        epilogue: Epilogue,
+    ) -> Result<()> {
         let spec = self.kernels.matmul(rec.device().caps(), form, a, b);
         let accumulate = form == Form::AtB;
         matmul::matmul(rec, spec, &Matmul { form, a, b, c, rows: self.slots, epilogue, accumulate })
     }
 
-    fn record_gather(&self, rec: &mut Recorder<Live>, io: Io) -> Result<()> {
+    fn record_gather(&self, rec: &mut Recorder<StepValues>, io: Io) -> Result<()> {
         let (slots, params) = (self.slots, self.params(self.room.pitch()));
         let rows = || self.rows.rows();
         let binds = [self.input(io, self.x, &rows), Bind::Read(self.slot_rows), Bind::Write(&self.room.view)];
@@ -187,7 +193,7 @@ impl Compress<'_> {
 ///
 /// # Errors
 /// [`Error::Kernel`] when the shapes do not meet, or there are more groups.
-pub fn gather(rec: &mut Recorder<Live>, io: Io, call: &Compress) -> Result<()> {
+pub fn gather(rec: &mut Recorder<StepValues>, io: Io, call: &Compress) -> Result<()> {
     call.check(rec, &[])?;
     if !call.is_full() {
         let message = format!("groups of {} channels: expected one of all {}", call.group_width(), call.c());
@@ -200,7 +206,7 @@ pub fn gather(rec: &mut Recorder<Live>, io: Io, call: &Compress) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Kernel`] when the shapes do not meet.
-pub fn forward(rec: &mut Recorder<Live>, io: Io, call: &Compress, bias: &View, y: &Matrix) -> Result<()> {
+pub fn forward(rec: &mut Recorder<StepValues>, io: Io, call: &Compress, bias: &View, y: &Matrix) -> Result<()> {
     let s = call.slots.at(rec.capacity());
     call.check(rec, &[(y, s, call.c())])?;
     if call.is_full() {
@@ -210,7 +216,7 @@ pub fn forward(rec: &mut Recorder<Live>, io: Io, call: &Compress, bias: &View, y
     shapes("kv_compress", &[], &[(bias, call.c())])?;
     let (slots, params, call) = (call.slots, call.params(y.pitch()), *call);
     let flops = call.flops(1);
-    let (rows, weights) = (|| call.rows.rows(), || Extent::Fixed(call.weight.rows as u32).rows());
+    let (rows, weights) = (|| call.rows.rows(), || RowCount::Fixed(call.weight.rows as u32).rows());
     let binds = [
         call.input(io, call.x, &rows),
         call.input(io, call.weight, &weights),
@@ -243,7 +249,7 @@ pub struct Gradients<'a> {
 ///
 /// # Errors
 /// [`Error::Kernel`] when the shapes do not meet.
-pub fn backward(rec: &mut Recorder<Live>, io: Io, call: &Compress, to: &Gradients) -> Result<()> {
+pub fn backward(rec: &mut Recorder<StepValues>, io: Io, call: &Compress, to: &Gradients) -> Result<()> {
     let (capacity, c) = (*rec.capacity(), call.c());
     let (n, s) = (call.rows.at(&capacity), call.slots.at(&capacity));
     let dweight = to.parameters.map(|[dweight, _]| (dweight, call.weight.rows as u32, c));
@@ -278,10 +284,10 @@ pub fn backward(rec: &mut Recorder<Live>, io: Io, call: &Compress, to: &Gradient
     column_sum::column_sum(rec, io, [to.dy, to.partial, dbias], slots)
 }
 
-fn grouped_dx(rec: &mut Recorder<Live>, io: Io, call: &Compress, to: &Gradients) -> Result<()> {
+fn grouped_dx(rec: &mut Recorder<StepValues>, io: Io, call: &Compress, to: &Gradients) -> Result<()> {
     let (slots, params, flops) = (call.slots, call.params(to.dy.pitch()), call.flops(1));
     let slot_rows = || slots.rows();
-    let weights = || Extent::Fixed(call.weight.rows as u32).rows();
+    let weights = || RowCount::Fixed(call.weight.rows as u32).rows();
     let binds = [
         call.input(io, to.dy, &slot_rows),
         call.input(io, call.weight, &weights),
@@ -296,7 +302,7 @@ fn grouped_dx(rec: &mut Recorder<Live>, io: Io, call: &Compress, to: &Gradients)
     })
 }
 
-fn grouped_dw(rec: &mut Recorder<Live>, io: Io, call: &Compress, dy: &Matrix, dweight: &Matrix) -> Result<()> {
+fn grouped_dw(rec: &mut Recorder<StepValues>, io: Io, call: &Compress, dy: &Matrix, dweight: &Matrix) -> Result<()> {
     let (slots, params, flops) = (call.slots, call.params(dy.pitch()), call.flops(1));
     let (rows, slot_rows) = (|| call.rows.rows(), || slots.rows());
     let binds = [
@@ -318,7 +324,7 @@ fn grouped_dw(rec: &mut Recorder<Live>, io: Io, call: &Compress, dy: &Matrix, dw
     let blocks = call.room.view.words as usize / floats;
     let partial = Matrix::over(call.room.view.clone(), blocks, floats);
     let dweight = Matrix::over(dweight.view.clone(), 1, floats);
-    let blocks = move |live: &Live| groups(slots.at(live), BLOCK as u32);
+    let blocks = move |live: &StepValues| groups(slots.at(live), BLOCK as u32);
     let io = call.kernels.row_wise(rec.device().caps(), floats, &[&partial]);
     column_sum::add(rec, io, &partial, blocks, &dweight)
 }

@@ -1,6 +1,6 @@
 //! y = LN(x + branch), and its backward with partial sums of dgain and dbias.
 
-use super::{Extent, Io, Live, column_sum, fold, groups, shapes};
+use super::{Io, RowCount, StepValues, column_sum, fold, groups, shapes};
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Result, dims};
 
@@ -71,13 +71,13 @@ pub struct LayerNorm<'a> {
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn layer_norm(recorder: &mut Recorder<Live>, io: Io, call: &LayerNorm) -> Result<()> {
+pub fn layer_norm(recorder: &mut Recorder<StepValues>, io: Io, call: &LayerNorm) -> Result<()> {
     let (n, columns) = (recorder.capacity().rows, call.x.columns);
     let wide = [call.x, call.branch, call.sum, call.y].map(|m| (m, n, columns));
     let all = [&wide[..], &[(call.gain, 1, columns), (call.bias, 1, columns)]].concat();
     shapes("layer_norm", &all, &[(call.stats, 2 * n as usize)])?;
     let packs = dims::pitch(columns) as u32 / 8;
-    let (rows, one) = (|| Extent::Rows.rows(), || Extent::Fixed(1).rows());
+    let (rows, one) = (|| RowCount::Rows.rows(), || RowCount::Fixed(1).rows());
     let binds = [
         io.input(call.x, &rows),
         io.input(call.branch, &rows),
@@ -115,7 +115,7 @@ pub struct LayerNormBackward<'a> {
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn backward(recorder: &mut Recorder<Live>, io: Io, call: &LayerNormBackward) -> Result<()> {
+pub fn backward(recorder: &mut Recorder<StepValues>, io: Io, call: &LayerNormBackward) -> Result<()> {
     let (n, columns) = (recorder.capacity().rows, call.dy.columns);
     let wide = [call.dy, call.sum, call.dsum].map(|m| (m, n, columns));
     let single: Vec<_> =
@@ -124,7 +124,7 @@ pub fn backward(recorder: &mut Recorder<Live>, io: Io, call: &LayerNormBackward)
     let all = [&wide[..], &single, &partial].concat();
     shapes("layer_norm_backward", &all, &[(call.stats, 2 * n as usize)])?;
     let packs = dims::pitch(columns) as u32 / 8;
-    let (rows, one) = (|| Extent::Rows.rows(), || Extent::Fixed(1).rows());
+    let (rows, one) = (|| RowCount::Rows.rows(), || RowCount::Fixed(1).rows());
     let binds = [
         io.input(call.dy, &rows),
         io.input(call.sum, &rows),
@@ -139,7 +139,7 @@ pub fn backward(recorder: &mut Recorder<Live>, io: Io, call: &LayerNormBackward)
         let params = BackwardParams { rows: live.rows, packs, columns: columns as u32, block };
         Launch::new(params, [groups(live.rows, block), 1, 1])
     })?;
-    let blocks = |live: &Live| groups(live.rows, BLOCK as u32);
+    let blocks = |live: &StepValues| groups(live.rows, BLOCK as u32);
     call.gradients
         .into_iter()
         .flatten()

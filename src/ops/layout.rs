@@ -1,18 +1,18 @@
 //! The integers of a batch in one buffer, one upload: ids, positions, targets, each row's sequence number; owners of token
 //! and position rows; work lists of attention tiles for every kind of attention, longest first; the rows of compressed slots.
 
-use super::Live;
+use super::StepValues;
 use super::tiles::{self, Rule, Run, Tile};
 use crate::config::AttentionKind;
-use crate::data::batch::{Answer, Batch, Example, Real};
+use crate::data::batch::{Answer, Batch, Example, LossCounts};
 use crate::gpu::{Device, View};
 use crate::{Error, Result, dims};
 
 /// A batch's integers as the buffer will hold them: made without a device, by any thread.
 #[derive(Clone, Debug)]
-pub struct Laid {
+pub struct BatchLayout {
     words: Vec<u32>,
-    live: Live,
+    live: StepValues,
     capacity: Capacity,
 }
 
@@ -147,7 +147,7 @@ pub const UNKNOWN: u32 = u32::MAX;
 /// The kinds of attention, in the order of [`kind_index`].
 pub const KINDS: [AttentionKind; 3] = [AttentionKind::Full, AttentionKind::Local, AttentionKind::Compressed];
 
-/// The index of an attention kind in `Layout::tiles` and the tile counts of [`Live`].
+/// The index of an attention kind in `Layout::tiles` and the tile counts of [`StepValues`].
 pub fn kind_index(kind: AttentionKind) -> usize {
     match kind {
         AttentionKind::Full => 0,
@@ -160,11 +160,11 @@ impl Capacity {
     /// Lays a batch out.
     ///
     /// # Errors
-    /// [`Error::Input`] when the batch passes the capacity, or an id or position the tables.
-    pub fn lay(&self, batch: &Batch) -> Result<Laid> {
+    /// [`Error::Value`] when the batch passes the capacity, or an id or position the tables.
+    pub fn lay(&self, batch: &Batch) -> Result<BatchLayout> {
         let capacity = self;
         if batch.rows() > capacity.rows || batch.sequences() > capacity.sequences {
-            return Err(Error::Input(format!(
+            return Err(Error::input(format!(
                 "a batch of {} sequences and {} tokens: room was made for {} and {}",
                 batch.sequences(),
                 batch.rows(),
@@ -184,7 +184,7 @@ impl Capacity {
             sequence_of_row.resize(batch.rows_of(s).end, *number);
         }
         put(3, &sequence_of_row);
-        let mut live = Live { rows: batch.rows() as u32, real: batch.real(), ..Live::default() };
+        let mut live = StepValues { rows: batch.rows() as u32, real: batch.real(), ..StepValues::default() };
         let (owners, rows) = owners(&batch.ids);
         put(4, &owners);
         put(5, &rows);
@@ -223,7 +223,7 @@ impl Capacity {
             live.key_tiles[k] = keys.len() as u32;
             live.pairs[k] = tiles::pairs(&queries);
         }
-        Ok(Laid { words: table, live, capacity: *capacity })
+        Ok(BatchLayout { words: table, live, capacity: *capacity })
     }
 }
 
@@ -331,7 +331,7 @@ impl Layout {
     ///
     /// # Errors
     /// As [`Capacity::lay`].
-    pub fn upload(&self, device: &Device, batch: &Batch) -> Result<Live> {
+    pub fn upload(&self, device: &Device, batch: &Batch) -> Result<StepValues> {
         self.write(device, &self.capacity.lay(batch)?)
     }
 
@@ -339,11 +339,11 @@ impl Layout {
     /// caller's.
     ///
     /// # Errors
-    /// [`Error::Input`] when it was laid out for another capacity.
-    pub fn write(&self, device: &Device, laid: &Laid) -> Result<Live> {
+    /// [`Error::Value`] when it was laid out for another capacity.
+    pub fn write(&self, device: &Device, laid: &BatchLayout) -> Result<StepValues> {
         if laid.capacity != self.capacity {
             let (got, expected) = (laid.capacity, self.capacity);
-            return Err(Error::Input(format!("a batch laid out for {got:?}: expected {expected:?}")));
+            return Err(Error::input(format!("a batch laid out for {got:?}: expected {expected:?}")));
         }
         self.table.write(device, &laid.words)?;
         Ok(laid.live)
@@ -355,9 +355,9 @@ impl Layout {
     }
 
     /// The largest live sizes.
-    pub fn capacity(&self) -> Live {
+    pub fn capacity(&self) -> StepValues {
         let compressed = self.capacity.kv_factor.is_some();
-        Live {
+        StepValues {
             rows: self.capacity.rows as u32,
             slots: if compressed { self.capacity.slots() as u32 } else { 0 },
             tails: self.capacity.tails() as u32,
@@ -368,10 +368,10 @@ impl Layout {
             position_owners: self.capacity.rows.min(self.capacity.positions) as u32,
             sequences: if self.capacity.task { self.capacity.sequences as u32 } else { 0 },
             examples: if self.capacity.task { self.capacity.sequences as u32 } else { 0 },
-            real: Real { targets: self.capacity.rows as u32, examples: self.capacity.sequences as u32 },
+            real: LossCounts { targets: self.capacity.rows as u32, examples: self.capacity.sequences as u32 },
             step: 1,
             updates: 1,
-            ..Live::default()
+            ..StepValues::default()
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Three files: `tiled` (every GPU: register tiles over workgroup memory), `image` and `image_at` (CPU adapters: A·B and A·Bᵀ,
 //! Aᵀ·B). For a few rows GPUs take a kernel of [`matvec`].
 
-use super::{Extent, Live, groups, matvec};
+use super::{RowCount, StepValues, groups, matvec};
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Error, Result, dims};
 
@@ -77,8 +77,8 @@ pub struct Matmul<'a> {
     pub b: &'a Matrix,
     /// C
     pub c: &'a Matrix,
-    /// Live rows: M of A·B and A·Bᵀ, K of Aᵀ·B.
-    pub rows: Extent,
+    /// StepValues rows: M of A·B and A·Bᵀ, K of Aᵀ·B.
+    pub rows: RowCount,
     /// What is done to the sum.
     pub epilogue: Epilogue<'a>,
     /// C += instead of C =; without an epilogue.
@@ -224,7 +224,7 @@ pub fn variants(caps: &Caps) -> Vec<Variant> {
 ///
 /// # Errors
 /// [`Error::Kernel`] when the shapes do not meet.
-pub fn matmul(recorder: &mut Recorder<Live>, spec: Spec, call: &Matmul) -> Result<()> {
+pub fn matmul(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matmul) -> Result<()> {
     let (a, b, c) = (call.a, call.b, call.c);
     let (m, k) = if call.form == Form::AtB { (a.columns, a.rows) } else { (a.rows, a.columns) };
     let (n, b_k) = if call.form == Form::ABt { (b.rows, b.columns) } else { (b.columns, b.rows) };
@@ -293,7 +293,7 @@ impl Sizes {
 }
 
 fn from_buffers(
-    rec: &mut Recorder<Live>,
+    rec: &mut Recorder<StepValues>,
     call: &Matmul,
     s: Sizes,
     variant: &Variant,
@@ -329,12 +329,12 @@ fn rows_a_group(m: u32, column_groups: u32) -> u32 {
 const RANGE: usize = 128;
 
 /// Cuts rows of an operand in ranges that fit into a texture.
-fn texture_ranges(rec: &Recorder<Live>, rows: u32) -> impl Iterator<Item = (u32, u32)> + use<> {
+fn texture_ranges(rec: &Recorder<StepValues>, rows: u32) -> impl Iterator<Item = (u32, u32)> + use<> {
     let side = (rec.device().caps().max_texture as usize / RANGE * RANGE).max(RANGE) as u32;
     (0..rows).step_by(side as usize).map(move |first| (first, (first + side).min(rows)))
 }
 
-fn image(rec: &mut Recorder<Live>, call: &Matmul, s: Sizes) -> Result<()> {
+fn image(rec: &mut Recorder<StepValues>, call: &Matmul, s: Sizes) -> Result<()> {
     let b_range = |(first, end): (u32, u32)| call.b.rows_from(first as usize, (end - first) as usize);
     if call.form == Form::ABt {
         // Rows of B are columns of C: a range makes some of them.
@@ -354,7 +354,7 @@ fn image(rec: &mut Recorder<Live>, call: &Matmul, s: Sizes) -> Result<()> {
 
 /// 128 of k from `k0` on, for some columns of C; `b` begins at `b_row` of a range of B's rows where those are k.
 fn image_pass(
-    rec: &mut Recorder<Live>,
+    rec: &mut Recorder<StepValues>,
     call: &Matmul,
     s: Sizes,
     b: &Matrix,
@@ -363,7 +363,7 @@ fn image_pass(
 ) -> Result<()> {
     let (form, rows) = (call.form, call.rows);
     let live_rows = || rows.rows();
-    let b_rows = || Extent::Fixed(b.rows as u32).rows();
+    let b_rows = || RowCount::Fixed(b.rows as u32).rows();
     let packs = dims::pitch(call.c.columns) as u32 / 8;
     let column_groups = dims::pitch((end - first) as usize) as u32 / 64;
     let last = k0 + 128 >= s.k;
@@ -395,14 +395,14 @@ fn image_pass(
     })
 }
 
-fn image_at(rec: &mut Recorder<Live>, call: &Matmul, s: Sizes) -> Result<()> {
+fn image_at(rec: &mut Recorder<StepValues>, call: &Matmul, s: Sizes) -> Result<()> {
     let rows = call.rows;
     let live_rows = || rows.rows();
     let packs = dims::pitch(call.c.columns) as u32 / 8;
     for (first, end) in texture_ranges(rec, s.m) {
         let m = end - first;
         let c = call.c.rows_from(first as usize, m as usize);
-        let c_rows = || Extent::Fixed(m).rows();
+        let c_rows = || RowCount::Fixed(m).rows();
         for k0 in (0..s.k).step_by(128) {
             let add = k0 > 0 || call.accumulate;
             let out = if add { Bind::Update(&c.view) } else { Bind::Write(&c.view) };

@@ -4,8 +4,8 @@
 //! B is constant: on CPU adapters it is an image that is made once ([`weight`]).
 
 use super::matmul::Form;
-use super::{Extent, Io, Live};
-use crate::gpu::{Bind, Caps, Device, Image, Launch, Lay, Matrix, Recorder, Tensor, Variant, View};
+use super::{Io, RowCount, StepValues};
+use crate::gpu::{Bind, Caps, Device, Image, ImageLayout, Launch, Matrix, Recorder, Tensor, Variant, View};
 use crate::{Error, Result, dims};
 
 const BUFFER: &str = include_str!("../../shaders/matvec/buffer.wgsl");
@@ -56,11 +56,11 @@ pub fn weight(device: &Device, spec: Spec, form: Form, b: Matrix) -> Result<Tens
     let lay = match (spec, form) {
         (Spec::Buffer, _) => return Ok(Tensor::Buffer(b)),
         (Spec::Image, Form::ABt) => Image::lay_of_rows(device.caps().max_texture, b.rows, b.columns),
-        (Spec::Image, _) => Some(Lay::Panels),
+        (Spec::Image, _) => Some(ImageLayout::Panels),
     };
     let Some(lay) = lay else {
         let (rows, columns) = (b.rows, b.columns);
-        return Err(Error::Device(format!("`{}` [{rows}, {columns}] is no image on this device", b.view.name)));
+        return Err(Error::device(format!("`{}` [{rows}, {columns}] is no image on this device", b.view.name)));
     };
     Image::of(device, &b, lay).map(Tensor::Image)
 }
@@ -118,7 +118,7 @@ pub struct Matvec<'a> {
     /// [M, N]: an image of [`Spec::Image`] for A·B, else a buffer.
     pub c: &'a Tensor,
     /// How many rows are live.
-    pub rows: Extent,
+    pub rows: RowCount,
 }
 
 /// How a group of [`Spec::Buffer`] is cut.
@@ -247,7 +247,7 @@ struct ImageParams {
 ///
 /// # Errors
 /// [`Error::Kernel`] when shapes do not meet, or a tensor lies where the Spec does not look.
-pub fn matvec(recorder: &mut Recorder<Live>, spec: Spec, call: &Matvec) -> Result<()> {
+pub fn matvec(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matvec) -> Result<()> {
     let m = call.rows.at(recorder.capacity());
     let ([a_rows, k], [b_rows, b_columns], [c_rows, n]) = (call.a.shape(), call.b.shape(), call.c.shape());
     let (b_k, b_n) = if call.form == Form::ABt { (b_columns, b_rows) } else { (b_rows, b_columns) };
@@ -295,8 +295,8 @@ pub fn matvec(recorder: &mut Recorder<Live>, spec: Spec, call: &Matvec) -> Resul
         }
         (Spec::Image, Tensor::Image(b)) => {
             let high = match (b.lay, call.form) {
-                (Lay::Panels, Form::AB) => 0,
-                (Lay::Layers { rows }, Form::ABt) => rows,
+                (ImageLayout::Panels, Form::AB) => 0,
+                (ImageLayout::Layers { rows }, Form::ABt) => rows,
                 (lay, form) => return refuse(format!("{form:?}: `{}` lies in {lay:?}", b.name)),
             };
             let mut binds = vec![read(call.a, &rows), Bind::ReadImage(b)];
@@ -362,18 +362,18 @@ fn buffer(tensor: &Tensor) -> Result<&Matrix> {
     }
 }
 
-fn write(tensor: &Tensor) -> Result<Bind<'_, Live>> {
+fn write(tensor: &Tensor) -> Result<Bind<'_, StepValues>> {
     Ok(Bind::Write(&buffer(tensor)?.view))
 }
 
-fn write_image(tensor: &Tensor) -> Result<Bind<'_, Live>> {
+fn write_image(tensor: &Tensor) -> Result<Bind<'_, StepValues>> {
     match tensor {
         Tensor::Image(image) => Ok(Bind::WriteImage(image)),
         Tensor::Buffer(matrix) => refuse(format!("`{}` is a buffer: expected an image", matrix.view.name)),
     }
 }
 
-fn read<'a>(tensor: &'a Tensor, rows: &'a dyn Fn() -> crate::gpu::program::Rows<Live>) -> Bind<'a, Live> {
+fn read<'a>(tensor: &'a Tensor, rows: &'a dyn Fn() -> crate::gpu::program::Rows<StepValues>) -> Bind<'a, StepValues> {
     match tensor {
         Tensor::Image(image) => Bind::ReadImage(image),
         Tensor::Buffer(matrix) => Bind::Image(matrix, rows),

@@ -1,6 +1,6 @@
 //! One file an op: its kernels, Specs, parameters and launcher. `choose(caps, …) -> Spec` holds all policy.
 
-use crate::data::batch::Real;
+use crate::data::batch::LossCounts;
 use crate::gpu::program::Rows;
 use crate::gpu::{Bind, Caps, Matrix, Variant, View};
 use crate::{Error, Result, dims};
@@ -24,7 +24,7 @@ pub mod tiles;
 
 /// The numbers that change from run to run of a program: sizes from the batch's layout, and what varies by step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Live {
+pub struct StepValues {
     /// N, rows of the packed batch.
     pub rows: u32,
     /// Compressed slots of all sequences.
@@ -48,7 +48,7 @@ pub struct Live {
     /// Distinct positions in the batch.
     pub position_owners: u32,
     /// What the whole step learns from (over its micro-batches).
-    pub real: Real,
+    pub real: LossCounts,
     /// Steps done, this one included.
     pub step: u32,
     /// Updates done, this one included: AdamW's t. A step without targets is none.
@@ -61,7 +61,7 @@ pub struct Live {
 
 /// How many rows a tensor has, live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
+pub enum RowCount {
     /// Always so many.
     Fixed(u32),
     /// N.
@@ -83,21 +83,21 @@ pub enum Extent {
     },
 }
 
-impl Extent {
+impl RowCount {
     /// The number for these live sizes.
-    pub fn at(self, live: &Live) -> u32 {
+    pub fn at(self, live: &StepValues) -> u32 {
         match self {
-            Extent::Fixed(n) => n,
-            Extent::Rows => live.rows,
-            Extent::Slots => live.slots,
-            Extent::Nulls => live.nulls,
-            Extent::Sequences => live.sequences,
-            Extent::Examples => live.examples,
-            Extent::Chunk { skip, at_most } => live.rows.saturating_sub(skip).min(at_most),
+            RowCount::Fixed(n) => n,
+            RowCount::Rows => live.rows,
+            RowCount::Slots => live.slots,
+            RowCount::Nulls => live.nulls,
+            RowCount::Sequences => live.sequences,
+            RowCount::Examples => live.examples,
+            RowCount::Chunk { skip, at_most } => live.rows.saturating_sub(skip).min(at_most),
         }
     }
 
-    fn rows(self) -> Rows<Live> {
+    fn rows(self) -> Rows<StepValues> {
         Box::new(move |live| self.at(live))
     }
 }
@@ -110,7 +110,7 @@ pub struct RowRange {
     /// Rows of it, at capacity.
     pub count: usize,
     /// How many are live.
-    pub extent: Extent,
+    pub extent: RowCount,
 }
 
 impl RowRange {
@@ -122,13 +122,13 @@ impl RowRange {
         let bound = usize::try_from(caps.max_binding).unwrap_or(usize::MAX) / bytes.max(1);
         let most = if caps.reads_images() { bound.min(caps.max_texture as usize) } else { bound };
         if rows <= most {
-            return vec![RowRange { skip: 0, count: rows, extent: Extent::Rows }];
+            return vec![RowRange { skip: 0, count: rows, extent: RowCount::Rows }];
         }
         // Whole tiles and whole blocks of partial sums.
         let most = (most / 64).max(1) * 64;
         let range = |skip| {
             let count = most.min(rows - skip);
-            RowRange { skip, count, extent: Extent::Chunk { skip: skip as u32, at_most: count as u32 } }
+            RowRange { skip, count, extent: RowCount::Chunk { skip: skip as u32, at_most: count as u32 } }
         };
         (0..rows).step_by(most).map(range).collect()
     }
@@ -213,7 +213,7 @@ impl Io {
     }
 
     /// Binds an `#input`.
-    pub(crate) fn input<'a>(self, matrix: &'a Matrix, rows: &'a dyn Fn() -> Rows<Live>) -> Bind<'a, Live> {
+    pub(crate) fn input<'a>(self, matrix: &'a Matrix, rows: &'a dyn Fn() -> Rows<StepValues>) -> Bind<'a, StepValues> {
         match self {
             Io::Buffer { .. } => Bind::Read(&matrix.view),
             Io::Image => Bind::Image(matrix, rows),
@@ -221,7 +221,11 @@ impl Io {
     }
 
     /// The image that an `#update` reads, bound after all others.
-    pub(crate) fn updated<'a>(self, matrix: &'a Matrix, rows: &'a dyn Fn() -> Rows<Live>) -> Option<Bind<'a, Live>> {
+    pub(crate) fn updated<'a>(
+        self,
+        matrix: &'a Matrix,
+        rows: &'a dyn Fn() -> Rows<StepValues>,
+    ) -> Option<Bind<'a, StepValues>> {
         (self == Io::Image).then_some(Bind::Image(matrix, rows))
     }
 }

@@ -1,7 +1,7 @@
 //! The end of a step: loss sum, global norm, clipping and AdamW, with the state that lives on the device.
 
-use super::{Extent, Io, Live, fold, shapes};
-use crate::data::batch::Real;
+use super::{Io, RowCount, StepValues, fold, shapes};
+use crate::data::batch::LossCounts;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Error, Result};
 
@@ -142,10 +142,10 @@ pub fn adamw_variants(caps: &Caps) -> Vec<Variant> {
 ///
 /// # Errors
 /// [`Error::Kernel`].
-pub fn loss_sum(rec: &mut Recorder<Live>, io: Io, of: Losses, losses: &View, state: &View) -> Result<()> {
+pub fn loss_sum(rec: &mut Recorder<StepValues>, io: Io, of: Losses, losses: &View, state: &View) -> Result<()> {
     let (extent, word) = match of {
-        Losses::Tokens => (Extent::Rows, 0),
-        Losses::Examples => (Extent::Examples, 6),
+        Losses::Tokens => (RowCount::Rows, 0),
+        Losses::Examples => (RowCount::Examples, 6),
     };
     shapes("loss_sum", &[], &[(losses, extent.at(rec.capacity()) as usize), (state, STATE_WORDS)])?;
     let binds = [Bind::Read(losses), Bind::Update(state)];
@@ -163,11 +163,11 @@ pub fn norm_partials(floats: usize) -> usize {
 ///
 /// # Errors
 /// [`Error::Kernel`].
-pub fn global_norm(rec: &mut Recorder<Live>, io: Io, gradient: &Matrix, partial: &View) -> Result<()> {
+pub fn global_norm(rec: &mut Recorder<StepValues>, io: Io, gradient: &Matrix, partial: &View) -> Result<()> {
     let least = norm_partials(gradient.rows * FLAT_COLUMNS);
     shapes("global_norm", &[(gradient, gradient.rows as u32, FLAT_COLUMNS)], &[(partial, least)])?;
     let packs = (gradient.rows * FLAT_COLUMNS / 8) as u32;
-    let rows = || Extent::Fixed(gradient.rows as u32).rows();
+    let rows = || RowCount::Fixed(gradient.rows as u32).rows();
     let binds = [io.input(gradient, &rows), Bind::Write(partial)];
     rec.dispatch(&io.apply(Variant::new("global_norm", GLOBAL_NORM)), &binds, move |_| {
         Launch::new(NormParams { packs, block: NORM_BLOCK }, [packs.div_ceil(NORM_BLOCK), 1, 1])
@@ -179,7 +179,7 @@ pub fn global_norm(rec: &mut Recorder<Live>, io: Io, gradient: &Matrix, partial:
 /// # Errors
 /// [`Error::Kernel`].
 pub fn step_state(
-    rec: &mut Recorder<Live>,
+    rec: &mut Recorder<StepValues>,
     io: Io,
     (partial, partials): (&View, usize),
     state: &View,
@@ -224,7 +224,14 @@ pub struct Range {
 ///
 /// # Errors
 /// [`Error::Kernel`].
-pub fn adamw(rec: &mut Recorder<Live>, io: Io, slab: &Slab, state: &View, adam: AdamW, range: Range) -> Result<()> {
+pub fn adamw(
+    rec: &mut Recorder<StepValues>,
+    io: Io,
+    slab: &Slab,
+    state: &View,
+    adam: AdamW,
+    range: Range,
+) -> Result<()> {
     let tensors = [slab.values, slab.gradients, slab.first_moments, slab.second_moments];
     let all = slab.values.rows as u32;
     shapes("adamw", &tensors.map(|t| (t, all, FLAT_COLUMNS)), &[(state, STATE_WORDS)])?;
@@ -233,8 +240,8 @@ pub fn adamw(rec: &mut Recorder<Live>, io: Io, slab: &Slab, state: &View, adam: 
         let message = format!("range {start}..{end}: expected multiples of 64 within {all} rows of {FLAT_COLUMNS}");
         return Err(Error::Kernel { kernel: "adamw".into(), message });
     }
-    let rows = || Extent::Fixed(all).rows();
-    let mut binds: Vec<Bind<'_, Live>> = tensors.iter().map(|t| Bind::Update(&t.view)).collect();
+    let rows = || RowCount::Fixed(all).rows();
+    let mut binds: Vec<Bind<'_, StepValues>> = tensors.iter().map(|t| Bind::Update(&t.view)).collect();
     binds.push(Bind::Read(state));
     binds.extend(tensors.iter().filter_map(|t| io.updated(t, &rows)));
     let a_group = io.group() * PER_LANE;
@@ -259,7 +266,7 @@ pub fn adamw(rec: &mut Recorder<Live>, io: Io, slab: &Slab, state: &View, adam: 
             pad: [0; 3],
         };
         // With nothing to learn from there is no loss to follow: not even decay.
-        let live_packs = if live.real == Real::default() { 0 } else { (range.end - range.start) as u32 / 8 };
+        let live_packs = if live.real == LossCounts::default() { 0 } else { (range.end - range.start) as u32 / 8 };
         Launch::new(params, fold(live_packs.div_ceil(a_group)))
     })
 }

@@ -1,6 +1,6 @@
 //! The loss of a task's examples, their logits, and the gradient of the scores in place.
 
-use super::{Extent, Io, Live, fold, shapes};
+use super::{Io, RowCount, StepValues, fold, shapes};
 use crate::config::{Answers, Task};
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Result, dims};
@@ -72,9 +72,9 @@ pub struct TaskLoss<'a> {
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn task_loss(rec: &mut Recorder<Live>, io: Io, call: &TaskLoss) -> Result<()> {
+pub fn task_loss(rec: &mut Recorder<StepValues>, io: Io, call: &TaskLoss) -> Result<()> {
     let l = call.scores.columns;
-    let (rows, count) = (Extent::Sequences.at(rec.capacity()), Extent::Examples.at(rec.capacity()) as usize);
+    let (rows, count) = (RowCount::Sequences.at(rec.capacity()), RowCount::Examples.at(rec.capacity()) as usize);
     let matrices = [call.scores, call.logits, call.dlogits].map(|m| (m, rows, l));
     shapes("task_loss", &matrices, &[(call.examples, 3 * count), (call.bias, l), (call.losses, count)])?;
     let binds = [

@@ -18,7 +18,7 @@ pub struct CrossEntropy {
     pub dlogits: Vec<f64>,
 }
 
-/// Real targets: those that are not [`IGNORED`].
+/// LossCounts targets: those that are not [`IGNORED`].
 pub fn count(targets: &[u32]) -> usize {
     targets.iter().filter(|&&t| t != IGNORED).count()
 }

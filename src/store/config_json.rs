@@ -106,7 +106,7 @@ fn summary() -> [(&'static str, Value); 4] {
 /// not known are ignored.
 ///
 /// # Errors
-/// [`Error::Input`] naming the file and the key.
+/// [`Error::File`] naming the file and the key.
 pub fn from_json(bytes: &[u8], path: &Path) -> Result<ModelConfig> {
     let bad = |message: String| Error::file(path, message);
     let keys: Map<String, Value> =
@@ -407,7 +407,7 @@ mod tests {
             (r#"{"afn": "relu"}"#, "config.json: afn is \"relu\": must be \"gelu\""),
         ] {
             let error = read(json).expect_err(says);
-            assert_eq!((error.to_string().as_str(), error.exit_code()), (says, 2));
+            assert_eq!((error.to_string().as_str(), error.is_invalid_input()), (says, true));
         }
         for json in ["", "[]", "{\"n_layer\": 1"] {
             assert!(read(json).expect_err(json).to_string().starts_with("config.json: not a JSON object"));

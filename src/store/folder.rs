@@ -34,7 +34,7 @@ impl Checkpoint {
     /// Writes a new folder, whole or not at all.
     ///
     /// # Errors
-    /// [`Error::Input`] when `dir` exists and is not empty; [`Error::Io`] when it cannot be written.
+    /// [`Error::File`] when `dir` exists and is not empty; [`Error::Io`] when it cannot be written.
     pub fn save(&self, dir: &Path) -> Result<()> {
         write_folder(dir, Existing::Refuse, |folder| self.write_files(folder))
     }
@@ -76,7 +76,7 @@ pub enum Existing {
 /// renamed. (Where a folder is replaced, the old one is renamed first: between two renames there may be neither.)
 ///
 /// # Errors
-/// [`Error::Input`] for an existing folder that is to be refused, [`Error::Io`] for what the system says, and whatever
+/// [`Error::File`] for an existing folder that is to be refused, [`Error::Io`] for what the system says, and whatever
 /// `fill` says; the sibling is then gone.
 pub fn write_folder(dir: &Path, existing: Existing, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if dir.exists() && existing == Existing::Refuse && !is_empty_folder(dir) {
@@ -275,7 +275,7 @@ mod tests {
         let fails = |existing| {
             let error = write_folder(&dir, existing, |partial| {
                 std::fs::write(partial.join("half"), "half").expect("write");
-                Err(Error::Input("full disk".into()))
+                Err(Error::input("full disk"))
             });
             assert_eq!(error.expect_err("fails").to_string(), "full disk");
         };
@@ -319,12 +319,12 @@ mod tests {
         assert_eq!(names(folder.path()), ["latest"]);
         let fails = write_atomic_with(&path, |file| {
             file.write_all(b"half").expect("write");
-            Err::<(), Error>(Error::Input("the other half is missing".into()))
+            Err::<(), Error>(Error::input("the other half is missing"))
         });
         assert_eq!(fails.expect_err("half").to_string(), "the other half is missing");
         assert_eq!(std::fs::read(&path).expect("read"), b"step-000200");
         assert_eq!(names(folder.path()), ["latest"]);
         let error = write_atomic(&folder.path().join("none/file"), b"").expect_err("no folder");
-        assert!(matches!(error, Error::Io { .. }) && error.exit_code() == 1);
+        assert!(matches!(error, Error::Io { .. }) && !error.is_invalid_input());
     }
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 /// Maps a whole file for reading.
 ///
 /// # Errors
-/// [`Error::Input`] with the path for what is missing, a folder, or cannot be read.
+/// [`Error::File`] with the path for what is missing, a folder, or cannot be read.
 pub fn map(path: &Path) -> Result<memmap2::Mmap> {
     let unreadable = |e: std::io::Error| Error::file(path, format!("could not be read: {e}"));
     if path.is_dir() {
@@ -35,7 +35,7 @@ impl<T: AnyBitPattern> Numbers<T> {
     /// Maps a file of `count` numbers.
     ///
     /// # Errors
-    /// As [`map`]; [`Error::Input`] when the file has another length.
+    /// As [`map`]; [`Error::File`] when the file has another length.
     pub fn open(path: &Path, count: u64) -> Result<Self> {
         let map = map(path)?;
         match bytemuck::try_cast_slice::<u8, T>(&map) {

@@ -63,7 +63,7 @@ impl Model {
     /// The tokenizer, for what cannot do without.
     ///
     /// # Errors
-    /// [`Error::Input`] naming the folder.
+    /// [`Error::File`] naming the folder.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
         self.tokenizer.as_ref().ok_or_else(|| Tokenizer::missing(&self.folder))
     }
@@ -72,7 +72,7 @@ impl Model {
 /// The folder that holds a model's files: `dir` itself, or the checkpoint that a run's `best`, else its `latest`, names.
 ///
 /// # Errors
-/// [`Error::Input`] for what is no folder or holds neither, and for a name that is none of a checkpoint in the run.
+/// [`Error::File`] for what is no folder or holds neither, and for a name that is none of a checkpoint in the run.
 pub fn resolve(dir: &Path) -> Result<PathBuf> {
     if !dir.is_dir() {
         return Err(Error::file(dir, format!("is no folder: a model is a folder with {CONFIG} and {MODEL}")));
@@ -101,7 +101,7 @@ impl Checkpoint {
     /// second value names what was in it and is not used.
     ///
     /// # Errors
-    /// [`Error::Input`] naming the file and what is wrong with it.
+    /// [`Error::File`] naming the file and what is wrong with it.
     pub fn load(dir: &Path) -> Result<(Self, Vec<String>)> {
         seal::verify(dir)?;
         Self::read(dir)
@@ -123,7 +123,7 @@ impl Checkpoint {
 /// Reads a model folder's config.json alone.
 ///
 /// # Errors
-/// [`Error::Input`] naming the file and the key.
+/// [`Error::File`] naming the file and the key.
 pub fn load_config(dir: &Path) -> Result<ModelConfig> {
     let path = dir.join(CONFIG);
     config_json::from_json(&read_file(&path)?, &path)
@@ -132,7 +132,7 @@ pub fn load_config(dir: &Path) -> Result<ModelConfig> {
 /// Reads a model folder's tokenizer, where it has one, as [`Tokenizer::in_folder`].
 ///
 /// # Errors
-/// [`Error::Input`] naming the file, also for a tokenizer with more ids than the model, and for one of a fine-tuned model
+/// [`Error::File`] naming the file, also for a tokenizer with more ids than the model, and for one of a fine-tuned model
 /// whose three tokens are not the model's last.
 pub fn load_tokenizer(dir: &Path, config: &ModelConfig) -> Result<Option<Tokenizer>> {
     let Some((path, tokenizer)) = Tokenizer::in_folder(dir)? else { return Ok(None) };

@@ -24,7 +24,7 @@ const OF_A_LAYER: usize = 12;
 /// Reads the published files of a model with `n_head` heads.
 ///
 /// # Errors
-/// [`Error::Input`] with the file: one that is missing or damaged, shapes that are no GPT-1's, parts that hold more or fewer
+/// [`Error::File`] with the file: one that is missing or damaged, shapes that are no GPT-1's, parts that hold more or fewer
 /// numbers than the shapes say, a number that is not finite, no tokenizer or one with more ids than the token table.
 pub fn import(dir: &Path, n_head: usize) -> Result<Checkpoint> {
     if !dir.is_dir() {
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!((config.n_positions, config.vocab_size, config.attn_pdrop), (5, 30, 0.1));
         let says = |json: &str, message: &str| {
             let error = read(json, 2).expect_err(message);
-            assert_eq!((error.to_string(), error.exit_code()), (format!("{SHAPES}: {message}"), 2));
+            assert_eq!((error.to_string(), error.is_invalid_input()), (format!("{SHAPES}: {message}"), true));
         };
         says("[[5,8],[30,8]]", "has 2 shapes: must have 2 and 12 a layer");
         says(&format!("[[5,8],[30,8],{layer},[8]]"), "has 15 shapes: must have 2 and 12 a layer");

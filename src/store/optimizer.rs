@@ -32,7 +32,7 @@ pub fn save(path: &Path, config: &ModelConfig, moments: &Moments) -> Result<()> 
 /// Reads what [`save`] wrote.
 ///
 /// # Errors
-/// [`Error::Input`] for a damaged file, and for a missing or misshapen tensor.
+/// [`Error::File`] for a damaged file, and for a missing or misshapen tensor.
 pub fn load(path: &Path, config: &ModelConfig) -> Result<Moments> {
     let mut tensors = safetensors::read(path)?;
     let mut take = |letter| {

@@ -42,7 +42,7 @@ pub fn seal(folder: &Path, state: &Map<String, Value>) -> Result<()> {
 /// state.json.
 ///
 /// # Errors
-/// [`Error::Input`] naming the file that is damaged or missing.
+/// [`Error::File`] naming the file that is damaged or missing.
 pub fn verify(folder: &Path) -> Result<Option<Map<String, Value>>> {
     let path = folder.join(STATE);
     if !path.exists() {
@@ -92,7 +92,7 @@ mod tests {
 
     fn error(folder: &Path) -> String {
         let error = verify(folder).expect_err("damage");
-        assert_eq!(error.exit_code(), 2);
+        assert!(error.is_invalid_input());
         error.to_string()
     }
 

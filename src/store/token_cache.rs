@@ -9,10 +9,10 @@ use super::folder::TOKENIZER;
 use super::mmap::Numbers;
 use super::sha256::{self, hex};
 use crate::data::corpus::Corpus;
-use crate::data::encoder::{Encoded, Extents, Totals};
 use crate::data::shared::{Shared, Tokens};
 use crate::data::source::{Digests, Sources};
 use crate::data::tokenizer::Tokenizer;
+use crate::data::tokenizer::encoder::{Encoded, Extents, Totals};
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -292,7 +292,7 @@ impl Written {
     /// The tokens, to be looked at. Let go of them before [`Written::keep`]: not every system renames what is open.
     ///
     /// # Errors
-    /// [`Error::Input`] and [`Error::Io`] when they cannot be mapped.
+    /// [`Error::File`] and [`Error::Io`] when they cannot be mapped.
     pub fn corpus(&self) -> Result<Corpus> {
         Ok(open(self.space.path(), &self.entry, None)?.corpus)
     }
@@ -387,9 +387,9 @@ fn read(folder: &Path, vocab_size: Option<usize>) -> Option<Tokenized> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::encoder::Encoder;
     use crate::data::pieces::Block;
     use crate::data::tokenizer::Pretokenizer;
+    use crate::data::tokenizer::encoder::Encoder;
 
     struct Place {
         _folder: tempfile::TempDir,

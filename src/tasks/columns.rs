@@ -130,13 +130,13 @@ impl Columns {
     /// numbers by size where all of them are numbers, else words by their characters.
     ///
     /// # Errors
-    /// [`Error::Input`]: those of [`TaskFile::read`], a missing column, an empty text, a score that is no number, a
+    /// [`Error::File`]: those of [`TaskFile::read`], a missing column, an empty text, a score that is no number, a
     /// candidate that is none of the row's, fewer than two labels, each with file and line; no answer's column.
     pub fn read_training(&self, path: &Path) -> Result<(Task, Vec<Record>)> {
         let file = TaskFile::read(path)?;
         let kind = self.inputs.kind();
         let answers = match (kind, &self.answer) {
-            (_, None) => return Err(Error::Input(format!("task {kind}: no column is named for the answer"))),
+            (_, None) => return Err(Error::input(format!("task {kind}: no column is named for the answer"))),
             (TaskKind::Choose, Some(AnswerColumn::Label(_))) => Answers::Candidate,
             (_, Some(AnswerColumn::Label(column))) => {
                 let labels = file.rows().map(|row| row.label(column)).collect::<Result<BTreeSet<_>>>()?;
@@ -165,7 +165,7 @@ impl Columns {
     fn check(&self, task: &Task) -> Result<()> {
         let (kind, given) = (task.kind, self.inputs.kind());
         if given != kind {
-            return Err(Error::Input(format!("the model's task is {kind}: the columns are those of {given}")));
+            return Err(Error::input(format!("the model's task is {kind}: the columns are those of {given}")));
         }
         let right = match (&task.answers, &self.answer) {
             (Answers::Score, Some(AnswerColumn::Label(_))) => "a score, the model's answer is a number",
@@ -175,7 +175,7 @@ impl Columns {
             }
             _ => return Ok(()),
         };
-        Err(Error::Input(format!("task {kind}: the answer's column must be {right}")))
+        Err(Error::input(format!("task {kind}: the answer's column must be {right}")))
     }
 
     fn records(&self, file: &TaskFile, task: &Task) -> Result<Vec<Record>> {
@@ -281,7 +281,7 @@ mod tests {
     fn says<T: std::fmt::Debug>(result: Result<T>) -> String {
         let error = result.expect_err("an error");
         let message = error.to_string();
-        assert!(error.exit_code() == 2 && message.lines().count() == 1, "{message}");
+        assert!(error.is_invalid_input() && message.lines().count() == 1, "{message}");
         message.rfind("x.").map_or(message.clone(), |at| message[at..].to_string())
     }
 

@@ -4,8 +4,8 @@
 use super::{Answer, Record, Texts};
 use crate::data::batch::{self, Batch, IGNORED, Sequence};
 use crate::data::pieces::on_threads;
-use crate::data::task_tokens::TaskTokens;
 use crate::data::tokenizer::Tokenizer;
+use crate::data::tokenizer::task::TaskTokens;
 use crate::{Error, Result};
 
 /// An example as a model reads it.
@@ -31,13 +31,11 @@ pub struct Encoded {
 /// texts, of the longer one first.
 ///
 /// # Errors
-/// [`Error::Input`] for a tokenizer without the tokens of fine-tuning, for positions that not even the special tokens fit
+/// [`Error::File`] for a tokenizer without the tokens of fine-tuning, for positions that not even the special tokens fit
 /// in, and when the tokenizer refuses a text.
 pub fn encode(records: &[Record], tokenizer: &Tokenizer, n_positions: usize) -> Result<Encoded> {
     let Some(tokens) = tokenizer.task_tokens() else {
-        return Err(Error::Input(
-            "the tokenizer has no _start_, _delimiter_ and _classify_: is the model fine-tuned?".into(),
-        ));
+        return Err(Error::input("the tokenizer has no _start_, _delimiter_ and _classify_: is the model fine-tuned?"));
     };
     let frame = Frame { tokens, n_positions };
     let runs = on_threads(records, |records| {
@@ -53,7 +51,7 @@ pub fn encode(records: &[Record], tokenizer: &Tokenizer, n_positions: usize) -> 
 /// too; the last row has none.
 ///
 /// # Errors
-/// [`Error::Input`] for more rows than 32 bits count.
+/// [`Error::File`] for more rows than 32 bits count.
 pub fn pack<'a>(examples: impl IntoIterator<Item = &'a Example>) -> Result<Batch> {
     let sequence = |ids: &Vec<u32>| {
         let targets = ids.iter().skip(1).copied().chain([IGNORED]).take(ids.len()).collect();
@@ -81,7 +79,7 @@ impl Frame {
         let n_positions = self.n_positions;
         let message =
             || format!("n_positions = {n_positions}: a sequence has {special} special tokens and needs room for text");
-        n_positions.checked_sub(special).filter(|room| *room > 0).ok_or_else(|| Error::Input(message()))
+        n_positions.checked_sub(special).filter(|room| *room > 0).ok_or_else(|| Error::input(message()))
     }
 
     fn one(self, text: &[u32]) -> Vec<u32> {

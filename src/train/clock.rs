@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Updates come back in bunches, and what lies between two bunches belongs to all of them.
-pub(super) struct Clock {
+pub(crate) struct Clock {
     /// When this process took it up.
     start: Instant,
     /// What the run had taken before this process.
@@ -17,23 +17,23 @@ impl Clock {
     /// Updates that a speed is taken over.
     const REACH: usize = 32;
 
-    pub(super) fn new(before: Duration) -> Self {
+    pub(in crate::train) fn new(before: Duration) -> Self {
         Clock { start: Instant::now(), before, last: VecDeque::new() }
     }
 
     /// After a pause: the speed before it is forgotten.
-    pub(super) fn resume(&mut self) {
+    pub(in crate::train) fn resume(&mut self) {
         self.last.clear();
         self.last.push_back((Instant::now(), 0));
     }
 
     /// Time since the run began, as long as it went on.
-    pub(super) fn elapsed(&self) -> Duration {
+    pub(in crate::train) fn elapsed(&self) -> Duration {
         self.before + self.start.elapsed()
     }
 
     /// Seconds since the beginning, tokens a second.
-    pub(super) fn finished(&mut self, tokens: u64) -> (f64, f64) {
+    pub(in crate::train) fn finished(&mut self, tokens: u64) -> (f64, f64) {
         let now = Instant::now();
         self.last.push_back((now, tokens));
         if self.last.len() > Self::REACH {

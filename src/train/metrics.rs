@@ -21,9 +21,9 @@ pub struct StepLine {
     pub lr: f64,
     /// Global norm of the gradient, before clipping.
     pub grad_norm: f32,
-    /// Real targets of the step.
+    /// LossCounts targets of the step.
     pub tokens: u64,
-    /// Real tokens a second.
+    /// LossCounts tokens a second.
     pub tokens_per_second: f64,
     /// Seconds since the run began.
     pub elapsed_s: f64,
@@ -195,7 +195,7 @@ impl Metrics {
 /// The lines of a metrics.jsonl.
 ///
 /// # Errors
-/// [`Error::Input`] with the number of the line that is none, or where the file cannot be read.
+/// [`Error::Value`] with the number of the line that is none, or where the file cannot be read.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<Line>> {
     let path = path.as_ref();
     let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, e))?;
@@ -206,7 +206,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<Line>> {
 /// that was written by half goes too.
 ///
 /// # Errors
-/// [`Error::Input`] as [`read`], [`Error::Io`] where it cannot be written.
+/// [`Error::Value`] as [`read`], [`Error::Io`] where it cannot be written.
 pub fn cut(path: &Path, step: u32) -> Result<Vec<Line>> {
     let bytes = std::fs::read(path).map_err(|e| Error::file(path, e))?;
     let (mut kept, mut lines) = (Vec::with_capacity(bytes.len()), Vec::new());

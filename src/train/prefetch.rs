@@ -1,7 +1,7 @@
 //! The next batches, prepared by a thread while a step runs, so that the device never waits for the host.
 
 use crate::data::order::Cursor;
-use crate::ops::layout::Laid;
+use crate::ops::layout::BatchLayout;
 use crate::{Error, Result};
 use std::sync::mpsc::{Receiver, sync_channel};
 
@@ -9,17 +9,17 @@ use std::sync::mpsc::{Receiver, sync_channel};
 const AHEAD: usize = 2;
 
 /// A step's batch: assembled whole, then cut and laid out.
-pub(super) struct Ready {
+pub(crate) struct Ready {
     /// Its micro-batches.
-    pub(super) parts: Vec<Laid>,
-    /// Real targets of all of them.
+    pub(super) parts: Vec<BatchLayout>,
+    /// LossCounts targets of all of them.
     pub(super) targets: u32,
     /// Where the data stands behind it: what a checkpoint holds once the step is done.
     pub(super) cursor: Cursor,
 }
 
 /// A thread that makes batches ahead; it ends with this, or with its first error.
-pub(super) struct Prefetch {
+pub(crate) struct Prefetch {
     batches: Receiver<Result<Ready>>,
 }
 
@@ -28,7 +28,7 @@ impl Prefetch {
     ///
     /// # Errors
     /// [`Error::Io`] where the system gives no thread.
-    pub(super) fn new(mut make: impl FnMut() -> Result<Ready> + Send + 'static) -> Result<Self> {
+    pub(in crate::train) fn new(mut make: impl FnMut() -> Result<Ready> + Send + 'static) -> Result<Self> {
         let (give, batches) = sync_channel(AHEAD);
         let work = move || {
             loop {
@@ -49,8 +49,8 @@ impl Prefetch {
     ///
     /// # Errors
     /// What the thread met.
-    pub(super) fn next(&self) -> Result<Ready> {
-        let ended = |_| Error::Device("the thread that prepares batches ended before its time".into());
+    pub(in crate::train) fn next(&self) -> Result<Ready> {
+        let ended = |_| Error::device("the thread that prepares batches ended before its time");
         self.batches.recv().map_err(ended)?
     }
 }
@@ -67,7 +67,7 @@ mod tests {
         let batches = Prefetch::new(move || {
             made += 1;
             match made {
-                4 => Err(Error::Input("the text ends".into())),
+                4 => Err(Error::input("the text ends")),
                 n => Ok(Ready { parts: vec![], targets: n, cursor: Cursor::default() }),
             }
         });

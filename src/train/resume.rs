@@ -1,13 +1,6 @@
 //! A run that goes on: its folder opened and locked, its last checkpoint held against its seal, its settings with what may
 //! change over them. All of it before an adapter is opened.
 
-use super::keys::Stage;
-use super::prepared::Prepared;
-use super::prepared_task::PreparedTask;
-use super::pretrain::Observer;
-use super::run_folder::{CONFIG, RunFolder, SavedKernels};
-use super::settings::{Layers, Settings};
-use super::state::{Identity, RunState, Stand, TaskState};
 use crate::gpu::{Caps, Device};
 use crate::model::{Capacity, Moments, Options, Training};
 use crate::ops::kernels::Kernels;
@@ -15,6 +8,13 @@ use crate::store::folder::Checkpoint;
 use crate::store::model_folder::LATEST;
 use crate::store::token_cache::TokenCache;
 use crate::store::{config_json, optimizer, seal};
+use crate::train::run_folder::{CONFIG, RunFolder, SavedKernels};
+use crate::train::settings::keys::Stage;
+use crate::train::settings::{Layers, Settings};
+use crate::train::state::{Identity, RunState, Stand, TaskState};
+use crate::train::task::prepare::PreparedTask;
+use crate::train::text::Observer;
+use crate::train::text::prepare::Prepared;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -48,7 +48,7 @@ impl<S: Stand> StoppedRun<S> {
     /// Opens the run in `dir`: the checkpoint that its `latest` names, its config.toml with `changes` over it.
     ///
     /// # Errors
-    /// [`Error::Input`] for a folder that is no run's or is in use, a change of what may not change, and a checkpoint
+    /// [`Error::Value`] for a folder that is no run's or is in use, a change of what may not change, and a checkpoint
     /// that is damaged; then the error names those that are whole.
     pub fn open(dir: &Path, changes: Layers) -> Result<Self> {
         let mut folder = RunFolder::open(dir)?;
@@ -90,7 +90,7 @@ impl<S: Stand> StoppedRun<S> {
     ///
     /// # Errors
     /// As [`Training::new`].
-    pub(super) fn training(
+    pub(in crate::train) fn training(
         &self,
         device: &Device,
         capacity: Capacity,
@@ -137,7 +137,7 @@ impl StoppedTask {
     /// Reads the examples for what is left to do; none when the run is finished.
     ///
     /// # Errors
-    /// As [`PreparedTask::resumed`]; [`Error::Input`] when they are others, and for fewer epochs than are done.
+    /// As [`PreparedTask::resumed`]; [`Error::Value`] when they are others, and for fewer epochs than are done.
     pub fn prepare(&self) -> Result<Option<PreparedTask>> {
         let dir = self.folder.path();
         let asks_more = |settings: &Settings| (settings.length, settings.task.patience);
@@ -148,11 +148,11 @@ impl StoppedTask {
         let (was, is) = (&self.state.data, prepared.identity());
         if *was != is {
             let message = "the examples of train are others than the run began with: give the same with --train";
-            return Err(Error::Input(format!("{}: {message}", dir.display())));
+            return Err(Error::input(format!("{}: {message}", dir.display())));
         }
         if prepared.steps < self.state.step {
             let (done, epochs) = (self.state.step, prepared.epochs);
-            return Err(Error::Input(format!(
+            return Err(Error::input(format!(
                 "{}: {done} updates are done: epochs = {epochs} must be more to go on",
                 dir.display()
             )));
@@ -165,7 +165,7 @@ impl Stopped {
     /// Reads the text, or its tokens in the cache, for what is left to do; none when the run is finished.
     ///
     /// # Errors
-    /// As [`Prepared::with_cache`]; [`Error::Input`] when it is another text, and for fewer steps than are done.
+    /// As [`Prepared::with_cache`]; [`Error::Value`] when it is another text, and for fewer steps than are done.
     pub fn prepare(&self, cache: &TokenCache) -> Result<Option<Prepared>> {
         let (done, dir) = (self.state.step, self.folder.path());
         if done == self.state.steps && self.settings.length == self.before.length {
@@ -176,7 +176,7 @@ impl Stopped {
         let prepared = Prepared::with_cache(self.settings.clone(), Some(tokenizer), dir, cache)?;
         let (was, is) = (&self.state.data, Identity::of(&prepared));
         if *was != is {
-            return Err(Error::Input(format!(
+            return Err(Error::input(format!(
                 "{}: the data is another text than the run began with ({} tokens, it had {}): give the same with --data",
                 dir.display(),
                 is.tokens,
@@ -184,7 +184,7 @@ impl Stopped {
             )));
         }
         if prepared.steps < done {
-            return Err(Error::Input(format!(
+            return Err(Error::input(format!(
                 "{}: {done} updates are done: steps = {} must be more to go on",
                 dir.display(),
                 prepared.steps
@@ -215,12 +215,15 @@ fn load<S: Stand>(path: &Path) -> Result<(Checkpoint, Moments, S)> {
 
 /// The error of a checkpoint that is damaged, with the ones that are not.
 fn name_others(error: Error, folder: &RunFolder, damaged: &Path) -> Error {
-    let Error::Input(message) = error else { return error };
+    if !error.is_invalid_input() {
+        return error;
+    }
+    let message = error.to_string();
     let others = folder.steps().unwrap_or_default().into_iter().rev().map(|step| folder.checkpoint_path(step));
     let whole = others.filter(|path| path != damaged && matches!(seal::verify(path), Ok(Some(_))));
     let names: Vec<_> = whole.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
     let latest = folder.path().join(LATEST);
-    Error::Input(match names.as_slice() {
+    Error::input(match names.as_slice() {
         [] => format!("{message}; no other checkpoint of the run is whole"),
         names => format!(
             "{message}; whole are {}: write one of these names into {} to go on from it",
@@ -238,11 +241,11 @@ fn check_changes(before: &Settings, after: &Settings) -> Result<()> {
             let spell = |value: Option<toml::Value>| {
                 value.map_or(format!("no {}", key.name), |v| format!("{} = {v}", key.name))
             };
-            return Err(Error::Input(format!(
+            return Err(Error::input(format!(
                 "{}: the run began with {}, and --resume goes on with that; only {} may change, all else wants a new run",
                 spell(is),
                 spell(was),
-                super::keys::one_of(may).replace(" or ", " and ")
+                crate::train::settings::keys::one_of(may).replace(" or ", " and ")
             )));
         }
     }

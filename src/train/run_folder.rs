@@ -1,14 +1,14 @@
 //! The folder that a run leaves (SPEC 6): it appears whole with its first checkpoint and never before, so that a run that
 //! exists can be gone on with, and what the user gave wrong leaves nothing behind. While a run goes on its folder is locked.
 
-use super::metrics::{self, EvaluationLine, Line, Metrics};
-use super::settings::Settings;
 use crate::gpu::Caps;
 use crate::ops::kernels::Chosen;
 use crate::report::{Curve, curve};
 use crate::store::folder::{Existing, remove_folder, sweep, write_atomic, write_folder};
 use crate::store::model_folder::{BEST, CHECKPOINTS, LATEST};
 use crate::store::seal;
+use crate::train::metrics::{self, EvaluationLine, Line, Metrics};
+use crate::train::settings::Settings;
 use crate::{Error, Result};
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -81,20 +81,20 @@ impl RunFolder {
     /// Checks that a folder can appear there: nothing is there now, and what it is to lie in is a folder or can be made.
     ///
     /// # Errors
-    /// [`Error::Input`] naming the path.
+    /// [`Error::Value`] naming the path.
     pub fn check_new(dir: &Path) -> Result<()> {
         if dir.file_name().is_none() {
-            return Err(Error::Input(format!(
+            return Err(Error::input(format!(
                 "--out {:?}: must be the path of a new folder",
                 dir.display().to_string()
             )));
         }
         if dir.symlink_metadata().is_ok() {
-            return Err(Error::Input(format!("--out {}: exists already: must be a new folder", dir.display())));
+            return Err(Error::input(format!("--out {}: exists already: must be a new folder", dir.display())));
         }
         match dir.ancestors().skip(1).find(|above| above.exists()) {
             Some(above) if !above.is_dir() => {
-                Err(Error::Input(format!("--out {}: {} is no folder", dir.display(), above.display())))
+                Err(Error::input(format!("--out {}: {} is no folder", dir.display(), above.display())))
             }
             _ => Ok(()),
         }
@@ -132,7 +132,7 @@ impl RunFolder {
     /// Takes a run's folder to go on with it.
     ///
     /// # Errors
-    /// [`Error::Input`] when it is none, or another process goes on with it.
+    /// [`Error::Value`] when it is none, or another process goes on with it.
     pub fn open(dir: &Path) -> Result<Self> {
         let none = |why: &str| Err(Error::file(dir, format!("is no run's folder: {why}")));
         if !dir.is_dir() {
@@ -165,7 +165,7 @@ impl RunFolder {
     /// The folder of the checkpoint that `latest` names.
     ///
     /// # Errors
-    /// [`Error::Input`] when it names none.
+    /// [`Error::Value`] when it names none.
     pub fn latest(&self) -> Result<PathBuf> {
         let path = self.dir.join(LATEST);
         let text = std::fs::read_to_string(&path).map_err(|e| Error::file(&path, format!("could not be read: {e}")))?;
@@ -188,7 +188,7 @@ impl RunFolder {
     /// Reads kernels.json, where there is one.
     ///
     /// # Errors
-    /// [`Error::Input`] for one that cannot be read.
+    /// [`Error::Value`] for one that cannot be read.
     pub fn kernels(&self) -> Result<Option<SavedKernels>> {
         let path = self.dir.join(KERNELS);
         let bytes = match std::fs::read(&path) {
@@ -245,7 +245,7 @@ impl RunFolder {
     /// written checkpoints go. Gives the lines that stay.
     ///
     /// # Errors
-    /// [`Error::Input`] for a line that is none, [`Error::Io`].
+    /// [`Error::Value`] for a line that is none, [`Error::Io`].
     pub fn cut(&self, step: u32, sampled: u64) -> Result<Vec<Line>> {
         sweep(&self.dir.join(CHECKPOINTS))?;
         let lines = metrics::cut(&self.dir.join(METRICS), step)?;
@@ -413,7 +413,7 @@ mod tests {
         let run = create(&dir).expect("create");
         let error = RunFolder::open(&dir).expect_err("locked");
         assert!(error.to_string().ends_with("another process goes on with this run: one at a time can"), "{error}");
-        assert_eq!(error.exit_code(), 2);
+        assert!(error.is_invalid_input());
         drop(run);
         let run = RunFolder::open(&dir).expect("free again");
         std::fs::write(dir.join(LATEST), "../../elsewhere").expect("write");

@@ -1,12 +1,12 @@
 //! What state.json of a run's checkpoint holds besides the checksums: with the files beside it, all that the next step
 //! depends on.
 
-use super::keys::Stage;
-use super::prepared::Prepared;
 use crate::data::corpus::Corpus;
 use crate::data::order::Cursor;
 use crate::model::StepState;
 use crate::store::{seal, sha256};
+use crate::train::settings::keys::Stage;
+use crate::train::text::prepare::Prepared;
 use crate::{Error, Result};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -120,7 +120,7 @@ pub trait Stand: serde::Serialize + serde::de::DeserializeOwned {
     /// From the keys of a checkpoint's state.json.
     ///
     /// # Errors
-    /// [`Error::Input`] naming the key.
+    /// [`Error::Value`] naming the key.
     fn from_keys(keys: Map<String, Value>, folder: &Path) -> Result<Self> {
         serde_json::from_value(Value::Object(keys)).map_err(|e| Error::file(folder.join(seal::STATE), e))
     }

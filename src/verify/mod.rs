@@ -4,7 +4,7 @@
 pub mod cases;
 
 use crate::gpu::{Caps, Device, Matrix, Program, View};
-use crate::ops::{Live, Spec};
+use crate::ops::{Spec, StepValues};
 use crate::{Error, Result, dims};
 
 /// What a case is for.
@@ -139,9 +139,9 @@ const POISON: u32 = 0x7fc0_dead;
 /// A recorded case.
 pub struct Run {
     /// The dispatches.
-    pub program: Program<Live>,
+    pub program: Program<StepValues>,
     /// The live numbers.
-    pub live: Live,
+    pub live: StepValues,
     /// What is looked at.
     pub outputs: Vec<Output>,
 }

@@ -8,7 +8,7 @@ use crate::data::batch::{Batch, IGNORED, Sequence};
 use crate::gpu::Recorder;
 use crate::ops::attention::{self, Attention, Gradients, KeyValues, backward, forward};
 use crate::ops::layout::{Capacity, Layout, SMALLEST_TILE};
-use crate::ops::{Live, Spec};
+use crate::ops::{Spec, StepValues};
 use crate::reference::attention::{self as oracle, Seen};
 use crate::verify::{Case, Output, Purpose, Run, float, numbers, wide};
 
@@ -170,10 +170,10 @@ pub fn case(shape: Shape, with_backward: bool, purpose: Purpose) -> Case {
             let Spec::Attention(spec) = spec else { return Err(spec.foreign("attention")) };
             let shape = &built;
             let layout = Layout::new(device, shape.capacity())?;
-            let live = Live { key: KEY, ..layout.upload(device, &shape.batch()?)? };
+            let live = StepValues { key: KEY, ..layout.upload(device, &shape.batch()?)? };
             let [q, k, v] = shape.numbers();
             let compressed = shape.kind() == AttentionKind::Compressed;
-            // Nobody may look at what lies beside the queries of a compressed layer.
+            // NoObserver may look at what lies beside the queries of a compressed layer.
             let nothing = vec![f32::NAN; q.len()];
             let beside = if compressed { [&nothing, &nothing] } else { [&k, &v] };
             let queries = filled(device, "queries", n, 3 * c, &beside_each_other([&q, beside[0], beside[1]], c))?;
@@ -182,7 +182,7 @@ pub fn case(shape: Shape, with_backward: bool, purpose: Purpose) -> Case {
             let slots = filled(device, "slots", if compressed { slot_rows } else { 1 }, c, &stacked)?;
             let y = Output::poisoned(device, "y", n, c)?;
             let lse_rows = Output::plain(device, "log_sum_exp", [n, heads], None, float)?;
-            let mut rec = Recorder::new(device, Live { key: KEY, ..layout.capacity() });
+            let mut rec = Recorder::new(device, StepValues { key: KEY, ..layout.capacity() });
             let call = Attention {
                 kind: shape.kind(),
                 heads,

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::gpu::{Device, Image, Matrix, Recorder, Tensor, View};
 use crate::ops::attention::head_scale;
 use crate::ops::cache::{self, Append, Decode, Rows, Span, append, decode};
-use crate::ops::{Extent, Live, Spec};
+use crate::ops::{RowCount, Spec, StepValues};
 use crate::reference::cache as oracle;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
 
@@ -39,7 +39,7 @@ fn kept(counts: &[usize], c: usize, seed: u32, size: f32) -> Vec<f32> {
 }
 
 /// A tensor over `matrix`, copied into an image by the program where the Spec reads images.
-fn place(device: &Device, rec: &mut Recorder<Live>, spec: cache::Spec, matrix: &Matrix) -> Result<Tensor> {
+fn place(device: &Device, rec: &mut Recorder<StepValues>, spec: cache::Spec, matrix: &Matrix) -> Result<Tensor> {
     if spec == cache::Spec::Buffer {
         return Ok(Tensor::Buffer(matrix.clone()));
     }
@@ -48,7 +48,7 @@ fn place(device: &Device, rec: &mut Recorder<Live>, spec: cache::Spec, matrix: &
     Ok(Tensor::Image(image))
 }
 
-fn collect(rec: &mut Recorder<Live>, tensor: &Tensor, output: &Output) -> Result<()> {
+fn collect(rec: &mut Recorder<StepValues>, tensor: &Tensor, output: &Output) -> Result<()> {
     match tensor {
         Tensor::Image(image) => rec.copy_out_of_image(image, &output.matrix),
         Tensor::Buffer(_) => Ok(()),
@@ -87,7 +87,7 @@ pub fn decode_case(counts: Vec<usize>, heads: usize, head_dim: usize, own: bool,
         specs: specs(head_dim),
         build: Box::new(move |device, spec| {
             let Spec::Cache(spec) = spec else { return Err(spec.foreign("attention_decode")) };
-            let mut rec = Recorder::new(device, Live { rows: b as u32, ..Live::default() });
+            let mut rec = Recorder::new(device, StepValues { rows: b as u32, ..StepValues::default() });
             let before = kept(&built, c, seed, size);
             let (y, cache) =
                 (Output::poisoned(device, "y", b, c)?, Output::starting(device, "cache", rows, 2 * c, before)?);
@@ -101,7 +101,7 @@ pub fn decode_case(counts: Vec<usize>, heads: usize, head_dim: usize, own: bool,
             decode(&mut rec, spec, &call)?;
             collect(&mut rec, &y_tensor, &y)?;
             collect(&mut rec, &cache_tensor, &cache)?;
-            let live = Live { rows: b as u32, ..Live::default() };
+            let live = StepValues { rows: b as u32, ..StepValues::default() };
             Ok(Run { program: rec.finish(), live, outputs: vec![y, cache] })
         }),
         oracle: Box::new(move || {
@@ -174,7 +174,7 @@ pub fn append_case(how: Filling, purpose: Purpose) -> Case {
         specs: specs(if texels { 4 } else { 1 }),
         build: Box::new(move |device, spec| {
             let Spec::Cache(spec) = spec else { return Err(spec.foreign("cache_append")) };
-            let capacity = Live { rows: n as u32, ..Live::default() };
+            let capacity = StepValues { rows: n as u32, ..StepValues::default() };
             let mut rec = Recorder::new(device, capacity);
             let x = input(device, "x", n, x_columns, &numbers(seed, n * x_columns))?;
             // A prompt's rows are read through their twin, a token's are in an image.
@@ -183,7 +183,7 @@ pub fn append_case(how: Filling, purpose: Purpose) -> Case {
             let tensor = place(device, &mut rec, if buffer { cache::Spec::Buffer } else { spec }, &cache.matrix)?;
             let call = Append {
                 x: &x,
-                live: Extent::Rows,
+                live: RowCount::Rows,
                 columns: first..first + columns,
                 apart,
                 cache: &tensor,

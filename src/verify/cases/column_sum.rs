@@ -3,7 +3,7 @@
 use super::{ROW_SHAPES, input, row_io, row_specs};
 use crate::gpu::Recorder;
 use crate::ops::column_sum::{BLOCK, column_sum};
-use crate::ops::{Extent, Live};
+use crate::ops::{RowCount, StepValues};
 use crate::reference;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
 
@@ -25,9 +25,9 @@ pub fn case([n, live, c]: [usize; 3], purpose: Purpose) -> Case {
             let x = input(device, "x", n, c, &numbers(seed, live * c))?;
             let room = Output::room(device, "partial", n.div_ceil(BLOCK), c)?;
             let out = Output::starting(device, "out", 1, c, numbers(seed + 1, c))?;
-            let mut recorder = Recorder::new(device, Live { rows: n as u32, ..Live::default() });
-            column_sum(&mut recorder, io, [&x, &room.matrix, &out.matrix], Extent::Rows)?;
-            let live = Live { rows: live as u32, ..Live::default() };
+            let mut recorder = Recorder::new(device, StepValues { rows: n as u32, ..StepValues::default() });
+            column_sum(&mut recorder, io, [&x, &room.matrix, &out.matrix], RowCount::Rows)?;
+            let live = StepValues { rows: live as u32, ..StepValues::default() };
             Ok(Run { program: recorder.finish(), live, outputs: vec![out, room] })
         }),
         oracle: Box::new(move || {

@@ -3,7 +3,7 @@
 use super::{ROW_SHAPES, indices, row_io, row_specs};
 use crate::gpu::{Buffer, Recorder};
 use crate::ops::cross_entropy::{CrossEntropy, cross_entropy};
-use crate::ops::{Extent, Live};
+use crate::ops::{RowCount, StepValues};
 use crate::reference;
 use crate::reference::cross_entropy::IGNORED;
 use crate::verify::{Case, Output, Purpose, Run, float, numbers, wide};
@@ -55,19 +55,19 @@ pub fn case(kind: Targets, reach: f32, [r, live, v]: [usize; 3], purpose: Purpos
             let losses = Output { least: 1.0, ..Output::plain(device, "losses", [r, 1], None, float)? };
             let list = Buffer::new(device, "targets", SKIP + r)?.range("targets", SKIP, r);
             list.write(device, &targets)?;
-            let capacity = Live { rows: (SKIP + r) as u32, ..Live::default() };
+            let capacity = StepValues { rows: (SKIP + r) as u32, ..StepValues::default() };
             let mut recorder = Recorder::new(device, capacity);
             let call = CrossEntropy {
                 logits: &dlogits.matrix,
                 targets: &list,
                 losses: &losses.matrix.view,
-                rows: Extent::Chunk { skip: SKIP as u32, at_most: r as u32 },
+                rows: RowCount::Chunk { skip: SKIP as u32, at_most: r as u32 },
                 weight,
             };
             cross_entropy(&mut recorder, io, &call)?;
             let outputs = [dlogits, losses].into_iter().map(|o| Output { rows: live, ..o }).collect();
             let targets = if count == 0 { 0 } else { count + others } as u32;
-            let live = Live { rows: (SKIP + live) as u32, real: targets.into(), ..Live::default() };
+            let live = StepValues { rows: (SKIP + live) as u32, real: targets.into(), ..StepValues::default() };
             Ok(Run { program: recorder.finish(), live, outputs })
         }),
         oracle: Box::new(move || {

@@ -4,7 +4,7 @@
 use super::{ROW_SHAPES, ragged, row_io, row_specs, table};
 use crate::gpu::Recorder;
 use crate::ops::dropout::{Dropout, dropout};
-use crate::ops::{Extent, Live};
+use crate::ops::{RowCount, StepValues};
 use crate::philox::{KNOWN_ANSWERS, Site, place, step_key};
 use crate::reference;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
@@ -34,17 +34,17 @@ fn with(mask: Mask, rate: f32, [n, live, c]: [usize; 3], purpose: Purpose) -> Ca
         build: Box::new(move |device, spec| {
             let io = row_io(spec, "dropout")?;
             let out = Output::starting(device, "x", n, c, x())?;
-            let mut recorder = Recorder::new(device, Live { rows: n as u32, ..Live::default() });
+            let mut recorder = Recorder::new(device, StepValues { rows: n as u32, ..StepValues::default() });
             let call = Dropout {
                 x: &out.matrix,
                 positions: &table(device, "positions", n, &mask.positions)?,
                 sequences: &table(device, "sequences", n, &mask.sequences)?,
-                rows: Extent::Rows,
+                rows: RowCount::Rows,
                 rate,
                 place: mask.place,
             };
             dropout(&mut recorder, io, &call)?;
-            let live = Live { rows: live as u32, key: mask.key, ..Live::default() };
+            let live = StepValues { rows: live as u32, key: mask.key, ..StepValues::default() };
             Ok(Run { program: recorder.finish(), live, outputs: vec![out] })
         }),
         oracle: Box::new(move || {

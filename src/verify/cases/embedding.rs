@@ -2,7 +2,7 @@
 
 use super::{ROW_SHAPES, indices, input, ragged, row_io, row_specs, table};
 use crate::gpu::Recorder;
-use crate::ops::Live;
+use crate::ops::StepValues;
 use crate::ops::embedding::{Embedding, EmbeddingBackward, Table, backward, embedding};
 use crate::reference;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
@@ -35,7 +35,7 @@ pub fn forward_case([n, live, c, v, p]: Sizes, purpose: Purpose) -> Case {
         build: Box::new(move |device, spec| {
             let io = row_io(spec, "embedding")?;
             let x = Output::poisoned(device, "x", n, c)?;
-            let mut recorder = Recorder::new(device, Live { rows: n as u32, ..Live::default() });
+            let mut recorder = Recorder::new(device, StepValues { rows: n as u32, ..StepValues::default() });
             let call = Embedding {
                 tokens: &input(device, "tokens", v, c, &tokens())?,
                 positions_embed: &input(device, "positions_embed", p, c, &places())?,
@@ -45,7 +45,11 @@ pub fn forward_case([n, live, c, v, p]: Sizes, purpose: Purpose) -> Case {
             };
             embedding(&mut recorder, io, &call)?;
             let outputs = vec![Output { rows: live, ..x }];
-            Ok(Run { program: recorder.finish(), live: Live { rows: live as u32, ..Live::default() }, outputs })
+            Ok(Run {
+                program: recorder.finish(),
+                live: StepValues { rows: live as u32, ..StepValues::default() },
+                outputs,
+            })
         }),
         oracle: Box::new(move || {
             let (tokens, places) = (wide(&tokens()), wide(&places()));
@@ -91,11 +95,11 @@ pub fn backward_case(whose: Table, [n, live, c, v, p]: Sizes, purpose: Purpose) 
             let (list, rows) =
                 if whose == Table::Tokens { (&token_owners, &token_rows) } else { (&position_owners, &position_rows) };
             let gradient = Output::starting(device, "gradient", table_rows, c, before())?;
-            let capacity = Live {
+            let capacity = StepValues {
                 rows: n as u32,
                 token_owners: n.min(v) as u32,
                 position_owners: n.min(p) as u32,
-                ..Live::default()
+                ..StepValues::default()
             };
             let mut recorder = Recorder::new(device, capacity);
             let call = EmbeddingBackward {
@@ -106,11 +110,11 @@ pub fn backward_case(whose: Table, [n, live, c, v, p]: Sizes, purpose: Purpose) 
                 gradient: &gradient.matrix,
             };
             backward(&mut recorder, io, &call)?;
-            let live = Live {
+            let live = StepValues {
                 rows: live as u32,
                 token_owners: token_owners.len() as u32 / 3,
                 position_owners: position_owners.len() as u32 / 3,
-                ..Live::default()
+                ..StepValues::default()
             };
             Ok(Run { program: recorder.finish(), live, outputs: vec![gradient] })
         }),

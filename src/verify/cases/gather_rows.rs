@@ -3,7 +3,7 @@
 use super::{ROW_SHAPES, indices, input, row_io, row_specs, table};
 use crate::gpu::Recorder;
 use crate::ops::gather_rows::{Rows, gather_rows, scatter_rows_add};
-use crate::ops::{Extent, Live};
+use crate::ops::{RowCount, StepValues};
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
 
 /// A case of N rows at capacity, some of them live, of C columns, out of or into `others`.
@@ -24,19 +24,23 @@ pub fn case(scatter: bool, [n, live, c]: [usize; 3], others: usize, purpose: Pur
         build: Box::new(move |device, spec| {
             let io = row_io(spec, op)?;
             let index = table(device, "index", n, &index())?;
-            let mut rec = Recorder::new(device, Live { rows: n as u32, ..Live::default() });
+            let mut rec = Recorder::new(device, StepValues { rows: n as u32, ..StepValues::default() });
             let out = if scatter {
                 let x = input(device, "x", n, c, &numbers(seed, live * c))?;
                 let out = Output::starting(device, "out", others, c, numbers(seed + 1, others * c))?;
-                scatter_rows_add(&mut rec, io, &Rows { x: &x, index: &index, out: &out.matrix, count: Extent::Rows })?;
+                scatter_rows_add(
+                    &mut rec,
+                    io,
+                    &Rows { x: &x, index: &index, out: &out.matrix, count: RowCount::Rows },
+                )?;
                 out
             } else {
                 let x = input(device, "x", others, c, &numbers(seed, others * c))?;
                 let out = Output::poisoned(device, "out", n, c)?;
-                gather_rows(&mut rec, io, &Rows { x: &x, index: &index, out: &out.matrix, count: Extent::Rows })?;
+                gather_rows(&mut rec, io, &Rows { x: &x, index: &index, out: &out.matrix, count: RowCount::Rows })?;
                 Output { rows: live, ..out }
             };
-            let live = Live { rows: live as u32, ..Live::default() };
+            let live = StepValues { rows: live as u32, ..StepValues::default() };
             Ok(Run { program: rec.finish(), live, outputs: vec![out] })
         }),
         oracle: Box::new(move || {

@@ -8,7 +8,7 @@ use crate::gpu::{Device, Matrix, Recorder};
 use crate::ops::kernels::Kernels;
 use crate::ops::kv_compress::{self, Compress, Gradients, room};
 use crate::ops::layout::{Capacity, Layout, SMALLEST_TILE};
-use crate::ops::{Extent, Live};
+use crate::ops::{RowCount, StepValues};
 use crate::reference::kv_compress as oracle;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
 
@@ -60,7 +60,7 @@ impl Shape {
         [0, 1, 2, 3].map(|i| numbers(self.seed() + i as u32, counts[i] * self.c))
     }
 
-    fn layout(&self, device: &Device) -> Result<(Layout, Live), Error> {
+    fn layout(&self, device: &Device) -> Result<(Layout, StepValues), Error> {
         let capacity = Capacity {
             rows: self.rows() + self.spare,
             sequences: self.lengths.len(),
@@ -118,12 +118,12 @@ impl Shape {
         let room = Output::room(device, "room", rows, columns)?;
         let call = Compress {
             x: &x,
-            rows: Extent::Rows,
+            rows: RowCount::Rows,
             at: self.part * c,
             weight: &weight,
             factor: self.factor,
             slot_rows: &layout.slot_rows,
-            slots: Extent::Slots,
+            slots: RowCount::Slots,
             room: &room.matrix,
             kernels: &Kernels::new(),
         };

@@ -2,7 +2,7 @@
 
 use super::{ROW_SHAPES, input, row_io, row_specs, table};
 use crate::gpu::Recorder;
-use crate::ops::Live;
+use crate::ops::StepValues;
 use crate::ops::layer_norm::{BLOCK, LayerNorm, LayerNormBackward, backward, layer_norm};
 use crate::reference;
 use crate::verify::{Case, Output, Purpose, Run, float, numbers, wide};
@@ -66,7 +66,7 @@ pub fn forward_case(kind: Rows, [n, live, c]: [usize; 3], purpose: Purpose) -> C
             let sum = Output::poisoned(device, "sum", n, c)?;
             let y = Output::poisoned(device, "y", n, c)?;
             let stats = Output::plain(device, "stats", [n, 2], None, float)?;
-            let mut recorder = Recorder::new(device, Live { rows: n as u32, ..Live::default() });
+            let mut recorder = Recorder::new(device, StepValues { rows: n as u32, ..StepValues::default() });
             let call = LayerNorm {
                 x: &input(device, "x", n, c, &d.x)?,
                 branch: &input(device, "branch", n, c, &d.branch)?,
@@ -79,7 +79,11 @@ pub fn forward_case(kind: Rows, [n, live, c]: [usize; 3], purpose: Purpose) -> C
             };
             layer_norm(&mut recorder, io, &call)?;
             let outputs = [sum, y, stats].into_iter().map(|o| Output { rows: live, ..o }).collect();
-            Ok(Run { program: recorder.finish(), live: Live { rows: live as u32, ..Live::default() }, outputs })
+            Ok(Run {
+                program: recorder.finish(),
+                live: StepValues { rows: live as u32, ..StepValues::default() },
+                outputs,
+            })
         }),
         oracle: Box::new(move || {
             let d = data(kind, live, c);
@@ -124,7 +128,7 @@ pub fn backward_case(kind: Rows, [n, live, c]: [usize; 3], purpose: Purpose) -> 
             let dbias = Output::starting(device, "dbias", 1, c, numbers(seed + 1, c))?;
             let rooms =
                 [Output::room(device, "partial dgain", blocks, c)?, Output::room(device, "partial dbias", blocks, c)?];
-            let mut recorder = Recorder::new(device, Live { rows: n as u32, ..Live::default() });
+            let mut recorder = Recorder::new(device, StepValues { rows: n as u32, ..StepValues::default() });
             let call = LayerNormBackward {
                 dy: &input(device, "dy", n, c, &d.dy)?,
                 sum: &input(device, "sum", n, c, &sum)?,
@@ -137,7 +141,11 @@ pub fn backward_case(kind: Rows, [n, live, c]: [usize; 3], purpose: Purpose) -> 
             backward(&mut recorder, io, &call)?;
             let mut outputs = vec![Output { rows: live, ..dsum }, dgain, dbias];
             outputs.extend(rooms);
-            Ok(Run { program: recorder.finish(), live: Live { rows: live as u32, ..Live::default() }, outputs })
+            Ok(Run {
+                program: recorder.finish(),
+                live: StepValues { rows: live as u32, ..StepValues::default() },
+                outputs,
+            })
         }),
         oracle: Box::new(move || {
             let d = data(kind, live, c);

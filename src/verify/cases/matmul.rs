@@ -3,7 +3,7 @@
 
 use crate::gpu::{Matrix, Recorder};
 use crate::ops::matmul::{Epilogue, Form, Matmul, matmul, specs};
-use crate::ops::{Extent, Live, Spec};
+use crate::ops::{RowCount, Spec, StepValues};
 use crate::reference;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
 
@@ -74,9 +74,16 @@ pub fn case(form: Form, out: Out, [m, n, k]: [usize; 3], live: usize, purpose: P
                 Out::GeluBackward => Epilogue::GeluBackward(&extra),
                 Out::Residual => Epilogue::Residual(&extra),
             };
-            let mut recorder = Recorder::new(device, Live { rows: a_shape.0 as u32, ..Live::default() });
-            let call =
-                Matmul { form, a: &a, b: &b, c: &c.matrix, rows: Extent::Rows, epilogue, accumulate: out == Out::Add };
+            let mut recorder = Recorder::new(device, StepValues { rows: a_shape.0 as u32, ..StepValues::default() });
+            let call = Matmul {
+                form,
+                a: &a,
+                b: &b,
+                c: &c.matrix,
+                rows: RowCount::Rows,
+                epilogue,
+                accumulate: out == Out::Add,
+            };
             matmul(&mut recorder, spec, &call)?;
             let mut outputs = vec![c];
             if out == Out::BiasGelu {
@@ -85,7 +92,7 @@ pub fn case(form: Form, out: Out, [m, n, k]: [usize; 3], live: usize, purpose: P
             if form != Form::AtB {
                 outputs.iter_mut().for_each(|o| o.rows = live);
             }
-            let live = Live { rows: live as u32, ..Live::default() };
+            let live = StepValues { rows: live as u32, ..StepValues::default() };
             Ok(Run { program: recorder.finish(), live, outputs })
         }),
         oracle: Box::new(move || {

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::gpu::{Device, Image, Matrix, Recorder, Tensor};
 use crate::ops::matmul::Form;
 use crate::ops::matvec::{self, Matvec, Norm, matvec};
-use crate::ops::{Extent, Live, Spec};
+use crate::ops::{RowCount, Spec, StepValues};
 use crate::reference;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
 
@@ -61,7 +61,7 @@ fn data([m, n, k]: [usize; 3]) -> Data {
 /// A tensor with the first rows of `dense`, copied into an image by the program where the Spec reads images.
 fn tensor(
     device: &Device,
-    rec: &mut Recorder<Live>,
+    rec: &mut Recorder<StepValues>,
     spec: matvec::Spec,
     name: &str,
     [rows, columns]: [usize; 2],
@@ -71,7 +71,7 @@ fn tensor(
     into_place(device, rec, spec, matrix)
 }
 
-fn into_place(device: &Device, rec: &mut Recorder<Live>, spec: matvec::Spec, matrix: Matrix) -> Result<Tensor> {
+fn into_place(device: &Device, rec: &mut Recorder<StepValues>, spec: matvec::Spec, matrix: Matrix) -> Result<Tensor> {
     if spec == matvec::Spec::Buffer {
         return Ok(Tensor::Buffer(matrix));
     }
@@ -100,7 +100,7 @@ pub fn case(form: Form, norm: In, out: Out, [m, n, k]: [usize; 3], live: usize, 
         build: Box::new(move |device, spec| {
             let Spec::Matvec(spec) = spec else { return Err(spec.foreign("matvec")) };
             let d = data([m, n, k]);
-            let mut rec = Recorder::new(device, Live { rows: m as u32, ..Live::default() });
+            let mut rec = Recorder::new(device, StepValues { rows: m as u32, ..StepValues::default() });
             let b = Matrix::new(device, "b", b_shape[0], b_shape[1])?;
             b.write(device, &d.b)?;
             let b = matvec::weight(device, spec, form, b)?;
@@ -140,7 +140,7 @@ pub fn case(form: Form, norm: In, out: Out, [m, n, k]: [usize; 3], live: usize, 
                     Out::BiasResidual => matvec::Out::BiasResidual(&bias, &residual),
                 },
                 c: &c_tensor,
-                rows: Extent::Rows,
+                rows: RowCount::Rows,
             };
             matvec(&mut rec, spec, &call)?;
             for (tensor, output) in [(&c_tensor, &c), (&keep, &kept)] {
@@ -151,7 +151,7 @@ pub fn case(form: Form, norm: In, out: Out, [m, n, k]: [usize; 3], live: usize, 
             let mut outputs = vec![c];
             outputs.extend((norm == In::NormKept).then_some(kept));
             outputs.iter_mut().for_each(|o| o.rows = live);
-            let live = Live { rows: live as u32, ..Live::default() };
+            let live = StepValues { rows: live as u32, ..StepValues::default() };
             Ok(Run { program: rec.finish(), live, outputs })
         }),
         oracle: Box::new(move || {

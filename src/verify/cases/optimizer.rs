@@ -7,7 +7,7 @@ use crate::ops::optimizer::{
     AdamW, Arithmetic, FLAT_COLUMNS, Losses, Range, STATE_WORDS, Slab, adamw, global_norm, loss_sum, norm_partials,
     step_state,
 };
-use crate::ops::{Io, Live, Spec};
+use crate::ops::{Io, Spec, StepValues};
 use crate::reference;
 use crate::reference::adamw::{Form, Options};
 use crate::verify::{Case, Number, Output, Purpose, Run, Specs, float, not_finite, numbers, wide};
@@ -53,8 +53,8 @@ fn scalar_specs() -> Specs {
 /// A case of loss_sum, whose kernel belongs to step_state.
 pub fn loss_sum_case(of: Losses, [n, live]: [usize; 2], purpose: Purpose) -> Case {
     let of_live = move |n: usize| match of {
-        Losses::Tokens => Live { rows: n as u32, ..Live::default() },
-        Losses::Examples => Live { examples: n as u32, ..Live::default() },
+        Losses::Tokens => StepValues { rows: n as u32, ..StepValues::default() },
+        Losses::Examples => StepValues { examples: n as u32, ..StepValues::default() },
     };
     let losses = move || numbers(n as u32, live).iter().map(|x| 5.0 + x).collect::<Vec<f32>>();
     Case {
@@ -153,10 +153,10 @@ pub fn norm_case(op: &'static str, health: Health, clip: f32, rows: usize, purpo
             let of_partial = if finite_norm { float } else { not_finite };
             let partial = Output::plain(device, "partial", [partials, 1], None, of_partial)?;
             let state = Output::plain(device, "state", [1, STATE_WORDS], Some(start()), number)?;
-            let mut recorder = Recorder::new(device, Live { step: STEP, ..Live::default() });
+            let mut recorder = Recorder::new(device, StepValues { step: STEP, ..StepValues::default() });
             global_norm(&mut recorder, io, &gradient, &partial.matrix.view)?;
             step_state(&mut recorder, io, (&partial.matrix.view, partials), &state.matrix.view, clip)?;
-            let live = Live { step: STEP, ..Live::default() };
+            let live = StepValues { step: STEP, ..StepValues::default() };
             Ok(Run { program: recorder.finish(), live, outputs: vec![partial, state] })
         }),
         oracle: Box::new(move || {
@@ -239,7 +239,7 @@ pub fn adamw_case(arithmetic: Arithmetic, step: u32, halted: bool, rows: usize, 
                 first_moments: &outputs[2].matrix,
                 second_moments: &outputs[3].matrix,
             };
-            let live = Live { updates: step, real: 1.into(), lr, ..Live::default() };
+            let live = StepValues { updates: step, real: 1.into(), lr, ..StepValues::default() };
             let mut recorder = Recorder::new(device, live);
             for range in ranges() {
                 adamw(&mut recorder, io, &slab, &state, AdamW { arithmetic, ..ADAM }, range)?;

@@ -1,11 +1,11 @@
 //! CASES of task_loss: classes of one sequence or two, a number, candidates that vary; scores to ±100, answers not known.
 
 use super::{row_io, table};
-use crate::data::batch::Real;
+use crate::data::batch::LossCounts;
 use crate::gpu::{Recorder, View};
 use crate::ops::layout::UNKNOWN;
 use crate::ops::task_loss::{Logits, TaskLoss, task_loss};
-use crate::ops::{Io, Live, Spec};
+use crate::ops::{Io, Spec, StepValues};
 use crate::reference::task_loss::{self as oracle, Answer};
 use crate::verify::{Case, Output, Purpose, Run, float, numbers, wide};
 use std::ops::Range;
@@ -77,7 +77,7 @@ pub fn case(kind: Logits, pairs: bool, reach: f32, [b, live, l]: [usize; 3], pur
             let (logits, dlogits) =
                 (Output::poisoned(device, "logits", b, l)?, Output::poisoned(device, "dlogits", b, l)?);
             let losses = Output { least: 1.0, ..Output::plain(device, "losses", [b, 1], None, float)? };
-            let capacity = Live { sequences: b as u32, examples: b as u32, ..Live::default() };
+            let capacity = StepValues { sequences: b as u32, examples: b as u32, ..StepValues::default() };
             let mut rec = Recorder::new(device, capacity);
             let call = TaskLoss {
                 kind,
@@ -90,11 +90,11 @@ pub fn case(kind: Logits, pairs: bool, reach: f32, [b, live, l]: [usize; 3], pur
             };
             task_loss(&mut rec, io, &call)?;
             let count = examples.iter().filter(|e| e.1 != Answer::Unknown).count() + OTHERS;
-            let numbers = Live {
+            let numbers = StepValues {
                 sequences: live as u32,
                 examples: examples.len() as u32,
-                real: Real { targets: 0, examples: count as u32 },
-                ..Live::default()
+                real: LossCounts { targets: 0, examples: count as u32 },
+                ..StepValues::default()
             };
             let rows = |output: Output| Output { rows: live, ..output };
             // A gradient of about 1/count has the rounding of the 1 that it is the difference to.

@@ -1,0 +1,300 @@
+//! `wgpt bench attention`: what the attention of a layer costs over the length of a sequence: full, local, memory-compressed,
+//! and the mean over the five layers of LMLML. Every run is held to the oracle before it counts.
+
+use super::median;
+use crate::cli::{Context, Done, bytes, grouped, json_flag, note, output_folder};
+use crate::config::ModelConfig;
+use crate::gpu::Device;
+use crate::model::{Capacity, LayerAttention, attention_bytes, initial_parameters};
+use crate::philox::{Stream, Words};
+use crate::reference::attention::{Rules, Seen, forward_of, head_scale, split};
+use crate::reference::kv_compress;
+use crate::report::{Align, Line, Panel, Panels, Table, panels};
+use crate::store::folder::write_atomic;
+use crate::{Error, Result};
+use clap::{Arg, ArgMatches, Command, value_parser};
+use std::path::PathBuf;
+
+/// The patterns that are timed: a layer of each kind.
+const KINDS: [&str; 3] = ["F", "L", "M"];
+const DIRECTIONS: [&str; 2] = ["forward", "backward"];
+/// The mean over the layers of this one comes of those.
+const MIXED: &str = "LMLML";
+/// Differences from the oracle, over the largest output, and of the gradients' identities that are taken for rounding.
+const TOLERANCE: f64 = 1e-4;
+
+pub(super) fn command() -> Command {
+    Command::new("attention")
+        .about("The attention of a layer over the length of a sequence: C 128, H 4, B 1; W 256, f 3")
+        .arg(
+            Arg::new("lengths")
+                .long("lengths")
+                .value_name("T,…")
+                .value_delimiter(',')
+                .default_value("512,1024,2048,4096,8192,16384")
+                .value_parser(value_parser!(u32).range(1..=1 << 20))
+                .help("Tokens of the sequence"),
+        )
+        .arg(
+            Arg::new("out")
+                .long("out")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Draws time and memory a token into an SVG"),
+        )
+        .arg(json_flag())
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+struct Row {
+    pattern: &'static str,
+    length: usize,
+    direction: &'static str,
+    ms: f64,
+    us_per_token: f64,
+    bytes: usize,
+    /// The largest difference from the oracle: forward of some rows, over the largest output; backward of two sums over all
+    /// rows that must be equal, over their size.
+    error: f64,
+}
+
+impl Row {
+    fn new(pattern: &'static str, length: usize, direction: usize, ms: f64, bytes: usize, error: f64) -> Self {
+        let us_per_token = ms * 1e3 / length as f64;
+        Row { pattern, length, direction: DIRECTIONS[direction], ms, us_per_token, bytes, error }
+    }
+}
+
+pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
+    let lengths: Vec<usize> = matches.get_many::<u32>("lengths").into_iter().flatten().map(|n| *n as usize).collect();
+    let out = matches.get_one::<PathBuf>("out");
+    out.map(|path| output_folder("--out", path)).transpose()?;
+    let device = context.open()?;
+    let right = |head| (head, Align::Right);
+    let mut table = Table::new(&[
+        ("pattern", Align::Left),
+        right("length"),
+        ("direction", Align::Left),
+        right("ms"),
+        right("µs a token"),
+        right("memory"),
+        right("error"),
+    ]);
+    let mut all = Vec::new();
+    for length in lengths {
+        for row in measure(&device, length)? {
+            if matches.get_flag("json") {
+                context.json(&row)?;
+            } else {
+                let [pattern, direction] = [row.pattern, row.direction].map(String::from);
+                let numbers = [format!("{:.3}", row.ms), format!("{:.3}", row.us_per_token)];
+                table.row(
+                    [pattern, grouped(length as u64), direction]
+                        .into_iter()
+                        .chain(numbers)
+                        .chain([bytes(row.bytes as u64), format!("{:.1e}", row.error)]),
+                );
+            }
+            all.push(row);
+        }
+    }
+    if !matches.get_flag("json") {
+        write!(context.out, "{table}")?;
+    }
+    note("ms: median, of an M layer with its compression; LMLML: the mean over its five layers");
+    note("memory: the activations that a layer's attention reads and keeps, backward with their gradients");
+    if let Some(path) = out {
+        write_atomic(path, panels(&picture(&all, &device.caps().name)).as_bytes())?;
+        note(format_args!("drawn: {}", path.display()));
+    }
+    Ok(())
+}
+
+fn model(pattern: &str, length: usize) -> ModelConfig {
+    ModelConfig {
+        n_layer: 1,
+        n_positions: length,
+        vocab_size: 1,
+        attention_pattern: pattern.into(),
+        ..ModelConfig::default()
+    }
+}
+
+/// The rows of a length: each kind in both directions, then the mixed pattern.
+fn measure(device: &Device, length: usize) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for pattern in KINDS {
+        let config = model(pattern, length);
+        let parameters = initial_parameters(&config, 0);
+        let layer = LayerAttention::new(device, &config, &parameters)?;
+        let errors = check(&layer, &config, &parameters)?;
+        if errors.iter().any(|error| error.is_nan() || *error > TOLERANCE) {
+            let [forward, backward] = errors.map(|error| format!("{error:.1e}"));
+            let message = format!("{pattern}, {length} tokens: off by {forward} forward, {backward} backward");
+            return Err(Error::device(message));
+        }
+        let bytes = attention_bytes(&config, Capacity { rows: length, sequences: 1 });
+        for (direction, program) in [&layer.forward, &layer.backward].into_iter().enumerate() {
+            let ms = median(device, program, &layer.live)? * 1e3;
+            rows.push(Row::new(pattern, length, direction, ms, bytes[direction], errors[direction]));
+        }
+    }
+    for direction in [0, 1] {
+        rows.push(mixed(&rows, length, direction));
+    }
+    Ok(rows)
+}
+
+/// The mean over the layers of the mixed pattern.
+fn mixed(rows: &[Row], length: usize, direction: usize) -> Row {
+    let of = |letter: char| {
+        let kind = |row: &&Row| row.pattern.starts_with(letter) && row.direction == DIRECTIONS[direction];
+        rows.iter().find(kind)
+    };
+    let layers: Vec<&Row> = MIXED.chars().filter_map(of).collect();
+    let count = layers.len().max(1);
+    let ms = layers.iter().map(|row| row.ms).sum::<f64>() / count as f64;
+    let bytes = layers.iter().map(|row| row.bytes).sum::<usize>() / count;
+    Row::new(MIXED, length, direction, ms, bytes, layers.iter().map(|row| row.error).fold(0.0, f64::max))
+}
+
+/// Runs both directions on numbers drawn at random, and says how far off they are.
+fn check(layer: &LayerAttention, config: &ModelConfig, parameters: &[Vec<f32>]) -> Result<[f64; 2]> {
+    let (n, c) = (config.n_positions, config.n_embd);
+    let mut words = Words::new(n as u64, Stream::Weights, 0, 0);
+    let mut normal = |count: usize| -> Vec<f32> {
+        (0..count.div_ceil(2)).flat_map(|_| words.normal_pair()).take(count).map(|x| x as f32).collect()
+    };
+    let (qkv, dy) = (normal(n * 3 * c), normal(n * c));
+    layer.write(&qkv, &dy)?;
+    layer.forward.run(&layer.live)?;
+    layer.backward.run(&layer.live)?;
+    let (y, dqkv) = (wide(&layer.output()?), wide(&layer.gradients()?));
+    let (qkv, dy) = (split(&wide(&qkv), c), wide(&dy));
+    Ok([forward_error(config, parameters, &qkv, &y), backward_error(&qkv, &split(&dqkv, c), &y, &dy)])
+}
+
+/// The largest difference of the rows at both ends and around the middle, over the largest number of all.
+fn forward_error(config: &ModelConfig, parameters: &[Vec<f32>], [q, k, v]: &[Vec<f64>; 3], y: &[f64]) -> f64 {
+    let (n, c, f) = (config.n_positions, config.n_embd, config.kv_factor);
+    let borders = [0, n as u32];
+    let (seen, [k, v]) = match config.attention_pattern.as_str() {
+        "L" => (Seen::Local(config.local_block), [k.clone(), v.clone()]),
+        "M" => {
+            let rules = kv_compress::Rules { c, factor: f, group_width: c, cu_seqlens: &borders };
+            let tensor = |part: &str, name: &str| {
+                let wanted = format!("compress_{part}.{name}");
+                let at = config.parameters().iter().position(|shape| shape.name.ends_with(&wanted));
+                at.map(|at| wide(&parameters[at])).unwrap_or_default()
+            };
+            // The null key and value start as zeros.
+            let slots = |x: &[f64], part| {
+                let of = kv_compress::forward(x, &tensor(part, "weight"), &tensor(part, "bias"), &rules);
+                [vec![0.0; c], of].concat()
+            };
+            (Seen::Compressed(f), [slots(k, "k"), slots(v, "v")])
+        }
+        _ => (Seen::Full, [k.clone(), v.clone()]),
+    };
+    let scale = head_scale(c, config.n_head);
+    let rules = Rules { c, heads: config.n_head, cu_seqlens: &borders, seen, scale };
+    let wanted = |row: usize| row < 4 || row + 4 >= n || row.abs_diff(n / 2) < 2;
+    let expected = forward_of([q, &k, &v], &rules, None, wanted).y;
+    let rows = (0..n).filter(|row| wanted(*row)).flat_map(|row| row * c..(row + 1) * c);
+    let difference = rows.map(|i| (y[i] - expected[i]).abs()).fold(0.0, larger);
+    difference / y.iter().map(|x| x.abs()).fold(1e-30, larger)
+}
+
+/// Without dropout Σ v·dv = Σ y·dy and Σ q·dq = Σ k·dk, whatever the weights, as long as biases and nulls are zero: sums over
+/// every row, which no oracle must be run for.
+fn backward_error([q, k, v]: &[Vec<f64>; 3], [dq, dk, dv]: &[Vec<f64>; 3], y: &[f64], dy: &[f64]) -> f64 {
+    let off = |[a, da, b, db]: [&[f64]; 4]| {
+        let sums = |x: &[f64], dx: &[f64]| {
+            x.iter().zip(dx).map(|(x, dx)| x * dx).fold([0.0, 0.0], |[sum, squares], t| [sum + t, squares + t * t])
+        };
+        let ([a, a_squares], [b, b_squares]) = (sums(a, da), sums(b, db));
+        (a - b).abs() / (a_squares + b_squares).sqrt().max(1e-30)
+    };
+    larger(off([v, dv, y, dy]), off([q, dq, k, dk]))
+}
+
+/// The larger one; a NaN wins.
+fn larger(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a > b { a } else { b }
+}
+
+fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|x| f64::from(*x)).collect()
+}
+
+/// Time a token above, memory a token below; forward at the left, backward at the right.
+fn picture(rows: &[Row], adapter: &str) -> Panels {
+    let lines = |direction: &str, cost: &dyn Fn(&Row) -> f64| -> Vec<Line> {
+        let of = |pattern: &&str| {
+            let of = rows.iter().filter(|row| row.pattern == *pattern && row.direction == direction);
+            let points = of.map(|row| (row.length as f64, cost(row))).collect();
+            Line { name: pattern.to_string(), points, mark: false }
+        };
+        KINDS.iter().chain([&MIXED]).map(of).collect()
+    };
+    let per_token = |row: &Row| row.bytes as f64 / row.length as f64;
+    let mut all: Vec<Panel> = DIRECTIONS
+        .map(|direction| Panel {
+            title: format!("{direction}: µs a token"),
+            lines: lines(direction, &|row| row.us_per_token),
+        })
+        .into();
+    all.extend(DIRECTIONS.map(|direction| {
+        let mut lines = lines(direction, &per_token);
+        // What nobody holds here: a number a head for every query and key.
+        let heads = ModelConfig::default().n_head as f64;
+        let held = |point: &(f64, f64)| (point.0, point.1 + 4.0 * heads * point.0);
+        let points = lines[0].points.iter().map(held).collect();
+        lines.push(Line { name: "F, T×T held".into(), points, mark: true });
+        Panel { title: format!("{direction}: bytes a token"), lines }
+    }));
+    Panels {
+        title: "The attention of a layer over the length of a sequence".into(),
+        subtitle: format!("C 128, H 4, one sequence; blocks of 256 tokens, 3 tokens a slot · {adapter}"),
+        size: "tokens of the sequence".into(),
+        panels: all,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_is_over_five_layers() {
+        let row = |pattern, direction, ms, bytes, error| Row::new(pattern, 10, direction, ms, bytes, error);
+        let rows =
+            [row("F", 0, 50.0, 7, 9.0), row("L", 0, 1.0, 10, 0.1), row("M", 0, 6.0, 20, 0.3), row("L", 1, 9.0, 9, 0.0)];
+        let mean = mixed(&rows, 10, 0);
+        assert_eq!((mean.ms, mean.bytes, mean.error, mean.us_per_token), (3.0, 14, 0.3, 300.0));
+        assert_eq!((mean.pattern, mean.direction), ("LMLML", "forward"));
+    }
+
+    /// Numbers that are off are seen, in whatever direction.
+    #[test]
+    fn what_is_wrong_is_no_measurement() {
+        let device = Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter");
+        for pattern in KINDS {
+            let config = model(pattern, 300);
+            let mut parameters = initial_parameters(&config, 0);
+            let layer = LayerAttention::new(&device, &config, &parameters).expect("a recording");
+            let errors = check(&layer, &config, &parameters).expect("a run");
+            assert!(errors.iter().all(|error| *error < 1e-5), "{pattern}: {errors:?}");
+            if pattern == "M" {
+                let at =
+                    config.parameters().iter().position(|p| p.name.ends_with("compress_v.weight")).expect("weight");
+                parameters[at][0] += 0.5;
+                let [forward, _] = check(&layer, &config, &parameters).expect("a run");
+                assert!(forward > 1e-3, "{forward}");
+            }
+        }
+        let x = [vec![1.0, 2.0], vec![1.0, 1.0], vec![2.0, 1.0]];
+        assert_eq!(backward_error(&x, &x, &[2.0, 1.0], &[2.0, 1.0]), 3.0 / 19f64.sqrt());
+        assert!(larger(f64::NAN, 1.0).is_nan());
+    }
+}

@@ -1,0 +1,134 @@
+//! The keys as options of the command line: each key is the option with `-` for `_`, and `--config`, `--set` stand over.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::Result;
+use crate::train::settings::keys::{Group, Key, RawValue, Stage};
+use crate::train::settings::task::FLAGS;
+use crate::train::settings::{Layers, Settings, Source};
+
+/// The key that may have several values.
+const DATA: &str = "data";
+
+/// The long names by the keys', for clap wants them to stay.
+static LONG: LazyLock<BTreeMap<&str, String>> = LazyLock::new(|| {
+    let all = [Stage::Pretraining, Stage::FineTuning].into_iter().flat_map(Stage::keys);
+    all.map(|key| (key.name, key.name.replace('_', "-"))).collect()
+});
+
+/// The command with an option a key of its stage, `--config FILE` and `--set KEY=VALUE`.
+pub fn add(command: Command, stage: Stage) -> Command {
+    let config =
+        Arg::new("config").long("config").value_name("FILE").help("Settings of a run, TOML; a config.toml is one");
+    let set = Arg::new("set")
+        .long("set")
+        .value_name("KEY=VALUE")
+        .action(ArgAction::Append)
+        .help("Sets a key over the file; may be repeated");
+    command.arg(config).arg(set).args(options(stage, |_| true))
+}
+
+/// The command with an option for some of a stage's keys alone.
+pub fn add_some(command: Command, stage: Stage, names: &[&str]) -> Command {
+    command.args(options(stage, |key| names.contains(&key.name)).into_iter().map(|arg| arg.help_heading(None)))
+}
+
+fn options(stage: Stage, has: impl Fn(&Key) -> bool) -> Vec<Arg> {
+    let defaults = stage.defaults();
+    stage.keys().filter(|key| has(key)).map(|key| option(key, &defaults, stage)).collect()
+}
+
+fn option(key: &'static Key, defaults: &Settings, stage: Stage) -> Arg {
+    let of = if stage == Stage::Pretraining || key.group == Group::Model { "nano" } else { "default" };
+    let help = match (key.get)(defaults) {
+        Some(toml::Value::Array(_) | toml::Value::Boolean(false)) | None => key.help.into(),
+        Some(value) => format!("{} [{of}: {}]", key.help, value.to_string().trim_matches('"')),
+    };
+    let arg = Arg::new(key.name)
+        .long(LONG.get(key.name).map_or(key.name, String::as_str))
+        .value_name(key.hint)
+        .help(help)
+        .help_heading(key.group.heading())
+        .action(ArgAction::Append);
+    match key.name {
+        DATA => arg.num_args(1..), // --data *.txt
+        name if FLAGS.contains(&name) => arg.num_args(0..=1).default_missing_value("true"),
+        _ => arg.allow_hyphen_values(true), // -1 reaches the key's own range and its message
+    }
+}
+
+/// What was given to a command that [`add`] or [`add_some`] made.
+///
+/// # Errors
+/// As [`Layers::file`] and [`Layers::set`].
+pub fn layers(matches: &ArgMatches, stage: Stage) -> Result<Layers> {
+    let mut layers = Layers::of(stage);
+    // A command may have been made with fewer options.
+    let all = |name: &str| matches.try_get_many::<String>(name).ok().flatten().into_iter().flatten();
+    for path in all("config") {
+        layers.file(path)?;
+    }
+    for assignment in all("set") {
+        layers.set(assignment)?;
+    }
+    for key in stage.keys() {
+        let values: Vec<&String> = all(key.name).collect();
+        match values.as_slice() {
+            [] => {}
+            [.., last] if values.len() == 1 || key.name != DATA => layers.option(key.name, last.as_str()),
+            all => {
+                let all = all.iter().map(|v| toml::Value::String((*v).clone())).collect();
+                layers.push(key.name, RawValue::Toml(toml::Value::Array(all)), Source::Option);
+            }
+        }
+    }
+    Ok(layers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(line: &str) -> Result<Settings> {
+        let matches =
+            add(Command::new("pretrain"), Stage::Pretraining).try_get_matches_from(line.split(' ')).expect("parses");
+        layers(&matches, Stage::Pretraining)?.settings()
+    }
+
+    #[test]
+    fn every_key_is_an_option() {
+        for (stage, says) in [(Stage::Pretraining, "[nano: 0.002]"), (Stage::FineTuning, "[default: 0.0000625]")] {
+            let mut command = add(Command::new("train"), stage);
+            command.clone().debug_assert();
+            let help = command.render_long_help().to_string();
+            for key in stage.keys() {
+                assert!(help.contains(&format!("--{} ", key.name.replace('_', "-"))), "{}", key.name);
+            }
+            assert!(help.contains(says), "{help}");
+        }
+    }
+
+    #[test]
+    fn flags_stand_alone_or_with_a_value() {
+        let of = |line: &str| {
+            let matches = add(Command::new("finetune"), Stage::FineTuning).try_get_matches_from(line.split(' '));
+            layers(&matches.expect("parses"), Stage::FineTuning).expect("layers").settings().expect("settings").task
+        };
+        let task = of("finetune --from-scratch --unfreeze --layer-lr-decay --lm-coef 0");
+        assert!(task.from_scratch && task.unfreeze && task.lm_coef == 0.0);
+        assert_eq!(task.layer_lr_decay.0, 1.0 / 2.6);
+        let task = of("finetune --from-scratch true --layer-lr-decay 0.5");
+        assert_eq!((task.from_scratch, task.unfreeze, task.layer_lr_decay.0), (true, false, 0.5));
+    }
+
+    #[test]
+    fn options_stand_over_set() {
+        let s = settings("pretrain --data a b --data c --n-layer 2 --set n_layer=3 --set lr=1 --lr 2 --lr 3")
+            .expect("settings");
+        assert_eq!((s.model.n_layer, s.lr, s.data.len()), (2, 3.0, 3));
+        assert_eq!(settings("pretrain --lr -1").expect_err("negative").to_string(), "--lr -1: must be above 0");
+    }
+}

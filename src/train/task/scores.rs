@@ -1,0 +1,189 @@
+//! What a task's answers come to: the metrics of SPEC 3 by their names in metrics.jsonl, and the answers themselves.
+
+use crate::config::{Answers, Task, TaskKind};
+use crate::model::{Answered, Inference};
+use crate::tasks::{Answer, Example, metrics, pack};
+use crate::train::task::prepare::Examples;
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+
+/// Answers of a model to the examples of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    /// Mean loss and metrics; those that are not defined are not there.
+    pub values: BTreeMap<&'static str, f64>,
+    /// Rows of true classes, columns of given ones; empty for a score and for candidates.
+    pub confusion: Vec<Vec<u64>>,
+    /// The share of the most frequent class, where there are classes.
+    pub majority: Option<f64>,
+    /// One an example.
+    pub answers: Vec<Answered>,
+}
+
+/// The metrics of a task, the one that chooses the best epoch first.
+pub fn names(task: &Task) -> Vec<&'static str> {
+    match (&task.answers, task.kind) {
+        (Answers::Score, _) => vec!["pearson", "spearman", "loss"],
+        (Answers::Candidate, _) | (_, TaskKind::Choose) => vec!["accuracy", "loss"],
+        (Answers::Labels(_), _) => vec!["accuracy", "f1", "matthews", "loss"],
+    }
+}
+
+/// The value of a metric that is larger where a model is better.
+pub fn rank(name: &str, values: &BTreeMap<&'static str, f64>) -> Option<f64> {
+    values.get(name).map(|value| if name == "loss" { -value } else { *value })
+}
+
+/// The class of an answer: the first of the largest logits.
+pub fn class(answered: &Answered) -> u32 {
+    let mut best = 0;
+    for (i, logit) in answered.logits.iter().enumerate() {
+        if *logit > answered.logits[best] {
+            best = i;
+        }
+    }
+    best as u32
+}
+
+/// Answers all examples and scores those whose answer is known.
+///
+/// # Errors
+/// [`Error::NotFinite`] naming the example, [`Error::Device`].
+pub fn score(inference: &mut Inference, task: &Task, examples: &Examples) -> Result<Scores> {
+    let (ranges, _) = examples.batches();
+    let mut answers = Vec::with_capacity(examples.all.len());
+    for range in ranges {
+        answers.extend(inference.answers(&pack(&examples.all[range])?)?);
+    }
+    if let Some(i) = answers.iter().position(|a| !a.loss.is_finite() || a.logits.iter().any(|x| !x.is_finite())) {
+        let path = examples.path.display();
+        return Err(Error::NotFinite(format!("{path}: the answer to example {} is not finite", i + 1)));
+    }
+    Ok(of(task, &examples.all, answers))
+}
+
+fn of(task: &Task, examples: &[Example], answers: Vec<Answered>) -> Scores {
+    let known: Vec<(&Example, &Answered)> =
+        examples.iter().zip(&answers).filter(|(example, _)| example.answer != Answer::Unknown).collect();
+    let mut values = BTreeMap::new();
+    let mut put = |name, value: Option<f64>| {
+        values.extend(value.map(|value| (name, value)));
+    };
+    let losses: f64 = known.iter().map(|(_, answered)| f64::from(answered.loss)).sum();
+    put("loss", (!known.is_empty()).then(|| losses / known.len() as f64));
+    let (mut confusion, mut majority) = (Vec::new(), None);
+    if task.answers == Answers::Score {
+        let truth: Vec<f64> = known.iter().filter_map(|(example, _)| score_of(example)).collect();
+        let given: Vec<f64> = known.iter().map(|(_, answered)| f64::from(answered.logits[0])).collect();
+        put("pearson", metrics::pearson(&truth, &given));
+        put("spearman", metrics::spearman(&truth, &given));
+    } else {
+        let truth: Vec<u32> = known.iter().filter_map(|(example, _)| class_of(example)).collect();
+        let given: Vec<u32> = known.iter().map(|(_, answered)| class(answered)).collect();
+        put("accuracy", metrics::accuracy(&truth, &given));
+        majority = self::majority(examples);
+        if let Answers::Labels(labels) = &task.answers {
+            put("f1", metrics::f1(&truth, &given, labels.len()));
+            put("matthews", metrics::matthews(&truth, &given));
+            confusion = metrics::confusion(&truth, &given, labels.len());
+        }
+    }
+    Scores { values, confusion, majority, answers }
+}
+
+/// predictions.tsv: a line an example with its number from 0, its label, and a probability a label; for choose the candidate's
+/// place and a probability a candidate; for a score the number.
+pub fn predictions(task: &Task, answers: &[Answered]) -> String {
+    let columns: Vec<String> = match &task.answers {
+        Answers::Score => Vec::new(),
+        Answers::Labels(labels) => labels.iter().map(|label| field(label)).collect(),
+        Answers::Candidate => {
+            (0..answers.iter().map(|a| a.logits.len()).max().unwrap_or(0)).map(|i| i.to_string()).collect()
+        }
+    };
+    let head = if task.answers == Answers::Score { "score" } else { "label" };
+    let mut text = [&["example".to_string(), head.into()][..], &columns].concat().join("\t") + "\n";
+    for (i, answered) in answers.iter().enumerate() {
+        let mut line = vec![i.to_string()];
+        match &task.answers {
+            Answers::Score => line.push(answered.logits[0].to_string()),
+            Answers::Labels(labels) => line.push(field(&labels[class(answered) as usize])),
+            Answers::Candidate => line.push(class(answered).to_string()),
+        }
+        if task.answers != Answers::Score {
+            let probabilities = softmax(&answered.logits);
+            let missing = columns.len() - probabilities.len();
+            line.extend(probabilities.iter().map(|p| format!("{p:.6}")));
+            line.extend(std::iter::repeat_n(String::new(), missing));
+        }
+        text += &(line.join("\t") + "\n");
+    }
+    text
+}
+
+/// A label as a field: tabs and ends of lines would make more of them.
+fn field(label: &str) -> String {
+    label.replace(['\t', '\n', '\r'], " ")
+}
+
+fn softmax(logits: &[f32]) -> Vec<f64> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = logits.iter().map(|x| f64::from(x - max).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.iter().map(|p| p / sum).collect()
+}
+
+/// The accuracy of the most frequent class alone; none for scores.
+pub fn majority(examples: &[Example]) -> Option<f64> {
+    let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+    examples.iter().filter_map(class_of).for_each(|class| *counts.entry(class).or_default() += 1);
+    let all: usize = counts.values().sum();
+    counts.values().max().map(|most| *most as f64 / all as f64)
+}
+
+fn score_of(example: &Example) -> Option<f64> {
+    if let Answer::Score(score) = example.answer { Some(f64::from(score)) } else { None }
+}
+
+fn class_of(example: &Example) -> Option<u32> {
+    if let Answer::Class(class) = example.answer { Some(class) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(logits: &[f32]) -> Answered {
+        Answered { loss: 0.0, logits: logits.to_vec() }
+    }
+
+    #[test]
+    fn predictions_have_a_probability_a_label() {
+        let labels = Answers::Labels(vec!["no".into(), "so\tso".into()]);
+        let task = Task { kind: TaskKind::Classify, answers: labels };
+        let text = predictions(&task, &[answered(&[0.0, 3f32.ln()]), answered(&[1.0, 1.0])]);
+        assert_eq!(text, "example\tlabel\tno\tso so\n0\tso so\t0.250000\t0.750000\n1\tno\t0.500000\t0.500000\n");
+        let task = Task { kind: TaskKind::Choose, answers: Answers::Candidate };
+        let text = predictions(&task, &[answered(&[0.0]), answered(&[2.0, 2.0, -90.0])]);
+        assert_eq!(text, "example\tlabel\t0\t1\t2\n0\t0\t1.000000\t\t\n1\t0\t0.500000\t0.500000\t0.000000\n");
+        let task = Task { kind: TaskKind::Similar, answers: Answers::Score };
+        assert_eq!(predictions(&task, &[answered(&[2.5])]), "example\tscore\n0\t2.5\n");
+    }
+
+    #[test]
+    fn scores_leave_out_what_is_not_known_or_not_defined() {
+        let task = Task { kind: TaskKind::Entail, answers: Answers::Labels(vec!["a".into(), "b".into()]) };
+        let example = |answer| Example { sequences: vec![vec![1]], answer };
+        let examples = [Answer::Class(0), Answer::Unknown, Answer::Class(0), Answer::Class(1)].map(example);
+        let answers = vec![answered(&[1.0, 0.0]), answered(&[0.0, 9.0]), answered(&[0.0, 1.0]), answered(&[0.0, 1.0])];
+        let scores = of(&task, &examples, answers);
+        assert_eq!((scores.values["accuracy"], scores.majority), (2.0 / 3.0, Some(2.0 / 3.0)));
+        assert_eq!(scores.confusion, [[1, 1], [0, 1]]);
+        assert_eq!(rank("loss", &scores.values), Some(-0.0));
+        let task = Task { kind: TaskKind::Similar, answers: Answers::Score };
+        let scores = of(&task, &[example(Answer::Score(1.0))], vec![answered(&[2.0])]);
+        assert_eq!(scores.values.keys().copied().collect::<Vec<_>>(), ["loss"], "one pair has no correlation");
+        let none = of(&task, &[example(Answer::Unknown)], vec![answered(&[2.0])]);
+        assert!(none.values.is_empty() && none.answers.len() == 1);
+    }
+}

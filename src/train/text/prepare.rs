@@ -1,0 +1,294 @@
+//! All of a run that can be wrong before an adapter is opened: settings, the place for its folder, text, tokenizer,
+//! lengths. What comes out only wants a device.
+
+use crate::config::ModelConfig;
+use crate::data::baseline::{Baseline, baseline};
+use crate::data::batch::Batch;
+use crate::data::corpus::Corpus;
+use crate::data::order::{BatchSize, Order};
+use crate::data::tokenizer::Tokenizer;
+use crate::data::windows::{Windows, evaluation_batches};
+use crate::model::Capacity;
+use crate::store::config_json;
+use crate::store::model_folder::Model;
+use crate::store::token_cache::TokenCache;
+use crate::train::run_folder::RunFolder;
+use crate::train::settings::Settings;
+use crate::train::text::tokens::{self, Origin, Text};
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// A run that is ready for a device.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// What was asked for; `pretokenizer` is the tokenizer's.
+    pub settings: Settings,
+    /// Where the run's folder will appear.
+    pub out: PathBuf,
+    /// RawValue, or trained on the text.
+    pub tokenizer: Tokenizer,
+    /// What to train on.
+    pub training: Corpus,
+    /// What is held out for evaluation: the last share of the tokens.
+    pub held_out: Corpus,
+    /// UTF-8 bytes of the text that is held out.
+    pub held_out_bytes: u64,
+    /// Updates of the run.
+    pub steps: u32,
+    /// What counting reaches on the ids held out.
+    pub baseline: Baseline,
+    /// Files that the run's folder holds besides its own, such as a text made for it: name and contents.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// Where the tokens came from.
+    pub origin: Origin,
+    /// Weights to begin with, dense, in the order of [`crate::config::ModelConfig::parameters`]; none: they are drawn.
+    pub weights: Option<Vec<Vec<f32>>>,
+    /// What a user should hear of the model that they come from.
+    model_warnings: Vec<String>,
+    capacity: Capacity,
+}
+
+impl Prepared {
+    /// Reads the files of `settings.data`, one behind the other, for a run whose folder is new. The tokenizer is the one
+    /// given, else the one that `settings` name, else that of the model which they name as `init`, else one that is trained
+    /// on the text. Tokens are kept in the user's cache.
+    ///
+    /// # Errors
+    /// [`Error::Value`] that names key or file and says what would be right; [`Error::Io`] where tokens cannot be
+    /// written.
+    pub fn new(settings: Settings, tokenizer: Option<Tokenizer>, out: &Path) -> Result<Self> {
+        RunFolder::check_new(out)?;
+        Self::with_cache(settings, tokenizer, out, &TokenCache::of_user())
+    }
+
+    /// As [`Prepared::new`], with a cache of one's own; whether there is something at `out` is not looked at. Who gives a
+    /// tokenizer has the weights, too: then `settings.init` is not read.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`].
+    pub fn with_cache(
+        settings: Settings,
+        tokenizer: Option<Tokenizer>,
+        out: &Path,
+        cache: &TokenCache,
+    ) -> Result<Self> {
+        settings.validate()?;
+        let start = match tokenizer {
+            Some(tokenizer) => Start { tokenizer: tokens::given(&settings, Some(tokenizer))?, ..Start::default() },
+            None => Start::of(&settings)?,
+        };
+        let given = start.tokenizer.clone();
+        let text = tokens::of_files(&settings, given, cache, |corpus| check_parts(corpus, &settings))?;
+        Self::tokenized(settings, text, start, out)
+    }
+
+    /// As [`Prepared::new`], with the text at hand.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`].
+    pub fn from_text(settings: Settings, text: &str, out: &Path) -> Result<Self> {
+        RunFolder::check_new(out)?;
+        settings.validate()?;
+        let start = Start::of(&settings)?;
+        let text = tokens::of_text(&settings, start.tokenizer.clone(), text)?;
+        check_parts(&text.corpus, &settings)?;
+        Self::tokenized(settings, text, start, out)
+    }
+
+    fn tokenized(mut settings: Settings, text: Text, start: Start, out: &Path) -> Result<Self> {
+        let Text { tokenizer, corpus, extents, origin } = text;
+        settings.pretokenizer = tokenizer.pretokenizer();
+        let (training, held_out) = corpus.split(settings.valid);
+        let order = order(&settings, &training)?;
+        let steps = settings.steps(|epochs| order.updates_in(epochs))?;
+        let largest = order.largest_micro_batch(u64::from(steps))?;
+        // A sequence that is held out, or a sample, may be longer than all micro-batches.
+        let rows = largest.rows.max(settings.model.n_positions);
+        Ok(Prepared {
+            baseline: baseline(&training, &held_out, tokenizer.vocab_size())?,
+            held_out_bytes: extents.behind(training.tokens().len()),
+            capacity: Capacity { rows, sequences: largest.sequences },
+            training,
+            held_out,
+            out: out.to_path_buf(),
+            files: Vec::new(),
+            tokenizer,
+            steps,
+            origin,
+            weights: start.weights,
+            model_warnings: start.warnings,
+            settings,
+        })
+    }
+
+    /// The run's batches from the beginning; a cursor goes elsewhere.
+    ///
+    /// # Errors
+    /// As [`Order::new`].
+    pub fn order(&self) -> Result<Order> {
+        order(&self.settings, &self.training)
+    }
+
+    /// What a device must have room for: the largest micro-batch of the run, and any sequence alone.
+    pub fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
+    /// Tokens of an update: of a stream exactly, of documents at most.
+    pub fn tokens_an_update(&self) -> usize {
+        let positions = self.settings.model.n_positions;
+        match self.settings.batching().size {
+            BatchSize::Windows(n) => n * positions,
+            BatchSize::Rows(rows) if self.training.is_stream() => rows / positions * positions,
+            BatchSize::Rows(rows) => rows,
+        }
+    }
+
+    /// The part held out, in batches that have room in [`Prepared::capacity`].
+    pub fn evaluation(&self) -> impl Iterator<Item = Batch> + '_ {
+        let Capacity { rows, sequences } = self.capacity;
+        evaluation_batches(&self.held_out, self.settings.model.n_positions, rows, sequences)
+    }
+
+    /// What a user should hear of a run that is allowed, but hardly meant.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut all: Vec<String> = self.settings.warning(self.steps).into_iter().collect();
+        all.extend(self.model_warnings.iter().cloned());
+        let (has, asked) = (self.tokenizer.vocab_size(), self.settings.model.vocab_size);
+        if has < asked {
+            let unused = asked - has;
+            all.push(format!(
+                "vocab_size = {asked}: the tokenizer has {has} ids, so {unused} rows of the model stay unused"
+            ));
+        }
+        if let Origin::Dropped(Some(why)) = &self.origin {
+            all.push(why.clone());
+        }
+        all
+    }
+
+    /// Where the tokens came from, for people; nothing for a text in memory.
+    pub fn notice(&self) -> Option<String> {
+        match &self.origin {
+            Origin::Cache(folder) => Some(format!("the text's tokens were in the cache: {}", folder.display())),
+            Origin::Kept(folder) => Some(format!("the text's tokens are kept: {}", folder.display())),
+            Origin::Memory | Origin::Dropped(_) => None,
+        }
+    }
+
+    /// "nano on shakespeare.txt", for people.
+    pub fn title(&self) -> String {
+        let name = |path: &PathBuf| path.file_name().map(|n| n.to_string_lossy().into_owned());
+        let model = self.settings.init.as_ref().and_then(name).unwrap_or_else(|| self.settings.preset.clone());
+        match self.settings.data.first().and_then(name) {
+            Some(name) => format!("{model} on {name}"),
+            None => model,
+        }
+    }
+}
+
+/// What a run begins with: nothing, a tokenizer, or a model.
+#[derive(Default)]
+struct Start {
+    tokenizer: Option<Tokenizer>,
+    weights: Option<Vec<Vec<f32>>>,
+    warnings: Vec<String>,
+}
+
+impl Start {
+    /// What the settings name.
+    fn of(settings: &Settings) -> Result<Self> {
+        let named = tokens::given(settings, None)?;
+        let Some(init) = &settings.init else { return Ok(Start { tokenizer: named, ..Start::default() }) };
+        let Model { folder, mut config, parameters, tokenizer, mut warnings } = Model::load(init)?.without_head();
+        let ModelConfig { resid_pdrop, embd_pdrop, attn_pdrop, summary_first_dropout, .. } = settings.model;
+        config = ModelConfig { resid_pdrop, embd_pdrop, attn_pdrop, summary_first_dropout, ..config };
+        if config_json::to_json(&config) != config_json::to_json(&settings.model) {
+            let message = format!("init = {}: the model's numbers are others than the settings have", init.display());
+            return Err(Error::input(message));
+        }
+        let tokenizer = match (named, tokenizer) {
+            (Some(named), Some(own)) => {
+                if named.to_json()? != own.to_json()? {
+                    let folder = folder.display();
+                    warnings.push(format!("the tokenizer is not that of {folder}, whose ids the weights stand for"));
+                }
+                named
+            }
+            (named, own) => named.or(own).ok_or_else(|| {
+                Error::file(&folder, "holds no tokenizer: give the one that it was trained with, --tokenizer FILE|DIR")
+            })?,
+        };
+        Ok(Start { tokenizer: Some(tokenizer), weights: Some(parameters), warnings })
+    }
+}
+
+fn order(settings: &Settings, training: &Corpus) -> Result<Order> {
+    Order::new(training.clone(), settings.model.n_positions, settings.batching(), settings.seed)
+}
+
+/// Checks that there is something to train on and something to evaluate.
+fn check_parts(corpus: &Corpus, settings: &Settings) -> Result<()> {
+    let (training, held_out) = corpus.split(settings.valid);
+    check_part("training", &training, settings.model.n_positions)?;
+    check_part("held-out", &held_out, settings.model.n_positions)
+}
+
+/// Checks that a part ("training", "held-out") has a sequence.
+fn check_part(part: &str, corpus: &Corpus, positions: usize) -> Result<()> {
+    if Windows::new(corpus.clone(), positions).is_ok() {
+        return Ok(());
+    }
+    let tokens = corpus.tokens().len();
+    let needs = if corpus.is_stream() {
+        format!(
+            "a window of n_positions = {positions} needs {}, so give more text or a smaller n_positions",
+            positions + 1
+        )
+    } else {
+        format!("{} documents must hold one of 2 tokens or more, so give more text", corpus.document_count())
+    };
+    Err(Error::input(format!("the {part} part of the data has {tokens} tokens: {needs}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::Length;
+
+    fn prepare(text: &str, change: impl FnOnce(&mut Settings)) -> Result<Prepared> {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut settings = Settings::default();
+        settings.model.n_positions = 16;
+        change(&mut settings);
+        Prepared::from_text(settings, text, &folder.path().join("run"))
+    }
+
+    #[test]
+    fn a_text_is_cut_in_two_and_counted() {
+        let text = crate::data::synthetic::stories::stories(1, 20_000);
+        let run = prepare(&text, |_| ()).expect("prepared");
+        let all = [&run.training.tokens()[..], run.held_out.tokens()].concat();
+        assert_eq!(run.tokenizer.decode(&all).expect("decode"), text);
+        assert_eq!(run.held_out.tokens().len(), (all.len() as f64 * 0.05) as usize);
+        assert!(text.len() as u64 > 19 * run.held_out_bytes);
+        assert!(run.held_out_bytes > run.held_out.tokens().len() as u64);
+        assert!(run.baseline.bigram < run.baseline.unigram && run.steps == 1000 && run.warnings().is_empty());
+        let run = prepare(&text, |s| s.length = Length::Epochs(2)).expect("prepared");
+        let windows = run.training.tokens().len() / 16 * 2;
+        assert!((windows / 8 - 1..=windows / 8 + 1).contains(&(run.steps as usize)), "{}", run.steps);
+        assert!(run.warnings()[0].starts_with("warmup = 200 is not below"), "{:?}", run.warnings());
+    }
+
+    #[test]
+    fn what_is_too_short_is_named() {
+        let says = |text: &str, what: &str| {
+            let error = prepare(text, |_| ()).expect_err(what);
+            assert!(error.to_string().contains(what) && error.is_invalid_input(), "{error}");
+        };
+        says("short", "the training part of the data has");
+        says(&"some text that is longer, ".repeat(20), "the held-out part of the data has");
+        let small = prepare(&"ab ".repeat(2000), |s| s.valid = 0.5).expect("prepared");
+        assert!(small.warnings().iter().any(|w| w.contains("rows of the model stay unused")));
+    }
+}

@@ -1,0 +1,332 @@
+//! A run's text, from files to batches: folders and JSON lines, the cache of tokens, documents, and the bytes of what is
+//! held out; and `wgpt tokenizer`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use wgpt::Result;
+use wgpt::data::synthetic::stories::stories;
+use wgpt::data::tokenizer::{PAIRS, Pretokenizer, Tokenizer};
+use wgpt::store::token_cache::TokenCache;
+use wgpt::train::text::tokens::Origin;
+use wgpt::train::{Layers, Prepared, Settings};
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let place = Place(tempfile::tempdir().expect("folder"));
+        for (name, text) in files {
+            let path = place.path(name);
+            std::fs::create_dir_all(path.parent().expect("parent")).expect("folder");
+            std::fs::write(path, text).expect("write");
+        }
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn settings(&self, data: &[&str], more: &[&str]) -> Settings {
+        let mut layers = Layers::new();
+        ["n_positions=16", "vocab_size=300", "batch=4"]
+            .iter()
+            .chain(more)
+            .for_each(|set| layers.set(set).expect("set"));
+        let mut settings = layers.settings().expect("settings");
+        settings.data = data.iter().map(|name| self.path(name)).collect();
+        settings
+    }
+
+    fn prepare(&self, data: &[&str], more: &[&str]) -> Result<Prepared> {
+        let cache = TokenCache::new(Some(self.path("cache")));
+        Prepared::with_cache(self.settings(data, more), None, &self.path("run"), &cache)
+    }
+}
+
+fn ids(run: &Prepared) -> Vec<u32> {
+    [&run.training.tokens()[..], run.held_out.tokens()].concat()
+}
+
+/// A file of the folder in `WGPT_DATA`, or of the one beside the checkout.
+fn data(name: &str) -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let path = std::env::var_os("WGPT_DATA").map_or_else(beside, PathBuf::from).join(name);
+    path.exists().then_some(path)
+}
+
+#[test]
+fn a_text_is_tokenized_once() {
+    let text = stories(3, 30_000);
+    let place = Place::new(&[("a.txt", &text), ("b.txt", &text), ("other.txt", &stories(4, 30_000))]);
+    let first = place.prepare(&["a.txt"], &[]).expect("first");
+    let Origin::Kept(folder) = &first.origin else { panic!("{:?}", first.origin) };
+    let right = ids(&first);
+    assert!(folder.starts_with(place.path("cache")));
+    // In memory, in one piece, nothing is different.
+    let whole = Prepared::from_text(place.settings(&[], &[]), &text, &place.path("run")).expect("in memory");
+    assert_eq!((first.baseline, first.held_out_bytes), (whole.baseline, whole.held_out_bytes));
+    assert!(right == ids(&whole) && first.tokenizer.decode(&right).expect("decode") == text);
+
+    // By its contents: another name, another share held out, another seed.
+    let again = place.prepare(&["b.txt"], &["valid=0.2", "seed=3"]).expect("again");
+    assert!(again.origin == Origin::Cache(folder.clone()) && ids(&again) == right, "{:?}", again.origin);
+    assert_eq!(again.tokenizer.to_json().expect("json"), first.tokenizer.to_json().expect("json"));
+    // What makes other ids is another text.
+    for (data, more) in [(&["other.txt"][..], &[][..]), (&["a.txt", "b.txt"], &[]), (&["a.txt"], &["vocab_size=299"])] {
+        assert!(matches!(place.prepare(data, more).expect("another").origin, Origin::Kept(_)), "{data:?} {more:?}");
+    }
+    assert!(matches!(place.prepare(&["a.txt"], &["pretokenizer=bert"]).expect("bert").origin, Origin::Kept(_)));
+
+    let path = folder.join("ids");
+    let mut bytes = std::fs::read(&path).expect("ids");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    std::fs::write(&path, bytes).expect("write");
+    let mended = place.prepare(&["a.txt"], &[]).expect("mended");
+    assert!(mended.origin == Origin::Kept(folder.clone()) && ids(&mended) == right, "{:?}", mended.origin);
+    assert_eq!(place.prepare(&["a.txt"], &[]).expect("mended").origin, Origin::Cache(folder.clone()));
+}
+
+#[test]
+fn what_is_wrong_leaves_nothing_in_the_cache() {
+    let good = "{\"text\": \"a document of some words\"}\n".repeat(50);
+    let bad = format!("{good}{{\"text\": 3}}\n");
+    let place = Place::new(&[("bad.jsonl", &bad), ("short.txt", "too short"), ("long.txt", &stories(1, 9000))]);
+    let says = |data: &str, more: &[&str], what: &str| {
+        let error = place.prepare(&[data], more).expect_err(what);
+        assert!(error.to_string().contains(what) && error.is_invalid_input(), "{error}");
+        assert!(!place.path("cache").exists(), "{what}");
+    };
+    says("bad.jsonl", &[], "bad.jsonl: line 51: its `text` is a number");
+    says("short.txt", &[], "the training part of the data has 2 tokens");
+    says("long.txt", &["vocab_size=200"], "so at least 256");
+    says("long.txt", &["valid=0.001"], "the held-out part of the data has");
+    let tokenizer = Tokenizer::train("the", 280, Pretokenizer::Bytes).expect("train");
+    std::fs::write(place.path("tokenizer.json"), tokenizer.to_json().expect("json")).expect("write");
+    let given = format!("tokenizer={}", place.path("tokenizer.json").display());
+    says("bad.jsonl", &[&given], "line 51");
+    says("short.txt", &[&given], "the training part");
+    says("long.txt", &[&given, "vocab_size=257"], "vocab_size = 257: the tokenizer has 258 ids");
+}
+
+const CHILD: &str = "WGPT_TEST_DATA_CHILD";
+
+#[test]
+fn processes_share_a_cache() {
+    let prepare = |folder: &Path| {
+        let settings = Settings { data: vec![folder.join("text.txt")], ..Settings::default() };
+        let cache = TokenCache::new(Some(folder.join("cache")));
+        ids(&Prepared::with_cache(settings, None, &folder.join("run"), &cache).expect("prepared"))
+    };
+    if let Some(folder) = std::env::var_os(CHILD) {
+        let all = prepare(Path::new(&folder));
+        std::fs::write(Path::new(&folder).join(format!("ids-{}", std::process::id())), format!("{all:?}"))
+            .expect("write");
+        return;
+    }
+    let place = Place::new(&[("text.txt", &stories(8, 200_000))]);
+    let start = || {
+        let mut command = Command::new(std::env::current_exe().expect("this test"));
+        command.args(["--exact", "processes_share_a_cache"]).env(CHILD, place.0.path()).stdout(Stdio::null());
+        command.spawn().expect("child")
+    };
+    let mut children: Vec<_> = (0..3).map(|_| start()).collect();
+    let here = format!("{:?}", prepare(place.0.path()));
+    for child in &mut children {
+        assert!(child.wait().expect("child").success());
+    }
+    let mut others = 0;
+    for entry in std::fs::read_dir(place.0.path()).expect("list") {
+        let path = entry.expect("entry").path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ids-")) {
+            assert!(std::fs::read_to_string(&path).expect("ids") == here, "a child has other ids");
+            others += 1;
+        }
+    }
+    assert_eq!((others, std::fs::read_dir(place.path("cache/tokens")).expect("list").count()), (3, 1));
+}
+
+#[test]
+fn documents_come_from_folders_and_lines() {
+    let lines: String = (0..80)
+        .map(|i| format!("{{\"id\": {i}, \"text\": \"Document {i} is about {}.\"}}\n", "this ".repeat(i % 30)))
+        .collect();
+    let place = Place::new(&[
+        ("d/1.txt", "A text.\n===\nAnother one,\nof two lines.\n===\n"),
+        ("d/deep/0.jsonl", &lines),
+        ("d/2.txt", "One text without a line that ends it."),
+        ("d/notes.md", "not this"),
+    ]);
+    let run = place.prepare(&["d"], &["document_separator====", "valid=0.1"]).expect("prepared");
+    let text = |ids: &[u32]| run.tokenizer.decode(ids).expect("decode");
+    let documents: Vec<String> = run.training.iter().map(text).collect();
+    assert_eq!(
+        documents[..4],
+        [
+            "A text.\n",
+            "Another one,\nof two lines.\n",
+            "One text without a line that ends it.",
+            "Document 0 is about ."
+        ]
+    );
+    let all: Vec<String> = run.training.iter().chain(run.held_out.iter()).map(text).collect();
+    assert!(all.len() == 83 || all.len() == 84, "one may be cut at the border: {}", all.len());
+    assert_eq!(all.concat().len() as u64 - run.held_out_bytes, documents.concat().len() as u64);
+
+    // Every sequence is a piece of one document; the device has room for the largest micro-batch and any sequence.
+    let mut order = run.order().expect("order");
+    let capacity = run.capacity();
+    assert!(capacity.sequences == 4 && (16..=64).contains(&capacity.rows), "{capacity:?}");
+    for _ in 0..60 {
+        let batch = order.next_batch().expect("batch");
+        assert!(batch.sequences() == 4 && batch.rows() <= capacity.rows);
+        for i in 0..4 {
+            let sequence = text(&batch.ids[batch.rows_of(i)]);
+            assert!(documents.iter().any(|document| document.contains(&sequence)), "{sequence:?}");
+        }
+    }
+    let predicted: u32 = run.evaluation().map(|batch| batch.target_count).sum();
+    let expected: usize = run.held_out.iter().map(|document| document.len().saturating_sub(1)).sum();
+    assert_eq!(predicted as usize, expected);
+
+    let filled = place.prepare(&["d"], &["batch_tokens=100", "accumulate=3", "epochs=2", "warmup=0"]).expect("filled");
+    let (mut order, mut rows) = (filled.order().expect("order"), 0);
+    for _ in 0..filled.steps {
+        let batch = order.next_batch().expect("batch");
+        assert!((85..=100).contains(&batch.rows()), "{}", batch.rows());
+        rows = rows.max(order.micro_batches(batch).iter().map(|part| part.rows()).max().expect("one"));
+    }
+    let cursor = order.cursor();
+    assert!(cursor.epoch >= 2 || (cursor.epoch == 1 && cursor.index == order.windows_in_epoch(1)), "{cursor:?}");
+    assert_eq!((filled.capacity().rows, filled.tokens_an_update(), run.tokens_an_update()), (rows, 100, 64));
+}
+
+#[test]
+fn the_bytes_held_out_are_those_of_the_text() {
+    let Some(path) = data("shakespeare/input.txt") else {
+        println!("skipped: no shakespeare/input.txt in WGPT_DATA or ../shared/data");
+        return;
+    };
+    let text = std::fs::read_to_string(&path).expect("text");
+    let place = Place::new(&[]);
+    for pretokenizer in ["bytes", "bert", "openai"] {
+        let mut settings = place.settings(&[], &["vocab_size=1000", &format!("pretokenizer={pretokenizer}")]);
+        settings.data = vec![path.clone()];
+        let run = Prepared::with_cache(settings, None, &place.path("run"), &TokenCache::new(None)).expect("prepared");
+        assert_eq!(run.origin, Origin::Dropped(None));
+        let decoded = run.tokenizer.decode(run.held_out.tokens()).expect("decode");
+        let behind = &text[text.len() - run.held_out_bytes as usize..];
+        println!("{pretokenizer}: {} bytes held out, {} of the ids' text", behind.len(), decoded.len());
+        // `bert` has neither the spaces nor the capitals.
+        let plain = |text: &str| text.to_lowercase().split_whitespace().collect::<String>();
+        assert!(plain(behind) == plain(&decoded), "{pretokenizer}");
+        assert_eq!(behind == decoded, pretokenizer == "bytes");
+        let tokens = run.tokenizer.encode(&text).expect("encode");
+        assert!(tokens == ids(&run), "{pretokenizer}: a stream has the ids of the whole text");
+    }
+}
+
+#[test]
+fn gpt1s_own_tokenizer_comes_by_its_key() {
+    let Some(folder) = data("gpt1-bpe") else {
+        println!("skipped: no gpt1-bpe in WGPT_DATA or ../shared/data");
+        return;
+    };
+    let place = Place::new(&[("text.txt", &stories(2, 20_000))]);
+    let mut layers = Layers::new();
+    layers.option("tokenizer", folder.to_string_lossy());
+    layers.option("n_positions", "32");
+    let mut settings = layers.settings().expect("settings");
+    assert_eq!(settings.model.vocab_size, 40_478);
+    settings.data = vec![place.path("text.txt")];
+    let cache = TokenCache::new(Some(place.path("cache")));
+    let run = Prepared::with_cache(settings, None, &place.path("run"), &cache).expect("prepared");
+    assert_eq!(run.settings.pretokenizer, Pretokenizer::Bert);
+    let gpt1 = Tokenizer::open(&folder).expect("gpt1");
+    assert!(ids(&run) == gpt1.encode(&stories(2, 20_000)).expect("encode"));
+    // config.toml runs again as it is; a model's own tokenizer stands over the key.
+    let mut layers = Layers::new();
+    layers.toml("config.toml", &run.settings.to_toml()).expect("TOML");
+    let settings = layers.settings().expect("settings");
+    assert_eq!(settings, run.settings);
+    let found = Prepared::with_cache(settings.clone(), None, &place.path("run"), &cache).expect("found");
+    assert!(matches!(found.origin, Origin::Cache(_)) && ids(&found) == ids(&run));
+    let own = Tokenizer::train("the cat and the hat", 260, Pretokenizer::Bytes).expect("train");
+    let other = Prepared::with_cache(settings.clone(), Some(own), &place.path("run"), &cache).expect("other");
+    assert!(other.tokenizer.vocab_size() == 260 && matches!(other.origin, Origin::Kept(_)));
+    // The files do not say how words are cut: the key may.
+    let settings = Settings { pretokenizer: Pretokenizer::OpenAi, ..settings };
+    let cut = Prepared::with_cache(settings, None, &place.path("run"), &cache).expect("cut");
+    let openai = gpt1.cut_by(Pretokenizer::OpenAi).expect("another cut");
+    assert!(ids(&cut) == openai.encode(&stories(2, 20_000)).expect("encode") && ids(&cut) != ids(&run));
+    assert_eq!(cut.settings.pretokenizer, Pretokenizer::OpenAi);
+    let missing = Tokenizer::open(&place.path("cache")).expect_err("none").to_string();
+    assert!(PAIRS.iter().flatten().all(|name| missing.contains(name)), "{missing}");
+}
+
+fn tokenizer(place: &Place, words: &[&str], input: &[u8]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
+    command.current_dir(place.0.path()).arg("tokenizer").args(words);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    child.stdin.take().expect("stdin").write_all(input).expect("write");
+    child.wait_with_output().expect("the program ends")
+}
+
+#[test]
+fn texts_go_through_the_program_and_come_back() {
+    let text = format!("\u{feff}{}\r\n caf\u{e9} \u{1f408}\n\n", stories(6, 5000));
+    let place = Place::new(&[("d/a.txt", &stories(5, 20_000)), ("text", &text), ("latin1", "")]);
+    std::fs::write(place.path("latin1"), b"caf\xe9").expect("write");
+    let train = ["train", "--data", "d", "--vocab-size", "300", "--out", "t"];
+    let output = tokenizer(&place, &train, b"");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!("300 ids  {}\n", Path::new("t").join("tokenizer.json").display())
+    );
+    let own = Tokenizer::open(&place.path("t")).expect("tokenizer");
+    assert_eq!(
+        own.to_json().expect("json"),
+        Tokenizer::train(&stories(5, 20_000), 300, Pretokenizer::Bytes).expect("train").to_json().expect("json")
+    );
+    assert!(place.path("t/tokenizer_config.json").is_file());
+
+    let encoded = tokenizer(&place, &["encode", "--tokenizer", "t", "text"], b"");
+    let line = String::from_utf8(encoded.stdout).expect("UTF-8");
+    let ids: Vec<u32> = line.trim_end().split(' ').map(|id| id.parse().expect("id")).collect();
+    assert!(line.lines().count() == 1 && ids == own.encode(&text).expect("encode"));
+    assert_eq!(
+        tokenizer(&place, &["encode", "--tokenizer", "t/tokenizer.json"], text.as_bytes()).stdout,
+        line.as_bytes()
+    );
+    let decoded = tokenizer(&place, &["decode", "--tokenizer", "t"], line.as_bytes());
+    assert!(decoded.stdout == text.as_bytes() && decoded.stderr.is_empty(), "byte for byte");
+    assert_eq!(tokenizer(&place, &["decode", "--tokenizer", "t", "-"], b" \n").stdout, b"");
+    assert_eq!(tokenizer(&place, &["encode", "--tokenizer", "t"], b"").stdout, b"\n");
+
+    let refused = |words: &[&str], input: &[u8], says: &str| {
+        let output = tokenizer(&place, words, input);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {error}");
+        assert!(output.stdout.is_empty() && error.contains(says), "{words:?}: {error}");
+    };
+    refused(&train, b"", "--out t: exists already: must be a new folder");
+    refused(&["train", "--data", "d", "--vocab-size", "9", "--out", "u"], b"", "vocab_size = 9: a bytes vocabulary");
+    refused(&["train", "--out", "u"], b"", "no data");
+    refused(&["encode", "--tokenizer", "t", "latin1"], b"", "latin1: not UTF-8 at byte offset 3");
+    refused(&["encode", "--tokenizer", "t"], b"\xff", "stdin: not UTF-8 at byte offset 0");
+    refused(&["encode", "--tokenizer", "d"], b"", "d: holds no tokenizer: must have tokenizer.json, or vocab.json and");
+    refused(&["encode", "--tokenizer", "none"], b"", "none: could not be read");
+    refused(&["encode", "--model", "t", "none"], b"", "t: holds no config.json");
+    refused(&["decode", "--tokenizer", "t"], b"1 300", "id 300 has no token: the vocabulary has 300 ids");
+    refused(&["decode", "--tokenizer", "t"], b"1 x", "stdin: \"x\": expected an id");
+    refused(&["encode"], b"", "required");
+    assert!(!place.path("u").exists());
+}

@@ -1,0 +1,292 @@
+//! `wgpt eval`: its figures are those of the decoder's twin in f64, window by window; what is wrong is said before a
+//! device is opened; the file of losses is whole or not there.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use wgpt::config::{Answers, ModelConfig, Task, TaskKind};
+use wgpt::data::synthetic::stories::stories;
+use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
+use wgpt::reference::model::forward_backward;
+use wgpt::store::folder::Checkpoint;
+
+fn eval(folder: &Path, words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
+    command.current_dir(folder).arg("eval").args(words).env("WGPT_CACHE", "").output().expect("the program starts")
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", stderr(output));
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+/// A folder with the model `model`, whose weights are large enough for losses to differ, and `text.txt`.
+fn folder(pretokenizer: Pretokenizer) -> (tempfile::TempDir, Checkpoint, String) {
+    let place = tempfile::tempdir().expect("folder");
+    let text = format!("{} — a café 🐈, “quoted”.\n", stories(5, 1500));
+    let tokenizer = Tokenizer::train(&stories(4, 20_000), 290, pretokenizer).expect("a tokenizer");
+    let config = ModelConfig {
+        n_layer: 2,
+        n_head: 2,
+        n_embd: 18,
+        n_positions: 16,
+        vocab_size: 300,
+        initializer_range: 0.3,
+        ..ModelConfig::default()
+    };
+    let parameters = wgpt::model::initial_parameters(&config, 9);
+    let model = Checkpoint { config, parameters, tokenizer: Some(tokenizer) };
+    model.save(&place.path().join("model")).expect("save");
+    std::fs::write(place.path().join("text.txt"), &text).expect("write");
+    (place, model, text)
+}
+
+/// The loss of every token of `ids` but the first, by the twin, in windows of P.
+fn expected(model: &Checkpoint, ids: &[u32]) -> Vec<f64> {
+    let wide: Vec<Vec<f64>> = model.parameters.iter().map(|t| t.iter().map(|x| f64::from(*x)).collect()).collect();
+    let mut losses = Vec::new();
+    let p = model.config.n_positions;
+    for start in (0..ids.len() - 1).step_by(p) {
+        let end = (start + p).min(ids.len() - 1);
+        let positions: Vec<u32> = (0..(end - start) as u32).collect();
+        let borders = [0, positions.len() as u32];
+        let (inputs, targets) = (&ids[start..end], &ids[start + 1..end + 1]);
+        losses
+            .extend(forward_backward(&model.config, &wide, inputs, &positions, targets, &borders, None).per_row_losses);
+    }
+    losses
+}
+
+fn read_losses(path: &Path) -> Vec<(u32, f64)> {
+    let text = std::fs::read_to_string(path).expect("losses");
+    let line = |line: &str| {
+        let (id, loss) = line.split_once('\t').expect("a tab");
+        (id.parse().expect("an id"), loss.parse().expect("a loss"))
+    };
+    assert!(text.ends_with('\n'));
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn figures_are_those_of_the_twin() {
+    let (place, model, text) = folder(Pretokenizer::Bytes);
+    let place = place.path();
+    std::fs::write(place.join("marked.txt"), format!("\u{feff}{text}")).expect("write");
+    let words = ["--model", "model", "--data", "marked.txt", "--json", "--per-token", "losses.tsv"];
+    let output = eval(place, &words);
+    let row: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("one object");
+    let keys: Vec<&String> = row.as_object().expect("an object").keys().collect();
+    assert_eq!(keys, ["loss", "perplexity", "bits_per_byte", "tokens", "bytes"]);
+
+    let ids = model.tokenizer.as_ref().expect("a tokenizer").encode(&text).expect("ids");
+    let losses = read_losses(&place.join("losses.tsv"));
+    assert!(losses.iter().map(|line| line.0).eq(ids[1..].iter().copied()), "the ids are those predicted");
+    let expected = expected(&model, &ids);
+    let worst = losses.iter().zip(&expected).map(|(line, e)| (line.1 - e).abs()).fold(0.0, f64::max);
+    assert!(worst < 1e-4, "{worst}");
+    assert_eq!((row["tokens"].as_u64(), row["bytes"].as_u64()), (Some(ids.len() as u64 - 1), Some(text.len() as u64)));
+    let nats: f64 = losses.iter().map(|line| line.1).sum();
+    let near = |key: &str, value: f64| {
+        let got = row[key].as_f64().expect(key);
+        assert!((got - value).abs() <= 1e-6 * value, "{key}: {got}, expected {value}");
+    };
+    near("loss", nats / (ids.len() - 1) as f64);
+    near("perplexity", (nats / (ids.len() - 1) as f64).exp());
+    near("bits_per_byte", nats / std::f64::consts::LN_2 / text.len() as f64);
+
+    let people = stdout(&eval(place, &["--model", "model", "--data", "text.txt"]));
+    let loss = format!("{:.4}", row["loss"].as_f64().expect("loss"));
+    assert!(people.lines().any(|line| line.starts_with("loss") && line.ends_with(&loss)), "{people}");
+    assert!(std::fs::read_dir(place).expect("list").count() == 4, "a sibling stays");
+}
+
+#[test]
+fn a_run_says_which_checkpoint_it_takes_and_unknown_characters_are_counted() {
+    let (place, model, _) = folder(Pretokenizer::Bert);
+    let run = place.path().join("run");
+    model.save(&run.join("checkpoints/step-000007")).expect("save");
+    std::fs::write(run.join("latest"), "step-000007\n").expect("write");
+    let output = eval(place.path(), &["--model", "run", "--data", "text.txt", "--json"]);
+    let row: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("one object");
+    assert!(row["loss"].is_f64());
+    let said = stderr(&output);
+    assert!(said.contains("model: ") && said.contains("step-000007"), "{said}");
+    assert!(said.contains(" tokens are <unk>"), "{said}");
+}
+
+#[test]
+fn documents_are_predicted_each_on_its_own() {
+    let (place, model, text) = folder(Pretokenizer::Bytes);
+    let place = place.path();
+    let documents: Vec<&str> = text.split_inclusive('\n').filter(|line| line.len() > 1).collect();
+    assert!(documents.len() > 3);
+    let lines: String = documents.iter().map(|text| serde_json::json!({"text": text}).to_string() + "\n").collect();
+    std::fs::create_dir(place.join("texts")).expect("folder");
+    std::fs::write(place.join("texts/a.jsonl"), lines).expect("write");
+    std::fs::write(place.join("parted.txt"), documents.join("%%\n")).expect("write");
+    let tokenizer = model.tokenizer.as_ref().expect("a tokenizer");
+    let ids: Vec<Vec<u32>> = documents.iter().map(|text| tokenizer.encode(text).expect("ids")).collect();
+    let wanted: Vec<f64> = ids.iter().flat_map(|ids| expected(&model, ids)).collect();
+    for data in [&["--data", "texts"][..], &["--data", "parted.txt", "--document-separator", "%%"]] {
+        let words = [&["--model", "model", "--json", "--per-token", "losses.tsv"], data].concat();
+        let row: serde_json::Value = serde_json::from_str(&stdout(&eval(place, &words))).expect("one object");
+        let bytes: usize = documents.iter().map(|text| text.len()).sum();
+        assert_eq!(
+            (row["tokens"].as_u64(), row["bytes"].as_u64()),
+            (Some(wanted.len() as u64), Some(bytes as u64)),
+            "{data:?}"
+        );
+        let losses = read_losses(&place.join("losses.tsv"));
+        assert!(losses.iter().map(|line| line.0).eq(ids.iter().flat_map(|ids| ids[1..].iter().copied())));
+        let worst = losses.iter().zip(&wanted).map(|(line, e)| (line.1 - e).abs()).fold(0.0, f64::max);
+        assert!(worst < 1e-4, "{data:?}: {worst}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_in_a_line_and_leaves_nothing() {
+    let (place, model, _) = folder(Pretokenizer::Bytes);
+    let place = place.path();
+    let put = |name: &str, bytes: &[u8]| std::fs::write(place.join(name), bytes).expect("write");
+    put("one.txt", b"a");
+    put("empty.txt", b"");
+    put("latin1.txt", b"caf\xe9");
+    Checkpoint { tokenizer: None, ..model.clone() }.save(&place.join("mute")).expect("save");
+    std::fs::create_dir(place.join("there")).expect("folder");
+    let files = || {
+        let mut all: Vec<(PathBuf, Vec<u8>)> = Vec::new();
+        for folder in ["", "model", "mute", "there"] {
+            let entries = std::fs::read_dir(place.join(folder)).expect("list").map(|e| e.expect("entry").path());
+            all.extend(
+                entries.filter(|path| path.is_file()).map(|path| (path.clone(), std::fs::read(path).expect("read"))),
+            );
+        }
+        all.sort();
+        all
+    };
+    let before = files();
+    let text = |more: &[&'static str]| [&["--model", "model", "--data", "text.txt"], more].concat();
+    for (words, says) in [
+        (vec!["--model", "none", "--data", "text.txt"], &["none: is no folder"][..]),
+        (vec!["--model", "text.txt", "--data", "text.txt"], &["text.txt: is no folder"]),
+        (vec!["--model", "there", "--data", "text.txt"], &["there: holds no config.json, and neither best nor latest"]),
+        (vec!["--model", "mute", "--data", "text.txt"], &["mute: holds no tokenizer"]),
+        (vec!["--model", "model", "--data", "none.txt"], &["none.txt: "]),
+        (vec!["--model", "model", "--data", "empty.txt"], &["empty.txt: is empty"]),
+        (vec!["--model", "model", "--data", "latin1.txt"], &["latin1.txt: not UTF-8 at byte offset 3"]),
+        (vec!["--model", "model", "--data", "one.txt"], &["has 1 token", "must have 2 or more"]),
+        (text(&["--per-token", "there"]), &["--per-token there: must be the path of a file"]),
+        (text(&["--per-token", "none/losses"]), &["--per-token none/losses: none is no folder"]),
+        (text(&["--per-token", "text.txt"]), &["--per-token text.txt: is one of the texts: must be another file"]),
+        (text(&["--per-token", "./there/../text.txt"]), &["is one of the texts"]),
+        (text(&["--per-token", "model/config.json"]), &["lies in the model's folder: must be elsewhere"]),
+        (text(&["--per-token", "model/losses"]), &["lies in the model's folder: must be elsewhere"]),
+        (text(&["--adapter", "Voodoo 2"]), &["\"Voodoo 2\" matches none of"]),
+    ] {
+        let output = eval(place, &words);
+        let error = stderr(&output);
+        assert_eq!(
+            (output.status.code(), error.lines().count(), output.stdout.len()),
+            (Some(2), 1, 0),
+            "{words:?}: {error}"
+        );
+        assert!(error.starts_with("error: ") && says.iter().all(|part| error.contains(part)), "{words:?}: {error}");
+        assert!(files() == before, "{words:?} left something behind");
+    }
+    for words in [&["--model", "model"][..], &["--data", "text.txt"], &[]] {
+        assert_eq!(eval(place, words).status.code(), Some(2), "{words:?}");
+    }
+}
+
+#[test]
+fn a_loss_that_is_no_number_leaves_no_file() {
+    let (place, mut model, _) = folder(Pretokenizer::Bytes);
+    let place = place.path();
+    model.parameters.iter_mut().flatten().for_each(|x| *x *= 1e30);
+    model.save(&place.join("wild")).expect("save");
+    std::fs::write(place.join("losses.tsv"), "what was there").expect("write");
+    let output = eval(place, &["--model", "wild", "--data", "text.txt", "--per-token", "losses.tsv"]);
+    let error = stderr(&output);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{error}");
+    assert!(
+        error.lines().last().is_some_and(|line| line.starts_with("error: the loss of predicted token 1 is ")),
+        "{error}"
+    );
+    assert_eq!(std::fs::read(place.join("losses.tsv")).expect("read"), b"what was there");
+    assert_eq!(std::fs::read_dir(place).expect("list").count(), 4);
+}
+
+#[test]
+fn a_fine_tuned_model_is_a_language_model() {
+    let (place, model, _) = folder(Pretokenizer::Bert);
+    let place = place.path();
+    let answers = Answers::Labels(vec!["no".into(), "yes".into()]);
+    let task = Some(Task { kind: TaskKind::Similar, answers });
+    let config = ModelConfig { vocab_size: 303, task, ..model.config };
+    let tokenizer = model.tokenizer.map(|tokenizer| tokenizer.with_task_tokens(300).expect("tokens"));
+    let tuned = Checkpoint { parameters: wgpt::model::initial_parameters(&config, 9), config, tokenizer };
+    tuned.save(&place.join("tuned")).expect("save");
+    let mut plain = tuned.clone();
+    plain.config.task = None;
+    plain.parameters.truncate(plain.config.parameters().len());
+    plain.save(&place.join("plain")).expect("save");
+    let figures = |model: &str| stdout(&eval(place, &["--model", model, "--data", "text.txt", "--json"]));
+    assert_eq!(figures("tuned"), figures("plain"));
+    let text = |model: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
+        command.current_dir(place).args(["generate", "--model", model, "--prompt", "The dog", "--greedy"]);
+        stdout(&command.output().expect("the program starts"))
+    };
+    assert!(text("tuned").len() > "the dog".len());
+    assert_eq!(text("tuned"), text("plain"));
+}
+
+/// Two files of documents that go on differently after the same words: the losses of those words are the same to the last digit,
+/// whatever attention the layers have.
+#[test]
+fn later_tokens_never_change_earlier_losses() {
+    let (place, model, _) = folder(Pretokenizer::Bytes);
+    let place = place.path();
+    let tokenizer = model.tokenizer.as_ref().expect("a tokenizer");
+    let same = stories(6, 200);
+    let tails = [7, 8].map(|seed| stories(seed, 30));
+    // As many tokens in common as make every place in a slot of three the first that differs, and most of a block of seven.
+    let mut documents = Vec::new();
+    for (i, file) in ["a.jsonl", "b.jsonl"].into_iter().enumerate() {
+        let texts: Vec<String> = (0..12).map(|n| format!("{}{}", &same[..20 + 7 * n], tails[i])).collect();
+        let lines = texts.iter().map(|text| format!("{}\n", serde_json::json!({ "text": text })));
+        std::fs::write(place.join(file), lines.collect::<String>()).expect("write");
+        documents.push(texts.iter().map(|text| tokenizer.encode(text).expect("ids")).collect::<Vec<_>>());
+    }
+    let shared = |n: usize| documents[0][n].iter().zip(&documents[1][n]).take_while(|(a, b)| a == b).count();
+    let shared: Vec<usize> = (0..12).map(shared).collect();
+    for (f, least) in [(3, 3), (7, 5)] {
+        let places: std::collections::BTreeSet<usize> = shared.iter().map(|n| n % f).collect();
+        assert!(places.len() >= least, "{shared:?}");
+    }
+    for (pattern, layers) in [("F", 2), ("L", 2), ("M", 2), ("LMLML", 5)] {
+        let (attention_pattern, base) = (pattern.to_string(), model.config.clone());
+        // Wide enough for heads of whole quads.
+        let (n_embd, n_positions, local_block) = (24, 150, 7);
+        let config = ModelConfig { attention_pattern, n_layer: layers, n_embd, n_positions, local_block, ..base };
+        let parameters = wgpt::model::initial_parameters(&config, 9);
+        let saved = Checkpoint { config, parameters, tokenizer: Some(tokenizer.clone()) };
+        saved.save(&place.join(pattern)).expect("save");
+        let [a, b] = [0, 1].map(|i| {
+            let (data, losses) = (["a.jsonl", "b.jsonl"][i], format!("{pattern}-{i}.tsv"));
+            stdout(&eval(place, &["--model", pattern, "--data", data, "--per-token", &losses]));
+            let text = std::fs::read_to_string(place.join(losses)).expect("losses");
+            let mut lines = text.lines().map(String::from);
+            // A document's first token has no line.
+            let of = |ids: &Vec<u32>| lines.by_ref().take(ids.len() - 1).collect::<Vec<_>>();
+            documents[i].iter().map(of).collect::<Vec<_>>()
+        });
+        for (n, shared) in shared.iter().enumerate() {
+            assert_eq!(a[n][..shared - 1], b[n][..shared - 1], "{pattern}, document {n}");
+            assert_ne!(a[n][shared - 1], b[n][shared - 1], "{pattern}, document {n}");
+        }
+    }
+}

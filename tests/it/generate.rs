@@ -1,0 +1,307 @@
+//! Inference and generation against the f64 twin of the whole decoder.
+
+use wgpt::config::{KvGroups, KvNull, KvScale, ModelConfig};
+use wgpt::data::batch::{Batch, IGNORED, Sequence};
+use wgpt::gpu::Device;
+use wgpt::model::sampling::{Bounds, Sampling, sample};
+use wgpt::model::{Capacity, Generator, Inference, initial_parameters};
+use wgpt::philox::{Stream, Words};
+use wgpt::reference::model::{Output, forward_backward};
+
+const SEED: u64 = 23;
+
+fn device() -> Device {
+    Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter")
+}
+
+/// A small model of odd sizes whose weights are large enough for every path to matter.
+fn tiny(change: impl FnOnce(&mut ModelConfig)) -> (ModelConfig, Vec<Vec<f32>>) {
+    let mut config = ModelConfig {
+        n_layer: 3,
+        n_embd: 36,
+        n_head: 3,
+        n_positions: 90,
+        vocab_size: 67,
+        initializer_range: 0.25,
+        ..ModelConfig::default()
+    };
+    config.set_dropout(0.1);
+    change(&mut config);
+    let mut parameters = initial_parameters(&config, SEED);
+    let mut words = Words::new(SEED, Stream::Weights, 99, 0);
+    for (shape, tensor) in config.parameters().iter().zip(&mut parameters) {
+        if shape.rows == 1 {
+            tensor.iter_mut().for_each(|x| *x += (0.3 * (words.uniform() - 0.5)) as f32);
+        }
+    }
+    (config, parameters)
+}
+
+fn ids(config: &ModelConfig, count: usize, number: u32) -> Vec<u32> {
+    let mut words = Words::new(SEED, Stream::Order, number, 0);
+    (0..count).map(|_| words.below(config.vocab_size as u32)).collect()
+}
+
+fn batch(config: &ModelConfig, lengths: &[usize]) -> Batch {
+    let sequences = lengths.iter().zip(0..).map(|(n, number)| {
+        let ids = ids(config, n + 1, number);
+        let target = |i: usize| if i % 5 == 3 { IGNORED } else { ids[i + 1] };
+        Sequence { targets: (0..*n).map(target).collect(), ids: ids[..*n].to_vec() }
+    });
+    Batch::from_sequences(&sequences.collect::<Vec<_>>()).expect("a batch")
+}
+
+fn twin(config: &ModelConfig, parameters: &[Vec<f32>], batch: &Batch) -> Output {
+    let wide: Vec<Vec<f64>> = parameters.iter().map(|t| t.iter().map(|x| f64::from(*x)).collect()).collect();
+    forward_backward(config, &wide, &batch.ids, &batch.positions, &batch.targets, &batch.cu_seqlens, None)
+}
+
+fn largest(x: &[f64]) -> f64 {
+    x.iter().fold(0.0, |m, x| m.max(x.abs()))
+}
+
+/// The largest error over the largest expected number.
+fn error(got: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(got.len(), expected.len());
+    let errors = got.iter().zip(expected).map(|(g, e)| (f64::from(*g) - e).abs());
+    errors.fold(0.0, |m: f64, e| if e.is_nan() { f64::INFINITY } else { m.max(e) }) / largest(expected)
+}
+
+#[test]
+fn inference_gives_the_twins_logits_and_losses() {
+    let device = device();
+    for change in [
+        |_: &mut ModelConfig| {},
+        |c: &mut ModelConfig| (c.attention_pattern, c.local_block) = ("LF".into(), 7),
+        |c: &mut ModelConfig| (c.n_embd, c.n_head, c.n_layer) = (35, 5, 2),
+    ] {
+        let (config, parameters) = tiny(change);
+        let mut model =
+            Inference::new(&device, &config, &parameters, Capacity { rows: 130, sequences: 4 }).expect("a recording");
+        for lengths in [&[70, 0, 1, 33][..], &[2, 90], &[]] {
+            let batch = batch(&config, lengths);
+            let expected = twin(&config, &parameters, &batch);
+            let (losses, logits) = (model.losses(&batch).expect("losses"), model.logits(&batch).expect("logits"));
+            if batch.rows() == 0 {
+                assert!(losses.is_empty() && logits.is_empty());
+                continue;
+            }
+            assert!(error(&losses, &expected.per_row_losses) < 1e-4, "{}", error(&losses, &expected.per_row_losses));
+            assert!(error(&logits, &expected.logits) < 1e-4, "{}", error(&logits, &expected.logits));
+        }
+        assert!(model.losses(&batch(&config, &[90, 90])).is_err(), "past capacity");
+        for (borders, says) in [
+            ([0, 20, 10, 30], "sequence 1 ends at row 10 before it begins at row 20"),
+            ([0, 10, 20, 29], "borders must run from 0 to 30"),
+            ([1, 10, 20, 30], "borders must run from 0 to 30"),
+            ([0, 10, 20, u32::MAX], "borders must run from 0 to 30"),
+        ] {
+            let wrong = Batch { cu_seqlens: borders.to_vec(), ..batch(&config, &[10, 10, 10]) };
+            for error in [model.losses(&wrong).expect_err(says), model.logits(&wrong).expect_err(says)] {
+                assert!(error.is_invalid_input() && error.to_string().contains(says), "{error}");
+            }
+        }
+    }
+}
+
+/// A vocabulary so large that the head takes more than one chunk of rows.
+#[test]
+fn the_heads_chunks_are_all_rows() {
+    let device = device();
+    let (config, parameters) = tiny(|c| {
+        (c.n_layer, c.n_embd, c.n_head, c.vocab_size) = (1, 8, 2, 40_000);
+    });
+    let batch = batch(&config, &[90, 90, 90, 90, 71]);
+    let capacity = Capacity { rows: batch.rows(), sequences: 5 };
+    let mut model = Inference::new(&device, &config, &parameters, capacity).expect("a recording");
+    let (losses, logits) = (model.losses(&batch).expect("losses"), model.logits(&batch).expect("logits"));
+    assert_eq!(logits.len(), batch.rows() * config.vocab_size);
+    let alone = model.logits(&batch.part(4..5)).expect("logits");
+    let alone: Vec<f64> = alone.iter().map(|x| f64::from(*x)).collect();
+    assert!(error(&logits[360 * config.vocab_size..], &alone) < 1e-5, "the last chunk's rows are others");
+    for (row, logits) in logits.chunks_exact(config.vocab_size).enumerate() {
+        let target = batch.targets[row];
+        let sum: f64 = logits.iter().map(|x| f64::from(*x).exp()).sum();
+        let expected = if target == IGNORED { 0.0 } else { sum.ln() - f64::from(logits[target as usize]) };
+        assert!((f64::from(losses[row]) - expected).abs() < 1e-4 * expected.max(1.0), "row {row}: {}", losses[row]);
+    }
+}
+
+/// Every token's logits against the twin's pass over the whole text so far.
+fn follows_the_twin(device: &Device, change: impl FnOnce(&mut ModelConfig), prompts: &[usize], samples: usize) {
+    let (config, parameters) = tiny(change);
+    let v = config.vocab_size;
+    let mut generator = Generator::new(device, &config, &parameters, samples).expect("a recording");
+    for &prompt in prompts {
+        // Samples share the prompt, then go ways of their own.
+        let texts: Vec<Vec<u32>> = (0..samples as u32)
+            .map(|number| [&ids(&config, prompt, 100)[..], &ids(&config, config.n_positions - prompt, number)].concat())
+            .collect();
+        let mut expected = Vec::new();
+        for text in &texts {
+            let sequence = Sequence { targets: vec![IGNORED; text.len()], ids: text.clone() };
+            expected.push(twin(&config, &parameters, &Batch::from_sequences(&[sequence]).expect("a batch")).logits);
+        }
+        let mut logits = generator.start(&texts[0][..prompt]).expect("a prompt");
+        for length in prompt..=config.n_positions {
+            assert_eq!((generator.length(), logits.len()), (length, samples * v));
+            for (sample, expected) in expected.iter().enumerate() {
+                let error = error(&logits[sample * v..(sample + 1) * v], &expected[(length - 1) * v..length * v]);
+                assert!(
+                    error < 1e-4,
+                    "prompt {prompt}, {length} tokens, sample {sample}: {error:.1e} of the largest; {config:?}"
+                );
+            }
+            let next: Vec<u32> = texts.iter().filter_map(|text| text.get(length).copied()).collect();
+            match length < config.n_positions {
+                true => logits = generator.next(&next).expect("a token"),
+                false => assert!(generator.next(&vec![0; samples]).is_err(), "a token past P"),
+            }
+        }
+    }
+}
+
+#[test]
+fn tokens_follow_the_twin() {
+    follows_the_twin(&device(), |_| {}, &[1, 90, 2, 65], 1);
+}
+
+#[test]
+fn samples_follow_the_twin() {
+    follows_the_twin(&device(), |c| c.n_positions = 40, &[7, 1], 5);
+}
+
+/// Prompts of one token, less than a slot, a slot, up to a block's border and past it, more than one tile of rows, all of P.
+#[test]
+fn every_pattern_follows_the_twin() {
+    let device = device();
+    for (pattern, layers) in [("L", 2), ("FL", 2), ("M", 2), ("ML", 2), ("LMLML", 5)] {
+        let change = |c: &mut ModelConfig| {
+            (c.attention_pattern, c.n_layer, c.local_block, c.n_positions) = (pattern.into(), layers, 7, 69);
+        };
+        follows_the_twin(&device, change, &[65, 69], 1);
+        follows_the_twin(&device, |c| (change(c), c.n_positions = 18).1, &[1, 2, 3, 4, 7, 8], 3);
+    }
+}
+
+/// As on every GPU: no tensor is an image.
+#[test]
+fn whole_quads_in_buffers_follow_the_twin() {
+    let device = device().narrowed(|caps| caps.int64 = false);
+    for groups in [KvGroups::One, KvGroups::Head] {
+        let change = |c: &mut ModelConfig| {
+            (c.attention_pattern, c.local_block, c.n_positions, c.kv_groups) = ("FLM".into(), 7, 18, groups);
+            (c.n_embd, c.n_head) = (48, 3);
+        };
+        follows_the_twin(&device, change, &[1, 2, 3, 7, 18], 3);
+    }
+}
+
+/// Convolutions of every factor and grouping, shared and not, with every null and every scale; odd widths too.
+#[test]
+fn every_convolution_follows_the_twin() {
+    let device = device();
+    let mut number = 0;
+    for factor in 1..=4 {
+        for groups in [KvGroups::One, KvGroups::Head, KvGroups::Channel] {
+            // Twelve pairs go through the eight choices of the rest, and every grouping through the three widths.
+            let bit = |i: u32| number >> i & 1 == 1;
+            let (width, heads) = [(36, 3), (35, 5), (64, 2)][(number + factor) % 3];
+            let change = |c: &mut ModelConfig| {
+                (c.n_layer, c.n_positions, c.n_embd, c.n_head) = (2, 15, width, heads);
+                (c.attention_pattern, c.local_block, c.kv_factor, c.kv_groups) = ("LM".into(), 5, factor, groups);
+                c.kv_shared = bit(0);
+                c.kv_null = if bit(1) { KvNull::Zero } else { KvNull::Learned };
+                c.kv_scale = if bit(2) { KvScale::Width } else { KvScale::Head };
+            };
+            follows_the_twin(&device, change, &[1, 15, factor + 1], 2);
+            number += 1;
+        }
+    }
+}
+
+/// Where the text ends before a slot is full, or with it; a block as long as the text.
+#[test]
+fn a_factor_past_the_positions_makes_no_slot() {
+    let device = device();
+    for (factor, positions) in [(7, 6), (6, 6), (1 << 12, 4)] {
+        let change = |c: &mut ModelConfig| {
+            (c.n_layer, c.n_positions, c.attention_pattern) = (2, positions, "LM".into());
+            (c.kv_factor, c.kv_groups, c.local_block) = (factor, KvGroups::Channel, 1000);
+        };
+        follows_the_twin(&device, change, &[1, positions, 2], 2);
+    }
+}
+
+#[test]
+fn odd_heads_follow_the_twin() {
+    let odd = |c: &mut ModelConfig| (c.n_embd, c.n_head, c.n_layer, c.n_positions) = (35, 5, 2, 40);
+    follows_the_twin(&device(), odd, &[1, 40, 9], 2);
+}
+
+#[test]
+fn what_a_generator_cannot_do_is_said() {
+    let device = device();
+    let (config, parameters) = tiny(|c| c.n_layer = 1);
+    let mut generator = Generator::new(&device, &config, &parameters, 2).expect("a recording");
+    for (result, says) in [
+        (generator.start(&[]), "without a token"),
+        (generator.start(&[0; 91]), "91 tokens: the model has 90 positions"),
+        (generator.start(&[3, 67]), "token id 67"),
+        (generator.next(&[1]), "1 tokens for 2 samples"),
+        (generator.next(&[1, 70]), "token id 70"),
+    ] {
+        let error = result.expect_err(says);
+        assert!(error.is_invalid_input() && error.to_string().contains(says), "{error}");
+    }
+    assert!(Generator::new(&device, &config, &parameters, 0).is_err());
+    for (change, says) in [
+        ((|c| c.attention_pattern = String::new()) as fn(&mut ModelConfig), "attention_pattern is empty"),
+        (|c| c.attention_pattern = "FN".into(), "the letter 'N'"),
+        (|c| (c.attention_pattern, c.kv_factor) = ("M".into(), 0), "kv_factor = 0"),
+        (|c| (c.attention_pattern, c.local_block) = ("L".into(), 0), "local_block = 0"),
+    ] {
+        let mut wrong = config.clone();
+        change(&mut wrong);
+        let error = Generator::new(&device, &wrong, &parameters, 1).err().expect(says);
+        assert!(error.is_invalid_input() && error.to_string().contains(says), "{error}");
+    }
+}
+
+/// The new ids of each sample.
+fn texts(generator: &mut Generator, samples: usize, bounds: Bounds, sampling: Sampling) -> Vec<Vec<u32>> {
+    let mut all = vec![Vec::new(); samples];
+    let prompt = [1, 2, 3, 4, 5];
+    sample(generator, &prompt, bounds, sampling, &mut |i, id| {
+        all[i].push(id);
+        // The second sample ends early, and the others go on.
+        Ok(i != 1 || all[i].len() < 3)
+    })
+    .expect("texts");
+    all
+}
+
+#[test]
+fn a_seed_decides_each_sample_however_many_there_are() {
+    let device = device();
+    let (config, parameters) = tiny(|c| c.n_positions = 40);
+    let bounds = Bounds { positions: 99, vocabulary: 50 };
+    let warm = Sampling { temperature: 1.5, seed: 7, ..Sampling::default() };
+    let generator = |samples| Generator::new(&device, &config, &parameters, samples).expect("a recording");
+    let (mut one, mut six) = (generator(1), generator(6));
+    let all = texts(&mut six, 6, bounds, warm);
+    assert_eq!(all, texts(&mut six, 6, bounds, warm), "the same seed");
+    assert_ne!(all, texts(&mut six, 6, bounds, Sampling { seed: 8, ..warm }));
+    assert_eq!(all.iter().map(Vec::len).collect::<Vec<_>>(), [35, 3, 35, 35, 35, 35], "up to P, or where it says so");
+    assert!(all.iter().flatten().all(|id| *id < 50), "an id without a text");
+    assert!((1..6).all(|i| all[i][..3] != all[0][..3]), "samples are alike");
+    for number in [0, 2, 5] {
+        let alone = texts(&mut one, 1, bounds, Sampling { number, ..warm });
+        assert_eq!(alone[0], all[number as usize], "sample {number} of six and alone");
+    }
+    let short = texts(&mut one, 1, Bounds { positions: 9, ..bounds }, warm);
+    assert_eq!(short[0], all[0][..4]);
+    assert!(texts(&mut one, 1, Bounds { positions: 5, ..bounds }, warm)[0].is_empty());
+    let greedy = texts(&mut six, 6, bounds, Sampling { temperature: 0.0, ..warm });
+    assert_eq!(greedy[0], greedy[5]);
+}

@@ -1,0 +1,145 @@
+//! `wgpt import openai`: GPT-1's published files, here a tiny model's in their form, become a model's folder.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use wgpt::config::{ModelConfig, ParameterKind};
+use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
+use wgpt::model::initial_parameters;
+use wgpt::store::model_folder::Model;
+use wgpt::store::openai::import;
+
+fn small() -> (ModelConfig, Vec<Vec<f32>>) {
+    let gpt1 = ModelConfig::preset("gpt1").expect("a preset");
+    let config = ModelConfig { n_layer: 2, n_embd: 24, n_head: 12, n_positions: 9, vocab_size: 60, ..gpt1 };
+    let mut parameters = initial_parameters(&config, 5);
+    // Every number of its own, so that nothing can stand in a wrong place.
+    parameters.iter_mut().flatten().zip(1u16..).for_each(|(x, i)| *x = f32::from(i) / 1024.0);
+    (config, parameters)
+}
+
+/// A part in NumPy's format.
+fn npy(numbers: &[f32]) -> Vec<u8> {
+    let mut dict = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({},), }}", numbers.len());
+    while (10 + dict.len() + 1) % 64 != 0 {
+        dict.push(' ');
+    }
+    dict.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((dict.len() as u16).to_le_bytes());
+    bytes.extend(dict.as_bytes());
+    bytes.extend(numbers.iter().flat_map(|x| x.to_le_bytes()));
+    bytes
+}
+
+/// The published files of [`small`]: a stream cut in ten without regard to tensors.
+fn published() -> (tempfile::TempDir, PathBuf, Vec<Vec<f32>>) {
+    let place = tempfile::tempdir().expect("folder");
+    let dir = place.path().join("published");
+    std::fs::create_dir(&dir).expect("folder");
+    let (config, parameters) = small();
+    let mut order: Vec<usize> = (0..parameters.len()).collect();
+    order.swap(0, 1);
+    let shapes = config.parameters();
+    let shape = |(at, i): (usize, &usize)| match (at, shapes[*i].kind) {
+        (2.., ParameterKind::Weight) => [vec![1], shapes[*i].dimensions()].concat(),
+        _ => shapes[*i].dimensions(),
+    };
+    let text = serde_json::json!(order.iter().enumerate().map(shape).collect::<Vec<_>>());
+    std::fs::write(dir.join("params_shapes.json"), text.to_string()).expect("write");
+    let stream: Vec<f32> = order.iter().flat_map(|i| &parameters[*i]).copied().collect();
+    let size = stream.len().div_ceil(10);
+    for (i, part) in stream.chunks(size).enumerate() {
+        std::fs::write(dir.join(format!("params_{i}.npy")), npy(part)).expect("write");
+    }
+    let tokenizer = Tokenizer::train("the cat sat on the mat and the hat", 60, Pretokenizer::Bert).expect("train");
+    let json: serde_json::Value = serde_json::from_str(&tokenizer.to_json().expect("json")).expect("json");
+    std::fs::write(dir.join("encoder_bpe_40000.json"), json["model"]["vocab"].to_string()).expect("write");
+    let merge =
+        |pair: &serde_json::Value| format!("{} {}\n", pair[0].as_str().expect("a"), pair[1].as_str().expect("b"));
+    let merges: String = json["model"]["merges"].as_array().expect("merges").iter().map(merge).collect();
+    std::fs::write(dir.join("vocab_40000.bpe"), format!("#version: 0.2\n{merges}\n")).expect("write");
+    (place, dir, parameters)
+}
+
+fn wgpt(words: &[&str], dir: &Path, out: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
+    command.args(words).arg(dir).arg("--out").arg(out).output().expect("the program starts")
+}
+
+#[test]
+fn a_published_model_becomes_a_folder() {
+    let (place, dir, parameters) = published();
+    let out = place.path().join("model");
+    let output = wgpt(&["import", "openai"], &dir, &out);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{error}");
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("16,104 parameters  "), "{output:?}");
+    let model = Model::load(&out).expect("a model");
+    assert_eq!((model.config, model.parameters, model.warnings), (small().0, parameters, vec![]));
+    let tokenizer = model.tokenizer.expect("a tokenizer");
+    let trained = Tokenizer::train("the cat sat on the mat and the hat", 60, Pretokenizer::Bert).expect("train");
+    assert_eq!(tokenizer.encode("The cat's hat").expect("ids"), trained.encode("The cat's hat").expect("ids"));
+
+    // The same files, with words cut as the model's authors did.
+    let own = place.path().join("own");
+    assert_eq!(wgpt(&["import", "openai", "--pretokenizer", "openai"], &dir, &own).status.code(), Some(0));
+    let cut = Model::load(&own).expect("a model").tokenizer.expect("a tokenizer");
+    assert_eq!(cut.pretokenizer(), Pretokenizer::OpenAi);
+    assert_eq!(cut.encode("the hat").expect("ids"), tokenizer.encode("the hat").expect("ids"));
+    assert_ne!(cut.encode("cannot").expect("ids"), tokenizer.encode("cannot").expect("ids"));
+    let output = wgpt(&["import", "openai", "--pretokenizer", "bytes"], &dir, &place.path().join("other"));
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+
+    let again = wgpt(&["import", "openai"], &dir, &out);
+    assert_eq!(again.status.code(), Some(2));
+    let output = wgpt(&["import", "openai", "--n-head", "7"], &dir, &place.path().join("other"));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.ends_with("params_shapes.json: n_embd = 24 is not divisible by n_head = 7\n"), "{error}");
+    assert!(output.status.code() == Some(2) && !place.path().join("other").exists());
+}
+
+#[test]
+fn damaged_files_are_named() {
+    let (_place, dir, _) = published();
+    let says = |file: &str, message: &str| {
+        let error = import(&dir, 12).expect_err(message);
+        let path = if file.is_empty() { dir.clone() } else { dir.join(file) };
+        let expected = format!("{}: {message}", path.display());
+        assert!(error.is_invalid_input() && error.to_string().starts_with(&expected), "{error}");
+    };
+    let with = |file: &str, bytes: &[u8], check: &dyn Fn()| {
+        let good = std::fs::read(dir.join(file)).expect("read");
+        std::fs::write(dir.join(file), bytes).expect("write");
+        check();
+        std::fs::write(dir.join(file), good).expect("write");
+    };
+    let part = std::fs::read(dir.join("params_3.npy")).expect("read");
+    with("params_3.npy", &part[..part.len() - 4], &|| {
+        says("params_3.npy", "has 6440 bytes of numbers: its shape is (1611,)");
+    });
+    with("params_3.npy", &part[..40], &|| says("params_3.npy", "is no whole .npy file"));
+    with("params_3.npy", b"", &|| says("params_3.npy", ""));
+    with("params_3.npy", &npy(&[0.0; 1610]), &|| {
+        says("", "its 10 parts hold 16103 numbers: params_shapes.json has 16104");
+    });
+    let mut odd = [0.5; 1611];
+    odd[7] = f32::NAN;
+    with("params_0.npy", &npy(&odd), &|| {
+        says("", "`transformer.positions_embed.weight` has NaN as number 7: must be finite");
+    });
+    with("params_shapes.json", b"[[9,24]", &|| says("params_shapes.json", "not a list of shapes"));
+    let tokens = (0..61).map(|i| format!("t{i}")).chain(["<unk>".to_string()]);
+    let many: serde_json::Map<String, serde_json::Value> = tokens.zip((0..).map(|i: u32| i.into())).collect();
+    with("vocab_40000.bpe", b"#version: 0.2\n", &|| {
+        with("encoder_bpe_40000.json", serde_json::Value::Object(many.clone()).to_string().as_bytes(), &|| {
+            says("encoder_bpe_40000.json", "has 62 ids: the token table of params_shapes.json has 60 rows");
+        });
+    });
+    import(&dir, 12).expect("the good one");
+    std::fs::remove_file(dir.join("encoder_bpe_40000.json")).expect("remove");
+    says("", "holds no tokenizer");
+    std::fs::remove_file(dir.join("params_9.npy")).expect("remove");
+    says("params_9.npy", "");
+    let error = import(&dir.join("none"), 12).expect_err("none").to_string();
+    assert!(error.contains("is no folder: must hold params_shapes.json"), "{error}");
+}

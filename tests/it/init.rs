@@ -1,0 +1,176 @@
+//! Runs that begin from a model: its numbers, weights and tokenizer come with it; counts and moments begin anew.
+
+use std::path::{Path, PathBuf};
+use wgpt::Result;
+use wgpt::config::{Answers, Task, TaskKind};
+use wgpt::data::synthetic::stories::stories;
+use wgpt::gpu::Device;
+use wgpt::store::folder::Checkpoint;
+use wgpt::store::optimizer;
+use wgpt::store::token_cache::TokenCache;
+use wgpt::train::metrics::{self, Line};
+use wgpt::train::text::run;
+use wgpt::train::{Layers, NoObserver, Observer, Prepared, Settings, Stopped, Trained, resume};
+
+const TINY: &str = "n_layer = 2\nn_head = 2\nn_embd = 18\nn_positions = 16\nvocab_size = 270\ndropout = 0.1\n\
+    batch = 4\nsteps = 4\nwarmup = 2\nseed = 11\nvalid = 0.1\n";
+
+fn no_cache() -> TokenCache {
+    TokenCache::new(None)
+}
+
+fn settings(file: &str, set: &[&str]) -> Result<Settings> {
+    let mut layers = Layers::new();
+    layers.toml("run.toml", file)?;
+    set.iter().try_for_each(|set| layers.set(set))?;
+    layers.settings()
+}
+
+fn train(device: &Device, settings: Settings, out: &Path, observer: &mut dyn Observer) -> Trained {
+    run(device, Prepared::with_cache(settings, None, out, &no_cache()).expect("prepared"), observer).expect("a run")
+}
+
+fn checkpoint(run: &Path, step: u32) -> PathBuf {
+    run.join(format!("checkpoints/step-{step:06}"))
+}
+
+struct StopAtOnce;
+
+impl Observer for StopAtOnce {
+    fn stop(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_run_begins_from_a_model() {
+    let device = Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter");
+    let place = tempfile::tempdir().expect("folder");
+    let path = |name: &str| place.path().join(name);
+    let set = |key: &str, name: &str| format!("{key}={}", path(name).display());
+    std::fs::write(path("old.txt"), stories(5, 6000)).expect("text");
+    std::fs::write(path("new.txt"), stories(6, 6000).to_uppercase()).expect("text");
+    let old = path("old");
+    drop(train(&device, settings(TINY, &[&set("data", "old.txt")]).expect("settings"), &old, &mut NoObserver));
+
+    // Of a run's folder, and of a checkpoint in it: all but the numbers is the preset's, dropout may be another.
+    let (data, init) = (set("data", "new.txt"), set("init", "old"));
+    let more = [&data[..], "steps=3", "warmup=1", "dropout=0.2", "valid=0.1", "batch=4"];
+    for (name, init) in [("new", init.clone()), ("newer", format!("{init}/checkpoints/step-000004"))] {
+        let settings = settings("", &[&more[..], &[&init]].concat()).expect("settings");
+        let model = &settings.model;
+        assert_eq!((model.n_layer, model.n_embd, model.n_positions, model.vocab_size), (2, 18, 16, 270));
+        assert_eq!((model.attn_pdrop, settings.lr, settings.seed), (0.2, 2e-3, 0));
+        train(&device, settings, &path(name), &mut NoObserver);
+    }
+    let new = path("new");
+    let (began, was) = (checkpoint(&new, 0), checkpoint(&old, 4));
+    for file in ["model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+        let bytes = |folder: &Path| std::fs::read(folder.join(file)).expect("read");
+        assert!(bytes(&began) == bytes(&was), "{file}");
+    }
+    let (first, _) = Checkpoint::load(&began).expect("checkpoint");
+    let moments = optimizer::load(&began.join(optimizer::OPTIMIZER), &first.config).expect("moments");
+    assert!(moments.first.iter().chain(&moments.second).flatten().all(|x| *x == 0.0));
+    let lines = metrics::read(new.join("metrics.jsonl")).expect("metrics");
+    assert_eq!(
+        lines.iter().filter(|line| matches!(line, Line::Step(_))).map(Line::updates).collect::<Vec<_>>(),
+        [1, 2, 3]
+    );
+    let same = |run: &str| std::fs::read(checkpoint(&path(run), 3).join("model.safetensors")).expect("weights");
+    assert!(same("new") == same("newer"), "a run's folder and its newest checkpoint are one model");
+
+    // Its config.toml runs again as it is.
+    let text = std::fs::read_to_string(new.join("config.toml")).expect("config.toml");
+    train(&device, settings(&text, &[]).expect("settings"), &path("again"), &mut NoObserver);
+    assert!(same("again") == same("new"), "config.toml runs again");
+
+    // A resumed run needs the model no more.
+    train(&device, settings(&text, &[]).expect("settings"), &path("stopped"), &mut StopAtOnce);
+    std::fs::rename(&old, path("gone")).expect("move");
+    let stopped = Stopped::open(&path("stopped"), Layers::new()).expect("a run");
+    let prepared = stopped.prepare(&no_cache()).expect("prepared").expect("more");
+    resume(&device, stopped, prepared, &mut NoObserver).expect("the rest");
+    assert!(same("stopped") == same("new"), "resumed");
+    assert!(settings(&text, &[]).expect_err("gone").to_string().contains("old: is no folder"));
+}
+
+#[test]
+fn what_contradicts_the_model_is_named() {
+    let place = tempfile::tempdir().expect("folder");
+    let mut config = settings(TINY, &[]).expect("settings").model;
+    config.vocab_size = 260;
+    let parameters = wgpt::model::initial_parameters(&config, 1);
+    let dir = place.path().join("model");
+    Checkpoint { config, parameters, tokenizer: None }.save(&dir).expect("save");
+    let init = format!("init={}", dir.display());
+    let text = place.path().join("text.txt");
+    std::fs::write(&text, stories(5, 6000)).expect("text");
+    let data = format!("data={}", text.display());
+    for (set, says) in [
+        ("n_layer=3", "--set n_layer=3: the model that init names has n_layer = 2"),
+        ("vocab_size=512", "--set vocab_size=512: the model that init names has vocab_size = 260"),
+        ("attention_pattern=L", "--set attention_pattern=L: the model that init names has attention_pattern = \"F\""),
+    ] {
+        let error = settings("", &[&init, set]).expect_err(says);
+        assert_eq!((error.to_string().as_str(), error.is_invalid_input()), (says, true));
+    }
+    settings("", &[&init, "n_layer=2", "vocab_size=260", "preset=gpt1", "attn_pdrop=0.3"]).expect("no contradiction");
+    let error = settings("", &["init=/no/such/model"]).expect_err("none").to_string();
+    assert!(error.starts_with("/no/such/model: is no folder"), "{error}");
+
+    let begin = |set: &[&str]| {
+        let settings = settings("", &[&[&init[..], &data], set].concat()).expect("settings");
+        Prepared::with_cache(settings, None, &place.path().join("run"), &no_cache())
+    };
+    let error = begin(&[]).expect_err("no tokenizer").to_string();
+    assert!(
+        error.ends_with("holds no tokenizer: give the one that it was trained with, --tokenizer FILE|DIR"),
+        "{error}"
+    );
+    // One that is named, and one that the model has as well.
+    let tokenizer = |text: &str| {
+        use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
+        Tokenizer::train(text, 260, Pretokenizer::Bytes).expect("tokenizer").to_json().expect("JSON")
+    };
+    let named = place.path().join("tokenizer.json");
+    std::fs::write(&named, tokenizer("the cat and the hat")).expect("write");
+    let named = format!("tokenizer={}", named.display());
+    let run = begin(&[&named]).expect("prepared");
+    assert!(run.weights.is_some() && run.warnings().is_empty(), "{:?}", run.warnings());
+    std::fs::write(dir.join("tokenizer.json"), tokenizer("other words, others, other")).expect("write");
+    let warnings = begin(&[&named]).expect("prepared").warnings();
+    assert!(warnings.iter().any(|w| w.starts_with("the tokenizer is not that of")), "{warnings:?}");
+    // A settings' model that is not the folder's.
+    let mut wrong = settings("", &[&init, &data]).expect("settings");
+    wrong.model.n_layer = 1;
+    let error =
+        Prepared::with_cache(wrong, None, &place.path().join("run"), &no_cache()).expect_err("wrong").to_string();
+    assert!(error.ends_with("the model's numbers are others than the settings have"), "{error}");
+}
+
+#[test]
+fn a_head_is_left_out() {
+    let device = Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter");
+    let place = tempfile::tempdir().expect("folder");
+    let path = |name: &str| place.path().join(name);
+    std::fs::write(path("text.txt"), stories(5, 6000)).expect("text");
+    let (data, init) = (format!("data={}", path("text.txt").display()), format!("init={}", path("tuned").display()));
+    let file = "n_layer = 1\nn_head = 2\nn_embd = 18\nn_positions = 16\nvocab_size = 270\n";
+    let prepared = Prepared::with_cache(settings(file, &[&data]).expect("settings"), None, &path("no"), &no_cache());
+    let mut tuned = settings(file, &[]).expect("settings").model;
+    (tuned.vocab_size, tuned.task) = (273, Some(Task { kind: TaskKind::Choose, answers: Answers::Candidate }));
+    let tokenizer = prepared.expect("prepared").tokenizer.with_task_tokens(270).expect("tokens");
+    let parameters = wgpt::model::initial_parameters(&tuned, 2);
+    let body = parameters[..parameters.len() - 2].to_vec();
+    Checkpoint { config: tuned, parameters, tokenizer: Some(tokenizer) }.save(&path("tuned")).expect("save");
+
+    let settings = settings("", &[&data, &init, "steps=1", "warmup=0", "valid=0.1"]).expect("settings");
+    let prepared = Prepared::with_cache(settings, None, &path("new"), &no_cache()).expect("prepared");
+    let warnings = prepared.warnings();
+    assert!(warnings.iter().any(|warning| warning.ends_with("the head of task choose is left out")), "{warnings:?}");
+    run(&device, prepared, &mut NoObserver).expect("a run");
+    let (began, warnings) = Checkpoint::load(&checkpoint(&path("new"), 0)).expect("a checkpoint");
+    assert_eq!((began.config.task, began.config.vocab_size, warnings), (None, 273, vec![]));
+    assert!(began.parameters == body);
+}

@@ -1,0 +1,23 @@
+//! The integration tests: one binary, a module a subject.
+
+mod architecture;
+mod batching;
+mod cli;
+mod data;
+mod eval;
+mod finetune;
+mod generate;
+mod golden;
+mod gradients;
+mod hugging_face;
+mod import;
+mod init;
+mod kernels;
+mod model;
+mod model_folder;
+mod pretrain;
+mod recorder;
+mod resume;
+mod shaders;
+mod tasks;
+mod tokenizer;

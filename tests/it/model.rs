@@ -1,0 +1,325 @@
+//! The whole decoder on the device against its f64 twin: losses, hidden states and every gradient, packed and ragged, with
+//! dropout, with local attention, by micro-batches; and the same bits twice.
+
+use wgpt::config::{KvGroups, KvNull, KvScale, ModelConfig};
+use wgpt::data::batch::{Batch, IGNORED, Sequence};
+use wgpt::gpu::Device;
+use wgpt::model::parameters::Flat;
+use wgpt::model::{Capacity, Options, Training, initial_parameters};
+use wgpt::philox::{Stream, Words, step_key};
+use wgpt::reference::model::{Dropout, Output, forward_backward};
+
+const SEED: u64 = 11;
+
+fn device() -> Device {
+    Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter")
+}
+
+fn options() -> Options {
+    Options::default()
+}
+
+/// A small model of odd sizes whose weights are large enough for every path to matter.
+fn tiny(change: impl FnOnce(&mut ModelConfig)) -> (ModelConfig, Vec<Vec<f32>>) {
+    let mut config = ModelConfig {
+        n_layer: 2,
+        n_embd: 36,
+        n_head: 3,
+        n_positions: 90,
+        vocab_size: 67,
+        initializer_range: 0.25,
+        ..ModelConfig::default()
+    };
+    change(&mut config);
+    let mut parameters = initial_parameters(&config, SEED);
+    let mut words = Words::new(SEED, Stream::Weights, 99, 0);
+    for (shape, tensor) in config.parameters().iter().zip(&mut parameters) {
+        if shape.rows == 1 {
+            tensor.iter_mut().for_each(|x| *x += (0.3 * (words.uniform() - 0.5)) as f32);
+        }
+    }
+    (config, parameters)
+}
+
+fn batch(config: &ModelConfig, lengths: &[usize]) -> Batch {
+    let mut words = Words::new(SEED, Stream::Order, 0, 0);
+    let sequences = lengths.iter().map(|n| {
+        let ids: Vec<u32> = (0..*n).map(|_| words.below(config.vocab_size as u32)).collect();
+        let target = |i: usize| if i % 5 == 3 { IGNORED } else { (ids[i] * 7 + i as u32) % config.vocab_size as u32 };
+        Sequence { targets: (0..*n).map(target).collect(), ids: ids.clone() }
+    });
+    Batch::from_sequences(&sequences.collect::<Vec<_>>()).expect("a batch")
+}
+
+fn twin(config: &ModelConfig, parameters: &[Vec<f32>], batch: &Batch, key: Option<[u32; 2]>) -> Output {
+    let wide: Vec<Vec<f64>> = parameters.iter().map(|t| t.iter().map(|x| f64::from(*x)).collect()).collect();
+    let dropout = key.map(|key| Dropout { key, sequence_numbers: &batch.sequence_numbers });
+    forward_backward(config, &wide, &batch.ids, &batch.positions, &batch.targets, &batch.cu_seqlens, dropout)
+}
+
+fn train(device: &Device, config: &ModelConfig, parameters: &[Vec<f32>], capacity: &Batch) -> Training {
+    let capacity = Capacity { rows: capacity.rows(), sequences: capacity.sequences() };
+    Training::new(device, config, parameters, capacity, options()).expect("a recording")
+}
+
+/// Largest error of each gradient over its largest value; the key bias, whose true gradient is 0, over its tensor's.
+fn worst(config: &ModelConfig, got: &[Vec<f32>], expected: &[Vec<f64>]) -> (f64, String) {
+    let mut worst = (0.0, String::new());
+    for ((shape, got), expected) in config.parameters().iter().zip(got).zip(expected) {
+        let scale = expected.iter().fold(1e-12f64, |m, x| m.max(x.abs()));
+        for (g, e) in got.iter().zip(expected) {
+            let error = (f64::from(*g) - e).abs() / scale;
+            if error.is_nan() || error > worst.0 {
+                worst = (error, shape.name.clone());
+            }
+        }
+    }
+    worst
+}
+
+fn compare(change: impl FnOnce(&mut ModelConfig), lengths: &[usize]) {
+    compare_on(&device(), change, lengths);
+}
+
+fn compare_on(device: &Device, change: impl FnOnce(&mut ModelConfig), lengths: &[usize]) {
+    let (config, parameters) = tiny(change);
+    let batch = batch(&config, lengths);
+    let key = step_key(SEED, 4);
+    let dropout = (config.resid_pdrop > 0.0).then_some(key);
+    let expected = twin(&config, &parameters, &batch, dropout);
+    let mut training = train(device, &config, &parameters, &batch);
+    training.micro(&batch, batch.target_count, key).expect("a step");
+    let gradients = training.read(Flat::Gradients).expect("gradients");
+    let (error, name) = worst(&config, &gradients, &expected.gradients);
+    assert!(error < 2e-4, "{name}: {error:.1e} of its largest gradient");
+    let last = config.n_layer;
+    let hidden = training.hidden(last, batch.rows()).expect("hidden");
+    for (g, e) in hidden.iter().zip(&expected.hidden[last]) {
+        assert!((f64::from(*g) - e).abs() < 2e-4, "{g} {e}");
+    }
+    // A direction drawn at random: the loss moves along it as the gradient says, by the twin's forward pass alone.
+    let mut words = Words::new(SEED, Stream::Weights, 7, 7);
+    let direction: Vec<Vec<f64>> =
+        parameters.iter().map(|t| t.iter().map(|_| words.uniform() - 0.5).collect()).collect();
+    let moved = |by: f64| {
+        let at: Vec<Vec<f64>> = parameters
+            .iter()
+            .zip(&direction)
+            .map(|(t, u)| t.iter().zip(u).map(|(x, u)| f64::from(*x) + by * u).collect())
+            .collect();
+        let dropout = dropout.map(|key| Dropout { key, sequence_numbers: &batch.sequence_numbers });
+        forward_backward(&config, &at, &batch.ids, &batch.positions, &batch.targets, &batch.cu_seqlens, dropout).loss
+    };
+    let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+    let along: f64 = gradients
+        .iter()
+        .zip(&direction)
+        .map(|(g, u)| g.iter().zip(u).map(|(g, u)| f64::from(*g) * u).sum::<f64>())
+        .sum();
+    assert!((slope - along).abs() < 1e-4 * slope.abs().max(0.1), "along a direction: {slope} by the loss, {along}");
+}
+
+#[test]
+fn packed_and_ragged() {
+    compare(|_| {}, &[70, 0, 1, 33]);
+}
+
+#[test]
+fn with_dropout_in_every_place() {
+    compare(|c| c.set_dropout(0.2), &[70, 0, 1, 33]);
+}
+
+#[test]
+fn local_blocks_beside_full_attention() {
+    compare(|c| (c.attention_pattern, c.local_block) = ("LF".into(), 7), &[70, 2, 20]);
+}
+
+#[test]
+fn compressed_layers_between_local_ones() {
+    compare(
+        |c| {
+            (c.n_layer, c.attention_pattern, c.local_block, c.n_embd) = (5, "LMLML".into(), 7, 48);
+            c.set_dropout(0.2);
+        },
+        &[70, 0, 1, 33, 2],
+    );
+}
+
+#[test]
+fn compressed_layers_alone() {
+    let factor = |f| move |c: &mut ModelConfig| (c.attention_pattern, c.kv_factor) = ("M".into(), f);
+    compare(factor(2), &[70, 3, 20]);
+    compare(
+        |c| {
+            factor(4)(c);
+            (c.n_embd, c.kv_groups, c.kv_shared, c.kv_scale) = (48, KvGroups::Head, true, KvScale::Width);
+        },
+        &[88, 0, 3],
+    );
+    compare(
+        |c| {
+            factor(3)(c);
+            (c.n_embd, c.kv_groups, c.kv_null) = (48, KvGroups::Channel, KvNull::Zero);
+        },
+        &[2, 67, 1],
+    );
+    compare(
+        |c| {
+            factor(3)(c);
+            (c.n_embd, c.n_head, c.kv_groups) = (35, 5, KvGroups::Head);
+        },
+        &[66, 3],
+    );
+}
+
+/// Tensors past a binding's limit, and past a texture's, are cut in ranges of rows; parameters in slabs.
+#[test]
+fn long_batches_on_small_devices() {
+    let device = device();
+    for (max_binding, max_texture) in [(64 << 10, 16384), (128 << 20, 64), (64 << 10, 64)] {
+        let narrow = device.narrowed(|caps| (caps.max_binding, caps.max_texture) = (max_binding, max_texture));
+        compare_on(&narrow, |c| (c.attention_pattern, c.local_block) = ("LM".into(), 16), &[70, 0, 30, 27]);
+    }
+    let small = device.narrowed(|caps| caps.max_binding = 64 << 10);
+    let (config, parameters) = tiny(|_| {});
+    let batch = batch(&config, &[80, 80]);
+    let capacity = Capacity { rows: batch.rows(), sequences: batch.sequences() };
+    let error = Training::new(&small, &config, &parameters, capacity, options()).err().expect("too long");
+    assert!(error.to_string().contains("`qkv` has 81920 bytes, the device binds 65536"), "{error}");
+}
+
+/// Other tokens from a random place on: not a bit of an earlier output changes, alone or packed.
+#[test]
+fn no_output_knows_a_later_token() {
+    let device = device();
+    let mut words = Words::new(SEED, Stream::Order, 1, 1);
+    for (pattern, n_embd) in [("F", 36), ("L", 36), ("M", 36), ("M", 48), ("LMLML", 48), ("FML", 35)] {
+        let (config, parameters) = tiny(|c| {
+            (c.attention_pattern, c.n_layer, c.local_block) = (pattern.into(), 5, 11);
+            (c.n_embd, c.n_head) = (n_embd, if n_embd == 35 { 5 } else { 3 });
+        });
+        for _ in 0..3 {
+            let lengths = [1 + words.below(89) as usize, words.below(90) as usize];
+            let whole = batch(&config, &lengths);
+            let mut training = train(&device, &config, &parameters, &whole);
+            let before = training.logits(&whole).expect("logits");
+            let from = words.below(lengths[0] as u32) as usize;
+            let mut other = whole.clone();
+            other.ids[from..lengths[0]].iter_mut().for_each(|id| *id = (*id + 1 + words.below(66)) % 67);
+            let after = training.logits(&other).expect("logits");
+            let row = |logits: &[f32], i: usize| logits[i * 67..(i + 1) * 67].to_vec();
+            for i in 0..whole.rows() {
+                let may_change = (from..lengths[0]).contains(&i);
+                assert!(
+                    may_change || row(&before, i) == row(&after, i),
+                    "{pattern} {lengths:?}: row {i} saw row {from}"
+                );
+            }
+            assert_ne!(row(&before, from), row(&after, from), "{pattern} {lengths:?}: row {from} does not see itself");
+        }
+    }
+}
+
+#[test]
+fn odd_heads() {
+    compare(|c| (c.n_embd, c.n_head) = (35, 5), &[66, 3]);
+}
+
+#[test]
+fn every_token_a_block_of_its_own_sees_itself_alone() {
+    let device = device();
+    let (config, parameters) = tiny(|c| (c.attention_pattern, c.local_block) = ("L".into(), 1));
+    let batch = batch(&config, &[12]);
+    let mut training = train(&device, &config, &parameters, &batch);
+    let before = training.logits(&batch).expect("logits");
+    let mut other = batch.clone();
+    other.ids[..11].iter_mut().for_each(|id| *id = (*id + 1) % 67);
+    let after = training.logits(&other).expect("logits");
+    let last = 11 * config.vocab_size;
+    assert_eq!(before[last..], after[last..], "the last token saw another");
+    assert_ne!(before[..last], after[..last]);
+}
+
+#[test]
+fn micro_batches_give_the_gradient_of_their_union() {
+    let device = device();
+    let (config, parameters) = tiny(|c| c.set_dropout(0.2));
+    let whole = batch(&config, &[20, 31, 5, 64]);
+    let key = step_key(SEED, 0);
+    let expected = twin(&config, &parameters, &whole, Some(key));
+    let mut training = train(&device, &config, &parameters, &whole);
+    for part in [0..1, 1..3, 3..4] {
+        training.micro(&whole.part(part), whole.target_count, key).expect("a step");
+    }
+    let gradients = training.read(Flat::Gradients).expect("gradients");
+    let (error, name) = worst(&config, &gradients, &expected.gradients);
+    assert!(error < 2e-4, "{name}: {error:.1e} of its largest gradient");
+}
+
+#[test]
+fn the_same_bits_twice() {
+    let device = device();
+    let (config, parameters) = tiny(|c| c.set_dropout(0.1));
+    let batch = batch(&config, &[40, 1, 33]);
+    let run = || {
+        let mut training = train(&device, &config, &parameters, &batch);
+        for step in 0..3 {
+            training.micro(&batch, batch.target_count, step_key(SEED, step)).expect("a step");
+            training.update(1e-3).expect("an update");
+        }
+        let states = training.drain().expect("states");
+        (states, training.parameters().expect("weights"))
+    };
+    let (first, second) = (run(), run());
+    assert_eq!(first.0, second.0);
+    assert!(first.1 == second.1, "weights differ");
+}
+
+#[test]
+fn a_step_without_targets_changes_nothing() {
+    let device = device();
+    let (config, parameters) = tiny(|_| {});
+    let mut batch = batch(&config, &[9]);
+    batch.targets.iter_mut().for_each(|t| *t = IGNORED);
+    batch.target_count = 0;
+    let mut training = train(&device, &config, &parameters, &batch);
+    training.micro(&batch, 0, [0; 2]).expect("a step");
+    assert!(training.read(Flat::Gradients).expect("gradients").iter().flatten().all(|g| *g == 0.0));
+    training.update(1e-2).expect("an update");
+    assert_eq!(training.drain().expect("a state")[0].1.loss, 0.0);
+    assert!(training.parameters().expect("weights") == parameters, "a step without targets changed a weight");
+    assert_eq!(training.evaluate(&batch).expect("losses"), vec![0.0; 9]);
+}
+
+#[test]
+fn borders_of_no_batch_are_refused() {
+    let (config, parameters) = tiny(|c| (c.n_layer, c.attention_pattern) = (1, "M".into()));
+    let right = batch(&config, &[10, 10]);
+    let mut training = train(&device(), &config, &parameters, &right);
+    for (borders, says) in [
+        ([0, 21, 20], "sequence 1 ends at row 20 before it begins at row 21"),
+        ([0, 10, 19], "borders must run from 0 to 20"),
+        ([1, 10, 20], "borders must run from 0 to 20"),
+    ] {
+        let wrong = Batch { cu_seqlens: borders.to_vec(), ..right.clone() };
+        let error = training.micro(&wrong, wrong.target_count, [0, 0]).expect_err(says);
+        assert!(error.is_invalid_input() && error.to_string().contains(says), "{error}");
+    }
+}
+
+#[test]
+fn a_norm_that_is_not_finite_halts_and_keeps_the_weights() {
+    let device = device();
+    let (config, mut parameters) = tiny(|_| {});
+    let batch = batch(&config, &[9, 8]);
+    parameters[2][5] = f32::NAN;
+    let mut training = train(&device, &config, &parameters, &batch);
+    for _ in 0..2 {
+        training.micro(&batch, batch.target_count, [0; 2]).expect("a step");
+        training.update(1e-3).expect("an update");
+    }
+    let states = training.drain().expect("states");
+    assert_eq!(states.iter().map(|(_, s)| s.halted).collect::<Vec<_>>(), [Some(1), Some(1)]);
+    let after = training.parameters().expect("weights");
+    assert!(after[3..] == parameters[3..], "weights changed after a step that was not finite");
+}

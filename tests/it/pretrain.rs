@@ -1,0 +1,186 @@
+//! Whole runs of a tiny model: the folder they leave, that a seed decides all of it, that micro-batches make their union,
+//! and what happens when numbers end.
+
+use std::path::Path;
+use wgpt::data::synthetic::stories::stories;
+use wgpt::gpu::Device;
+use wgpt::model::Training;
+use wgpt::store::folder::Checkpoint;
+use wgpt::train::metrics::{self, Line};
+use wgpt::train::sample::{Bounds, Sampling, sample};
+use wgpt::train::text::{optimizer_options, run};
+use wgpt::train::{EvaluationLine, Layers, NoObserver, Observer, Prepared, Settings, StepLine, Trained};
+use wgpt::{Error, Result};
+
+const TINY: &str = "n_layer = 2\nn_head = 2\nn_embd = 18\nn_positions = 16\nvocab_size = 270\ndropout = 0.1\n\
+    batch = 4\nsteps = 7\nwarmup = 3\neval_every = 3\ncheckpoint_every = 2\nkeep = 2\nseed = 11\nvalid = 0.1\n";
+
+fn device() -> Device {
+    Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter")
+}
+
+fn settings(more: &[&str]) -> Settings {
+    let mut layers = Layers::new();
+    layers.toml("tiny.toml", TINY).expect("TOML");
+    more.iter().for_each(|set| layers.set(set).expect("key=value"));
+    layers.settings().expect("settings")
+}
+
+fn train(device: &Device, out: &Path, more: &[&str], observer: &mut dyn Observer) -> Result<Trained> {
+    run(device, Prepared::from_text(settings(more), &stories(5, 6000), out)?, observer)
+}
+
+/// Lines without times.
+fn lines(out: &Path) -> Vec<Line> {
+    let mut all = metrics::read(out.join("metrics.jsonl")).expect("metrics");
+    for line in &mut all {
+        if let Line::Step(step) = line {
+            (step.elapsed_s, step.tokens_per_second) = (0.0, 0.0);
+        }
+    }
+    all
+}
+
+#[derive(Default)]
+struct Events(Vec<String>);
+
+impl Observer for Events {
+    fn began(&mut self, run: &Prepared) {
+        self.0.push(format!("began {}", run.steps));
+    }
+    fn step(&mut self, line: &StepLine) {
+        assert!(line.loss.is_finite() && line.tokens == 64 && line.tokens_per_second > 0.0, "{line:?}");
+        self.0.push(format!("step {}", line.step));
+    }
+    fn evaluated(&mut self, line: &EvaluationLine) {
+        assert!((line.valid_perplexity.ln() - line.valid_loss).abs() < 1e-9, "{line:?}");
+        self.0.push(format!("evaluated {}", line.step));
+    }
+    fn sampled(&mut self, step: u32, _text: &str) {
+        self.0.push(format!("sampled {step}"));
+    }
+    fn saved(&mut self, checkpoint: &Path) {
+        self.0.push(format!("saved {}", checkpoint.file_name().expect("name").to_string_lossy()));
+    }
+}
+
+#[test]
+fn a_run_leaves_a_folder_and_a_seed_decides_it() {
+    let device = device();
+    let place = tempfile::tempdir().expect("folder");
+    let (a, b) = (place.path().join("a"), place.path().join("b"));
+    let mut events = Events::default();
+    let trained = train(&device, &a, &[], &mut events).expect("a run");
+    let order = [
+        "began 7",
+        "evaluated 0",
+        "saved step-000000",
+        "step 1",
+        "step 2",
+        "saved step-000002",
+        "step 3",
+        "evaluated 3",
+        "step 4",
+        "saved step-000004",
+        "step 5",
+        "step 6",
+        "evaluated 6",
+        "saved step-000006",
+        "step 7",
+        "evaluated 7",
+        "sampled 7",
+        "saved step-000007",
+    ];
+    assert_eq!(events.0, order);
+    assert_eq!(std::fs::read_to_string(a.join("latest")).expect("latest"), "step-000007\n");
+    let mut kept: Vec<_> = std::fs::read_dir(a.join("checkpoints"))
+        .expect("list")
+        .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    kept.sort();
+    assert_eq!(kept, ["step-000000", "step-000006", "step-000007"]);
+    assert!(std::fs::read_to_string(a.join("loss.svg")).expect("svg").contains("bigram"));
+    let mut layers = Layers::new();
+    layers.file(a.join("config.toml")).expect("config.toml");
+    assert_eq!(layers.settings().expect("settings"), settings(&[]));
+
+    let (checkpoint, warnings) = Checkpoint::load(&trained.summary.checkpoint).expect("checkpoint");
+    assert_eq!(checkpoint.parameters, trained.training.parameters().expect("weights"));
+    assert!(warnings.is_empty() && checkpoint.tokenizer.is_some(), "{warnings:?}");
+    let first = Checkpoint::load(&a.join("checkpoints/step-000000")).expect("step 0").0;
+    assert_eq!(first.parameters, wgpt::model::initial_parameters(&first.config, 11));
+    let losses: Vec<f64> = trained.summary.curve.validation.iter().map(|point| point.1).collect();
+    assert!(losses.len() == 4 && losses[3] < losses[0], "{losses:?}");
+
+    train(&device, &b, &[], &mut NoObserver).expect("the same run");
+    assert_eq!(lines(&a), lines(&b));
+    let weights = |run: &Path| std::fs::read(run.join("checkpoints/step-000007/model.safetensors")).expect("weights");
+    assert!(weights(&a) == weights(&b), "two runs of one seed differ in their weights");
+    let other = train(&device, &place.path().join("c"), &["seed=12"], &mut NoObserver).expect("another seed");
+    assert_ne!(other.summary.evaluation, trained.summary.evaluation);
+
+    let error = train(&device, &a, &[], &mut NoObserver).err().expect("exists").to_string();
+    assert!(error.ends_with("exists already: must be a new folder"), "{error}");
+}
+
+#[test]
+fn micro_batches_make_their_union() {
+    let device = device();
+    let place = tempfile::tempdir().expect("folder");
+    let of = |name: &str, more: &[&str]| {
+        let out = place.path().join(name);
+        train(&device, &out, more, &mut NoObserver).expect("a run");
+        lines(&out)
+    };
+    let (whole, parts) = (of("whole", &[]), of("parts", &["accumulate=4"]));
+    assert_eq!(whole.len(), parts.len());
+    for pair in whole.iter().zip(&parts) {
+        match pair {
+            (Line::Step(a), Line::Step(b)) => {
+                assert!((a.loss - b.loss).abs() < 2e-5 && (a.grad_norm - b.grad_norm).abs() < 1e-4, "{pair:?}");
+                assert_eq!((a.step, a.tokens, a.lr.to_bits()), (b.step, b.tokens, b.lr.to_bits()));
+            }
+            (Line::Evaluation(a), Line::Evaluation(b)) => {
+                assert!((a.valid_loss - b.valid_loss).abs() < 2e-5, "{pair:?}");
+            }
+            _ => panic!("{pair:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_run_whose_numbers_end_says_where() {
+    let device = device();
+    let place = tempfile::tempdir().expect("folder");
+    let out = place.path().join("run");
+    let error =
+        train(&device, &out, &["lr=1e38", "clip=0", "warmup=0", "steps=40"], &mut NoObserver).err().expect("no end");
+    let message = error.to_string();
+    assert!(matches!(error, Error::NotFinite(_)) && !error.is_invalid_input(), "{message}");
+    assert!(message.starts_with("step ") && message.contains("checkpoints"), "{message}");
+    let named = message.split("checkpoint is ").nth(1).and_then(|rest| rest.split(';').next()).expect("a path");
+    let (checkpoint, _) = Checkpoint::load(Path::new(named)).expect("the checkpoint that is named");
+    assert!(checkpoint.parameters.iter().flatten().all(|x| x.is_finite()));
+    assert!(!lines(&out).is_empty());
+}
+
+#[test]
+fn a_sample_ends_with_the_positions() {
+    let device = device();
+    let settings = settings(&[]);
+    let parameters = wgpt::model::initial_parameters(&settings.model, 1);
+    let capacity = wgpt::model::Capacity { rows: 16, sequences: 1 };
+    let training =
+        Training::new(&device, &settings.model, &parameters, capacity, optimizer_options(&settings)).expect("a model");
+    let bounds = Bounds { positions: 16, vocabulary: 260 };
+    let draw = |temperature, number| {
+        let sampling = Sampling { temperature, seed: 3, number, ..Sampling::default() };
+        sample(&training, &[5, 6], bounds, sampling).expect("a sample")
+    };
+    let greedy = draw(0.0, 0);
+    assert!(greedy.len() == 14 && greedy == draw(0.0, 1));
+    let warm = draw(1.0, 0);
+    assert!(warm.iter().all(|id| *id < 260) && warm == draw(1.0, 0) && warm != draw(1.0, 1), "{warm:?}");
+    let none = sample(&training, &[], bounds, Sampling::default());
+    assert!(none.expect_err("no prompt").to_string().contains("1 to 16"));
+}

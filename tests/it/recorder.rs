@@ -1,0 +1,166 @@
+//! What the recorder refuses, with the words that tell where; and that an image twin holds all that is read from it.
+
+use wgpt::Error;
+use wgpt::gpu::{Bind, Buffer, Device, Launch, Matrix, Recorder, Variant, View};
+use wgpt::ops::column_sum::column_sum;
+use wgpt::ops::embedding::{Embedding, embedding};
+use wgpt::ops::optimizer::{AdamW, Arithmetic, FLAT_COLUMNS, Range, STATE_WORDS, Slab, adamw};
+use wgpt::ops::{Io, RowCount, StepValues};
+use wgpt::verify::numbers;
+
+const PROBE: &str = "struct Params { n: u32, a: u32, b: u32, c: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) { if id.x < p.n { y[id.x] = 2.0 * x[id.x]; } }";
+
+fn open() -> Device {
+    Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter")
+}
+
+/// Records one dispatch of the probe; `groups` and `words` of parameters from the live number.
+fn record(device: &Device, binds: &[Bind<'_, u32>], words: usize) -> Result<wgpt::gpu::Program<u32>, Error> {
+    let mut recorder = Recorder::new(device, 64);
+    recorder.dispatch(&Variant::new("probe", PROBE), binds, move |n| {
+        let mut params = vec![0u8; words * 4];
+        params[..4].copy_from_slice(&n.to_ne_bytes());
+        Launch { params, groups: [n.div_ceil(64), 1, 1], flops: 0.0 }
+    })?;
+    Ok(recorder.finish())
+}
+
+fn read_write<'a>(x: &'a View, y: &'a View) -> [Bind<'a, u32>; 2] {
+    [Bind::Read(x), Bind::Write(y)]
+}
+
+fn refused(result: Result<wgpt::gpu::Program<u32>, Error>, words: &[&str]) {
+    match result.map(drop) {
+        Err(Error::Kernel { kernel, message }) => {
+            assert_eq!(kernel, "probe");
+            assert!(words.iter().all(|w| message.contains(w)), "{message:?} lacks one of {words:?}");
+        }
+        other => panic!("{words:?}: expected Error::Kernel, got {other:?}"),
+    }
+}
+
+#[test]
+fn misuse_is_refused_by_name() {
+    let device = open();
+    let both = Buffer::new(&device, "both", 512).expect("a buffer");
+    let (low, high) = (both.range("low", 0, 64), both.range("high", 128, 64));
+    let (x, y) = (View::new(&device, "x", 64).expect("x"), View::new(&device, "y", 64).expect("y"));
+    assert!(record(&device, &read_write(&x, &y), 4).is_ok());
+
+    refused(record(&device, &read_write(&low, &high), 4), &["low", "high", "one buffer", "written"]);
+    refused(record(&device, &[Bind::Read(&low), Bind::Update(&high)], 4), &["low", "high"]);
+    refused(record(&device, &[Bind::Read(&x)], 4), &["1 tensors", "2"]);
+    refused(record(&device, &[Bind::Read(&x), Bind::Write(&y), Bind::Read(&low)], 4), &["3 tensors", "2"]);
+    refused(record(&device, &[Bind::Write(&x), Bind::Write(&y)], 4), &["`x`", "Write", "Read"]);
+    refused(record(&device, &[Bind::Read(&x), Bind::Read(&y)], 4), &["`y`", "Read", "ReadWrite"]);
+    refused(record(&device, &read_write(&x, &y), 8), &["32 bytes of parameters", "16"]);
+    refused(record(&device, &read_write(&x, &both.range("odd", 32, 64)), 4), &["`odd`", "word 32", "64"]);
+    refused(record(&device, &read_write(&x, &both.range("long", 448, 128)), 4), &["`long`", "past its buffer"]);
+    let matrix = Matrix::new(&device, "m", 1, 64).expect("m");
+    let rows = || -> wgpt::gpu::program::Rows<u32> { Box::new(|_| 1) };
+    refused(record(&device, &[Bind::Image(&matrix, &rows), Bind::Write(&y)], 4), &["`m`", "Image", "Read"]);
+}
+
+#[test]
+fn groups_past_the_limit_are_refused_when_recorded_and_when_run() {
+    let device = open();
+    let (x, y) = (View::new(&device, "x", 64).expect("x"), View::new(&device, "y", 64).expect("y"));
+    let limit = device.caps().max_groups;
+    let dispatch = |capacity: u32| {
+        let mut recorder = Recorder::new(&device, capacity);
+        let binds = [Bind::Read(&x), Bind::Write(&y)];
+        let plan = |n: &u32| Launch::new([0u32; 4], [1, *n, 1]);
+        recorder.dispatch(&Variant::new("probe", PROBE), &binds, plan).map(|()| recorder.finish())
+    };
+    refused(dispatch(limit + 1), &[&(limit + 1).to_string(), &limit.to_string()]);
+    let program = dispatch(1).expect("a program");
+    refused(program.run(&(limit + 1)).map(|()| program), &["groups"]);
+}
+
+#[test]
+fn live_numbers_decide_what_runs() {
+    let device = open();
+    let (x, y) = (View::new(&device, "x", 64).expect("x"), View::new(&device, "y", 64).expect("y"));
+    x.write(&device, &[3.0f32; 64]).expect("write");
+    y.write(&device, &[1.0f32; 64]).expect("write");
+    let program = record(&device, &[Bind::Read(&x), Bind::Write(&y)], 4).expect("a program");
+    let mut seen = Vec::new();
+    for n in [0, 5] {
+        program.run(&n).expect("a run");
+        seen.push(y.read::<f32>(&device).expect("read").iter().filter(|y| **y == 6.0).count());
+    }
+    assert_eq!(seen, [0, 5]);
+}
+
+/// Two lookups in one table, of which the first knows one row alone: a twin made for it would be too low for the second.
+#[test]
+fn a_taller_matrix_over_the_same_words_has_a_twin_of_its_own() {
+    let device = open();
+    let columns = 3;
+    for io in Io::all(device.caps()) {
+        let places = Matrix::new(&device, "positions_embed", 1, columns).expect("zeros");
+        let table = Matrix::new(&device, "tokens", 3, columns).expect("table");
+        table.write(&device, &numbers(1, 3 * columns)).expect("write");
+        let list = |id: u32| {
+            let view = View::new(&device, "ids", 1).expect("list");
+            view.write(&device, &[id]).expect("write");
+            view
+        };
+        let live = StepValues { rows: 1, ..StepValues::default() };
+        let mut recorder = Recorder::new(&device, live);
+        let mut outs = Vec::new();
+        for rows in [1, 3] {
+            let x = Matrix::new(&device, "x", 1, columns).expect("x");
+            let call = Embedding {
+                tokens: &Matrix::over(table.view.clone(), rows, columns),
+                positions_embed: &places,
+                ids: &list(rows as u32 - 1),
+                positions: &list(0),
+                x: &x,
+            };
+            embedding(&mut recorder, io, &call).expect("embedding");
+            outs.push(x);
+        }
+        recorder.finish().run(&live).expect("a run");
+        for (out, row) in outs.iter().zip([0, 2]) {
+            let want = &numbers(1, 3 * columns)[row * columns..][..columns];
+            assert_eq!(out.read(&device).expect("x"), want, "{io:?} row {row}");
+        }
+    }
+}
+
+/// Kernels check no bounds: launchers refuse tensors that are too small for the capacity.
+#[test]
+fn tensors_too_small_are_refused_by_name() {
+    let device = open();
+    let io = Io::choose(device.caps(), 33, &[]);
+    let matrix = |name: &str, rows, columns| Matrix::new(&device, name, rows, columns).expect("a matrix");
+    let mut recorder = Recorder::new(&device, StepValues { rows: 65, ..StepValues::default() });
+    let mut sum =
+        |x: &Matrix, partial: &Matrix, out: &Matrix| column_sum(&mut recorder, io, [x, partial, out], RowCount::Rows);
+    let (x, partial, out) = (matrix("x", 65, 33), matrix("partial", 2, 33), matrix("out", 1, 33));
+    assert!(sum(&x, &partial, &out).is_ok());
+    for (result, words) in [
+        (sum(&matrix("low", 64, 33), &partial, &out), ["`low`", "[64, 33]", "65"]),
+        (sum(&x, &matrix("room", 1, 33), &out), ["`room`", "64 words", "128"]),
+        (sum(&x, &partial, &matrix("narrow", 1, 32)), ["`narrow`", "[1, 32]", "33"]),
+    ] {
+        let said = result.expect_err(words[0]).to_string();
+        assert!(said.contains("column_sum") && words.iter().all(|w| said.contains(w)), "{said}");
+    }
+    let state = View::new(&device, "state", STATE_WORDS).expect("state");
+    let flat = [1, 2, 3, 4].map(|_| matrix("flat", 2, FLAT_COLUMNS));
+    let [values, gradients, first_moments, second_moments] = &flat;
+    let slab = Slab { values, gradients, first_moments, second_moments };
+    let adam = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic: Arithmetic::Torch };
+    for (start, end) in [(0, 2 * FLAT_COLUMNS + 64), (8, 64), (128, 64)] {
+        let range = Range { start, end, lr_scale: 1.0, decay: 0.0, t0: 0 };
+        let said = adamw(&mut recorder, io, &slab, &state, adam, range).expect_err("a range").to_string();
+        assert!(said.contains(&format!("{start}..{end}")), "{said}");
+    }
+}

@@ -1,0 +1,546 @@
+//! A run that is stopped and goes on: bit for bit the run that was never stopped, wherever it was stopped and however;
+//! what may change and what may not; damage, the lock, Ctrl-C.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use wgpt::Result;
+use wgpt::data::synthetic::stories::stories;
+use wgpt::gpu::Device;
+use wgpt::store::folder::Checkpoint;
+use wgpt::store::token_cache::TokenCache;
+use wgpt::train::metrics::{self, Line};
+use wgpt::train::text::run;
+use wgpt::train::{
+    EvaluationLine, Layers, NoObserver, Observer, Prepared, Settings, StepLine, Stopped, Trained, resume,
+};
+
+/// Dropout on, batches in two parts; a checkpoint every fourth step.
+const TINY: &str = "n_layer = 2\nn_head = 2\nn_embd = 18\nn_positions = 16\nvocab_size = 270\ndropout = 0.1\n\
+    batch = 4\naccumulate = 2\nsteps = 10\nwarmup = 3\neval_every = 3\ncheckpoint_every = 4\nsample_every = 5\nkeep = 9\n\
+    seed = 11\nvalid = 0.1\n";
+
+fn device() -> Device {
+    Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter")
+}
+
+/// A folder with a text, and the settings of a run on it.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("folder");
+        std::fs::write(folder.path().join("text.txt"), stories(5, 6000)).expect("text");
+        std::fs::write(folder.path().join("tiny.toml"), TINY).expect("settings");
+        Place { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn settings(&self, set: &[&str]) -> Settings {
+        let mut layers = changes(set);
+        layers.toml("tiny.toml", TINY).expect("TOML");
+        layers.option("data", self.path("text.txt").to_str().expect("UTF-8"));
+        layers.settings().expect("settings")
+    }
+
+    fn begin(&self, device: &Device, name: &str, observer: &mut dyn Observer) -> Trained {
+        self.begin_with(&[], device, name, observer)
+    }
+
+    fn begin_with(&self, set: &[&str], device: &Device, name: &str, observer: &mut dyn Observer) -> Trained {
+        let settings = self.settings(set);
+        let prepared = Prepared::with_cache(settings, None, &self.path(name), &no_cache()).expect("prepared");
+        run(device, prepared, observer).expect("a run")
+    }
+
+    /// The program in this folder.
+    fn wgpt(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
+        command.env("WGPT_CACHE", "").current_dir(self.folder.path()).arg("pretrain").args(words);
+        command
+    }
+
+    /// Runs the program, expects an exit code and one line on stderr that has all of `says`.
+    fn says(&self, words: &[&str], code: i32, says: &[&str]) {
+        let output = self.wgpt(words).output().expect("the program starts");
+        let error = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {error}");
+        assert_eq!(error.lines().count(), 1, "{words:?}: {error}");
+        assert!(says.iter().all(|part| error.contains(part)), "{words:?}: {error}");
+    }
+}
+
+/// The tests leave nothing in the user's cache.
+fn no_cache() -> TokenCache {
+    TokenCache::new(None)
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+fn changes(set: &[&str]) -> Layers {
+    let mut layers = Layers::new();
+    set.iter().for_each(|set| layers.set(set).expect("key=value"));
+    layers
+}
+
+fn go_on(device: &Device, run: &Path, set: &[&str], observer: &mut dyn Observer) -> Result<Trained> {
+    let stopped = Stopped::open(run, changes(set))?;
+    let prepared = stopped.prepare(&no_cache())?.expect("something is left to do");
+    resume(device, stopped, prepared, observer)
+}
+
+/// Stops a run after so many steps of this process.
+struct StopAfter(Cell<u32>);
+
+fn stop_after(steps: u32) -> StopAfter {
+    StopAfter(Cell::new(steps))
+}
+
+impl Observer for StopAfter {
+    fn stop(&self) -> bool {
+        self.0.replace(self.0.get().saturating_sub(1)) == 0
+    }
+}
+
+/// Everything that a run leaves and that no clock is in: lines, and the bytes of files.
+#[derive(PartialEq)]
+struct Left {
+    lines: Vec<Line>,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+fn left(run: &Path, step: u32) -> Left {
+    let mut lines = metrics::read(run.join("metrics.jsonl")).expect("metrics");
+    for line in &mut lines {
+        if let Line::Step(step) = line {
+            (step.elapsed_s, step.tokens_per_second) = (0.0, 0.0);
+        }
+    }
+    let checkpoint = format!("checkpoints/step-{step:06}");
+    let in_checkpoint = ["model.safetensors", "optimizer.safetensors", "config.json", "tokenizer.json"];
+    let names = in_checkpoint.map(|name| format!("{checkpoint}/{name}")).into_iter();
+    let names = names.chain(["config.toml", "samples.txt", "loss.svg", "kernels.json"].map(String::from));
+    let files = names.map(|name| {
+        let bytes = std::fs::read(run.join(&name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        (name, bytes)
+    });
+    Left { files: files.collect(), lines }
+}
+
+fn assert_same(a: &Left, b: &Left, what: &str) {
+    assert_eq!(a.lines, b.lines, "{what}");
+    for ((name, a), (_, b)) in a.files.iter().zip(&b.files) {
+        assert!(a == b, "{what}: {name} differs");
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("folder");
+    for entry in std::fs::read_dir(from).expect("list") {
+        let entry = entry.expect("entry");
+        let target = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).expect("copy")),
+        }
+    }
+}
+
+#[test]
+fn a_stopped_run_goes_on_bit_for_bit() {
+    let (device, place) = (device(), Place::new());
+    let whole = place.begin(&device, "whole", &mut NoObserver);
+    assert!(whole.summary.finished && whole.summary.steps == 10);
+    let whole = left(&place.path("whole"), 10);
+    assert_eq!(whole.lines.iter().filter(|line| matches!(line, Line::Step(_))).count(), 10);
+
+    // Before the first checkpoint, at one, between two, and at an evaluation.
+    for stop in [1, 4, 6, 9] {
+        let name = format!("stopped-{stop}");
+        let (run, stopped) = (place.path(&name), place.begin(&device, &name, &mut stop_after(stop)));
+        let latest = std::fs::read_to_string(run.join("latest")).expect("latest");
+        assert_eq!((stopped.summary.finished, latest), (false, format!("step-{stop:06}\n")));
+        drop(stopped);
+        let end = go_on(&device, &run, &[], &mut NoObserver).expect("the rest");
+        assert!(end.summary.finished && end.summary.evaluation.step == 10);
+        assert_same(&left(&run, 10), &whole, &format!("stopped at {stop}"));
+    }
+
+    // Again and again.
+    let run = place.path("often");
+    place.begin(&device, "often", &mut stop_after(1));
+    while !go_on(&device, &run, &[], &mut stop_after(1)).expect("a step").summary.finished {}
+    assert_same(&left(&run, 10), &whole, "stopped at every step");
+}
+
+#[test]
+fn padded_batches_go_on_bit_for_bit() {
+    let (device, place) = (device(), Place::new());
+    for form in ["grouped", "padded"] {
+        // Stories as documents, so that windows differ in length, over the border of an epoch.
+        let set = [&format!("batching={form}"), "document_separator=", "batch=36", "steps=9"];
+        let name = |what: &str| format!("{form}-{what}");
+        place.begin_with(&set, &device, &name("whole"), &mut NoObserver);
+        place.begin_with(&set, &device, &name("stopped"), &mut stop_after(6));
+        let end = go_on(&device, &place.path(&name("stopped")), &[], &mut NoObserver).expect("the rest");
+        assert!(end.summary.finished);
+        assert_same(&left(&place.path(&name("stopped")), 9), &left(&place.path(&name("whole")), 9), form);
+    }
+}
+
+/// Copies the run's folder as it lies on the disk when a step's numbers come back: what a killed process leaves.
+struct Snapshot<'a> {
+    run: &'a Path,
+    copies: &'a Path,
+}
+
+impl Observer for Snapshot<'_> {
+    fn step(&mut self, line: &StepLine) {
+        copy(self.run, &self.copies.join(line.step.to_string()));
+    }
+    fn evaluated(&mut self, line: &EvaluationLine) {
+        if line.step > 0 {
+            copy(self.run, &self.copies.join(format!("{}-evaluated", line.step)));
+        }
+    }
+    fn sampled(&mut self, step: u32, text: &str) {
+        assert!(!text.is_empty());
+        copy(self.run, &self.copies.join(format!("{step}-sampled")));
+    }
+}
+
+#[test]
+fn a_killed_run_goes_on_bit_for_bit() {
+    let (device, place) = (device(), Place::new());
+    let (run, copies) = (place.path("whole"), place.path("copies"));
+    place.begin(&device, "whole", &mut Snapshot { run: &run, copies: &copies });
+    let whole = left(&run, 10);
+    // Killed before the first checkpoint but that of step 0, between two, behind a sample, at the end before the last.
+    for copy in ["3", "6", "6-evaluated", "5-sampled", "10-sampled"] {
+        let run = copies.join(copy);
+        // Half a line, and what a write of a checkpoint leaves that was cut off.
+        let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
+        std::fs::write(run.join("metrics.jsonl"), metrics + "{\"step\":11,\"lo").expect("metrics");
+        std::fs::create_dir(run.join("checkpoints/.step-000008.partial")).expect("folder");
+        let end = go_on(&device, &run, &[], &mut NoObserver).expect("the rest");
+        assert!(end.summary.finished, "{copy}");
+        assert_same(&left(&run, 10), &whole, &format!("killed at {copy}"));
+        let left_over = std::fs::read_dir(run.join("checkpoints"))
+            .expect("list")
+            .filter(|entry| entry.as_ref().expect("entry").file_name().to_string_lossy().starts_with('.'));
+        assert_eq!(left_over.count(), 0, "{copy}");
+    }
+}
+
+#[test]
+fn what_may_change_and_what_may_not() {
+    let (device, place) = (device(), Place::new());
+    let run = place.path("run");
+    place.begin(&device, "run", &mut stop_after(4));
+    let refused = |set: &[&str], says: &str| {
+        let error =
+            Stopped::open(&run, changes(set)).and_then(|run| run.prepare(&no_cache()).map(drop)).expect_err(says);
+        assert!(error.to_string().contains(says) && error.is_invalid_input(), "{error}");
+    };
+    refused(&["lr=0.5"], "lr = 0.5: the run began with lr = 0.002, and --resume goes on with that; only data, steps,");
+    for set in [
+        "seed=1",
+        "n_layer=3",
+        "batch=8",
+        "batching=padded",
+        "dropout=0",
+        "preset=mini",
+        "valid=0.2",
+        "accumulate=1",
+        "clip=0",
+    ] {
+        refused(
+            &[set],
+            &set.replace('=', " = ")
+                .replace("dropout = 0", "dropout = 0.0")
+                .replace("mini", "\"mini\"")
+                .replace("padded", "\"padded\""),
+        );
+    }
+    refused(&["steps=2"], "4 updates are done: steps = 2 must be more to go on");
+    std::fs::write(place.path("other.txt"), stories(6, 6000)).expect("text");
+    refused(&[&format!("data={}", place.path("other.txt").display())], "another text than the run began with");
+    std::fs::rename(place.path("text.txt"), place.path("moved.txt")).expect("move");
+    refused(&[], "text.txt: could not be read");
+
+    // The text lies elsewhere, and the run becomes longer.
+    let moved = format!("data={}", place.path("moved.txt").display());
+    let stopped = Stopped::open(&run, changes(&[&moved, "steps=12", "keep=1"])).expect("a run");
+    let prepared = stopped.prepare(&no_cache()).expect("prepared").expect("more");
+    let warnings = stopped.warnings(&prepared);
+    assert!(warnings.len() == 1 && warnings[0].starts_with("12 updates instead of 10: "), "{warnings:?}");
+    let schedule = prepared.settings.schedule(12);
+    let end = resume(&device, stopped, prepared, &mut NoObserver).expect("the rest");
+    assert_eq!((end.summary.steps, end.summary.finished), (12, true));
+    let rates = &end.summary.curve.rate;
+    assert!(rates[4..].iter().all(|(step, rate)| *rate == schedule.rate(step - 1)), "{rates:?}");
+    drop(end);
+    // keep=1: step 0 and the newest.
+    let steps = std::fs::read_dir(run.join("checkpoints")).expect("list").count();
+    assert_eq!(steps, 2);
+    // It runs on with what it was given, and is finished.
+    let again = Stopped::open(&run, changes(&[])).expect("a run");
+    assert_eq!(
+        (again.step(), again.settings.keep, again.prepare(&no_cache()).expect("finished").is_none()),
+        (12, 1, true)
+    );
+    drop(again);
+    place.says(&["--resume", "run"], 0, &["run is finished: 12 updates are done; a larger --steps goes on"]);
+    place.says(&["--resume", "run", "--lr", "1"], 2, &["lr = 1.0: the run began with lr = 0.002"]);
+    place.says(&["--resume", "run", "--config", "tiny.toml"], 2, &["--config and --resume run"]);
+    place.says(&["--resume", "none"], 2, &["none: is no run's folder: there is no such folder"]);
+    place.says(&["--resume", "run/checkpoints/step-000012"], 2, &["it is one of its checkpoints"]);
+    place.says(&["--resume", "."], 2, &["is no run's folder: config.toml is missing"]);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_named_with_the_whole_ones() {
+    let (device, place) = (device(), Place::new());
+    let run = place.path("run");
+    place.begin(&device, "run", &mut stop_after(5));
+    let checkpoint = run.join("checkpoints/step-000005");
+    let open = || Stopped::open(&run, changes(&[]));
+    open().expect("whole");
+    let damaged = |file: &str, what: &str| {
+        let error = open().expect_err(what);
+        let message = error.to_string();
+        assert!(error.is_invalid_input() && message.contains(file) && !message.contains('\n'), "{what}: {message}");
+        assert!(
+            message.contains("whole are step-000004, step-000000: write one of these names into"),
+            "{what}: {message}"
+        );
+        let loaded = Checkpoint::load(&checkpoint).expect_err(what).to_string();
+        assert!(loaded.contains(file) && message.starts_with(&loaded), "{what}: {loaded}");
+    };
+    let files: Vec<String> = std::fs::read_dir(&checkpoint)
+        .expect("list")
+        .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(files.len(), 6, "{files:?}");
+    for file in &files {
+        let path = checkpoint.join(file);
+        let good = std::fs::read(&path).expect("read");
+        for at in [0, 7, good.len() / 2, good.len() - 1] {
+            let mut bad = good.clone();
+            bad[at] ^= 4;
+            std::fs::write(&path, bad).expect("write");
+            damaged(file, &format!("{file} with a bit of byte {at} flipped"));
+        }
+        for length in [0, 9, good.len() - 1] {
+            std::fs::write(&path, &good[..length]).expect("write");
+            damaged(file, &format!("{file} cut to {length} bytes"));
+        }
+        std::fs::write(&path, [&good[..], b" "].concat()).expect("write");
+        damaged(file, &format!("{file} with a byte more"));
+        if file != "state.json" {
+            std::fs::remove_file(&path).expect("remove");
+            damaged(file, &format!("{file} missing"));
+        }
+        std::fs::write(&path, &good).expect("write");
+    }
+    let state = checkpoint.join("state.json");
+    let good = std::fs::read(&state).expect("read");
+    for nonsense in ["", "{}", "nonsense", "{\"format\": 1, \"files\": {\"../../config.toml\": \"\"}}"] {
+        std::fs::write(&state, nonsense).expect("write");
+        damaged("state.json", nonsense);
+    }
+    std::fs::remove_file(&state).expect("remove");
+    assert!(open().expect_err("no state").to_string().contains("state.json: is missing; whole are step-000004"));
+    std::fs::write(&state, good).expect("write");
+    // Weights that are whole, but another model's.
+    std::fs::write(run.join("latest"), "step-000099\n").expect("write");
+    assert!(
+        open().expect_err("none").to_string().contains("step-000099: is no folder, and latest names it; whole are")
+    );
+    std::fs::write(run.join("latest"), "../../elsewhere\n").expect("write");
+    assert!(open().expect_err("outside").to_string().contains("must be the name of a checkpoint, as step-000300"));
+
+    // The way out that the error names.
+    std::fs::write(run.join("latest"), "step-000004\n").expect("write");
+    let end = go_on(&device, &run, &[], &mut NoObserver).expect("the rest");
+    assert!(end.summary.finished);
+    drop(end);
+    let whole = place.path("whole");
+    place.begin(&device, "whole", &mut NoObserver);
+    assert_same(&left(&run, 10), &left(&whole, 10), "from an older checkpoint");
+}
+
+#[test]
+fn kernels_are_those_of_the_beginning() {
+    let (device, place) = (device(), Place::new());
+    let run = place.path("run");
+    place.begin(&device, "run", &mut stop_after(2));
+    let path = run.join("kernels.json");
+    let text = std::fs::read_to_string(&path).expect("kernels");
+    let mut kernels: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let caps = device.caps();
+    assert_eq!((&kernels["adapter"], &kernels["driver"]), (&caps.name.clone().into(), &caps.driver.clone().into()));
+    let shape = "AB [32, 18] [18, 54]";
+    assert!(!kernels["specs"]["matmul"][shape].is_null(), "{text}");
+    assert!(!kernels["specs"]["attention"]["N 32, D 9"].is_null(), "{text}");
+
+    #[derive(Default)]
+    struct Warnings(Vec<String>);
+    impl Observer for Warnings {
+        fn warned(&mut self, warning: &str) {
+            self.0.push(warning.into());
+        }
+        fn stop(&self) -> bool {
+            true
+        }
+    }
+    let go_on_with = |kernels: &serde_json::Value| {
+        std::fs::write(&path, kernels.to_string()).expect("write");
+        let mut warnings = Warnings::default();
+        let trained = go_on(&device, &run, &[], &mut warnings).expect("a recording");
+        let chosen = trained.training.kernels().chosen();
+        drop(trained);
+        let saved: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).expect("read")).expect("JSON");
+        assert_eq!(saved["specs"], serde_json::to_value(&chosen).expect("JSON"), "kernels.json is what is in use");
+        (saved["specs"]["matmul"][shape].clone(), warnings.0.join("; "))
+    };
+    // A Spec that the rule does not take, and that every adapter can run.
+    let rule = kernels["specs"]["matmul"][shape].clone();
+    let other = serde_json::json!({"tiled": {"tile_m": if rule["tiled"]["tile_m"] == 64 { 128 } else { 64 }}});
+    kernels["specs"]["matmul"][shape] = other.clone();
+    assert_eq!(go_on_with(&kernels), (other.clone(), String::new()));
+    // One that none can run.
+    kernels["specs"]["matmul"][shape] = serde_json::json!({"tiled": {"tile_m": 7}});
+    let (spec, warnings) = go_on_with(&kernels);
+    assert!(spec == rule && warnings.contains(&format!("cannot run the Spec of matmul {shape}")), "{spec} {warnings}");
+    // Another driver keeps them, another adapter does not.
+    kernels["specs"]["matmul"][shape] = other.clone();
+    kernels["driver"] = "older".into();
+    let (spec, warnings) = go_on_with(&kernels);
+    assert!(spec == other && warnings.contains("the driver was older and is"), "{spec} {warnings}");
+    kernels["adapter"] = "Voodoo 2".into();
+    let (spec, warnings) = go_on_with(&kernels);
+    assert!(spec == rule && warnings.contains("the run began on Voodoo 2"), "{spec} {warnings}");
+    std::fs::write(&path, "{}").expect("write");
+    let error = Stopped::open(&run, changes(&[])).expect_err("no kernels").to_string();
+    assert!(
+        error.contains("kernels.json") && error.contains("without the file the kernels are chosen anew"),
+        "{error}"
+    );
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let (device, place) = (device(), Place::new());
+    place.begin(&device, "run", &mut stop_after(1));
+    let held = Stopped::open(&place.path("run"), changes(&[])).expect("a run");
+    let says = "run: another process goes on with this run: one at a time can";
+    place.says(&["--resume", "run"], 2, &[says]);
+    drop(held);
+
+    /// Tries the run's folder while the run goes on.
+    struct Second<'a>(&'a Place, bool);
+    impl Observer for Second<'_> {
+        fn step(&mut self, line: &StepLine) {
+            if line.step == 3 {
+                let error = Stopped::open(&self.0.path("new"), changes(&[])).expect_err("locked").to_string();
+                assert!(error.contains("another process goes on with this run"), "{error}");
+                self.1 = true;
+            }
+        }
+    }
+    let mut second = Second(&place, false);
+    place.begin(&device, "new", &mut second);
+    assert!(second.1);
+    assert!(Stopped::open(&place.path("new"), changes(&[])).is_ok(), "the lock is gone with the run");
+}
+
+/// Sends a signal to a run of the program when it has said `line`, and gives its exit code and what it said.
+#[cfg(unix)]
+fn interrupted(mut command: Command, line: &str, signal: &str) -> (Option<i32>, String) {
+    use std::io::BufRead;
+    let mut child = command
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut said = String::new();
+    let lines = std::io::BufReader::new(child.stderr.take().expect("stderr")).lines();
+    let mut sent = false;
+    for text in lines {
+        said += &(text.expect("a line") + "\n");
+        if !sent && said.contains(line) {
+            sent = true;
+            let kill = Command::new("kill").args([signal, &child.id().to_string()]).status();
+            assert!(kill.expect("kill").success());
+        }
+    }
+    let status = child.wait().expect("end");
+    assert!(sent, "{said}");
+    (status.code(), said)
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_program_saves_and_says_how_to_go_on() {
+    let place = Place::new();
+    let words = ["--data", "text.txt", "--config", "tiny.toml", "--steps", "2000000", "--out", "run"];
+    let words = [&words[..], &["--eval-every", "1000000", "--sample-every", "0", "--checkpoint-every", "1000000"]];
+    let (code, said) = interrupted(place.wgpt(&words.concat()), "step 1/2000000", "-INT");
+    assert_eq!(code, Some(130), "{said}");
+    assert!(
+        said.contains("interrupted: finishing the step") && said.contains("go on with: wgpt pretrain --resume run\n")
+    );
+    let latest = || -> u32 {
+        let latest = std::fs::read_to_string(place.path("run/latest")).expect("latest");
+        latest.trim().strip_prefix("step-").and_then(|step| step.parse().ok()).expect("a step")
+    };
+    let first = latest();
+    assert!(first > 0 && said.contains(&format!("stopped after {first} updates, saved to run")), "{first}: {said}");
+
+    // Asked politely by another.
+    let (code, said) = interrupted(place.wgpt(&["--resume", "run"]), "tokens/s", "-TERM");
+    let second = latest();
+    assert_eq!(code, Some(130), "{said}");
+    assert!(second > first && said.contains(&format!("after {} updates", grouped(first))), "{first} {second}: {said}");
+
+    // The rest.
+    let steps = (second + 3).to_string();
+    let output = place.wgpt(&["--resume", "run", "--steps", &steps]).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains(&format!("warning: {steps} updates instead of 2000000")), "{}", stderr(&output));
+    assert_eq!(latest(), second + 3);
+    let lines = metrics::read(place.path("run/metrics.jsonl")).expect("metrics");
+    let steps: Vec<u32> = lines.iter().filter(|l| matches!(l, Line::Step(_))).map(Line::updates).collect();
+    assert_eq!(steps, (1..=second + 3).collect::<Vec<_>>());
+    let elapsed: Vec<f64> =
+        lines.iter().filter_map(|line| if let Line::Step(s) = line { Some(s.elapsed_s) } else { None }).collect();
+    assert!(elapsed.windows(2).all(|pair| pair[0] <= pair[1]), "time goes on");
+}
+
+/// With a comma between thousands.
+#[cfg(unix)]
+fn grouped(number: u32) -> String {
+    match number {
+        0..1000 => number.to_string(),
+        _ => format!("{},{:03}", number / 1000, number % 1000),
+    }
+}
+
+#[test]
+fn a_prepared_run_is_what_the_folder_says() {
+    let (device, place) = (device(), Place::new());
+    let run = place.path("run");
+    place.begin(&device, "run", &mut stop_after(1));
+    let stopped = Stopped::open(&run, changes(&[])).expect("a run");
+    let prepared = stopped.prepare(&no_cache()).expect("prepared").expect("more");
+    let first = Prepared::with_cache(place.settings(&[]), None, &run, &no_cache()).expect("prepared");
+    assert_eq!((prepared.settings, prepared.steps, prepared.baseline), (first.settings, first.steps, first.baseline));
+}
