@@ -5,7 +5,7 @@ use std::time::Duration;
 use wgpt::config::ModelConfig;
 use wgpt::data::batch::{Batch, Sequence};
 use wgpt::gpu::Device;
-use wgpt::model::{Capacity, Options, Training, initial_parameters};
+use wgpt::model::{Capacity, Training, TrainingOptions, initial_parameters};
 use wgpt::philox::{Stream, Words};
 
 fn step(criterion: &mut Criterion) {
@@ -24,7 +24,7 @@ fn step(criterion: &mut Criterion) {
         })
         .collect();
     let batch = Batch::from_sequences(&sequences).expect("a batch");
-    let options = Options::default();
+    let options = TrainingOptions::default();
     let capacity = Capacity { rows: b * t, sequences: b };
     let start = initial_parameters(&config, 1);
     let mut training = Training::new(&device, &config, &start, capacity, options).expect("a recording");
@@ -33,10 +33,10 @@ fn step(criterion: &mut Criterion) {
     let mut last = 0.0;
     group.bench_function("nano 8×128", |bencher| {
         bencher.iter(|| {
-            training.micro(&batch, batch.target_count, [0; 2]).expect("a step");
-            training.update(2.5e-4).expect("an update");
-            for (_, state) in training.drain().expect("a state") {
-                last = f64::from(state.loss) / f64::from(batch.target_count);
+            training.accumulate_gradients(&batch, batch.target_count, [0; 2]).expect("a step");
+            training.optimizer_step(2.5e-4).expect("an update");
+            for result in training.wait_for_results().expect("a result") {
+                last = result.loss;
             }
         });
     });

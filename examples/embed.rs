@@ -5,7 +5,7 @@
 use wgpt::config::ModelConfig;
 use wgpt::data::batch::{Batch, Sequence};
 use wgpt::gpu::{Device, Matrix, Recorder};
-use wgpt::model::{Capacity, Options, Training, initial_parameters};
+use wgpt::model::{Capacity, Training, TrainingOptions, initial_parameters};
 use wgpt::ops::matmul::{Epilogue, Form, Matmul, choose, matmul};
 use wgpt::ops::{RowCount, StepValues};
 use wgpt::wgpu;
@@ -64,15 +64,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         targets: (0..16).map(|t| (7 * (t + 1) + s) % 61).collect(),
     };
     let batch = Batch::from_sequences(&[sequence(0), sequence(1), sequence(2)])?;
-    let options = Options::default();
+    let options = TrainingOptions::default();
     let capacity = Capacity { rows: batch.rows(), sequences: batch.sequences() };
     let mut training = Training::new(&device, &config, &initial_parameters(&config, 1), capacity, options)?;
     for _ in 0..3 {
-        training.micro(&batch, batch.target_count, [0; 2])?;
-        training.update(1e-3)?;
+        training.accumulate_gradients(&batch, batch.target_count, [0; 2])?;
+        training.optimizer_step(1e-3)?;
     }
-    for (step, state) in training.drain()? {
-        println!("step {step}: loss {:.4}", f64::from(state.loss) / f64::from(batch.target_count));
+    for result in training.wait_for_results()? {
+        println!("step {}: loss {:.4}, gradient norm {:.3}", result.step, result.loss, result.grad_norm);
     }
     Ok(())
 }

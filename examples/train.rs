@@ -10,7 +10,7 @@ use wgpt::data::synthetic::stories::stories;
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
 use wgpt::data::windows::evaluation_batches;
 use wgpt::gpu::Device;
-use wgpt::model::{Capacity, Options, Training, initial_parameters};
+use wgpt::model::{Capacity, Training, TrainingOptions, initial_parameters};
 use wgpt::philox::step_key;
 
 const SEED: u64 = 1;
@@ -23,22 +23,22 @@ fn main() -> wgpt::Result<()> {
     let tokenizer = Tokenizer::train(&text, config.vocab_size, Pretokenizer::Bytes)?;
     let (train, valid) = Corpus::stream(tokenizer.encode(&text)?).split(0.05);
 
-    let options = Options::default();
+    let options = TrainingOptions::default();
     let capacity = Capacity { rows: 8 * config.n_positions, sequences: 8 };
     let mut training = Training::new(&device, &config, &initial_parameters(&config, SEED), capacity, options)?;
     let batching = Batching { size: BatchSize::Windows(8), micro_batches: 1, form: BatchForm::Packed };
     let mut order = Order::new(train, config.n_positions, batching, SEED)?;
     for step in 0..steps {
         let batch = order.next_batch()?;
-        training.micro(&batch, batch.target_count, step_key(SEED, step))?;
+        training.accumulate_gradients(&batch, batch.target_count, step_key(SEED, step))?;
         // Post-layer-norm needs its warm-up.
-        training.update(2e-3 * f64::from(step + 1).min(100.0) / 100.0)?;
-        while let Some((step, state)) = training.finished()? {
-            println!("step {step}: loss {:.4}", f64::from(state.loss) / f64::from(batch.target_count));
+        training.optimizer_step(2e-3 * f64::from(step + 1).min(100.0) / 100.0)?;
+        while let Some(result) = training.next_result()? {
+            println!("step {}: loss {:.4}", result.step, result.loss);
         }
     }
-    for (step, state) in training.drain()? {
-        println!("step {step}: loss {:.4}", f64::from(state.loss) / f64::from(8 * config.n_positions as u32));
+    for result in training.wait_for_results()? {
+        println!("step {}: loss {:.4}", result.step, result.loss);
     }
     let (mut sum, mut count) = (0.0, 0);
     for batch in evaluation_batches(&valid, config.n_positions, capacity.rows, capacity.sequences).take(4) {

@@ -1,4 +1,7 @@
-//! A step as programs: `micro` (forward, backward, gradients +=) k times, `update` (norm, clip, AdamW) once; `evaluate`.
+//! Training on a device: gradients are accumulated over micro-batches, then the optimizer takes a step.
+//!
+//! A step is two recorded programs: forward and backward of one micro-batch, and the optimizer step (global norm, clipping,
+//! AdamW). A third one, forward only, evaluates.
 
 use super::activations::{Activations, Capacity, layout_capacity};
 use super::decoder::Decoder;
@@ -16,28 +19,59 @@ use crate::ops::optimizer::{self, AdamW, Arithmetic, Losses, STATE_WORDS, State}
 use crate::{Error, Result};
 use std::collections::VecDeque;
 
-/// What a run fixes besides the model.
+/// What stays the same over the steps of a run, besides the model: the optimizer's constants and the loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Options {
+pub struct TrainingOptions {
     /// The optimizer's constants.
     pub adam: AdamW,
     /// Weight decay of tensors with two dimensions.
     pub weight_decay: f64,
-    /// Whether vectors decay too (the peers' benchmark does so).
+    /// Whether tensors with one dimension decay, too.
     pub decay_all: bool,
     /// Largest global norm of the gradients; 0 for no clipping.
     pub clip: f64,
-    /// λ of L3 = L2 + λ·L1: what the language model's loss counts beside a task's. 0: it is not even computed.
+    /// λ of L3 = L2 + λ·L1: the weight of the language model's loss beside a task's. At 0 it is not computed.
     pub lm_coef: f64,
 }
 
-/// What counts over the steps of a run; with weights and moments it is all that the next step depends on.
+impl Default for TrainingOptions {
+    /// The options of pretraining.
+    fn default() -> Self {
+        let adam = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic: Arithmetic::Torch };
+        TrainingOptions { adam, weight_decay: 0.01, decay_all: false, clip: 1.0, lm_coef: 1.0 }
+    }
+}
+
+/// How far a training is. With weights and moments, this is all that the next step depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct StepState {
     /// Steps done.
     pub step: u32,
-    /// Updates done: AdamW's t. A step without targets is none.
+    /// Updates of the weights done: AdamW's t. A step without targets is none.
     pub updates: u32,
+}
+
+/// The numbers of one step.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StepResult {
+    /// The step, counted from 1.
+    pub step: u32,
+    /// The language model's loss: mean over the step's targets, in nats. 0 without targets.
+    pub loss: f64,
+    /// The task's loss: mean over the step's examples. 0 without examples.
+    pub task_loss: f64,
+    /// The task's loss: sum over the step's examples.
+    pub task_loss_sum: f32,
+    /// Global norm of the gradients before clipping.
+    pub grad_norm: f32,
+    /// Tokens that the language model's loss is a mean over.
+    pub targets: u32,
+    /// Examples that the task's loss is a mean over.
+    pub examples: u32,
+    /// The learning rate that the step was taken with.
+    pub lr: f64,
+    /// The step at which a loss or the norm was not finite. From that step on no weight changes.
+    pub halted: Option<u32>,
 }
 
 /// Adam's two moments, dense, in the order of [`ModelConfig::parameters`].
@@ -49,16 +83,33 @@ pub struct Moments {
     pub second: Vec<Vec<f32>>,
 }
 
-impl Default for Options {
-    /// Those of pretraining.
-    fn default() -> Self {
-        let adam = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic: Arithmetic::Torch };
-        Options { adam, weight_decay: 0.01, decay_all: false, clip: 1.0, lm_coef: 1.0 }
-    }
+/// Steps whose results may be in flight at once.
+const IN_FLIGHT: usize = 4;
+
+/// A step that was submitted and whose result is not read yet.
+struct Submitted {
+    step: u32,
+    counts: LossCounts,
+    lr: f64,
 }
 
-/// Updates whose state may be on its way at once.
-const IN_FLIGHT: usize = 4;
+impl Submitted {
+    fn result(&self, state: &State) -> StepResult {
+        let LossCounts { targets, examples } = self.counts;
+        let mean = |sum: f32, count: u32| f64::from(sum) / f64::from(count.max(1));
+        StepResult {
+            step: self.step,
+            loss: mean(state.loss, targets),
+            task_loss: mean(state.task_loss, examples),
+            task_loss_sum: state.task_loss,
+            grad_norm: state.norm,
+            targets,
+            examples,
+            lr: self.lr,
+            halted: state.halted,
+        }
+    }
+}
 
 /// A model in training on a device.
 pub struct Training {
@@ -68,18 +119,19 @@ pub struct Training {
     parameters: Parameters,
     activations: Activations,
     layout: Layout,
-    micro: Program<StepValues>,
-    update: Program<StepValues>,
+    accumulate: Program<StepValues>,
+    optimize: Program<StepValues>,
     learning: Learning,
-    options: Options,
+    options: TrainingOptions,
     evaluate: Program<StepValues>,
     logits: Option<(Program<StepValues>, Matrix)>,
     state: View,
-    ring: Ring,
-    flying: VecDeque<u32>,
-    back: VecDeque<(u32, State)>,
-    done: StepState,
-    real: LossCounts,
+    readback: Ring,
+    submitted: VecDeque<Submitted>,
+    results: VecDeque<StepResult>,
+    progress: StepState,
+    /// Of the gradients accumulated so far.
+    counts: LossCounts,
 }
 
 impl Training {
@@ -92,21 +144,21 @@ impl Training {
         config: &ModelConfig,
         parameters: &[Vec<f32>],
         capacity: Capacity,
-        options: Options,
+        options: TrainingOptions,
     ) -> Result<Self> {
-        Self::with(device, config, parameters, capacity, options, Kernels::new())
+        Self::with_kernels(device, config, parameters, capacity, options, Kernels::new())
     }
 
-    /// As [`Training::new`], with Specs from `kernels`.
+    /// As [`Training::new`], with the kernels' Specs from `kernels`.
     ///
     /// # Errors
     /// As [`Training::new`].
-    pub fn with(
+    pub fn with_kernels(
         device: &Device,
         config: &ModelConfig,
         parameters: &[Vec<f32>],
         capacity: Capacity,
-        options: Options,
+        options: TrainingOptions,
         kernels: Kernels,
     ) -> Result<Self> {
         config.validate()?;
@@ -116,15 +168,12 @@ impl Training {
         let state = View::new(device, "state", STATE_WORDS)?;
         let learning = Learning::all(config);
         let evaluation = Decoder::new(config, &parameters, &activations, &layout, &kernels);
-        let [micro, update] = {
-            let decoder = Decoder { training: Some(&learning), ..evaluation };
-            [record_micro(device, &decoder, &state, options)?, record_update(device, &decoder, &state, options)?]
-        };
+        let [accumulate, optimize] = record_step(device, &evaluation, &learning, &state, options)?;
         let mut rec = Recorder::new(device, layout.capacity());
         evaluation.forward(&mut rec)?;
         evaluation.head(&mut rec, None)?;
         let evaluate = rec.finish();
-        let ring = Ring::new(device, STATE_WORDS, IN_FLIGHT);
+        let readback = Ring::new(device, STATE_WORDS, IN_FLIGHT);
         Ok(Training {
             device: device.clone(),
             config: config.clone(),
@@ -132,22 +181,22 @@ impl Training {
             parameters,
             activations,
             layout,
-            micro,
-            update,
+            accumulate,
+            optimize,
             learning,
             options,
             evaluate,
             logits: None,
             state,
-            ring,
-            flying: VecDeque::new(),
-            back: VecDeque::new(),
-            done: StepState::default(),
-            real: LossCounts::default(),
+            readback,
+            submitted: VecDeque::new(),
+            results: VecDeque::new(),
+            progress: StepState::default(),
+            counts: LossCounts::default(),
         })
     }
 
-    /// The model's numbers.
+    /// The model's configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
@@ -157,22 +206,22 @@ impl Training {
         &self.device
     }
 
-    /// The Specs that its programs were recorded with.
+    /// The kernels' Specs that the programs were recorded with.
     pub fn kernels(&self) -> &Kernels {
         &self.kernels
     }
 
-    /// What batches are laid out for.
-    pub fn room(&self) -> layout::Capacity {
+    /// The largest batch that fits; [`layout::Capacity::lay`] prepares a batch for it.
+    pub fn batch_capacity(&self) -> layout::Capacity {
         self.layout.made_for()
     }
 
-    /// The steps that were asked for so far.
-    pub fn done(&self) -> StepState {
-        self.done
+    /// The steps submitted so far; their results may still be in flight.
+    pub fn progress(&self) -> StepState {
+        self.progress
     }
 
-    /// Adam's moments. Waits.
+    /// Reads Adam's moments. Waits.
     ///
     /// # Errors
     /// [`Error::Device`].
@@ -180,166 +229,172 @@ impl Training {
         Ok(Moments { first: self.read(Flat::FirstMoments)?, second: self.read(Flat::SecondMoments)? })
     }
 
-    /// Goes on where another training of the same weights stood.
+    /// Continues another training of the same weights: takes over its progress and moments.
     ///
     /// # Errors
     /// [`Error::Value`] for moments of other shapes.
-    pub fn restore(&mut self, done: StepState, moments: &Moments) -> Result<()> {
+    pub fn restore(&mut self, progress: StepState, moments: &Moments) -> Result<()> {
         self.parameters.write(&self.device, Flat::FirstMoments, &moments.first)?;
         self.parameters.write(&self.device, Flat::SecondMoments, &moments.second)?;
-        self.done = done;
+        self.progress = progress;
         Ok(())
     }
 
-    /// Goes on with other parts learning, or at other rates. What was asked for before stays done.
+    /// Sets which parts learn, and at what rates, from the next micro-batch on. Steps submitted before keep theirs.
     ///
     /// # Errors
     /// As [`Training::new`].
-    pub fn learn(&mut self, learning: Learning) -> Result<()> {
+    pub fn set_learning(&mut self, learning: Learning) -> Result<()> {
         if learning == self.learning {
             return Ok(());
         }
-        self.learning = learning;
-        let decoder = self.decoder(Some(&self.learning));
-        let micro = record_micro(&self.device, &decoder, &self.state, self.options)?;
-        let update = record_update(&self.device, &decoder, &self.state, self.options)?;
-        (self.micro, self.update) = (micro, update);
+        let decoder = self.decoder();
+        let [accumulate, optimize] = record_step(&self.device, &decoder, &learning, &self.state, self.options)?;
+        (self.accumulate, self.optimize, self.learning) = (accumulate, optimize, learning);
         Ok(())
     }
 
-    fn decoder<'a>(&'a self, training: Option<&'a Learning>) -> Decoder<'a> {
-        let decoder = Decoder::new(&self.config, &self.parameters, &self.activations, &self.layout, &self.kernels);
-        Decoder { training, ..decoder }
+    /// The decoder for evaluation: without dropout and gradients.
+    fn decoder(&self) -> Decoder<'_> {
+        Decoder::new(&self.config, &self.parameters, &self.activations, &self.layout, &self.kernels)
     }
 
-    fn live(&self, laid: &BatchLayout, real: LossCounts, key: [u32; 2]) -> Result<StepValues> {
-        let live = self.layout.write(&self.device, laid)?;
-        Ok(StepValues { real, key, step: self.done.step + 1, ..live })
+    /// Writes a batch to the device and returns the numbers that a program runs with.
+    fn step_values(&self, batch: &BatchLayout, counts: LossCounts, dropout_key: [u32; 2]) -> Result<StepValues> {
+        let values = self.layout.write(&self.device, batch)?;
+        Ok(StepValues { real: counts, key: dropout_key, step: self.progress.step + 1, ..values })
     }
 
-    fn live_of(&self, batch: &Batch) -> Result<StepValues> {
-        self.live(&self.room().lay(batch)?, batch.real(), [0; 2])
+    fn step_values_of(&self, batch: &Batch) -> Result<StepValues> {
+        self.step_values(&self.batch_capacity().lay(batch)?, batch.real(), [0; 2])
     }
 
-    /// Forward and backward of one micro-batch; gradients are added up. `real` is what the whole step has to learn from, in
-    /// pretraining the count of its targets; `key` is its dropout key ([`crate::philox::step_key`]). Returns at once.
+    /// Runs forward and backward on one micro-batch and adds its gradients to those accumulated. Returns at once.
+    ///
+    /// `counts` are those of the whole step, over all its micro-batches: the losses are means over them (in pretraining, the
+    /// number of targets). `dropout_key` comes from [`crate::philox::step_key`].
     ///
     /// # Errors
     /// [`Error::Value`] for a batch past capacity.
-    pub fn micro(&mut self, batch: &Batch, real: impl Into<LossCounts>, key: [u32; 2]) -> Result<()> {
-        self.accumulate_batch_layout(&self.room().lay(batch)?, real, key)
+    pub fn accumulate_gradients(
+        &mut self,
+        batch: &Batch,
+        counts: impl Into<LossCounts>,
+        dropout_key: [u32; 2],
+    ) -> Result<()> {
+        self.accumulate_gradients_of(&self.batch_capacity().lay(batch)?, counts, dropout_key)
     }
 
-    /// As [`Training::micro`], with a batch that was laid out for [`Training::room`] before, perhaps by another thread.
+    /// As [`Training::accumulate_gradients`], with a batch that was prepared for [`Training::batch_capacity`] before, perhaps
+    /// by another thread.
     ///
     /// # Errors
-    /// [`Error::Value`] for a batch laid out for another room.
-    pub fn accumulate_batch_layout(
+    /// [`Error::Value`] for a batch prepared for another capacity.
+    pub fn accumulate_gradients_of(
         &mut self,
-        laid: &BatchLayout,
-        real: impl Into<LossCounts>,
-        key: [u32; 2],
+        layout: &BatchLayout,
+        counts: impl Into<LossCounts>,
+        dropout_key: [u32; 2],
     ) -> Result<()> {
-        let real = real.into();
-        let live = self.live(laid, real, key)?;
-        self.real = real;
-        self.micro.run(&live)
+        let counts = counts.into();
+        let values = self.step_values(layout, counts, dropout_key)?;
+        self.counts = counts;
+        self.accumulate.run(&values)
     }
 
-    /// The update from the gradients: norm, clipping, AdamW; a step without targets changes no weight and counts for none.
-    /// Returns at once, unless four updates are on their way.
+    /// Takes an optimizer step with the accumulated gradients, and sets them to zero: norm, clipping, AdamW. A step without
+    /// targets and examples changes no weight and is not counted as an update.
+    ///
+    /// Returns at once, unless four steps are in flight.
     ///
     /// # Errors
     /// [`Error::Device`].
-    pub fn update(&mut self, lr: f64) -> Result<()> {
-        if self.ring.is_full() {
-            let words = self.ring.wait()?;
-            self.land(words);
+    pub fn optimizer_step(&mut self, lr: f64) -> Result<()> {
+        if self.readback.is_full() {
+            let words = self.readback.wait()?;
+            self.receive(words);
         }
-        self.done.step += 1;
-        self.done.updates += u32::from(self.real != LossCounts::default());
-        let (StepState { step, updates }, real) = (self.done, self.real);
-        let live = StepValues { step, updates, real, lr, ..StepValues::default() };
-        self.update.run_and_read(&live, &self.state, &mut self.ring)?;
-        self.flying.push_back(step);
-        self.real = LossCounts::default();
+        let counts = std::mem::take(&mut self.counts);
+        self.progress.step += 1;
+        self.progress.updates += u32::from(counts != LossCounts::default());
+        let StepState { step, updates } = self.progress;
+        let values = StepValues { step, updates, real: counts, lr, ..StepValues::default() };
+        self.optimize.run_and_read(&values, &self.state, &mut self.readback)?;
+        self.submitted.push_back(Submitted { step, counts, lr });
         Ok(())
     }
 
-    fn land(&mut self, words: Option<Vec<u32>>) -> bool {
-        match (words, self.flying.front()) {
-            (Some(words), Some(step)) => {
-                self.back.push_back((*step, State::from_words(&words)));
-                self.flying.pop_front();
-                true
-            }
-            _ => false,
-        }
+    /// Queues the result of the oldest submitted step, from the words read back; returns whether there was one.
+    fn receive(&mut self, words: Option<Vec<u32>>) -> bool {
+        let Some(words) = words else { return false };
+        let result = self.submitted.pop_front().map(|step| step.result(&State::from_words(&words)));
+        self.results.extend(result);
+        result.is_some()
     }
 
-    /// The oldest update's state that has come back, with its step (counted from 1); `None` when none has yet.
-    /// `State::loss` is the sum over the step's real targets.
+    /// Returns the result of the oldest step that has one and was not returned yet. Never waits: `None` while the steps
+    /// submitted are still running.
     ///
     /// # Errors
     /// [`Error::Device`].
-    pub fn finished(&mut self) -> Result<Option<(u32, State)>> {
-        let words = self.ring.take()?;
-        self.land(words);
-        Ok(self.back.pop_front())
+    pub fn next_result(&mut self) -> Result<Option<StepResult>> {
+        let words = self.readback.take()?;
+        self.receive(words);
+        Ok(self.results.pop_front())
     }
 
-    /// Waits for all updates and returns the states that had not been taken.
+    /// Waits for all steps submitted and returns the results that were not returned yet, oldest first.
     ///
     /// # Errors
     /// [`Error::Device`].
-    pub fn drain(&mut self) -> Result<Vec<(u32, State)>> {
-        while !self.flying.is_empty() {
-            let words = self.ring.wait()?;
-            if !self.land(words) {
-                return Err(Error::device("a step's state never came back"));
+    pub fn wait_for_results(&mut self) -> Result<Vec<StepResult>> {
+        while let Some(oldest) = self.submitted.front().map(|submitted| submitted.step) {
+            let words = self.readback.wait()?;
+            if !self.receive(words) {
+                return Err(Error::device(format!("step {oldest}: no result was read back")));
             }
         }
-        Ok(self.back.drain(..).collect())
+        Ok(self.results.drain(..).collect())
     }
 
-    /// Losses a row of a batch, dropout off, nothing kept; rows without a target have 0. Waits.
+    /// The loss of each row of a batch in nats, without dropout; rows without a target have 0. Waits.
     ///
     /// # Errors
     /// [`Error::Value`] for a batch past capacity.
     pub fn evaluate(&mut self, batch: &Batch) -> Result<Vec<f32>> {
-        let live = self.live_of(batch)?;
-        self.evaluate.run(&live)?;
+        let values = self.step_values_of(batch)?;
+        self.evaluate.run(&values)?;
         if batch.rows() == 0 {
             return Ok(Vec::new());
         }
         self.activations.losses.part(0, batch.rows()).read(&self.device)
     }
 
-    /// The logits [N, V] of a batch, dense, dropout off. Waits.
+    /// The logits [N, V] of a batch, dense, without dropout. Waits.
     ///
     /// # Errors
     /// [`Error::Value`] for a batch past capacity.
     pub fn logits(&mut self, batch: &Batch) -> Result<Vec<f32>> {
         let (program, logits) = match self.logits.take() {
-            Some(made) => made,
+            Some(recorded) => recorded,
             None => {
                 let rows = self.activations.embedded.rows;
                 let logits = Matrix::new(&self.device, "all logits", rows, self.config.vocab_size)?;
-                let decoder = self.decoder(None);
+                let decoder = self.decoder();
                 let mut rec = Recorder::new(&self.device, self.layout.capacity());
                 decoder.forward(&mut rec)?;
                 decoder.logits(&mut rec, &logits)?;
                 (rec.finish(), logits)
             }
         };
-        let live = self.live_of(batch)?;
-        program.run(&live)?;
+        let values = self.step_values_of(batch)?;
+        program.run(&values)?;
         let rows = logits.rows_from(0, batch.rows().max(1)).read(&self.device)?;
         self.logits = Some((program, logits));
         Ok(rows[..batch.rows() * self.config.vocab_size].to_vec())
     }
 
-    /// Block `i`'s output of the last batch, `rows` of it, dense; 0 is the summed embedding. Waits.
+    /// Block `i`'s output [`rows`, C] for the last batch, dense; 0 is the summed embedding. Waits.
     ///
     /// # Errors
     /// [`Error::Device`].
@@ -364,7 +419,7 @@ impl Training {
         self.parameters.read(&self.device, flat)
     }
 
-    /// The model as it is now for inference, with room for batches of this capacity; the weights stay the training's.
+    /// The model for inference on batches of up to `capacity`. It shares the weights of the training.
     ///
     /// # Errors
     /// As [`Inference::new`].
@@ -380,20 +435,37 @@ impl Training {
         Generator::over(&self.device, &self.config, self.parameters.clone(), samples)
     }
 
-    /// Runs one micro-batch and an update of rate 0 dispatch by dispatch: where a step's time goes. The moments change.
+    /// Times each dispatch of one micro-batch and of an optimizer step with learning rate 0. The moments change.
     ///
     /// # Errors
-    /// As [`Training::micro`].
+    /// As [`Training::accumulate_gradients`].
     pub fn profile(&mut self, batch: &Batch) -> Result<Vec<Timing>> {
-        let live = self.live_of(batch)?;
-        let mut timings = self.micro.profile(&live)?;
-        timings.extend(self.update.profile(&live)?);
+        let values = self.step_values_of(batch)?;
+        let mut timings = self.accumulate.profile(&values)?;
+        timings.extend(self.optimize.profile(&values)?);
         Ok(timings)
     }
 }
 
-/// Forward and backward: the language model's head, unless it counts nothing, then the task's, if there is one.
-fn record_micro(device: &Device, decoder: &Decoder, state: &View, options: Options) -> Result<Program<StepValues>> {
+/// The two programs of a training step: [forward and backward of one micro-batch, the optimizer step].
+fn record_step(
+    device: &Device,
+    evaluation: &Decoder,
+    learning: &Learning,
+    state: &View,
+    options: TrainingOptions,
+) -> Result<[Program<StepValues>; 2]> {
+    let decoder = Decoder { training: Some(learning), ..*evaluation };
+    Ok([record_accumulate(device, &decoder, state, options)?, record_optimize(device, &decoder, state, options)?])
+}
+
+/// Forward and backward: the language model's head, unless its weight is 0, then the task's head, if the model has one.
+fn record_accumulate(
+    device: &Device,
+    decoder: &Decoder,
+    state: &View,
+    options: TrainingOptions,
+) -> Result<Program<StepValues>> {
     let Decoder { activations, kernels, .. } = *decoder;
     let mut rec = Recorder::new(device, decoder.layout.capacity());
     let scalars = kernels.scalars(device.caps());
@@ -412,7 +484,13 @@ fn record_micro(device: &Device, decoder: &Decoder, state: &View, options: Optio
     Ok(rec.finish())
 }
 
-fn record_update(device: &Device, decoder: &Decoder, state: &View, options: Options) -> Result<Program<StepValues>> {
+/// Global norm over all slabs, the step's state, then AdamW over what learns.
+fn record_optimize(
+    device: &Device,
+    decoder: &Decoder,
+    state: &View,
+    options: TrainingOptions,
+) -> Result<Program<StepValues>> {
     let Decoder { kernels, parameters, .. } = *decoder;
     let pieces = decoder.training.map(|learning| learning.pieces(decoder.config)).unwrap_or_default();
     let mut rec = Recorder::new(device, decoder.layout.capacity());
@@ -423,7 +501,7 @@ fn record_update(device: &Device, decoder: &Decoder, state: &View, options: Opti
         .collect();
     let counts: Vec<_> = flats.iter().map(|f| optimizer::norm_partials(f[0].view.words as usize)).collect();
     let total: usize = counts.iter().sum();
-    // A slab's partial sums start at a multiple of 64 words; what lies between stays zero.
+    // A slab's partial sums start at a multiple of 64 words; the words between stay zero.
     let starts: Vec<usize> =
         counts.iter().scan(0, |at, n| Some(std::mem::replace(at, *at + n.next_multiple_of(64)))).collect();
     let words = starts.last().map_or(0, |s| s + counts.last().map_or(0, |n| n.next_multiple_of(64)));

@@ -2,7 +2,7 @@
 //! change over them. All of it before an adapter is opened.
 
 use crate::gpu::{Caps, Device};
-use crate::model::{Capacity, Moments, Options, Training};
+use crate::model::{Capacity, Moments, Training, TrainingOptions};
 use crate::ops::kernels::Kernels;
 use crate::store::folder::Checkpoint;
 use crate::store::model_folder::LATEST;
@@ -94,13 +94,13 @@ impl<S: Stand> StoppedRun<S> {
         &self,
         device: &Device,
         capacity: Capacity,
-        options: Options,
+        options: TrainingOptions,
         observer: &mut dyn Observer,
     ) -> Result<Training> {
         let (kernels, warning) = self.kernels(device.caps());
         warning.into_iter().for_each(|warning| observer.warned(&warning));
         let Checkpoint { config, parameters, .. } = &self.checkpoint;
-        let mut training = Training::with(device, config, parameters, capacity, options, kernels)?;
+        let mut training = Training::with_kernels(device, config, parameters, capacity, options, kernels)?;
         training.restore(self.state.done(), &self.moments)?;
         let replaced = training.kernels().replaced();
         if !replaced.is_empty() {

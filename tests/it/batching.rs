@@ -8,7 +8,7 @@ use wgpt::data::batch_form::BatchForm;
 use wgpt::data::synthetic::stories::stories;
 use wgpt::gpu::Device;
 use wgpt::model::parameters::Flat;
-use wgpt::model::{Capacity, Options, Training, initial_parameters};
+use wgpt::model::{Capacity, Training, TrainingOptions, initial_parameters};
 use wgpt::philox::{Stream, Words, step_key};
 
 const SEED: u64 = 3;
@@ -43,12 +43,12 @@ fn batch(config: &ModelConfig, lengths: &[usize]) -> Batch {
 fn gradients(training: &mut Training, batch: &Batch) -> (f64, Vec<Vec<f32>>) {
     let (half, all) = (batch.sequences() / 2, batch.sequences());
     for part in [batch.part(0..half), batch.part(half..all)] {
-        training.micro(&part, batch.target_count, step_key(SEED, 7)).expect("a step");
+        training.accumulate_gradients(&part, batch.target_count, step_key(SEED, 7)).expect("a step");
     }
     let gradients = training.read(Flat::Gradients).expect("gradients");
-    training.update(0.0).expect("an update");
-    let states = training.drain().expect("a state");
-    (f64::from(states[0].1.loss) / f64::from(batch.target_count), gradients)
+    training.optimizer_step(0.0).expect("an update");
+    let results = training.wait_for_results().expect("a result");
+    (results[0].loss, gradients)
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn padding_changes_no_loss_and_no_gradient() {
         let formed = BatchForm::ALL.map(|form| form.of(packed.clone()).expect("formed"));
         assert_eq!(formed.each_ref().map(Batch::rows), [314, 3 * 3 + 3 * 31 + 3 * 70 + 90, 900]);
         let capacity = Capacity { rows: 900, sequences: 10 };
-        let options = Options::default();
+        let options = TrainingOptions::default();
         let parameters = initial_parameters(&config, SEED);
         let mut training = Training::new(&device, &config, &parameters, capacity, options).expect("a recording");
         let [packed, others @ ..] = formed.map(|batch| gradients(&mut training, &batch));

@@ -7,7 +7,7 @@ use wgpt::config::{Answers, ModelConfig, Task, TaskKind};
 use wgpt::data::batch::{Answer, Batch, Example, IGNORED, Sequence};
 use wgpt::gpu::Device;
 use wgpt::model::parameters::Flat;
-use wgpt::model::{Capacity, Learning, Options, Training, initial_parameters};
+use wgpt::model::{Capacity, Learning, Training, TrainingOptions, initial_parameters};
 use wgpt::philox::{Stream, Words, step_key};
 
 const SEED: u64 = 5;
@@ -63,7 +63,7 @@ fn three() -> Answers {
 
 fn training(device: &Device, (config, parameters): &(ModelConfig, Vec<Vec<f32>>), batch: &Batch) -> Training {
     let capacity = Capacity { rows: batch.rows(), sequences: batch.sequences() };
-    let options = Options { lm_coef: 0.5, ..Options::default() };
+    let options = TrainingOptions { lm_coef: 0.5, ..TrainingOptions::default() };
     Training::new(device, config, parameters, capacity, options).expect("a recording")
 }
 
@@ -82,10 +82,10 @@ fn a_batch_is_its_examples_one_at_a_time() {
         let batch = examples(&model.0, sequences);
         let (real, key) = (batch.real(), step_key(SEED, 3));
         let mut whole = training(&device, &model, &batch);
-        whole.micro(&batch, real, key).expect("a step");
+        whole.accumulate_gradients(&batch, real, key).expect("a step");
         let mut parts = training(&device, &model, &batch);
         for example in &batch.examples {
-            parts.micro(&batch.part(example.sequences.clone()), real, key).expect("a step");
+            parts.accumulate_gradients(&batch.part(example.sequences.clone()), real, key).expect("a step");
         }
         let [a, b] = [&whole, &parts].map(|t| t.read(Flat::Gradients).expect("gradients"));
         for (shape, (a, b)) in model.0.parameters().iter().zip(a.iter().zip(&b)) {
@@ -98,15 +98,21 @@ fn a_batch_is_its_examples_one_at_a_time() {
             // Neither head nor new rows may be out of reach.
             assert!(a.iter().any(|x| *x != 0.0), "{kind} {}", shape.name);
         }
-        let states = [&mut whole, &mut parts].map(|t| {
-            t.update(1e-3).expect("an update");
-            t.drain().expect("a state")[0].1
+        let results = [&mut whole, &mut parts].map(|t| {
+            t.optimizer_step(1e-3).expect("an update");
+            t.wait_for_results().expect("a result")[0]
         });
-        assert!((states[0].task_loss / states[1].task_loss - 1.0).abs() < 1e-5 && states[0].task_loss > 0.0, "{kind}");
-        assert!((states[0].loss / states[1].loss - 1.0).abs() < 1e-5, "{kind}");
+        assert!(
+            (results[0].task_loss / results[1].task_loss - 1.0).abs() < 1e-5 && results[0].task_loss > 0.0,
+            "{kind}"
+        );
+        assert!((results[0].loss / results[1].loss - 1.0).abs() < 1e-5, "{kind}");
         // The mask of the head is that of its place: without dropout the loss is another.
-        let own: f32 = whole_inference(&device, &model, &batch);
-        assert!((own / states[0].task_loss - 1.0).abs() > 1e-3, "{kind}: dropout before the head or below it");
+        let own = f64::from(whole_inference(&device, &model, &batch));
+        assert!(
+            (own / f64::from(results[0].task_loss_sum) - 1.0).abs() > 1e-3,
+            "{kind}: dropout before the head or below it"
+        );
     }
 }
 
@@ -137,13 +143,11 @@ fn the_gradient_is_that_of_the_loss_behind_its_masks() {
                 let moved = |(t, u): (&Vec<f32>, &Vec<f32>)| t.iter().zip(u).map(|(x, u)| x + by * u).collect();
                 let at: Vec<Vec<f32>> = parameters.iter().zip(&direction).map(moved).collect();
                 let mut training = training(&device, &(config.clone(), at), &batch);
-                training.micro(&batch, real, key).expect("a step");
+                training.accumulate_gradients(&batch, real, key).expect("a step");
                 let gradients = training.read(Flat::Gradients).expect("gradients");
-                training.update(0.0).expect("an update");
-                let state = training.drain().expect("a state")[0].1;
-                let [l1, l2] = [(state.loss, real.targets), (state.task_loss, real.examples)]
-                    .map(|(sum, count)| f64::from(sum) / f64::from(count));
-                (l2 + 0.5 * l1, gradients)
+                training.optimizer_step(0.0).expect("an update");
+                let result = training.wait_for_results().expect("a result")[0];
+                (result.task_loss + 0.5 * result.loss, gradients)
             };
             let h = 1e-3;
             let slope = (run(h).0 - run(-h).0) / (2.0 * f64::from(h));
@@ -167,12 +171,12 @@ fn frozen_parts_stay_and_new_ones_learn() {
         let (config, before) = &model;
         let batch = examples(config, &[1, 1, 1, 1]);
         let mut all = training(&device, &model, &batch);
-        all.micro(&batch, batch.real(), [0; 2]).expect("a step");
+        all.accumulate_gradients(&batch, batch.real(), [0; 2]).expect("a step");
         let full = all.read(Flat::Gradients).expect("gradients");
         let mut frozen = training(&device, &model, &batch);
         let since = vec![None, None, Some(0)];
-        frozen.learn(Learning { layer_lr_decay: 1.0, since }).expect("a recording");
-        frozen.micro(&batch, batch.real(), [0; 2]).expect("a step");
+        frozen.set_learning(Learning { layer_lr_decay: 1.0, since }).expect("a recording");
+        frozen.accumulate_gradients(&batch, batch.real(), [0; 2]).expect("a step");
         let some = frozen.read(Flat::Gradients).expect("gradients");
         let learns = |tensor: usize, row: usize| match config.parts()[tensor] {
             wgpt::config::Part::Head | wgpt::config::Part::Layer(1) => true,
@@ -187,9 +191,9 @@ fn frozen_parts_stay_and_new_ones_learn() {
                 norm += f64::from(expected) * f64::from(expected);
             }
         }
-        frozen.update(1e-2).expect("an update");
-        let state = frozen.drain().expect("a state")[0].1;
-        assert!((f64::from(state.norm) / norm.sqrt() - 1.0).abs() < 1e-5, "{} {}", state.norm, norm.sqrt());
+        frozen.optimizer_step(1e-2).expect("an update");
+        let result = frozen.wait_for_results().expect("a result")[0];
+        assert!((f64::from(result.grad_norm) / norm.sqrt() - 1.0).abs() < 1e-5, "{} {}", result.grad_norm, norm.sqrt());
         let after = frozen.parameters().expect("weights");
         for (i, shape) in config.parameters().iter().enumerate() {
             for (j, (a, b)) in before[i].iter().zip(&after[i]).enumerate() {
@@ -210,9 +214,9 @@ fn lower_layers_learn_slower() {
     let (config, before) = &model;
     let batch = examples(config, &[1, 1, 1]);
     let mut training = training(&device, &model, &batch);
-    training.learn(Learning { layer_lr_decay: 0.5, since: vec![Some(0); 3] }).expect("a recording");
-    training.micro(&batch, batch.real(), [0; 2]).expect("a step");
-    training.update(1e-2).expect("an update");
+    training.set_learning(Learning { layer_lr_decay: 0.5, since: vec![Some(0); 3] }).expect("a recording");
+    training.accumulate_gradients(&batch, batch.real(), [0; 2]).expect("a step");
+    training.optimizer_step(1e-2).expect("an update");
     let after = training.parameters().expect("weights");
     let largest = |name: &str, rows: std::ops::Range<usize>| {
         let i = config.parameters().iter().position(|p| p.name == name).expect(name);

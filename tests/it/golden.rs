@@ -9,7 +9,7 @@ use wgpt::data::batch::{Batch, IGNORED, Sequence};
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
 use wgpt::gpu::{Device, Matrix, Recorder, View};
 use wgpt::model::parameters::Flat;
-use wgpt::model::{Capacity, Generator, Options, Sampling, Training};
+use wgpt::model::{Capacity, Generator, Sampling, Training, TrainingOptions};
 use wgpt::ops::attention::{self, Attention, Gradients, KeyValues};
 use wgpt::ops::column_sum::column_sum;
 use wgpt::ops::gather_rows::{Rows, gather_rows};
@@ -116,9 +116,9 @@ fn model(case: &Golden) -> (ModelConfig, Vec<Vec<f32>>) {
     (config, loaded.tensors)
 }
 
-fn options(clip: f64, decay: f64, arithmetic: Arithmetic) -> Options {
+fn options(clip: f64, decay: f64, arithmetic: Arithmetic) -> TrainingOptions {
     let adam = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic };
-    Options { adam, weight_decay: decay, decay_all: false, clip, lm_coef: 1.0 }
+    TrainingOptions { adam, weight_decay: decay, decay_all: false, clip, lm_coef: 1.0 }
 }
 
 /// [B, T] ids and labels (unshifted, -100 for none) as packed sequences, `lengths` of each row.
@@ -145,7 +145,7 @@ fn language_model(device: &Device, case: &Golden) -> f64 {
     let capacity = Capacity { rows: batch.rows(), sequences: b };
     let mut training =
         Training::new(device, &config, &weights, capacity, options(0.0, 0.0, Arithmetic::Torch)).expect("a recording");
-    training.micro(&batch, batch.target_count, [0; 2]).expect("a step");
+    training.accumulate_gradients(&batch, batch.target_count, [0; 2]).expect("a step");
     let mut worst = 0.0f64;
     // Packed rows back to [B, T, columns]; what is padding there is not looked at.
     let real = |columns: usize| {
@@ -205,11 +205,11 @@ fn training(device: &Device, case: &Golden) -> f64 {
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for (step, lr) in case.values("out.lr").iter().enumerate() {
         let batch = &batches[step % count];
-        training.micro(batch, batch.target_count, [0; 2]).expect("a step");
-        training.update(*lr).expect("an update");
-        for (_, state) in training.drain().expect("a state") {
-            losses.push(f64::from(state.loss) / f64::from(batch.target_count));
-            norms.push(f64::from(state.norm));
+        training.accumulate_gradients(batch, batch.target_count, [0; 2]).expect("a step");
+        training.optimizer_step(*lr).expect("an update");
+        for result in training.wait_for_results().expect("a result") {
+            losses.push(result.loss);
+            norms.push(f64::from(result.grad_norm));
         }
         for (prefix, at) in [("out.after_step2.", 2)] {
             if step + 1 == at && case.data.keys().any(|k| k.starts_with(prefix)) {

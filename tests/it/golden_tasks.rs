@@ -5,7 +5,7 @@ use wgpt::config::{Answers, ModelConfig, Task, TaskKind};
 use wgpt::data::batch::{Answer, Batch, Example, IGNORED};
 use wgpt::gpu::Device;
 use wgpt::model::parameters::Flat;
-use wgpt::model::{Answered, Capacity, Options, Training};
+use wgpt::model::{Answered, Capacity, Training, TrainingOptions};
 use wgpt::ops::optimizer::Arithmetic;
 use wgpt::store::config_json;
 
@@ -57,21 +57,20 @@ fn judge(
     rename: impl Fn(&str) -> String,
 ) -> (f64, Vec<Answered>, [f64; 2]) {
     let capacity = Capacity { rows: batch.rows(), sequences: batch.sequences() };
-    let options = Options { lm_coef, ..options(0.0, 0.0, Arithmetic::Torch) };
+    let options = TrainingOptions { lm_coef, ..options(0.0, 0.0, Arithmetic::Torch) };
     let mut training = Training::new(device, config, weights, capacity, options).expect("a recording");
-    training.micro(batch, batch.real(), [0; 2]).expect("a step");
+    training.accumulate_gradients(batch, batch.real(), [0; 2]).expect("a step");
     let mut worst = 0.0f64;
     for (shape, got) in config.parameters().iter().zip(&training.read(Flat::Gradients).expect("gradients")) {
         worst = worst.max(case.judge(&format!("grad.{}", rename(&shape.name)), &wide(got), |_| true));
     }
     let answers = training.inference(capacity).expect("a recording").answers(batch).expect("answers");
-    training.update(0.0).expect("an update");
-    let state = training.drain().expect("a state")[0].1;
-    let real = batch.real();
-    let l2 = f64::from(state.task_loss) / f64::from(real.examples);
+    training.optimizer_step(0.0).expect("an update");
+    let result = training.wait_for_results().expect("a result")[0];
+    let l2 = result.task_loss;
     let own = answers.iter().map(|a| f64::from(a.loss)).sum::<f64>() / answers.len() as f64;
     assert!((l2 - own).abs() <= 1e-5 * own.abs(), "training's loss {l2}, inference's {own}");
-    (worst, answers, [f64::from(state.loss) / f64::from(real.targets.max(1)), l2])
+    (worst, answers, [result.loss, l2])
 }
 
 fn logits(answers: &[Answered]) -> Vec<f64> {

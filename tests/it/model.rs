@@ -5,7 +5,7 @@ use wgpt::config::{KvGroups, KvNull, KvScale, ModelConfig};
 use wgpt::data::batch::{Batch, IGNORED, Sequence};
 use wgpt::gpu::Device;
 use wgpt::model::parameters::Flat;
-use wgpt::model::{Capacity, Options, Training, initial_parameters};
+use wgpt::model::{Capacity, Training, TrainingOptions, initial_parameters};
 use wgpt::philox::{Stream, Words, step_key};
 use wgpt::reference::model::{Dropout, Output, forward_backward};
 
@@ -15,8 +15,8 @@ fn device() -> Device {
     Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter")
 }
 
-fn options() -> Options {
-    Options::default()
+fn options() -> TrainingOptions {
+    TrainingOptions::default()
 }
 
 /// A small model of odd sizes whose weights are large enough for every path to matter.
@@ -88,7 +88,7 @@ fn compare_on(device: &Device, change: impl FnOnce(&mut ModelConfig), lengths: &
     let dropout = (config.resid_pdrop > 0.0).then_some(key);
     let expected = twin(&config, &parameters, &batch, dropout);
     let mut training = train(device, &config, &parameters, &batch);
-    training.micro(&batch, batch.target_count, key).expect("a step");
+    training.accumulate_gradients(&batch, batch.target_count, key).expect("a step");
     let gradients = training.read(Flat::Gradients).expect("gradients");
     let (error, name) = worst(&config, &gradients, &expected.gradients);
     assert!(error < 2e-4, "{name}: {error:.1e} of its largest gradient");
@@ -249,7 +249,7 @@ fn micro_batches_give_the_gradient_of_their_union() {
     let expected = twin(&config, &parameters, &whole, Some(key));
     let mut training = train(&device, &config, &parameters, &whole);
     for part in [0..1, 1..3, 3..4] {
-        training.micro(&whole.part(part), whole.target_count, key).expect("a step");
+        training.accumulate_gradients(&whole.part(part), whole.target_count, key).expect("a step");
     }
     let gradients = training.read(Flat::Gradients).expect("gradients");
     let (error, name) = worst(&config, &gradients, &expected.gradients);
@@ -264,11 +264,11 @@ fn the_same_bits_twice() {
     let run = || {
         let mut training = train(&device, &config, &parameters, &batch);
         for step in 0..3 {
-            training.micro(&batch, batch.target_count, step_key(SEED, step)).expect("a step");
-            training.update(1e-3).expect("an update");
+            training.accumulate_gradients(&batch, batch.target_count, step_key(SEED, step)).expect("a step");
+            training.optimizer_step(1e-3).expect("an update");
         }
-        let states = training.drain().expect("states");
-        (states, training.parameters().expect("weights"))
+        let results = training.wait_for_results().expect("results");
+        (results, training.parameters().expect("weights"))
     };
     let (first, second) = (run(), run());
     assert_eq!(first.0, second.0);
@@ -283,10 +283,10 @@ fn a_step_without_targets_changes_nothing() {
     batch.targets.iter_mut().for_each(|t| *t = IGNORED);
     batch.target_count = 0;
     let mut training = train(&device, &config, &parameters, &batch);
-    training.micro(&batch, 0, [0; 2]).expect("a step");
+    training.accumulate_gradients(&batch, 0, [0; 2]).expect("a step");
     assert!(training.read(Flat::Gradients).expect("gradients").iter().flatten().all(|g| *g == 0.0));
-    training.update(1e-2).expect("an update");
-    assert_eq!(training.drain().expect("a state")[0].1.loss, 0.0);
+    training.optimizer_step(1e-2).expect("an update");
+    assert_eq!(training.wait_for_results().expect("a result")[0].loss, 0.0);
     assert!(training.parameters().expect("weights") == parameters, "a step without targets changed a weight");
     assert_eq!(training.evaluate(&batch).expect("losses"), vec![0.0; 9]);
 }
@@ -302,7 +302,7 @@ fn borders_of_no_batch_are_refused() {
         ([1, 10, 20], "borders must run from 0 to 20"),
     ] {
         let wrong = Batch { cu_seqlens: borders.to_vec(), ..right.clone() };
-        let error = training.micro(&wrong, wrong.target_count, [0, 0]).expect_err(says);
+        let error = training.accumulate_gradients(&wrong, wrong.target_count, [0, 0]).expect_err(says);
         assert!(error.is_invalid_input() && error.to_string().contains(says), "{error}");
     }
 }
@@ -315,11 +315,11 @@ fn a_norm_that_is_not_finite_halts_and_keeps_the_weights() {
     parameters[2][5] = f32::NAN;
     let mut training = train(&device, &config, &parameters, &batch);
     for _ in 0..2 {
-        training.micro(&batch, batch.target_count, [0; 2]).expect("a step");
-        training.update(1e-3).expect("an update");
+        training.accumulate_gradients(&batch, batch.target_count, [0; 2]).expect("a step");
+        training.optimizer_step(1e-3).expect("an update");
     }
-    let states = training.drain().expect("states");
-    assert_eq!(states.iter().map(|(_, s)| s.halted).collect::<Vec<_>>(), [Some(1), Some(1)]);
+    let results = training.wait_for_results().expect("results");
+    assert_eq!(results.iter().map(|result| result.halted).collect::<Vec<_>>(), [Some(1), Some(1)]);
     let after = training.parameters().expect("weights");
     assert!(after[3..] == parameters[3..], "weights changed after a step that was not finite");
 }

@@ -134,17 +134,17 @@ fn measure(device: &Device, run: &Prepared, order: &Order, draws: &[Batch], own:
     Ok(forms.into_iter().zip(own).map(row).collect())
 }
 
-/// One step at rate 0, from the first micro-batch to the state that comes back: seconds, nats of all targets, the gradient's norm.
+/// One step at rate 0, from the first micro-batch until its result is read: seconds, nats of all targets, the gradient's norm.
 fn step(training: &mut Training, parts: &[Batch], targets: u32, key: [u32; 2]) -> Result<(f64, f64, f64)> {
     let start = Instant::now();
     for part in parts {
-        training.micro(part, targets, key)?;
+        training.accumulate_gradients(part, targets, key)?;
     }
-    training.update(0.0)?;
-    let states = training.drain()?;
+    training.optimizer_step(0.0)?;
+    let results = training.wait_for_results()?;
     let seconds = start.elapsed().as_secs_f64();
-    let Some((_, state)) = states.last() else { return Err(Error::device("a step's state never came back")) };
-    Ok((seconds, f64::from(state.loss), f64::from(state.norm)))
+    let Some(result) = results.last() else { return Err(Error::device("the step has no result")) };
+    Ok((seconds, result.loss * f64::from(result.targets), f64::from(result.grad_norm)))
 }
 
 /// Checks that all forms of a draw gave the loss and the gradient of the first.

@@ -6,7 +6,7 @@ use crate::cli::{Context, Done, json_flag};
 use crate::config::{ModelConfig, ParameterKind};
 use crate::data::batch::{Batch, Sequence};
 use crate::gpu::Device;
-use crate::model::{Capacity, Options, Training, step_flops};
+use crate::model::{Capacity, Training, TrainingOptions, step_flops};
 use crate::report::{Align, Table};
 use crate::train::settings::PRESETS;
 use crate::{Error, Result};
@@ -98,24 +98,24 @@ fn measure(
 ) -> Result<(Row, Training)> {
     let begin = Instant::now();
     let device: Device = context.open()?;
-    let options = Options { decay_all: true, clip: 0.0, ..Options::default() };
+    let options = TrainingOptions { decay_all: true, clip: 0.0, ..TrainingOptions::default() };
     let capacity = Capacity { rows: data.rows(), sequences: data.sequences() };
     let mut training = Training::new(&device, model, parameters, capacity, options)?;
     let (mut losses, mut times, mut first_step_s) = (Vec::new(), Vec::new(), 0.0);
     for step in 0..WARM_UP + steps {
         let start = Instant::now();
-        training.micro(data, data.target_count, [0, 0])?;
-        training.update(LR)?;
+        training.accumulate_gradients(data, data.target_count, [0, 0])?;
+        training.optimizer_step(LR)?;
         // As the peers do, each step's loss is read before the next.
-        let states = training.drain()?;
+        let results = training.wait_for_results()?;
         times.push(start.elapsed().as_secs_f64());
         if step == 0 {
             first_step_s = begin.elapsed().as_secs_f64();
         }
-        for (step, state) in states {
-            let loss = state.loss / data.target_count as f32;
-            if !loss.is_finite() || state.halted.is_some() {
-                return Err(Error::NotFinite(format!("step {step}: the loss is {loss}")));
+        for result in results {
+            let loss = result.loss as f32;
+            if !loss.is_finite() || result.halted.is_some() {
+                return Err(Error::NotFinite(format!("step {}: the loss is {loss}", result.step)));
             }
             losses.push(loss);
         }

@@ -8,8 +8,7 @@ use self::scores::{self as task_scores, Scores};
 use crate::data::batch::LossCounts;
 use crate::data::order::Cursor;
 use crate::gpu::Device;
-use crate::model::{Capacity, Inference, Options, Training};
-use crate::ops::optimizer::State;
+use crate::model::{Capacity, Inference, StepResult, Training, TrainingOptions};
 use crate::philox;
 use crate::report::{Curve, Measure, Reference};
 use crate::store::folder::Checkpoint;
@@ -83,16 +82,14 @@ pub fn resume(
     run.end(observer)
 }
 
-fn options(prepared: &PreparedTask) -> Options {
-    Options { lm_coef: prepared.settings.task.lm_coef, ..optimizer_options(&prepared.settings) }
+fn options(prepared: &PreparedTask) -> TrainingOptions {
+    TrainingOptions { lm_coef: prepared.settings.task.lm_coef, ..optimizer_options(&prepared.settings) }
 }
 
-/// An update whose state has not come back.
+/// The epoch of a step whose result is in flight.
 struct Pending {
     step: u32,
     epoch: u32,
-    real: LossCounts,
-    lr: f64,
 }
 
 struct Run {
@@ -192,7 +189,7 @@ impl Run {
     fn train(&mut self, observer: &mut dyn Observer) -> Result<()> {
         while self.state.cursor.epoch < self.prepared.epochs && !self.is_patient_no_more() {
             let epoch = self.state.cursor.epoch;
-            self.training.learn(self.prepared.learning(epoch))?;
+            self.training.set_learning(self.prepared.learning(epoch))?;
             let order = self.prepared.order(epoch);
             self.clock.resume();
             let begun = self.clock.elapsed();
@@ -203,8 +200,8 @@ impl Run {
                     return self.save(observer);
                 }
                 self.update(&order)?;
-                while let Some((step, state)) = self.training.finished()? {
-                    self.came_back(step, &state, observer)?;
+                while let Some(result) = self.training.next_result()? {
+                    self.came_back(&result, observer)?;
                 }
             }
             self.drain(observer)?;
@@ -221,7 +218,7 @@ impl Run {
     }
 
     fn update(&mut self, order: &[u32]) -> Result<()> {
-        let done = self.training.done().step;
+        let done = self.training.progress().step;
         let key = philox::step_key(self.prepared.settings.seed, done);
         let (parts, cursor) = self.prepared.update(order, self.state.cursor)?;
         let real = parts.iter().map(|part| part.real()).fold(LossCounts::default(), |sum, part| LossCounts {
@@ -229,40 +226,38 @@ impl Run {
             examples: sum.examples + part.examples,
         });
         for part in &parts {
-            self.training.micro(part, real, key)?;
+            self.training.accumulate_gradients(part, real, key)?;
         }
         let lr = self.schedule.rate(done);
-        self.training.update(lr)?;
-        self.pending.push_back(Pending { step: done + 1, epoch: cursor.epoch + 1, real, lr });
+        self.training.optimizer_step(lr)?;
+        self.pending.push_back(Pending { step: done + 1, epoch: cursor.epoch + 1 });
         self.state.cursor = cursor;
         Ok(())
     }
 
     fn drain(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        for (step, state) in self.training.drain()? {
-            self.came_back(step, &state, observer)?;
+        for result in self.training.wait_for_results()? {
+            self.came_back(&result, observer)?;
         }
         Ok(())
     }
 
-    fn came_back(&mut self, step: u32, state: &State, observer: &mut dyn Observer) -> Result<()> {
-        let Some(Pending { epoch, real, lr, .. }) = self.pending.pop_front().filter(|p| p.step == step) else {
+    fn came_back(&mut self, result: &StepResult, observer: &mut dyn Observer) -> Result<()> {
+        let StepResult { step, task_loss, grad_norm, targets, examples, lr, halted, .. } = *result;
+        let Some(Pending { epoch, .. }) = self.pending.pop_front().filter(|p| p.step == step) else {
             return Err(Error::device(format!("the state of step {step} came back out of turn")));
         };
         let lm_coef = self.prepared.settings.task.lm_coef;
-        let task_loss = f64::from(state.task_loss) / f64::from(real.examples.max(1));
-        let lm_loss = (lm_coef > 0.0).then(|| f64::from(state.loss) / f64::from(real.targets.max(1)));
+        let lm_loss = (lm_coef > 0.0).then_some(result.loss);
         let loss = task_loss + lm_coef * lm_loss.unwrap_or(0.0);
-        if state.halted.is_some() || !loss.is_finite() || !state.norm.is_finite() {
+        if halted.is_some() || !loss.is_finite() || !grad_norm.is_finite() {
             self.folder.draw(&self.curve)?;
-            return Err(diverged(state.halted.unwrap_or(step), &self.folder.latest()?, "model"));
+            return Err(diverged(halted.unwrap_or(step), &self.folder.latest()?, "model"));
         }
-        let tokens = u64::from(real.targets);
+        let tokens = u64::from(targets);
         let (elapsed_s, tokens_per_second) = self.clock.finished(tokens);
-        let examples = real.examples;
         self.trained.0 += u64::from(examples);
-        self.state.train_loss += f64::from(state.task_loss);
-        let grad_norm = state.norm;
+        self.state.train_loss += f64::from(result.task_loss_sum);
         let line = TaskStepLine {
             step,
             epoch,
@@ -285,7 +280,7 @@ impl Run {
 
     fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let scores = task_scores::score(&mut self.inference, self.prepared.task()?, &self.prepared.valid)?;
-        let (epoch, step) = (self.state.cursor.epoch + 1, self.training.done().step);
+        let (epoch, step) = (self.state.cursor.epoch + 1, self.training.progress().step);
         let train_loss = self.state.train_loss / self.prepared.train.all.len() as f64;
         let line = EpochLine { epoch, step, train_loss, valid: prefixed("valid", &scores.values) };
         self.metrics.task(&Line::Epoch(line.clone()))?;
@@ -313,7 +308,7 @@ impl Run {
 
     fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
         self.metrics.sync()?;
-        let done = self.training.done();
+        let done = self.training.progress();
         let elapsed_ms = self.clock.elapsed().as_millis() as u64;
         self.state = TaskState { step: done.step, updates: done.updates, elapsed_ms, ..self.state.clone() };
         let checkpoint = |folder: &Path| write_checkpoint(folder, &self.prepared, &self.training, &self.state);
@@ -326,7 +321,7 @@ impl Run {
     fn end(mut self, observer: &mut dyn Observer) -> Result<TaskSummary> {
         let (mut valid, mut test) = (None, None);
         if let Some(best) = self.state.best.filter(|_| self.state.finished) {
-            if best.step != self.training.done().step {
+            if best.step != self.training.progress().step {
                 let (Checkpoint { config, parameters, .. }, _) =
                     Checkpoint::load(&self.folder.checkpoint_path(best.step))?;
                 let room = self.inference.capacity();

@@ -9,8 +9,8 @@ use crate::data::baseline::Baseline;
 use crate::data::order::Cursor;
 use crate::data::tokenizer::Tokenizer;
 use crate::gpu::Device;
-use crate::model::{Options, Training, initial_parameters};
-use crate::ops::optimizer::{AdamW, Arithmetic, State};
+use crate::model::{StepResult, Training, TrainingOptions, initial_parameters};
+use crate::ops::optimizer::{AdamW, Arithmetic};
 use crate::philox;
 use crate::report::{Curve, Reference};
 use crate::store::folder::Checkpoint;
@@ -29,7 +29,6 @@ use crate::train::task::prepare::PreparedTask;
 use crate::train::text::evaluate::{Evaluation, Losses};
 use crate::train::text::prepare::Prepared;
 use crate::{Error, Result};
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -142,12 +141,12 @@ pub fn resume(device: &Device, stopped: Stopped, prepared: Prepared, observer: &
 }
 
 /// The optimizer as the settings have it.
-pub fn optimizer_options(settings: &Settings) -> Options {
+pub fn optimizer_options(settings: &Settings) -> TrainingOptions {
     let arithmetic = match settings.optimizer {
         keys::Optimizer::AdamW => Arithmetic::Torch,
         keys::Optimizer::Hf2018 => Arithmetic::Hf2018,
     };
-    Options {
+    TrainingOptions {
         adam: AdamW { beta1: settings.beta1, beta2: settings.beta2, eps: settings.eps, arithmetic },
         weight_decay: settings.weight_decay,
         decay_all: false,
@@ -159,13 +158,6 @@ pub fn optimizer_options(settings: &Settings) -> Options {
 /// Tokens of a text for samples.txt, its beginning included.
 const SAMPLE_TOKENS: usize = 128;
 const SAMPLE_TEMPERATURE: f64 = 0.8;
-
-/// An update whose state has not come back.
-struct Pending {
-    step: u32,
-    targets: u32,
-    lr: f64,
-}
 
 struct Run {
     prepared: Prepared,
@@ -182,7 +174,6 @@ struct Run {
     evaluation: EvaluationLine,
     /// The last step with a checkpoint.
     saved: u32,
-    pending: VecDeque<Pending>,
     clock: Clock,
 }
 
@@ -218,7 +209,6 @@ impl Run {
         Ok(Run {
             schedule: prepared.settings.schedule(prepared.steps),
             metrics: folder.metrics()?,
-            pending: VecDeque::new(),
             saved: 0,
             cursor,
             data,
@@ -259,7 +249,6 @@ impl Run {
         Ok(Run {
             schedule: prepared.settings.schedule(prepared.steps),
             metrics: folder.metrics()?,
-            pending: VecDeque::new(),
             saved: state.step,
             cursor: state.cursor,
             data: state.data,
@@ -282,12 +271,12 @@ impl Run {
                 return self.stop(observer);
             }
             self.update(batches.next()?)?;
-            let (step, last) = (self.training.done().step, self.is_finished());
+            let (step, last) = (self.training.progress().step, self.is_finished());
             let due = |every: u32| last || (every > 0 && step.is_multiple_of(every));
             let (look, write, save) = (due(eval_every), due(sample_every), due(checkpoint_every));
             if !look && !write && !save {
-                while let Some((step, state)) = self.training.finished()? {
-                    self.came_back(step, &state, observer)?;
+                while let Some(result) = self.training.next_result()? {
+                    self.came_back(&result, observer)?;
                 }
                 continue;
             }
@@ -307,12 +296,12 @@ impl Run {
     }
 
     fn is_finished(&self) -> bool {
-        self.training.done().step >= self.prepared.steps
+        self.training.progress().step >= self.prepared.steps
     }
 
     /// The thread of the batches from the cursor on.
     fn batches(&self) -> Result<Prefetch> {
-        let (mut order, room) = (self.prepared.order()?, self.training.room());
+        let (mut order, room) = (self.prepared.order()?, self.training.batch_capacity());
         order.seek(self.cursor)?;
         Prefetch::new(move || {
             let batch = order.next_batch()?;
@@ -324,42 +313,39 @@ impl Run {
 
     /// One update, encoded; nothing is waited for.
     fn update(&mut self, batch: Ready) -> Result<()> {
-        let done = self.training.done().step;
+        let done = self.training.progress().step;
         let key = philox::step_key(self.prepared.settings.seed, done);
         for part in &batch.parts {
-            self.training.accumulate_batch_layout(part, batch.targets, key)?;
+            self.training.accumulate_gradients_of(part, batch.targets, key)?;
         }
         let lr = self.schedule.rate(done);
-        self.training.update(lr)?;
+        self.training.optimizer_step(lr)?;
         self.cursor = batch.cursor;
-        self.pending.push_back(Pending { step: done + 1, targets: batch.targets, lr });
         Ok(())
     }
 
     fn drain(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        for (step, state) in self.training.drain()? {
-            self.came_back(step, &state, observer)?;
+        for result in self.training.wait_for_results()? {
+            self.came_back(&result, observer)?;
         }
         Ok(())
     }
 
-    fn came_back(&mut self, step: u32, state: &State, observer: &mut dyn Observer) -> Result<()> {
-        let Some(pending) = self.pending.pop_front().filter(|p| p.step == step) else {
-            return Err(Error::device(format!("the state of step {step} came back out of turn")));
-        };
-        let loss = state.loss / pending.targets.max(1) as f32;
-        if state.halted.is_some() || !loss.is_finite() || !state.norm.is_finite() {
+    fn came_back(&mut self, result: &StepResult, observer: &mut dyn Observer) -> Result<()> {
+        let StepResult { step, grad_norm, targets, lr, halted, .. } = *result;
+        let loss = result.loss as f32;
+        if halted.is_some() || !loss.is_finite() || !grad_norm.is_finite() {
             // What was known before is shown in the picture, too.
             self.folder.draw(&self.curve)?;
-            let (step, good) = (state.halted.unwrap_or(step), self.folder.checkpoint_path(self.saved));
+            let (step, good) = (halted.unwrap_or(step), self.folder.checkpoint_path(self.saved));
             return Err(diverged(step, &good, "init"));
         }
-        let tokens = u64::from(pending.targets);
+        let tokens = u64::from(targets);
         let (elapsed_s, tokens_per_second) = self.clock.finished(tokens);
-        let line = StepLine { step, loss, lr: pending.lr, grad_norm: state.norm, tokens, tokens_per_second, elapsed_s };
+        let line = StepLine { step, loss, lr, grad_norm, tokens, tokens_per_second, elapsed_s };
         self.metrics.step(&line)?;
         self.curve.training.push((step, f64::from(loss)));
-        self.curve.rate.push((step, pending.lr));
+        self.curve.rate.push((step, lr));
         observer.step(&line);
         Ok(())
     }
@@ -400,7 +386,7 @@ impl Run {
             self.folder.write_kernels(&kernels)?;
             self.kernels = kernels;
         }
-        let done = self.training.done();
+        let done = self.training.progress();
         let state = RunState {
             step: done.step,
             updates: done.updates,
@@ -421,7 +407,7 @@ impl Run {
     fn stop(&mut self, observer: &mut dyn Observer) -> Result<()> {
         self.drain(observer)?;
         self.folder.draw(&self.curve)?;
-        match self.saved == self.training.done().step {
+        match self.saved == self.training.progress().step {
             true => Ok(()),
             false => self.save(observer),
         }
@@ -431,7 +417,7 @@ impl Run {
         let summary = Summary {
             folder: self.folder.path().to_path_buf(),
             checkpoint: self.folder.checkpoint_path(self.saved),
-            steps: self.training.done().step,
+            steps: self.training.progress().step,
             finished: self.is_finished(),
             evaluation: self.evaluation,
             baseline: self.prepared.baseline,
