@@ -10,7 +10,7 @@ use crate::report::{Align, Table};
 use crate::store::folder::write_atomic_with;
 use crate::store::model_folder::Model;
 use crate::store::token_cache::TokenCache;
-use crate::train::settings::task::COLUMNS;
+use crate::train::settings::keys::COLUMNS;
 use crate::train::text::evaluate::{Losses, Text};
 use crate::train::{Evaluation, Stage};
 use crate::{Error, Result};

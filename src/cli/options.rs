@@ -6,9 +6,11 @@ use std::sync::LazyLock;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::Result;
-use crate::train::settings::keys::{Group, Key, RawValue, Stage};
-use crate::train::settings::task::FLAGS;
-use crate::train::settings::{Layers, Settings, Source};
+use crate::error::Origin;
+use crate::train::settings::key::{Group, Key};
+use crate::train::settings::keys::FLAGS;
+use crate::train::settings::value::RawValue;
+use crate::train::settings::{Layers, Settings, Stage};
 
 /// The key that may have several values.
 const DATA: &str = "data";
@@ -81,7 +83,7 @@ pub fn layers(matches: &ArgMatches, stage: Stage) -> Result<Layers> {
             [.., last] if values.len() == 1 || key.name != DATA => layers.option(key.name, last.as_str()),
             all => {
                 let all = all.iter().map(|v| toml::Value::String((*v).clone())).collect();
-                layers.push(key.name, RawValue::Toml(toml::Value::Array(all)), Source::Option);
+                layers.push(key.name, RawValue::Toml(toml::Value::Array(all)), Origin::Option);
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::store::folder::write_atomic;
 use crate::store::model_folder::Model;
 use crate::train::task::prepare::Examples;
 use crate::train::task::scores::{self as task_scores, Scores};
-use crate::train::{Stage, settings::task::COLUMNS};
+use crate::train::{Stage, settings::keys::COLUMNS};
 use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use std::path::PathBuf;

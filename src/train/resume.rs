@@ -9,7 +9,7 @@ use crate::store::model_folder::LATEST;
 use crate::store::token_cache::TokenCache;
 use crate::store::{config_json, optimizer, seal};
 use crate::train::run_folder::{CONFIG, RunFolder, SavedKernels};
-use crate::train::settings::keys::Stage;
+use crate::train::settings::Stage;
 use crate::train::settings::{Layers, Settings};
 use crate::train::state::{Identity, RunState, Stand, TaskState};
 use crate::train::task::prepare::PreparedTask;
@@ -245,7 +245,7 @@ fn check_changes(before: &Settings, after: &Settings) -> Result<()> {
                 "{}: the run began with {}, and --resume goes on with that; only {} may change, all else wants a new run",
                 spell(is),
                 spell(was),
-                crate::train::settings::keys::one_of(may).replace(" or ", " and ")
+                crate::train::settings::value::one_of(may).replace(" or ", " and ")
             )));
         }
     }

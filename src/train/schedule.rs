@@ -1,6 +1,6 @@
 //! The learning rate: a linear warm-up, then cosine, linear or constant (SPEC 2).
 
-use crate::train::settings::keys::ScheduleKind;
+use crate::train::settings::value::ScheduleKind;
 
 /// The learning rate of every update of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -5,7 +5,7 @@ use crate::data::corpus::Corpus;
 use crate::data::order::Cursor;
 use crate::model::StepState;
 use crate::store::{seal, sha256};
-use crate::train::settings::keys::Stage;
+use crate::train::settings::Stage;
 use crate::train::text::prepare::Prepared;
 use crate::{Error, Result};
 use serde_json::{Map, Value};

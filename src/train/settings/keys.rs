@@ -1,466 +1,13 @@
-//! Every key of a run, once: [`KEYS`] drives the file, `--set`, the options of the command line and their help.
-//!
-//! A key's value comes as text (command line) or typed (TOML); [`Setting`] reads both and writes TOML.
+//! Every key of a run, once: the tables drive files of settings, `--set`, the options of the command line and their help.
 
+use super::key::{Group, Key, key};
+use super::run::{Length, Settings};
+use super::stage::Stage;
+use super::value::{LayerDecay, Optimizer, Precision, Range, ScheduleKind, Setting, Warmup};
 use crate::config::{KvGroups, KvNull, KvScale};
 use crate::data::batch_form::BatchForm;
 use crate::data::tokenizer::Pretokenizer;
-use crate::train::settings::task::TASK_KEYS;
-use crate::train::settings::{Length, Settings};
-
-/// A value as it was given.
-#[derive(Clone, Debug, PartialEq)]
-pub enum RawValue {
-    /// Bare text of the command line.
-    Text(String),
-    /// A value of a TOML file, or several texts of one option.
-    Toml(toml::Value),
-}
-
-/// A type that a key can have.
-pub trait Setting: Sized {
-    /// What stands for the value in help.
-    const HINT: &'static str;
-    /// Reads it, or says what was expected.
-    ///
-    /// # Errors
-    /// The end of a sentence: "expected a whole number".
-    fn read(given: &RawValue) -> Result<Self, String>;
-    /// Writes it so that [`Setting::read`] gives it back.
-    fn write(&self) -> toml::Value;
-}
-
-macro_rules! whole_number {
-    ($($type:ty),+) => {$(
-        impl Setting for $type {
-            const HINT: &'static str = "N";
-            fn read(given: &RawValue) -> Result<Self, String> {
-                let number = match given {
-                    RawValue::Text(text) => text.parse::<i64>().ok(),
-                    RawValue::Toml(value) => value.as_integer(),
-                };
-                let number = number.ok_or("expected a whole number")?;
-                if number < 0 {
-                    return Err("must be 0 or more".into());
-                }
-                <$type>::try_from(number).map_err(|_| format!("must be at most {}", <$type>::MAX))
-            }
-            fn write(&self) -> toml::Value {
-                toml::Value::Integer(i64::try_from(*self).unwrap_or(i64::MAX))
-            }
-        }
-    )+};
-}
-whole_number!(u32, u64, usize);
-
-impl Setting for f64 {
-    const HINT: &'static str = "X";
-    fn read(given: &RawValue) -> Result<Self, String> {
-        let number = match given {
-            RawValue::Text(text) => text.parse().ok(),
-            RawValue::Toml(toml::Value::Integer(n)) => Some(*n as f64),
-            RawValue::Toml(value) => value.as_float(),
-        };
-        number.ok_or_else(|| "expected a number".into())
-    }
-    fn write(&self) -> toml::Value {
-        toml::Value::Float(*self)
-    }
-}
-
-impl Setting for f32 {
-    const HINT: &'static str = "X";
-    fn read(given: &RawValue) -> Result<Self, String> {
-        f64::read(given).map(|x| x as f32)
-    }
-    fn write(&self) -> toml::Value {
-        // By way of its shortest decimal: 0.1 stays 0.1 and is not 0.10000000149.
-        toml::Value::Float(self.to_string().parse().unwrap_or(f64::from(*self)))
-    }
-}
-
-impl Setting for String {
-    const HINT: &'static str = "TEXT";
-    fn read(given: &RawValue) -> Result<Self, String> {
-        match given {
-            RawValue::Text(text) => Ok(text.clone()),
-            RawValue::Toml(value) => value.as_str().map(Into::into).ok_or_else(|| "expected a text in quotes".into()),
-        }
-    }
-    fn write(&self) -> toml::Value {
-        toml::Value::String(self.clone())
-    }
-}
-
-impl Setting for bool {
-    const HINT: &'static str = "true|false";
-    fn read(given: &RawValue) -> Result<Self, String> {
-        let value = match given {
-            RawValue::Text(text) => text.parse().ok(),
-            RawValue::Toml(value) => value.as_bool(),
-        };
-        value.ok_or_else(|| "expected true or false".into())
-    }
-    fn write(&self) -> toml::Value {
-        toml::Value::Boolean(*self)
-    }
-}
-
-impl Setting for std::path::PathBuf {
-    const HINT: &'static str = "PATH";
-    fn read(given: &RawValue) -> Result<Self, String> {
-        String::read(given).map(Into::into).map_err(|_| "expected a path in quotes".into())
-    }
-    fn write(&self) -> toml::Value {
-        toml::Value::String(self.to_string_lossy().into_owned())
-    }
-}
-
-/// One path, or a list of them.
-impl Setting for Vec<std::path::PathBuf> {
-    const HINT: &'static str = "FILE|DIR";
-    fn read(given: &RawValue) -> Result<Self, String> {
-        match given {
-            RawValue::Text(text) => Some(vec![text.into()]),
-            RawValue::Toml(toml::Value::String(text)) => Some(vec![text.into()]),
-            RawValue::Toml(toml::Value::Array(all)) => all.iter().map(|v| v.as_str().map(Into::into)).collect(),
-            RawValue::Toml(_) => None,
-        }
-        .ok_or_else(|| "expected a path in quotes, or a list of them".into())
-    }
-    fn write(&self) -> toml::Value {
-        match self.as_slice() {
-            [one] => one.write(),
-            all => toml::Value::Array(all.iter().map(Setting::write).collect()),
-        }
-    }
-}
-
-macro_rules! named_choice {
-    ($($name:ty, $hint:literal;)+) => {$(
-        impl Setting for $name {
-            const HINT: &'static str = $hint;
-            fn read(given: &RawValue) -> Result<Self, String> {
-                let text = match given {
-                    RawValue::Text(text) | RawValue::Toml(toml::Value::String(text)) => text.clone(),
-                    RawValue::Toml(value) => value.to_string(),
-                };
-                text.parse().map_err(|_| format!("expected {}", one_of(Self::NAMES)))
-            }
-            fn write(&self) -> toml::Value {
-                let name = self.to_string();
-                name.parse().map_or(toml::Value::String(name), toml::Value::Integer)
-            }
-        }
-    )+};
-}
-named_choice! {
-    KvGroups, "1|head|channel";
-    KvNull, "learned|zero";
-    KvScale, "head|width";
-    BatchForm, "packed|grouped|padded";
-}
-
-macro_rules! choice {
-    ($(#[$outer:meta])* $name:ident, $hint:literal { $($(#[$inner:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$outer])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$inner])* $variant),+ }
-
-        impl $name {
-            /// The name it has in files and options.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-        }
-
-        impl Setting for $name {
-            const HINT: &'static str = $hint;
-            fn read(given: &RawValue) -> Result<Self, String> {
-                let text = String::read(given).unwrap_or_default();
-                match text.as_str() {
-                    $($text => Ok(Self::$variant),)+
-                    _ => Err(format!("expected {}", one_of(&[$($text),+]))),
-                }
-            }
-            fn write(&self) -> toml::Value {
-                toml::Value::String(self.name().into())
-            }
-        }
-    };
-}
-
-impl Setting for Pretokenizer {
-    const HINT: &'static str = "bytes|bert|openai";
-    fn read(given: &RawValue) -> Result<Self, String> {
-        String::read(given).unwrap_or_default().parse().map_err(|_| "expected bytes, bert or openai".into())
-    }
-    fn write(&self) -> toml::Value {
-        toml::Value::String(self.to_string())
-    }
-}
-
-choice! {
-    /// The learning rate's way down after the warm-up.
-    ScheduleKind, "cosine|linear|constant" {
-        /// Half a cosine to 0.
-        Cosine = "cosine",
-        /// A straight line to 0.
-        Linear = "linear",
-        /// None.
-        Constant = "constant",
-    }
-}
-
-choice! {
-    /// The arithmetic of an update.
-    Optimizer, "adamw" {
-        /// PyTorch's AdamW.
-        AdamW = "adamw",
-        /// The 2018 port of GPT-1: decay after the update.
-        Hf2018 = "hf2018",
-    }
-}
-
-choice! {
-    /// The type of values and gradients.
-    Precision, "f32" {
-        /// Single precision throughout.
-        F32 = "f32",
-    }
-}
-
-/// The length of the warm-up.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Warmup {
-    /// So many updates.
-    Updates(u32),
-    /// A share of all updates, rounded up; at least 0 and below 1.
-    Share(f64),
-}
-
-impl Setting for Warmup {
-    const HINT: &'static str = "N|SHARE";
-    fn read(given: &RawValue) -> Result<Self, String> {
-        let expected = "expected a whole number of updates, or a share of them below 1";
-        let number = f64::read(given).map_err(|_| expected)?;
-        if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number) {
-            Ok(Warmup::Updates(number as u32))
-        } else if (0.0..1.0).contains(&number) {
-            Ok(Warmup::Share(number))
-        } else {
-            Err(expected.into())
-        }
-    }
-    fn write(&self) -> toml::Value {
-        match self {
-            Warmup::Updates(n) => n.write(),
-            Warmup::Share(x) => x.write(),
-        }
-    }
-}
-
-/// What a number may be; every number is finite.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Range {
-    /// No number, or one that `ModelConfig::validate` looks at.
-    Free,
-    /// This or more.
-    AtLeast(f64),
-    /// More than this.
-    Above(f64),
-    /// The first or more, and less than the second.
-    From(f64, f64),
-    /// More than the first and less than the second.
-    Between(f64, f64),
-}
-
-impl Range {
-    /// Whether a value may be.
-    ///
-    /// # Errors
-    /// The end of a sentence: "must be above 0".
-    pub fn check(self, value: &toml::Value) -> Result<(), String> {
-        let number = match value {
-            toml::Value::Integer(n) => *n as f64,
-            toml::Value::Float(x) => *x,
-            _ => return Ok(()),
-        };
-        if !number.is_finite() {
-            return Err("must be a finite number".into());
-        }
-        match self {
-            Range::AtLeast(low) if number < low => Err(format!("must be {low} or more")),
-            Range::Above(low) if number <= low => Err(format!("must be above {low}")),
-            Range::From(low, high) if number < low || number >= high => {
-                Err(format!("must be at least {low} and below {high}"))
-            }
-            Range::Between(low, high) if number <= low || number >= high => {
-                Err(format!("must lie between {low} and {high}"))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The part of a run that a key belongs to: a heading in help and in config.toml.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Group {
-    /// The decoder.
-    Model,
-    /// The text.
-    Data,
-    /// Batches, rates, the optimizer.
-    Training,
-    /// What is looked at and kept.
-    Looking,
-    /// A task's files, columns and head.
-    Task,
-}
-
-/// What a run does: which keys it has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Stage {
-    /// Trains on text.
-    #[default]
-    Pretraining,
-    /// Trains on a task's examples.
-    FineTuning,
-}
-
-/// The keys that a run on a task does not have: it is of examples and epochs.
-const OF_TEXT: [&str; 11] = [
-    "init",
-    "data",
-    "valid",
-    "document_separator",
-    "batching",
-    "batch_tokens",
-    "steps",
-    "eval_every",
-    "checkpoint_every",
-    "sample_every",
-    "keep",
-];
-
-impl Stage {
-    /// Its keys, in the order of config.toml.
-    pub fn keys(self) -> impl Iterator<Item = &'static Key> + Clone {
-        let more: &[Key] = if self == Stage::FineTuning { TASK_KEYS } else { &[] };
-        let has = move |key: &&Key| self == Stage::Pretraining || !OF_TEXT.contains(&key.name);
-        KEYS.iter().filter(has).chain(more)
-    }
-
-    /// The key of a name and its place among the stage's.
-    ///
-    /// # Errors
-    /// The end of a sentence, with the nearest key: `unknown key; did you mean "lr"?`.
-    pub fn find(self, name: &str) -> Result<(usize, &'static Key), String> {
-        self.keys().enumerate().find(|(_, key)| key.name == name).ok_or_else(|| match self.nearest(name) {
-            Some(key) => format!("unknown key; did you mean {key:?}?"),
-            None => format!("unknown key; `wgpt {} --help` lists them", self.command()),
-        })
-    }
-
-    fn nearest(self, name: &str) -> Option<&'static str> {
-        let name = name.to_lowercase().replace('-', "_");
-        let names = |key: &'static Key| std::iter::once(&key.name).chain(key.elsewhere).map(move |n| (key.name, n));
-        let near = self.keys().flat_map(names).map(|(key, known)| (edits(&name, known), key));
-        let (distance, key) = near.min_by_key(|(d, _)| *d)?;
-        (distance * 3 <= name.chars().count().max(3)).then_some(key)
-    }
-
-    /// The settings when nothing is given.
-    pub fn defaults(self) -> Settings {
-        match self {
-            Stage::Pretraining => Settings::default(),
-            Stage::FineTuning => Settings::fine_tuning(&Settings::default().preset).unwrap_or_default(),
-        }
-    }
-
-    /// The key that names the model to begin with.
-    pub(in crate::train) fn model_key(self) -> &'static str {
-        match self {
-            Stage::Pretraining => "init",
-            Stage::FineTuning => "model",
-        }
-    }
-
-    fn command(self) -> &'static str {
-        match self {
-            Stage::Pretraining => "pretrain",
-            Stage::FineTuning => "finetune classify",
-        }
-    }
-}
-
-impl Group {
-    /// The heading.
-    pub const fn heading(self) -> &'static str {
-        match self {
-            Group::Model => "Model",
-            Group::Data => "Data",
-            Group::Training => "Training",
-            Group::Looking => "Evaluation, samples, checkpoints",
-            Group::Task => "Task",
-        }
-    }
-}
-
-/// One key.
-pub struct Key {
-    /// Its name in files and in `--set`.
-    pub name: &'static str,
-    /// What stands for its value in help.
-    pub hint: &'static str,
-    /// What it does.
-    pub help: &'static str,
-    /// Where it stands.
-    pub group: Group,
-    /// What its number may be.
-    pub range: Range,
-    /// What others call it: for "did you mean".
-    pub elsewhere: &'static [&'static str],
-    /// Sets it.
-    pub(crate) set: fn(&mut Settings, &RawValue) -> Result<(), String>,
-    /// Its value; none where config.toml does not need it.
-    pub(crate) get: fn(&Settings) -> Option<toml::Value>,
-}
-
-macro_rules! key {
-    // A task's key without a value unless it is given.
-    (Task, $name:literal, $type:ty => task.$field:ident?, $elsewhere:expr, $help:literal) => {
-        key!(Task, $name, $type, Range::Free, $elsewhere, $help, |s, v| s.task.$field = Some(v), |s| s.task.$field.clone())
-    };
-    ($group:ident, $name:literal, $type:ty, $range:expr, $elsewhere:expr, $help:literal, $set:expr, $get:expr $(,)?) => {
-        Key {
-            name: $name,
-            hint: <$type as Setting>::HINT,
-            help: $help,
-            group: Group::$group,
-            range: $range,
-            elsewhere: &$elsewhere,
-            set: |settings, given| {
-                let set: fn(&mut Settings, $type) = $set;
-                set(settings, <$type>::read(given)?);
-                Ok(())
-            },
-            get: |settings| {
-                let get: fn(&Settings) -> Option<$type> = $get;
-                get(settings).map(|value| value.write())
-            },
-        }
-    };
-    ($group:ident, $name:literal, $type:ty => $($field:ident).+, $range:expr, $elsewhere:expr, $help:literal) => {
-        key!($group, $name, $type, $range, $elsewhere, $help, |s, v| s.$($field).+ = v, |s| Some(s.$($field).+.clone()))
-    };
-    // A key without a value unless it is given.
-    ($group:ident, $name:literal, $type:ty => $field:ident?, $range:expr, $elsewhere:expr, $help:literal) => {
-        key!($group, $name, $type, $range, $elsewhere, $help, |s, v| s.$field = Some(v), |s| s.$field.clone())
-    };
-}
-
-pub(super) use key;
+use std::path::PathBuf;
 
 /// A dropout place that config.toml names apart only where the four differ.
 macro_rules! dropout_key {
@@ -615,19 +162,110 @@ pub static KEYS: &[Key] = &[
     },
     key!(Training, "seed", u64 => seed, Range::Free, ["random_seed", "rng"],
         "Seed of weights, data order, dropout and samples"),
-    key!(Looking, "eval_every", u32 => eval_every, Range::AtLeast(1.0), ["eval_steps", "eval_interval"],
+    key!(Outputs, "eval_every", u32 => eval_every, Range::AtLeast(1.0), ["eval_steps", "eval_interval"],
         "Updates between two evaluations"),
-    key!(Looking, "checkpoint_every", u32 => checkpoint_every, Range::AtLeast(1.0), ["save_every", "save_steps"],
+    key!(Outputs, "checkpoint_every", u32 => checkpoint_every, Range::AtLeast(1.0), ["save_every", "save_steps"],
         "Updates between two checkpoints"),
-    key!(Looking, "sample_every", u32 => sample_every, Range::AtLeast(0.0), ["sample_interval"],
+    key!(Outputs, "sample_every", u32 => sample_every, Range::AtLeast(0.0), ["sample_interval"],
         "Updates between two samples; 0: none on the way"),
-    key!(Looking, "keep", usize => keep, Range::AtLeast(1.0), ["save_total_limit"], "Checkpoints that stay, the newest"),
+    key!(Outputs, "keep", usize => keep, Range::AtLeast(1.0), ["save_total_limit"], "Checkpoints that stay, the newest"),
 ];
 
 fn one_dropout(s: &Settings) -> Option<f32> {
     let m = &s.model;
     let rate = m.resid_pdrop;
     [m.embd_pdrop, m.attn_pdrop, m.summary_first_dropout].iter().all(|r| *r == rate).then_some(rate)
+}
+
+/// Keys that are true when they are given as an option without a value.
+pub(crate) const FLAGS: [&str; 3] = ["from_scratch", "unfreeze", "layer_lr_decay"];
+
+/// The keys of a task, in the order of config.toml.
+pub(crate) static TASK_KEYS: &[Key] = &[
+    key!(Task, "model", PathBuf => task.model?, ["init", "pretrained"],
+        "The model to fine-tune: a run's folder, a checkpoint's, or one that Hugging Face wrote"),
+    key!(Task, "from_scratch", bool => task.from_scratch, Range::Free, [],
+        "Instead of a model: weights of the preset are drawn, and a tokenizer is trained on the texts of train"),
+    key!(Task, "train", PathBuf => task.train?, ["data", "train_file"],
+        "Examples to train on: .tsv, .csv with quotes, or .jsonl, columns by name"),
+    key!(Task, "valid", PathBuf => task.valid?, ["validation", "dev"], "Examples that choose the best epoch"),
+    key!(Task, "test", PathBuf => task.test?, ["test_file"], "Examples looked at once, with the best epoch's weights"),
+    key!(Task, "text", String => task.text?, ["sentence"], "The column of classify's text"),
+    key!(Task, "label", String => task.label?, ["labels", "target"],
+        "The column of labels, words or numbers; of choose the right candidate's place, from 0, or its text"),
+    key!(Task, "premise", String => task.premise?, [], "The column of entail's first text"),
+    key!(Task, "hypothesis", String => task.hypothesis?, [], "The column of entail's second text"),
+    key!(Task, "a", String => task.a?, [], "The column of similar's one text"),
+    key!(Task, "b", String => task.b?, [], "The column of similar's other text"),
+    key!(Task, "score", String => task.score?, [], "The column of similar's score, in place of label: the head gives a number"),
+    key!(Task, "context", String => task.context?, [], "The column of choose's context"),
+    key!(Task, "choices", String => task.choices?, ["candidates"], "The column of choose's list of candidates"),
+    key!(Task, "lm_coef", f64 => task.lm_coef, Range::AtLeast(0.0), ["lambda"],
+        "What the language model's loss counts beside the task's: L3 = L2 + lm_coef L1"),
+    key!(Task, "layer_lr_decay", LayerDecay => task.layer_lr_decay, Range::Between(0.0, 1.000_001), ["llrd"],
+        "The rate of each layer over that of the layer above it; true is 1/2.6"),
+    key!(Task, "unfreeze", bool => task.unfreeze, Range::Free, ["gradual_unfreezing"],
+        "Epoch 1 trains the top layer and the head alone, each epoch one layer more"),
+    key!(Task, "classifier_dropout", f32 => task.classifier_dropout, Range::From(0.0, 1.0), ["clf_pdrop"],
+        "Dropout before the head"),
+    key!(Task, "patience", u32 => task.patience, Range::AtLeast(0.0), ["early_stopping"],
+        "Epochs without a better one after which the run ends; 0: never"),
+    key!(Task, "best_by", String => task.best_by?, ["metric_for_best_model"],
+        "The metric of the validation examples that says which epoch is best: accuracy, f1, matthews, pearson, spearman or loss"),
+];
+
+/// The keys of columns, which `predict` and `eval --task` have too.
+pub const COLUMNS: [&str; 9] = ["text", "label", "premise", "hypothesis", "a", "b", "score", "context", "choices"];
+
+/// The keys that a run on a task does not have: it is of examples and epochs.
+const OF_TEXT: [&str; 11] = [
+    "init",
+    "data",
+    "valid",
+    "document_separator",
+    "batching",
+    "batch_tokens",
+    "steps",
+    "eval_every",
+    "checkpoint_every",
+    "sample_every",
+    "keep",
+];
+
+impl Stage {
+    /// Its keys, in the order of config.toml.
+    pub fn keys(self) -> impl Iterator<Item = &'static Key> + Clone {
+        let more: &[Key] = if self == Stage::FineTuning { TASK_KEYS } else { &[] };
+        let has = move |key: &&Key| self == Stage::Pretraining || !OF_TEXT.contains(&key.name);
+        KEYS.iter().filter(has).chain(more)
+    }
+
+    /// The key of a name and its place among the stage's.
+    ///
+    /// # Errors
+    /// The end of a sentence, with the nearest key: `unknown key; did you mean "lr"?`.
+    pub fn find(self, name: &str) -> Result<(usize, &'static Key), String> {
+        self.keys().enumerate().find(|(_, key)| key.name == name).ok_or_else(|| match self.nearest(name) {
+            Some(key) => format!("unknown key; did you mean {key:?}?"),
+            None => format!("unknown key; `wgpt {} --help` lists them", self.command()),
+        })
+    }
+
+    fn nearest(self, name: &str) -> Option<&'static str> {
+        let name = name.to_lowercase().replace('-', "_");
+        let names = |key: &'static Key| std::iter::once(&key.name).chain(key.elsewhere).map(move |n| (key.name, n));
+        let near = self.keys().flat_map(names).map(|(key, known)| (edits(&name, known), key));
+        let (distance, key) = near.min_by_key(|(d, _)| *d)?;
+        (distance * 3 <= name.chars().count().max(3)).then_some(key)
+    }
+
+    /// The settings when nothing is given.
+    pub fn defaults(self) -> Settings {
+        match self {
+            Stage::Pretraining => Settings::default(),
+            Stage::FineTuning => Settings::fine_tuning(&Settings::default().preset).unwrap_or_default(),
+        }
+    }
 }
 
 /// Levenshtein's distance.
@@ -644,15 +282,6 @@ fn edits(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
-}
-
-/// "a, b or c".
-pub(in crate::train) fn one_of(names: &[&str]) -> String {
-    match names {
-        [] => String::new(),
-        [one] => (*one).into(),
-        [first @ .., last] => format!("{} or {last}", first.join(", ")),
-    }
 }
 
 #[cfg(test)]
@@ -681,19 +310,5 @@ mod tests {
             assert_eq!(Stage::Pretraining.nearest(wrong), Some(right), "{wrong}");
         }
         assert_eq!(Stage::Pretraining.nearest("quux"), None);
-    }
-
-    #[test]
-    fn numbers_keep_their_shortest_form() {
-        assert_eq!(0.1f32.write().to_string(), "0.1");
-        assert_eq!(f32::read(&RawValue::Toml(1e-5f32.write())), Ok(1e-5f32));
-        let groups = |given| KvGroups::read(&given);
-        assert_eq!(groups(RawValue::Toml(KvGroups::One.write())), Ok(KvGroups::One));
-        assert_eq!(groups(RawValue::Text("head".into())), Ok(KvGroups::Head));
-        assert_eq!(groups(RawValue::Text("2".into())), Err("expected 1, head or channel".into()));
-        assert_eq!(Warmup::read(&RawValue::Text("0.002".into())), Ok(Warmup::Share(0.002)));
-        assert_eq!(Warmup::read(&RawValue::Text("200".into())), Ok(Warmup::Updates(200)));
-        assert!(Warmup::read(&RawValue::Text("1.5".into())).is_err());
-        assert!(Warmup::read(&RawValue::Text("nan".into())).is_err());
     }
 }

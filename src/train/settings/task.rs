@@ -1,9 +1,8 @@
-//! What a run on a task has besides: its model, files and columns, and how the head is trained (SPEC 3 and 6).
+//! What a run on a task has besides: its model, files and columns, and how the head is trained (docs/spec.md sections 3 and 6).
 
+use super::value::LayerDecay;
 use crate::config::TaskKind;
 use crate::tasks::{AnswerColumn, Columns, Inputs};
-use crate::train::settings::Settings;
-use crate::train::settings::keys::{Group, Key, Range, RawValue, Setting, key};
 use crate::{Error, Result};
 use std::path::PathBuf;
 
@@ -78,64 +77,6 @@ impl Default for TaskSettings {
         }
     }
 }
-
-/// ξ: a number, or true for 1/2.6 (Howard & Ruder 2018), or false for 1.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LayerDecay(pub f64);
-
-impl Setting for LayerDecay {
-    const HINT: &'static str = "X|true|false";
-    fn read(given: &RawValue) -> Result<Self, String> {
-        match bool::read(given) {
-            Ok(true) => Ok(LayerDecay(1.0 / 2.6)),
-            Ok(false) => Ok(LayerDecay(1.0)),
-            Err(_) => f64::read(given).map(LayerDecay).map_err(|_| "expected a number, true (1/2.6) or false".into()),
-        }
-    }
-    fn write(&self) -> toml::Value {
-        self.0.write()
-    }
-}
-
-/// Keys that are true when they are given as an option without a value.
-pub(crate) const FLAGS: [&str; 3] = ["from_scratch", "unfreeze", "layer_lr_decay"];
-
-/// The keys of a task, in the order of config.toml.
-pub(crate) static TASK_KEYS: &[Key] = &[
-    key!(Task, "model", PathBuf => task.model?, ["init", "pretrained"],
-        "The model to fine-tune: a run's folder, a checkpoint's, or one that Hugging Face wrote"),
-    key!(Task, "from_scratch", bool => task.from_scratch, Range::Free, [],
-        "Instead of a model: weights of the preset are drawn, and a tokenizer is trained on the texts of train"),
-    key!(Task, "train", PathBuf => task.train?, ["data", "train_file"],
-        "Examples to train on: .tsv, .csv with quotes, or .jsonl, columns by name"),
-    key!(Task, "valid", PathBuf => task.valid?, ["validation", "dev"], "Examples that choose the best epoch"),
-    key!(Task, "test", PathBuf => task.test?, ["test_file"], "Examples looked at once, with the best epoch's weights"),
-    key!(Task, "text", String => task.text?, ["sentence"], "The column of classify's text"),
-    key!(Task, "label", String => task.label?, ["labels", "target"],
-        "The column of labels, words or numbers; of choose the right candidate's place, from 0, or its text"),
-    key!(Task, "premise", String => task.premise?, [], "The column of entail's first text"),
-    key!(Task, "hypothesis", String => task.hypothesis?, [], "The column of entail's second text"),
-    key!(Task, "a", String => task.a?, [], "The column of similar's one text"),
-    key!(Task, "b", String => task.b?, [], "The column of similar's other text"),
-    key!(Task, "score", String => task.score?, [], "The column of similar's score, in place of label: the head gives a number"),
-    key!(Task, "context", String => task.context?, [], "The column of choose's context"),
-    key!(Task, "choices", String => task.choices?, ["candidates"], "The column of choose's list of candidates"),
-    key!(Task, "lm_coef", f64 => task.lm_coef, Range::AtLeast(0.0), ["lambda"],
-        "What the language model's loss counts beside the task's: L3 = L2 + lm_coef L1"),
-    key!(Task, "layer_lr_decay", LayerDecay => task.layer_lr_decay, Range::Between(0.0, 1.000_001), ["llrd"],
-        "The rate of each layer over that of the layer above it; true is 1/2.6"),
-    key!(Task, "unfreeze", bool => task.unfreeze, Range::Free, ["gradual_unfreezing"],
-        "Epoch 1 trains the top layer and the head alone, each epoch one layer more"),
-    key!(Task, "classifier_dropout", f32 => task.classifier_dropout, Range::From(0.0, 1.0), ["clf_pdrop"],
-        "Dropout before the head"),
-    key!(Task, "patience", u32 => task.patience, Range::AtLeast(0.0), ["early_stopping"],
-        "Epochs without a better one after which the run ends; 0: never"),
-    key!(Task, "best_by", String => task.best_by?, ["metric_for_best_model"],
-        "The metric of the validation examples that says which epoch is best: accuracy, f1, matthews, pearson, spearman or loss"),
-];
-
-/// The keys of columns, which `predict` and `eval --task` have too.
-pub const COLUMNS: [&str; 9] = ["text", "label", "premise", "hypothesis", "a", "b", "score", "context", "choices"];
 
 impl TaskSettings {
     /// The columns of a task.

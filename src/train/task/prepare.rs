@@ -292,7 +292,7 @@ fn check_best_by(settings: &Settings, task: &Task) -> Result<()> {
     let (known, given) = (crate::train::task::scores::names(task), &settings.task.best_by);
     match given {
         Some(name) if !known.contains(&name.as_str()) => {
-            let known = crate::train::settings::keys::one_of(&known);
+            let known = crate::train::settings::value::one_of(&known);
             Err(Error::input(format!("best_by = {name:?}: {} has {known}", task.kind)))
         }
         _ => Ok(()),

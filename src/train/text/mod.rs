@@ -23,7 +23,7 @@ use crate::train::run_folder::{First, RunFolder, SavedKernels};
 use crate::train::sample::{Bounds, Sampling, sample};
 use crate::train::schedule::Schedule;
 use crate::train::settings::Settings;
-use crate::train::settings::keys;
+use crate::train::settings::value::Optimizer;
 use crate::train::state::{Identity, RunState, Stand};
 use crate::train::task::prepare::PreparedTask;
 use crate::train::text::evaluate::{Evaluation, Losses};
@@ -143,8 +143,8 @@ pub fn resume(device: &Device, stopped: Stopped, prepared: Prepared, observer: &
 /// The optimizer as the settings have it.
 pub fn optimizer_options(settings: &Settings) -> TrainingOptions {
     let arithmetic = match settings.optimizer {
-        keys::Optimizer::AdamW => Arithmetic::Torch,
-        keys::Optimizer::Hf2018 => Arithmetic::Hf2018,
+        Optimizer::AdamW => Arithmetic::Torch,
+        Optimizer::Hf2018 => Arithmetic::Hf2018,
     };
     TrainingOptions {
         adam: AdamW { beta1: settings.beta1, beta2: settings.beta2, eps: settings.eps, arithmetic },

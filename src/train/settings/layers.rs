@@ -1,0 +1,412 @@
+//! Settings from several places: the preset, and over it the file, `--set` and the options, in this order.
+
+use super::key::{Group, Key};
+use super::run::{Settings, no_preset};
+use super::stage::Stage;
+use super::task::TaskSettings;
+use super::value::{Range, RawValue, Setting};
+use crate::config::ModelConfig;
+use crate::data::tokenizer::Tokenizer;
+use crate::error::{InvalidValue, Origin};
+use crate::store::model_folder::{load_config, resolve};
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// Keys beside the model's numbers that may be given with `init`, whatever its config.json says.
+const FREE_OF_MODEL: [&str; 7] =
+    ["preset", "init", "dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "summary_first_dropout"];
+
+/// A key with its value and the place it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The key's name.
+    pub key: String,
+    /// The value as given.
+    pub given: RawValue,
+    /// Where.
+    pub origin: Origin,
+}
+
+/// Everything that was given, in the order given; [`Layers::settings`] lays it over the preset.
+#[derive(Clone, Debug, Default)]
+pub struct Layers {
+    entries: Vec<Entry>,
+    stage: Stage,
+}
+
+impl Layers {
+    /// Nothing given, for pretraining.
+    pub fn new() -> Self {
+        Layers::default()
+    }
+
+    /// Nothing given, for a stage.
+    pub fn of(stage: Stage) -> Self {
+        Layers { stage, ..Layers::default() }
+    }
+
+    /// Adds one entry.
+    pub fn push(&mut self, key: impl Into<String>, given: RawValue, origin: Origin) {
+        self.entries.push(Entry { key: key.into(), given, origin });
+    }
+
+    /// Adds the keys of a TOML file.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where it cannot be read, is not UTF-8, or is not TOML with flat keys.
+    pub fn file(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, e))?;
+        self.toml(&path.display().to_string(), &text)
+    }
+
+    /// Adds the keys of a TOML text, under the name of its file.
+    ///
+    /// # Errors
+    /// [`Error::Value`] with the line, where it is not TOML with flat keys.
+    pub fn toml(&mut self, name: &str, text: &str) -> Result<()> {
+        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+            let start = e.span().map_or(0, |s| s.start).min(text.len());
+            let line = 1 + text.as_bytes()[..start].iter().filter(|b| **b == b'\n').count();
+            Error::input(format!("{name}: line {line}: {}", e.message().trim().replace('\n', ", ")))
+        })?;
+        for (key, value) in table {
+            if value.is_table() {
+                return Err(Error::input(format!("{name}: [{key}]: keys stand flat, outside of tables")));
+            }
+            self.push(key, RawValue::Toml(value), Origin::File(name.into()));
+        }
+        Ok(())
+    }
+
+    /// Adds the `key=value` of a `--set`.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where there is no `=`.
+    pub fn set(&mut self, assignment: &str) -> Result<()> {
+        let (key, value) = assignment
+            .split_once('=')
+            .ok_or_else(|| Error::input(format!("--set {assignment}: expected key=value, as in --set lr=0.001")))?;
+        self.push(key.trim(), RawValue::Text(value.trim().into()), Origin::Set);
+        Ok(())
+    }
+
+    /// Whether a key was given.
+    pub(in crate::train) fn names(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key)
+    }
+
+    /// All of `above` over all of this.
+    pub fn over(mut self, above: Layers) -> Layers {
+        self.entries.extend(above.entries);
+        self
+    }
+
+    /// Adds the value of an option of the key's own.
+    pub fn option(&mut self, key: &str, value: impl Into<String>) {
+        self.push(key, RawValue::Text(value.into()), Origin::Option);
+    }
+
+    /// The settings: preset, then file, then `--set`, then options; within one place the last of a key. Validated. Where
+    /// `init` names a model, the model's numbers are those of its config.json, and none but dropout may be given otherwise.
+    /// Where a tokenizer is named and `vocab_size` is not, the tokenizer has it.
+    ///
+    /// # Errors
+    /// [`Error::Value`] that names the key, the place, and what would be right.
+    pub fn settings(&self) -> Result<Settings> {
+        let path = |entry: &Entry| PathBuf::read(&entry.given).map_err(|why| entry.error(&why));
+        let init = self
+            .entries
+            .iter()
+            .filter(|entry| entry.key == self.stage.model_key())
+            .max_by_key(|entry| entry.precedence());
+        self.with_model(match init {
+            // What it is fine-tuned for does not count here: its head is left out.
+            Some(entry) => Some(ModelConfig { task: None, ..load_config(&resolve(&path(entry)?)?)? }),
+            None => None,
+        })
+    }
+
+    /// [`Layers::settings`] of a run's own config.toml, which has all of the model's numbers: `init`, where its weights once
+    /// came from, is not looked at.
+    pub(in crate::train) fn settings_of_run(&self) -> Result<Settings> {
+        self.with_model(None)
+    }
+
+    /// The task's settings alone, for a command that trains nothing.
+    ///
+    /// # Errors
+    /// As [`Layers::settings`].
+    pub fn settings_of_task(&self) -> Result<TaskSettings> {
+        let names_model = |entry: &&Entry| entry.key != self.stage.model_key();
+        let entries = self.entries.iter().filter(names_model).cloned().collect();
+        Ok(Layers { entries, stage: Stage::FineTuning }.with_model(None)?.task)
+    }
+
+    fn with_model(&self, model: Option<ModelConfig>) -> Result<Settings> {
+        let mut sorted = Vec::with_capacity(self.entries.len());
+        for entry in &self.entries {
+            let (place, key) = self.stage.find(&entry.key).map_err(|why| entry.error(&why))?;
+            sorted.push((entry.precedence(), place, key, entry));
+        }
+        // By place, then by the table: `dropout` goes before the four keys that it sets. Stable: the last of a key wins.
+        sorted.sort_by_key(|(rank, place, ..)| (*rank, *place));
+        self.check_lengths(&sorted)?;
+
+        let mut settings = Settings::of(self.stage, &Settings::default().preset)?;
+        for (_, _, key, entry) in &sorted {
+            if key.name == "preset" {
+                let name = String::read(&entry.given).map_err(|why| entry.error(&why))?;
+                settings = Settings::of(self.stage, &name).map_err(|_| entry.error(&no_preset()))?;
+            }
+        }
+        if let Some(model) = &model {
+            settings.model = model.clone();
+        }
+        let of_model = settings.clone();
+        for (_, _, key, entry) in &sorted {
+            if key.name != "preset" {
+                apply(&mut settings, key, &entry.given).map_err(|why| entry.error(&why))?;
+            }
+        }
+        let fixed = |key: &Key| key.group == Group::Model && !FREE_OF_MODEL.contains(&key.name);
+        for (_, _, key, entry) in sorted.iter().filter(|(_, _, key, _)| model.is_some() && fixed(key)) {
+            if let Some(value) = (key.get)(&of_model).filter(|value| Some(value) != (key.get)(&settings).as_ref()) {
+                return Err(entry.error(&format!(
+                    "the model that {} names has {} = {value}",
+                    self.stage.model_key(),
+                    key.name
+                )));
+            }
+        }
+        if let Some(path) = &settings.tokenizer
+            && model.is_none()
+            && sorted.iter().all(|(_, _, key, _)| key.name != "vocab_size")
+        {
+            settings.model.vocab_size = Tokenizer::open(path)?.vocab_size();
+        }
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    fn check_lengths(&self, sorted: &[(usize, usize, &'static Key, &Entry)]) -> Result<()> {
+        let of = |name: &str| {
+            sorted
+                .iter()
+                .filter(|(_, _, key, _)| key.name == name)
+                .map(|(rank, _, _, e)| (*rank, *e))
+                .collect::<Vec<_>>()
+        };
+        for (rank, steps) in of("steps") {
+            if let Some((_, epochs)) = of("epochs").into_iter().find(|(r, _)| *r == rank) {
+                let (a, b) = (steps.spell(), epochs.spell());
+                return Err(Error::input(format!("{a} and {b}: a run has steps or epochs, give one of them")));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Entry {
+    /// The entry as an error about it, without a reason.
+    fn invalid(&self) -> InvalidValue {
+        let found = match &self.given {
+            RawValue::Text(text) => text.clone(),
+            RawValue::Toml(value) => value.to_string(),
+        };
+        InvalidValue { name: self.key.clone(), origin: self.origin.clone(), found: Some(found), expected: None }
+    }
+
+    /// Larger numbers win: file, then `--set`, then options.
+    fn precedence(&self) -> usize {
+        match self.origin {
+            Origin::File(_) => 0,
+            Origin::Set => 1,
+            Origin::Option | Origin::Argument => 2,
+        }
+    }
+
+    fn spell(&self) -> String {
+        self.invalid().to_string()
+    }
+
+    fn error(&self, why: &str) -> Error {
+        Error::Value(InvalidValue { expected: Some(why.into()), ..self.invalid() })
+    }
+}
+
+fn apply(settings: &mut Settings, key: &Key, given: &RawValue) -> Result<(), String> {
+    (key.set)(settings, given)?;
+    match (key.get)(settings) {
+        Some(value) if key.range != Range::Free => key.range.check(&value),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::run::{Length, PRESETS};
+    use super::super::value::{Optimizer, ScheduleKind, Warmup};
+    use super::*;
+    use crate::data::batch_form::BatchForm;
+    use crate::data::order::{BatchSize, Batching};
+    use crate::data::tokenizer::Pretokenizer;
+
+    fn layers(file: &str, sets: &[&str], options: &[(&str, &str)]) -> Result<Settings> {
+        let mut layers = Layers::new();
+        // RawValue in the wrong order on purpose: precedence is of the place, not of the call.
+        for (key, value) in options {
+            layers.option(key, *value);
+        }
+        for set in sets {
+            layers.set(set)?;
+        }
+        layers.toml("run.toml", file)?;
+        layers.settings()
+    }
+
+    fn error(file: &str, sets: &[&str], options: &[(&str, &str)]) -> String {
+        layers(file, sets, options).expect_err("should be refused").to_string()
+    }
+
+    #[test]
+    fn presets_are_the_table() {
+        let nano = Settings::preset("nano").expect("nano");
+        assert_eq!(nano, Settings::default());
+        assert_eq!((nano.batch, nano.lr, nano.length), (8, 2e-3, Length::Steps(1000)));
+        let mini = Settings::preset("mini").expect("mini");
+        assert_eq!((mini.lr, mini.warmup, mini.length), (6e-4, Warmup::Updates(500), Length::Steps(5000)));
+        assert_eq!((mini.model.n_layer, mini.model.n_embd, mini.model.attn_pdrop), (6, 384, 0.1));
+        let gpt1 = Settings::preset("gpt1").expect("gpt1");
+        assert_eq!((gpt1.batch, gpt1.lr, gpt1.length), (64, 2.5e-4, Length::Epochs(100)));
+        for name in PRESETS {
+            let s = Settings::preset(name).expect("preset");
+            s.validate().expect("valid");
+            assert_eq!((s.eval_every, s.checkpoint_every, s.sample_every, s.keep), (100, 200, 200, 3));
+            assert_eq!((s.weight_decay, s.clip, s.valid, s.schedule), (0.01, 1.0, 0.05, ScheduleKind::Cosine));
+        }
+    }
+
+    #[test]
+    fn later_places_win() {
+        let s = layers("preset = \"mini\"\nlr = 1\nbatch = 2\nseed = 5", &["lr=2", "batch=4"], &[("lr", "3")]);
+        let s = s.expect("settings");
+        assert_eq!((s.preset.as_str(), s.lr, s.batch, s.seed), ("mini", 3.0, 4, 5));
+        assert_eq!(s.model.n_embd, 384);
+        let s = layers("preset = \"mini\"", &[], &[("preset", "nano")]).expect("settings");
+        assert_eq!(s, Settings::default());
+        let s = layers("", &["lr=1", "lr=2"], &[]).expect("settings");
+        assert_eq!(s.lr, 2.0);
+    }
+
+    #[test]
+    fn the_four_dropouts_stand_over_dropout() {
+        let s = layers("attn_pdrop = 0\ndropout = 0.25", &[], &[]).expect("settings");
+        assert_eq!((s.model.attn_pdrop, s.model.embd_pdrop), (0.0, 0.25));
+        assert!(s.to_toml().contains("attn_pdrop = 0.0\n") && !s.to_toml().contains("\ndropout"));
+    }
+
+    #[test]
+    fn batch_and_batch_tokens() {
+        let of = |file, options| layers(file, &[], options).expect("settings");
+        let s = of("batch_tokens = 512\nbatch = 6\naccumulate = 4", &[]);
+        let form = BatchForm::Packed;
+        assert_eq!(s.batching(), Batching { size: BatchSize::Rows(512), micro_batches: 4, form });
+        assert_eq!(of("batch_tokens = 512", &[("batch", "2")]).batching().size, BatchSize::Windows(2));
+        assert_eq!(of("batch = 4", &[("batch_tokens", "300")]).batching().size, BatchSize::Rows(300));
+    }
+
+    #[test]
+    fn steps_and_epochs() {
+        let s = layers("steps = 5", &[], &[("epochs", "2")]).expect("settings");
+        assert_eq!((s.length, s.steps(|n| Ok(50 * u64::from(n))).expect("steps")), (Length::Epochs(2), 100));
+        let too_many = s.steps(|_| Ok(1 << 32)).expect_err("too many").to_string();
+        assert_eq!(too_many, "epochs = 2: 4294967296 updates: must be at most 4294967295");
+        let s = layers("preset = \"gpt1\"\nsteps = 5", &[], &[]).expect("settings");
+        assert_eq!(s.length, Length::Steps(5));
+        assert_eq!(
+            error("steps = 5\nepochs = 1", &[], &[]),
+            "run.toml: steps = 5 and run.toml: epochs = 1: a run has steps or epochs, give one of them"
+        );
+        assert!(error("", &[], &[("steps", "5"), ("epochs", "1")]).starts_with("--steps 5 and --epochs 1: "));
+    }
+
+    #[test]
+    fn errors_name_key_place_and_cure() {
+        for (file, sets, options, message) in [
+            ("", &["lerning_rate=1"][..], &[][..], "--set lerning_rate=1: unknown key; did you mean \"lr\"?"),
+            ("n_embd = \"x\"", &[], &[], "run.toml: n_embd = \"x\": expected a whole number"),
+            ("", &[], &[("n_embd", "12.5")], "--n-embd 12.5: expected a whole number"),
+            ("", &["lr"], &[], "--set lr: expected key=value, as in --set lr=0.001"),
+            ("", &["lr=-1"], &[], "--set lr=-1: must be above 0"),
+            ("", &["lr=nan"], &[], "--set lr=nan: must be a finite number"),
+            ("", &["n_layer=-4"], &[], "--set n_layer=-4: must be 0 or more"),
+            ("steps = 0", &[], &[], "run.toml: steps = 0: must be 1 or more"),
+            ("valid = 1", &[], &[], "run.toml: valid = 1: must lie between 0 and 1"),
+            ("schedule = \"cosin\"", &[], &[], "run.toml: schedule = \"cosin\": expected cosine, linear or constant"),
+            ("", &[], &[("preset", "nona")], "--preset nona: expected nano, mini or gpt1"),
+            ("", &["precision=bf16"], &[], "--set precision=bf16: expected f32"),
+            (
+                "recompute = true",
+                &[],
+                &[],
+                "run.toml: recompute = true: expected false: activations are kept, never recomputed",
+            ),
+            ("[train]\nlr = 1", &[], &[], "run.toml: [train]: keys stand flat, outside of tables"),
+            ("", &["batch=6", "accumulate=4"], &[], "batch = 6 is not divisible by accumulate = 4"),
+            ("", &["n_embd=130"], &[], "n_embd = 130 is not divisible by n_head = 4"),
+            (
+                "",
+                &["batch=99999999999999999"],
+                &[],
+                "batch = 99999999999999999 of n_positions = 128: an update has less than 2^31 tokens",
+            ),
+            ("", &["n_layer=5000"], &[], "n_layer = 5000: must be at most 4096"),
+            ("", &["batching=ragged"], &[], "--set batching=ragged: expected packed, grouped or padded"),
+            (
+                "batch_tokens = 100",
+                &[],
+                &[],
+                "batch_tokens = 100: must be n_positions = 128 or more, so that every sequence fits",
+            ),
+            ("document_separator = \"a\\nb\"", &[], &[], "document_separator = \"a\\nb\": must be one line"),
+        ] {
+            let e = layers(file, sets, options).expect_err(message);
+            assert_eq!((e.to_string().as_str(), e.is_invalid_input()), (message, true));
+        }
+        assert!(error("lr = 1\nlr = ", &[], &[]).starts_with("run.toml: line 2: "));
+        let missing = Layers::new().file("no/such/run.toml").expect_err("missing").to_string();
+        assert!(missing.starts_with("no/such/run.toml: "), "{missing}");
+    }
+
+    #[test]
+    fn config_toml_runs_again_as_it_is() {
+        let mut odd = Settings::preset("gpt1").expect("gpt1");
+        odd.data = vec!["a \"b\".txt".into(), "c.txt".into()];
+        odd.warmup = Warmup::Share(0.002);
+        (odd.tokenizer, odd.document_separator) = (Some("a/tokenizer.json".into()), Some(String::new()));
+        (odd.batch, odd.batch_tokens, odd.batching) = (3, Some(4096), BatchForm::Grouped);
+        odd.model.embd_pdrop = 0.3;
+        odd.model.attention_pattern = "FL".into();
+        (odd.lr, odd.eps, odd.seed) = (1.0 / 3.0, 1e-9, i64::MAX as u64);
+        (odd.pretokenizer, odd.optimizer, odd.schedule) = (Pretokenizer::Bert, Optimizer::Hf2018, ScheduleKind::Linear);
+        let mut all: Vec<Settings> = PRESETS.iter().map(|p| Settings::preset(p).expect("preset")).collect();
+        all[0].data = vec!["text.txt".into()];
+        all.push(odd);
+        for settings in all {
+            let text = settings.to_toml();
+            assert_eq!(layers(&text, &[], &[]).expect(&text), settings);
+        }
+    }
+
+    #[test]
+    fn a_share_of_warmup_is_rounded_up() {
+        let mut s = Settings { warmup: Warmup::Share(0.002), ..Settings::default() };
+        assert_eq!([1000, 1001, 100, 1].map(|steps| s.warmup_updates(steps)), [2, 3, 1, 1]);
+        s.warmup = Warmup::Updates(200);
+        assert_eq!(s.warning(1000), None);
+        assert!(s.warning(200).is_some_and(|w| w.starts_with("warmup = 200 is not below steps = 200")));
+        s.warmup = Warmup::Share(1.5);
+        assert!(s.validate().is_err());
+    }
+}

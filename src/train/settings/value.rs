@@ -1,0 +1,346 @@
+//! The types that settings have, and how each is read from text or TOML and written as TOML.
+
+use crate::config::{KvGroups, KvNull, KvScale};
+use crate::data::batch_form::BatchForm;
+use crate::data::tokenizer::Pretokenizer;
+
+/// A value as it was given.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RawValue {
+    /// Bare text of the command line.
+    Text(String),
+    /// A value of a TOML file, or several texts of one option.
+    Toml(toml::Value),
+}
+
+/// A type that a key can have.
+pub trait Setting: Sized {
+    /// What stands for the value in help.
+    const HINT: &'static str;
+    /// Reads it, or says what was expected.
+    ///
+    /// # Errors
+    /// The end of a sentence: "expected a whole number".
+    fn read(given: &RawValue) -> Result<Self, String>;
+    /// Writes it so that [`Setting::read`] gives it back.
+    fn write(&self) -> toml::Value;
+}
+
+macro_rules! whole_number {
+    ($($type:ty),+) => {$(
+        impl Setting for $type {
+            const HINT: &'static str = "N";
+            fn read(given: &RawValue) -> Result<Self, String> {
+                let number = match given {
+                    RawValue::Text(text) => text.parse::<i64>().ok(),
+                    RawValue::Toml(value) => value.as_integer(),
+                };
+                let number = number.ok_or("expected a whole number")?;
+                if number < 0 {
+                    return Err("must be 0 or more".into());
+                }
+                <$type>::try_from(number).map_err(|_| format!("must be at most {}", <$type>::MAX))
+            }
+            fn write(&self) -> toml::Value {
+                toml::Value::Integer(i64::try_from(*self).unwrap_or(i64::MAX))
+            }
+        }
+    )+};
+}
+whole_number!(u32, u64, usize);
+
+impl Setting for f64 {
+    const HINT: &'static str = "X";
+    fn read(given: &RawValue) -> Result<Self, String> {
+        let number = match given {
+            RawValue::Text(text) => text.parse().ok(),
+            RawValue::Toml(toml::Value::Integer(n)) => Some(*n as f64),
+            RawValue::Toml(value) => value.as_float(),
+        };
+        number.ok_or_else(|| "expected a number".into())
+    }
+    fn write(&self) -> toml::Value {
+        toml::Value::Float(*self)
+    }
+}
+
+impl Setting for f32 {
+    const HINT: &'static str = "X";
+    fn read(given: &RawValue) -> Result<Self, String> {
+        f64::read(given).map(|x| x as f32)
+    }
+    fn write(&self) -> toml::Value {
+        // By way of its shortest decimal: 0.1 stays 0.1 and is not 0.10000000149.
+        toml::Value::Float(self.to_string().parse().unwrap_or(f64::from(*self)))
+    }
+}
+
+impl Setting for String {
+    const HINT: &'static str = "TEXT";
+    fn read(given: &RawValue) -> Result<Self, String> {
+        match given {
+            RawValue::Text(text) => Ok(text.clone()),
+            RawValue::Toml(value) => value.as_str().map(Into::into).ok_or_else(|| "expected a text in quotes".into()),
+        }
+    }
+    fn write(&self) -> toml::Value {
+        toml::Value::String(self.clone())
+    }
+}
+
+impl Setting for bool {
+    const HINT: &'static str = "true|false";
+    fn read(given: &RawValue) -> Result<Self, String> {
+        let value = match given {
+            RawValue::Text(text) => text.parse().ok(),
+            RawValue::Toml(value) => value.as_bool(),
+        };
+        value.ok_or_else(|| "expected true or false".into())
+    }
+    fn write(&self) -> toml::Value {
+        toml::Value::Boolean(*self)
+    }
+}
+
+impl Setting for std::path::PathBuf {
+    const HINT: &'static str = "PATH";
+    fn read(given: &RawValue) -> Result<Self, String> {
+        String::read(given).map(Into::into).map_err(|_| "expected a path in quotes".into())
+    }
+    fn write(&self) -> toml::Value {
+        toml::Value::String(self.to_string_lossy().into_owned())
+    }
+}
+
+/// One path, or a list of them.
+impl Setting for Vec<std::path::PathBuf> {
+    const HINT: &'static str = "FILE|DIR";
+    fn read(given: &RawValue) -> Result<Self, String> {
+        match given {
+            RawValue::Text(text) => Some(vec![text.into()]),
+            RawValue::Toml(toml::Value::String(text)) => Some(vec![text.into()]),
+            RawValue::Toml(toml::Value::Array(all)) => all.iter().map(|v| v.as_str().map(Into::into)).collect(),
+            RawValue::Toml(_) => None,
+        }
+        .ok_or_else(|| "expected a path in quotes, or a list of them".into())
+    }
+    fn write(&self) -> toml::Value {
+        match self.as_slice() {
+            [one] => one.write(),
+            all => toml::Value::Array(all.iter().map(Setting::write).collect()),
+        }
+    }
+}
+
+macro_rules! named_choice {
+    ($($name:ty, $hint:literal;)+) => {$(
+        impl Setting for $name {
+            const HINT: &'static str = $hint;
+            fn read(given: &RawValue) -> Result<Self, String> {
+                let text = match given {
+                    RawValue::Text(text) | RawValue::Toml(toml::Value::String(text)) => text.clone(),
+                    RawValue::Toml(value) => value.to_string(),
+                };
+                text.parse().map_err(|_| format!("expected {}", one_of(Self::NAMES)))
+            }
+            fn write(&self) -> toml::Value {
+                let name = self.to_string();
+                name.parse().map_or(toml::Value::String(name), toml::Value::Integer)
+            }
+        }
+    )+};
+}
+named_choice! {
+    KvGroups, "1|head|channel";
+    KvNull, "learned|zero";
+    KvScale, "head|width";
+    BatchForm, "packed|grouped|padded";
+}
+
+macro_rules! choice {
+    ($(#[$outer:meta])* $name:ident, $hint:literal { $($(#[$inner:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$outer])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$inner])* $variant),+ }
+
+        impl $name {
+            /// The name it has in files and options.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl Setting for $name {
+            const HINT: &'static str = $hint;
+            fn read(given: &RawValue) -> Result<Self, String> {
+                let text = String::read(given).unwrap_or_default();
+                match text.as_str() {
+                    $($text => Ok(Self::$variant),)+
+                    _ => Err(format!("expected {}", one_of(&[$($text),+]))),
+                }
+            }
+            fn write(&self) -> toml::Value {
+                toml::Value::String(self.name().into())
+            }
+        }
+    };
+}
+
+impl Setting for Pretokenizer {
+    const HINT: &'static str = "bytes|bert|openai";
+    fn read(given: &RawValue) -> Result<Self, String> {
+        String::read(given).unwrap_or_default().parse().map_err(|_| "expected bytes, bert or openai".into())
+    }
+    fn write(&self) -> toml::Value {
+        toml::Value::String(self.to_string())
+    }
+}
+
+choice! {
+    /// The learning rate's way down after the warm-up.
+    ScheduleKind, "cosine|linear|constant" {
+        /// Half a cosine to 0.
+        Cosine = "cosine",
+        /// A straight line to 0.
+        Linear = "linear",
+        /// None.
+        Constant = "constant",
+    }
+}
+
+choice! {
+    /// The arithmetic of an update.
+    Optimizer, "adamw" {
+        /// PyTorch's AdamW.
+        AdamW = "adamw",
+        /// The 2018 port of GPT-1: decay after the update.
+        Hf2018 = "hf2018",
+    }
+}
+
+choice! {
+    /// The type of values and gradients.
+    Precision, "f32" {
+        /// Single precision throughout.
+        F32 = "f32",
+    }
+}
+
+/// The length of the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Warmup {
+    /// So many updates.
+    Updates(u32),
+    /// A share of all updates, rounded up; at least 0 and below 1.
+    Share(f64),
+}
+
+impl Setting for Warmup {
+    const HINT: &'static str = "N|SHARE";
+    fn read(given: &RawValue) -> Result<Self, String> {
+        let expected = "expected a whole number of updates, or a share of them below 1";
+        let number = f64::read(given).map_err(|_| expected)?;
+        if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number) {
+            Ok(Warmup::Updates(number as u32))
+        } else if (0.0..1.0).contains(&number) {
+            Ok(Warmup::Share(number))
+        } else {
+            Err(expected.into())
+        }
+    }
+    fn write(&self) -> toml::Value {
+        match self {
+            Warmup::Updates(n) => n.write(),
+            Warmup::Share(x) => x.write(),
+        }
+    }
+}
+
+/// What a number may be; every number is finite.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Range {
+    /// No number, or one that `ModelConfig::validate` looks at.
+    Free,
+    /// This or more.
+    AtLeast(f64),
+    /// More than this.
+    Above(f64),
+    /// The first or more, and less than the second.
+    From(f64, f64),
+    /// More than the first and less than the second.
+    Between(f64, f64),
+}
+
+impl Range {
+    /// Whether a value may be.
+    ///
+    /// # Errors
+    /// The end of a sentence: "must be above 0".
+    pub fn check(self, value: &toml::Value) -> Result<(), String> {
+        let number = match value {
+            toml::Value::Integer(n) => *n as f64,
+            toml::Value::Float(x) => *x,
+            _ => return Ok(()),
+        };
+        if !number.is_finite() {
+            return Err("must be a finite number".into());
+        }
+        match self {
+            Range::AtLeast(low) if number < low => Err(format!("must be {low} or more")),
+            Range::Above(low) if number <= low => Err(format!("must be above {low}")),
+            Range::From(low, high) if number < low || number >= high => {
+                Err(format!("must be at least {low} and below {high}"))
+            }
+            Range::Between(low, high) if number <= low || number >= high => {
+                Err(format!("must lie between {low} and {high}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// ξ: a number, or true for 1/2.6 (Howard & Ruder 2018), or false for 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerDecay(pub f64);
+
+impl Setting for LayerDecay {
+    const HINT: &'static str = "X|true|false";
+    fn read(given: &RawValue) -> Result<Self, String> {
+        match bool::read(given) {
+            Ok(true) => Ok(LayerDecay(1.0 / 2.6)),
+            Ok(false) => Ok(LayerDecay(1.0)),
+            Err(_) => f64::read(given).map(LayerDecay).map_err(|_| "expected a number, true (1/2.6) or false".into()),
+        }
+    }
+    fn write(&self) -> toml::Value {
+        self.0.write()
+    }
+}
+
+/// "a, b or c".
+pub(in crate::train) fn one_of(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).into(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_their_shortest_form() {
+        assert_eq!(0.1f32.write().to_string(), "0.1");
+        assert_eq!(f32::read(&RawValue::Toml(1e-5f32.write())), Ok(1e-5f32));
+        let groups = |given| KvGroups::read(&given);
+        assert_eq!(groups(RawValue::Toml(KvGroups::One.write())), Ok(KvGroups::One));
+        assert_eq!(groups(RawValue::Text("head".into())), Ok(KvGroups::Head));
+        assert_eq!(groups(RawValue::Text("2".into())), Err("expected 1, head or channel".into()));
+        assert_eq!(Warmup::read(&RawValue::Text("0.002".into())), Ok(Warmup::Share(0.002)));
+        assert_eq!(Warmup::read(&RawValue::Text("200".into())), Ok(Warmup::Updates(200)));
+        assert!(Warmup::read(&RawValue::Text("1.5".into())).is_err());
+        assert!(Warmup::read(&RawValue::Text("nan".into())).is_err());
+    }
+}
