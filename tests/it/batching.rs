@@ -1,42 +1,23 @@
 //! Batches of documents packed, grouped and padded: the same losses and the same gradients from other rows; and from outside,
 //! `wgpt bench batching`.
 
-use std::process::Command;
+use crate::common::models::{random_batch, small_config};
+use crate::common::{device, files, program};
 use wgpt::config::ModelConfig;
-use wgpt::data::batch::{Batch, IGNORED, Sequence};
+use wgpt::data::batch::Batch;
 use wgpt::data::batch_form::BatchForm;
 use wgpt::data::synthetic::stories::stories;
-use wgpt::gpu::Device;
 use wgpt::model::parameters::Flat;
 use wgpt::model::{Capacity, Training, TrainingOptions, initial_parameters};
-use wgpt::philox::{Stream, Words, step_key};
+use wgpt::philox::step_key;
 
 const SEED: u64 = 3;
 
 fn config(pattern: &str, dropout: f32) -> ModelConfig {
-    let mut config = ModelConfig {
-        n_layer: 3,
-        n_embd: 36,
-        n_head: 3,
-        n_positions: 90,
-        vocab_size: 67,
-        initializer_range: 0.2,
-        attention_pattern: pattern.into(),
-        local_block: 20,
-        ..ModelConfig::default()
-    };
+    let mut config =
+        ModelConfig { initializer_range: 0.2, attention_pattern: pattern.into(), local_block: 20, ..small_config() };
     config.set_dropout(dropout);
     config
-}
-
-fn batch(config: &ModelConfig, lengths: &[usize]) -> Batch {
-    let mut words = Words::new(SEED, Stream::Order, 0, 0);
-    let mut id = || words.below(config.vocab_size as u32);
-    let sequences = lengths.iter().map(|n| {
-        let target = |i: usize, id: u32| if i % 7 == 5 { IGNORED } else { id };
-        Sequence { ids: (0..*n).map(|_| id()).collect(), targets: (0..*n).map(|i| target(i, id())).collect() }
-    });
-    Batch::from_sequences(&sequences.collect::<Vec<_>>()).expect("a batch")
 }
 
 /// Loss and gradients of a batch in two micro-batches.
@@ -53,10 +34,10 @@ fn gradients(training: &mut Training, batch: &Batch) -> (f64, Vec<Vec<f32>>) {
 
 #[test]
 fn padding_changes_no_loss_and_no_gradient() {
-    let device = Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter");
+    let device = device();
     for (pattern, dropout) in [("FLM", 0.0), ("LML", 0.2)] {
         let config = config(pattern, dropout);
-        let packed = batch(&config, &[3, 70, 1, 12, 90, 2, 31, 33, 8, 64]);
+        let packed = random_batch(&config, &[3, 70, 1, 12, 90, 2, 31, 33, 8, 64], SEED);
         let formed = BatchForm::ALL.map(|form| form.of(packed.clone()).expect("formed"));
         assert_eq!(formed.each_ref().map(Batch::rows), [314, 3 * 3 + 3 * 31 + 3 * 70 + 90, 900]);
         let capacity = Capacity { rows: 900, sequences: 10 };
@@ -83,15 +64,9 @@ fn three_forms_are_timed_on_the_same_batches() {
     // Lines are documents of very different lengths.
     let lines: Vec<String> = stories(4, 12_000).split(". ").map(|line| line.replace('\n', " ")).collect();
     std::fs::write(folder.path().join("text.txt"), lines.join("\n---\n")).expect("text");
-    let words =
-        ["bench", "batching", "--data", "text.txt", "--document-separator", "---", "--n-layer", "1", "--n-embd", "16"];
-    let more = ["--n-head", "2", "--vocab-size", "270", "--steps", "9", "--accumulate", "2", "--json"];
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
-    command.env("WGPT_CACHE", "").current_dir(folder.path()).args(words).args(more);
-    let output = command.output().expect("the program starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let rows: Vec<serde_json::Value> =
-        String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let arguments = "bench batching --data text.txt --document-separator --- --n-layer 1 --n-embd 16 --n-head 2 \
+        --vocab-size 270 --steps 9 --accumulate 2 --json";
+    let rows = program::json_rows(&program::run(folder.path(), &arguments.split_whitespace().collect::<Vec<_>>()));
     let of = |key: &str| rows.iter().map(|row| row[key].as_f64().expect("a number")).collect::<Vec<_>>();
     assert_eq!(rows.iter().map(|row| row["batching"].as_str().expect("a name")).collect::<Vec<_>>(), BatchForm::NAMES);
     let (shares, own, losses) = (of("real_share"), of("real_share_in_buckets"), of("loss"));
@@ -99,5 +74,5 @@ fn three_forms_are_timed_on_the_same_batches() {
     assert!(own[0] == 1.0 && own[1] > shares[1] && own[2] > shares[2], "{own:?}");
     assert!(losses.iter().all(|loss| (loss - losses[0]).abs() < 1e-5), "{losses:?}");
     assert!(of("step_ms").iter().all(|ms| *ms > 0.0));
-    assert_eq!(std::fs::read_dir(folder.path()).expect("list").count(), 1, "nothing is left behind");
+    assert_eq!(files::names(folder.path()), ["text.txt"], "nothing is left behind");
 }

@@ -1,29 +1,17 @@
 //! The program from outside: what the user gave wrong is one line on stderr and exit code 2 and leaves nothing behind;
 //! what needs no device works without one; rows of `--json` stand alone on stdout.
 
+use crate::common::program::{assert_refused, json_rows, stderr, stdout, success, wgpt};
+use crate::common::{files, program};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use wgpt::config::ModelConfig;
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
 use wgpt::model::initial_parameters;
 use wgpt::store::folder::Checkpoint;
 
-fn wgpt(folder: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
-    command.current_dir(folder).args(words).env("WGPT_CACHE", ""); // nothing of a test is kept
-    command
-}
-
-fn run(words: &[&str]) -> Output {
-    wgpt(Path::new("."), words).output().expect("the program starts")
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).expect("UTF-8")
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+fn run(arguments: &[&str]) -> Output {
+    program::run(Path::new("."), arguments)
 }
 
 /// Runs in a folder with texts, expects exit code 2 and one line with all of `says`, and nothing new in the folder.
@@ -36,21 +24,12 @@ fn refused(words: &[&str], environment: &[(&str, &str)], says: &[&str]) {
     put("short.txt", b"Too short.");
     put("wrong.toml", b"lr = 1\nlerning_rate = 2\n");
     std::fs::create_dir(folder.path().join("there")).expect("folder");
-    let files = || {
-        let mut all: Vec<_> =
-            std::fs::read_dir(folder.path()).expect("list").map(|entry| entry.expect("entry").file_name()).collect();
-        all.sort();
-        all
-    };
-    let before = files();
+    let before = files::names(folder.path());
     let mut command = wgpt(folder.path(), words);
     command.env_remove("WGPT_ADAPTER").envs(environment.iter().copied());
-    let output = command.output().expect("the program starts");
-    let (code, error) = (output.status.code(), stderr(&output));
-    assert_eq!(code, Some(2), "{words:?}: {error}");
-    assert_eq!(error.lines().count(), 1, "{words:?}: {error}");
-    assert!(error.starts_with("error: ") && says.iter().all(|part| error.contains(part)), "{words:?}: {error}");
-    assert!(stdout(&output).is_empty() && files() == before, "{words:?} left something behind: {:?}", files());
+    println!("{words:?}");
+    assert_refused(&command.output().expect("the program starts"), says);
+    assert_eq!(files::names(folder.path()), before, "{words:?} left something behind");
 }
 
 #[test]
@@ -130,9 +109,7 @@ fn what_clap_refuses_has_its_exit_code() {
 #[test]
 fn devices_are_rows_of_json() {
     let output = run(&["devices", "--json"]);
-    assert!(output.status.success(), "{}", stderr(&output));
-    let rows: Vec<serde_json::Value> =
-        stdout(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let rows = json_rows(&output);
     assert!(!rows.is_empty());
     for (index, row) in rows.iter().enumerate() {
         assert_eq!(row["index"], index);
@@ -158,8 +135,7 @@ fn a_plan_needs_no_device() {
     assert!(run(&["plan", "--set", "n_embd=100", "--n-head", "5"]).status.success());
 
     let output = run(&["plan", "--longest", "--memory", "1GiB", "--json"]);
-    let rows: Vec<serde_json::Value> =
-        stdout(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let rows = json_rows(&output);
     assert_eq!(rows.iter().map(|row| row["pattern"].as_str().expect("a text")).collect::<Vec<_>>(), ["F", "LMLML"]);
     for row in &rows {
         let [longest, bytes] = ["longest", "bytes"].map(|key| row[key].as_u64().expect("a number"));
@@ -173,10 +149,7 @@ fn a_plan_needs_no_device() {
 fn attention_is_timed_over_lengths() {
     let folder = tempfile::tempdir().expect("folder");
     let words = ["bench", "attention", "--lengths", "300", "--json", "--out", "attention.svg"];
-    let output = wgpt(folder.path(), &words).output().expect("the program starts");
-    assert!(output.status.success(), "{}", stderr(&output));
-    let rows: Vec<serde_json::Value> =
-        stdout(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let rows = json_rows(&program::run(folder.path(), &words));
     let mut expected = Vec::new();
     for pattern in ["F", "L", "M", "LMLML"] {
         expected.extend(["forward", "backward"].map(|direction| (pattern, 300, direction)));
@@ -205,8 +178,7 @@ fn attention_is_timed_over_lengths() {
 fn shaders_are_printed_for_every_class_of_adapter() {
     for class in ["WebGPU", "NVIDIA", "RDNA", "Apple", "Intel", "lavapipe"] {
         let output = run(&["shader", "matmul", "--caps", class]);
-        let text = stdout(&output);
-        assert!(output.status.success(), "{}", stderr(&output));
+        let text = success(&output);
         assert!(text.starts_with("// matmul_") && text.contains("@compute") && !text.contains("\n#"), "{text}");
     }
     let list = stdout(&run(&["shader", "--caps", "lavapipe"]));
@@ -236,14 +208,10 @@ fn untrained(dir: &Path) {
 fn what_a_model_writes_goes_to_stdout_alone() {
     let folder = tempfile::tempdir().expect("folder");
     untrained(&folder.path().join("model"));
-    let generate = |more: &[&str]| {
-        let words = [&["generate", "--model", "model"], more].concat();
-        wgpt(folder.path(), &words).output().expect("the program starts")
-    };
+    let generate = |more: &[&str]| program::run(folder.path(), &[&["generate", "--model", "model"], more].concat());
     let text = |more: &[&str]| {
         let output = generate(more);
-        assert!(output.status.success(), "{}", stderr(&output));
-        (stdout(&output), stderr(&output))
+        (success(&output), stderr(&output))
     };
     let (one, said) = text(&["--prompt", "Grüße ", "--tokens", "9"]);
     assert!(one.starts_with("Grüße ") && one.len() > 8, "{one:?}");
@@ -265,8 +233,6 @@ fn what_a_model_writes_goes_to_stdout_alone() {
     for (words, says) in
         [(["--prompt", ""], "the prompt is empty"), (["--prompt", "A prompt longer than the model"], "24 positions")]
     {
-        let output = generate(&words);
-        let error = stderr(&output);
-        assert!(output.status.code() == Some(2) && error.lines().count() == 1 && error.contains(says), "{error}");
+        assert_refused(&generate(&words), &[says]);
     }
 }

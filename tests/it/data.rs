@@ -1,9 +1,11 @@
 //! A run's text, from files to batches: folders and JSON lines, the cache of tokens, documents, and the bytes of what is
 //! held out; and `wgpt tokenizer`.
 
+use crate::common::files::shared_data;
+use crate::common::program::{assert_refused, stderr, stdout, success, this_test, wgpt};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use wgpt::Result;
 use wgpt::data::synthetic::stories::stories;
 use wgpt::data::tokenizer::{PAIRS, Pretokenizer, Tokenizer};
@@ -47,13 +49,6 @@ impl Place {
 
 fn ids(run: &Prepared) -> Vec<u32> {
     [&run.training.tokens()[..], run.held_out.tokens()].concat()
-}
-
-/// A file of the folder in `WGPT_DATA`, or of the one beside the checkout.
-fn data(name: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let path = std::env::var_os("WGPT_DATA").map_or_else(beside, PathBuf::from).join(name);
-    path.exists().then_some(path)
 }
 
 #[test]
@@ -128,8 +123,8 @@ fn processes_share_a_cache() {
     }
     let place = Place::new(&[("text.txt", &stories(8, 200_000))]);
     let start = || {
-        let mut command = Command::new(std::env::current_exe().expect("this test"));
-        command.args(["--exact", "processes_share_a_cache"]).env(CHILD, place.0.path()).stdout(Stdio::null());
+        let mut command = this_test(module_path!(), "processes_share_a_cache");
+        command.env(CHILD, place.0.path()).stdout(Stdio::null());
         command.spawn().expect("child")
     };
     let mut children: Vec<_> = (0..3).map(|_| start()).collect();
@@ -205,10 +200,7 @@ fn documents_come_from_folders_and_lines() {
 
 #[test]
 fn the_bytes_held_out_are_those_of_the_text() {
-    let Some(path) = data("shakespeare/input.txt") else {
-        println!("skipped: no shakespeare/input.txt in WGPT_DATA or ../shared/data");
-        return;
-    };
+    let Some(path) = shared_data("shakespeare/input.txt") else { return };
     let text = std::fs::read_to_string(&path).expect("text");
     let place = Place::new(&[]);
     for pretokenizer in ["bytes", "bert", "openai"] {
@@ -230,10 +222,7 @@ fn the_bytes_held_out_are_those_of_the_text() {
 
 #[test]
 fn gpt1s_own_tokenizer_comes_by_its_key() {
-    let Some(folder) = data("gpt1-bpe") else {
-        println!("skipped: no gpt1-bpe in WGPT_DATA or ../shared/data");
-        return;
-    };
+    let Some(folder) = shared_data("gpt1-bpe") else { return };
     let place = Place::new(&[("text.txt", &stories(2, 20_000))]);
     let mut layers = Layers::new();
     layers.option("tokenizer", folder.to_string_lossy());
@@ -267,9 +256,7 @@ fn gpt1s_own_tokenizer_comes_by_its_key() {
 }
 
 fn tokenizer(place: &Place, words: &[&str], input: &[u8]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
-    command.current_dir(place.0.path()).arg("tokenizer").args(words);
-    let mut child = command
+    let mut child = wgpt(place.0.path(), &[&["tokenizer"], words].concat())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -285,12 +272,8 @@ fn texts_go_through_the_program_and_come_back() {
     let place = Place::new(&[("d/a.txt", &stories(5, 20_000)), ("text", &text), ("latin1", "")]);
     std::fs::write(place.path("latin1"), b"caf\xe9").expect("write");
     let train = ["train", "--data", "d", "--vocab-size", "300", "--out", "t"];
-    let output = tokenizer(&place, &train, b"");
-    assert!(output.status.success(), "{output:?}");
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout),
-        format!("300 ids  {}\n", Path::new("t").join("tokenizer.json").display())
-    );
+    let told = success(&tokenizer(&place, &train, b""));
+    assert_eq!(told, format!("300 ids  {}\n", Path::new("t").join("tokenizer.json").display()));
     let own = Tokenizer::open(&place.path("t")).expect("tokenizer");
     assert_eq!(
         own.to_json().expect("json"),
@@ -299,7 +282,7 @@ fn texts_go_through_the_program_and_come_back() {
     assert!(place.path("t/tokenizer_config.json").is_file());
 
     let encoded = tokenizer(&place, &["encode", "--tokenizer", "t", "text"], b"");
-    let line = String::from_utf8(encoded.stdout).expect("UTF-8");
+    let line = stdout(&encoded);
     let ids: Vec<u32> = line.trim_end().split(' ').map(|id| id.parse().expect("id")).collect();
     assert!(line.lines().count() == 1 && ids == own.encode(&text).expect("encode"));
     assert_eq!(
@@ -312,10 +295,8 @@ fn texts_go_through_the_program_and_come_back() {
     assert_eq!(tokenizer(&place, &["encode", "--tokenizer", "t"], b"").stdout, b"\n");
 
     let refused = |words: &[&str], input: &[u8], says: &str| {
-        let output = tokenizer(&place, words, input);
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{words:?}: {error}");
-        assert!(output.stdout.is_empty() && error.contains(says), "{words:?}: {error}");
+        println!("{words:?}");
+        assert_refused(&tokenizer(&place, words, input), &[says]);
     };
     refused(&train, b"", "--out t: exists already: must be a new folder");
     refused(&["train", "--data", "d", "--vocab-size", "9", "--out", "u"], b"", "vocab_size = 9: a bytes vocabulary");
@@ -327,6 +308,7 @@ fn texts_go_through_the_program_and_come_back() {
     refused(&["encode", "--model", "t", "none"], b"", "t: holds no config.json");
     refused(&["decode", "--tokenizer", "t"], b"1 300", "id 300 has no token: the vocabulary has 300 ids");
     refused(&["decode", "--tokenizer", "t"], b"1 x", "stdin: \"x\": expected an id");
-    refused(&["encode"], b"", "required");
+    let output = tokenizer(&place, &["encode"], b"");
+    assert!(output.status.code() == Some(2) && stderr(&output).contains("required"), "{output:?}");
     assert!(!place.path("u").exists());
 }

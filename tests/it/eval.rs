@@ -1,26 +1,19 @@
 //! `wgpt eval`: its figures are those of the decoder's twin in f64, window by window; what is wrong is said before a
 //! device is opened; the file of losses is whole or not there.
 
+use crate::common::models::{oracle, widen_all};
+use crate::common::program::{assert_refused, json_rows, stderr, success};
+use crate::common::{files, program};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use wgpt::config::{Answers, ModelConfig, Task, TaskKind};
+use wgpt::data::batch::{Batch, Sequence};
 use wgpt::data::synthetic::stories::stories;
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
-use wgpt::reference::model::forward_backward;
 use wgpt::store::folder::Checkpoint;
 
-fn eval(folder: &Path, words: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
-    command.current_dir(folder).arg("eval").args(words).env("WGPT_CACHE", "").output().expect("the program starts")
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{}", stderr(output));
-    String::from_utf8(output.stdout.clone()).expect("UTF-8")
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+fn eval(folder: &Path, arguments: &[&str]) -> Output {
+    program::run(folder, &[&["eval"], arguments].concat())
 }
 
 /// A folder with the model `model`, whose weights are large enough for losses to differ, and `text.txt`.
@@ -44,20 +37,16 @@ fn folder(pretokenizer: Pretokenizer) -> (tempfile::TempDir, Checkpoint, String)
     (place, model, text)
 }
 
-/// The loss of every token of `ids` but the first, by the twin, in windows of P.
+/// The loss of every token of `ids` but the first, by the oracle, in windows of n_positions.
 fn expected(model: &Checkpoint, ids: &[u32]) -> Vec<f64> {
-    let wide: Vec<Vec<f64>> = model.parameters.iter().map(|t| t.iter().map(|x| f64::from(*x)).collect()).collect();
-    let mut losses = Vec::new();
-    let p = model.config.n_positions;
-    for start in (0..ids.len() - 1).step_by(p) {
-        let end = (start + p).min(ids.len() - 1);
-        let positions: Vec<u32> = (0..(end - start) as u32).collect();
-        let borders = [0, positions.len() as u32];
-        let (inputs, targets) = (&ids[start..end], &ids[start + 1..end + 1]);
-        losses
-            .extend(forward_backward(&model.config, &wide, inputs, &positions, targets, &borders, None).per_row_losses);
-    }
-    losses
+    let parameters = widen_all(&model.parameters);
+    let window = |start: usize| {
+        let end = (start + model.config.n_positions).min(ids.len() - 1);
+        let sequence = Sequence { ids: ids[start..end].to_vec(), targets: ids[start + 1..=end].to_vec() };
+        let batch = Batch::from_sequences(&[sequence]).expect("a batch");
+        oracle(&model.config, &parameters, &batch, None).per_row_losses
+    };
+    (0..ids.len() - 1).step_by(model.config.n_positions).flat_map(window).collect()
 }
 
 fn read_losses(path: &Path) -> Vec<(u32, f64)> {
@@ -77,7 +66,7 @@ fn figures_are_those_of_the_twin() {
     std::fs::write(place.join("marked.txt"), format!("\u{feff}{text}")).expect("write");
     let words = ["--model", "model", "--data", "marked.txt", "--json", "--per-token", "losses.tsv"];
     let output = eval(place, &words);
-    let row: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("one object");
+    let [row] = &json_rows(&output)[..] else { panic!("one object: {output:?}") };
     let keys: Vec<&String> = row.as_object().expect("an object").keys().collect();
     assert_eq!(keys, ["loss", "perplexity", "bits_per_byte", "tokens", "bytes"]);
 
@@ -97,10 +86,10 @@ fn figures_are_those_of_the_twin() {
     near("perplexity", (nats / (ids.len() - 1) as f64).exp());
     near("bits_per_byte", nats / std::f64::consts::LN_2 / text.len() as f64);
 
-    let people = stdout(&eval(place, &["--model", "model", "--data", "text.txt"]));
+    let people = success(&eval(place, &["--model", "model", "--data", "text.txt"]));
     let loss = format!("{:.4}", row["loss"].as_f64().expect("loss"));
     assert!(people.lines().any(|line| line.starts_with("loss") && line.ends_with(&loss)), "{people}");
-    assert!(std::fs::read_dir(place).expect("list").count() == 4, "a sibling stays");
+    assert_eq!(files::names(place).len(), 4, "a temporary file is left behind");
 }
 
 #[test]
@@ -110,7 +99,7 @@ fn a_run_says_which_checkpoint_it_takes_and_unknown_characters_are_counted() {
     model.save(&run.join("checkpoints/step-000007")).expect("save");
     std::fs::write(run.join("latest"), "step-000007\n").expect("write");
     let output = eval(place.path(), &["--model", "run", "--data", "text.txt", "--json"]);
-    let row: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("one object");
+    let row = &json_rows(&output)[0];
     assert!(row["loss"].is_f64());
     let said = stderr(&output);
     assert!(said.contains("model: ") && said.contains("step-000007"), "{said}");
@@ -132,7 +121,7 @@ fn documents_are_predicted_each_on_its_own() {
     let wanted: Vec<f64> = ids.iter().flat_map(|ids| expected(&model, ids)).collect();
     for data in [&["--data", "texts"][..], &["--data", "parted.txt", "--document-separator", "%%"]] {
         let words = [&["--model", "model", "--json", "--per-token", "losses.tsv"], data].concat();
-        let row: serde_json::Value = serde_json::from_str(&stdout(&eval(place, &words))).expect("one object");
+        let row = &json_rows(&eval(place, &words))[0];
         let bytes: usize = documents.iter().map(|text| text.len()).sum();
         assert_eq!(
             (row["tokens"].as_u64(), row["bytes"].as_u64()),
@@ -156,7 +145,7 @@ fn what_is_wrong_is_said_in_a_line_and_leaves_nothing() {
     put("latin1.txt", b"caf\xe9");
     Checkpoint { tokenizer: None, ..model.clone() }.save(&place.join("mute")).expect("save");
     std::fs::create_dir(place.join("there")).expect("folder");
-    let files = || {
+    let contents = || {
         let mut all: Vec<(PathBuf, Vec<u8>)> = Vec::new();
         for folder in ["", "model", "mute", "there"] {
             let entries = std::fs::read_dir(place.join(folder)).expect("list").map(|e| e.expect("entry").path());
@@ -167,7 +156,7 @@ fn what_is_wrong_is_said_in_a_line_and_leaves_nothing() {
         all.sort();
         all
     };
-    let before = files();
+    let before = contents();
     let text = |more: &[&'static str]| [&["--model", "model", "--data", "text.txt"], more].concat();
     for (words, says) in [
         (vec!["--model", "none", "--data", "text.txt"], &["none: is no folder"][..]),
@@ -186,15 +175,9 @@ fn what_is_wrong_is_said_in_a_line_and_leaves_nothing() {
         (text(&["--per-token", "model/losses"]), &["lies in the model's folder: must be elsewhere"]),
         (text(&["--adapter", "Voodoo 2"]), &["\"Voodoo 2\" matches none of"]),
     ] {
-        let output = eval(place, &words);
-        let error = stderr(&output);
-        assert_eq!(
-            (output.status.code(), error.lines().count(), output.stdout.len()),
-            (Some(2), 1, 0),
-            "{words:?}: {error}"
-        );
-        assert!(error.starts_with("error: ") && says.iter().all(|part| error.contains(part)), "{words:?}: {error}");
-        assert!(files() == before, "{words:?} left something behind");
+        println!("{words:?}");
+        assert_refused(&eval(place, &words), says);
+        assert!(contents() == before, "{words:?} left something behind");
     }
     for words in [&["--model", "model"][..], &["--data", "text.txt"], &[]] {
         assert_eq!(eval(place, words).status.code(), Some(2), "{words:?}");
@@ -216,7 +199,7 @@ fn a_loss_that_is_no_number_leaves_no_file() {
         "{error}"
     );
     assert_eq!(std::fs::read(place.join("losses.tsv")).expect("read"), b"what was there");
-    assert_eq!(std::fs::read_dir(place).expect("list").count(), 4);
+    assert_eq!(files::names(place).len(), 4);
 }
 
 #[test]
@@ -233,13 +216,10 @@ fn a_fine_tuned_model_is_a_language_model() {
     plain.config.task = None;
     plain.parameters.truncate(plain.config.parameters().len());
     plain.save(&place.join("plain")).expect("save");
-    let figures = |model: &str| stdout(&eval(place, &["--model", model, "--data", "text.txt", "--json"]));
+    let figures = |model: &str| success(&eval(place, &["--model", model, "--data", "text.txt", "--json"]));
     assert_eq!(figures("tuned"), figures("plain"));
-    let text = |model: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
-        command.current_dir(place).args(["generate", "--model", model, "--prompt", "The dog", "--greedy"]);
-        stdout(&command.output().expect("the program starts"))
-    };
+    let text =
+        |model: &str| success(&program::run(place, &["generate", "--model", model, "--prompt", "The dog", "--greedy"]));
     assert!(text("tuned").len() > "the dog".len());
     assert_eq!(text("tuned"), text("plain"));
 }
@@ -277,7 +257,7 @@ fn later_tokens_never_change_earlier_losses() {
         saved.save(&place.join(pattern)).expect("save");
         let [a, b] = [0, 1].map(|i| {
             let (data, losses) = (["a.jsonl", "b.jsonl"][i], format!("{pattern}-{i}.tsv"));
-            stdout(&eval(place, &["--model", pattern, "--data", data, "--per-token", &losses]));
+            success(&eval(place, &["--model", pattern, "--data", data, "--per-token", &losses]));
             let text = std::fs::read_to_string(place.join(losses)).expect("losses");
             let mut lines = text.lines().map(String::from);
             // A document's first token has no line.

@@ -1,31 +1,28 @@
 //! Fine-tuning through the library and the program: losses and gradients of packed examples, what is frozen, a run that is
 //! stopped and goes on, what its folder holds, and that bad input writes nothing.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use crate::common::models::{capacity_of, small_config};
+use crate::common::program::{assert_one_line, run, stderr, success};
+use crate::common::runs::latest_weights;
+use crate::common::{device, files};
+use std::path::Path;
+use std::process::Output;
 use wgpt::config::{Answers, ModelConfig, Task, TaskKind};
 use wgpt::data::batch::{Answer, Batch, Example, IGNORED, Sequence};
 use wgpt::gpu::Device;
 use wgpt::model::parameters::Flat;
-use wgpt::model::{Capacity, Learning, Training, TrainingOptions, initial_parameters};
+use wgpt::model::{Learning, Training, TrainingOptions, initial_parameters};
 use wgpt::philox::{Stream, Words, step_key};
 
 const SEED: u64 = 5;
 
-fn device() -> Device {
-    Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter")
-}
-
 fn model(kind: TaskKind, answers: Answers, dropout: f32) -> (ModelConfig, Vec<Vec<f32>>) {
     let mut config = ModelConfig {
         n_layer: 2,
-        n_embd: 36,
-        n_head: 3,
         n_positions: 70,
-        vocab_size: 67,
         initializer_range: 0.2,
         task: Some(Task { kind, answers }),
-        ..ModelConfig::default()
+        ..small_config()
     };
     config.set_dropout(dropout);
     let parameters = initial_parameters(&config, SEED);
@@ -62,9 +59,8 @@ fn three() -> Answers {
 }
 
 fn training(device: &Device, (config, parameters): &(ModelConfig, Vec<Vec<f32>>), batch: &Batch) -> Training {
-    let capacity = Capacity { rows: batch.rows(), sequences: batch.sequences() };
     let options = TrainingOptions { lm_coef: 0.5, ..TrainingOptions::default() };
-    Training::new(device, config, parameters, capacity, options).expect("a recording")
+    Training::new(device, config, parameters, capacity_of(batch), options).expect("a recording")
 }
 
 /// Packed together, or an example a micro-batch: the same losses and gradients, with dropout in every place.
@@ -117,8 +113,7 @@ fn a_batch_is_its_examples_one_at_a_time() {
 }
 
 fn whole_inference(device: &Device, model: &(ModelConfig, Vec<Vec<f32>>), batch: &Batch) -> f32 {
-    let capacity = Capacity { rows: batch.rows(), sequences: batch.sequences() };
-    let inference = training(device, model, batch).inference(capacity);
+    let inference = training(device, model, batch).inference(capacity_of(batch));
     inference.expect("a recording").answers(batch).expect("answers").iter().map(|answer| answer.loss).sum()
 }
 
@@ -238,19 +233,13 @@ fn lower_layers_learn_slower() {
     }
 }
 
+/// Runs the program in a folder with the arguments of a line.
 fn wgpt(folder: &Path, line: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
-    command.current_dir(folder).args(line.split(' ')).output().expect("the program")
-}
-
-fn out(output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-    text(&output.stdout)
+    run(folder, &line.split_whitespace().collect::<Vec<_>>())
 }
 
 /// A language of two words, whose label is which of them comes first; a few lines that are easy to learn.
-fn files(folder: &Path) {
+fn write_examples(folder: &Path) {
     let mut words = Words::new(3, Stream::Order, 0, 0);
     for (name, count) in [("train.tsv", 160), ("valid.tsv", 40)] {
         let mut text = String::from("id\tsentence\tlabel\n");
@@ -282,17 +271,12 @@ fn lines(run: &Path) -> Vec<String> {
     text.lines().map(without_times).collect()
 }
 
-fn weights(run: &Path) -> Vec<u8> {
-    let latest = std::fs::read_to_string(run.join("latest")).expect("latest");
-    std::fs::read(run.join("checkpoints").join(latest.trim()).join("model.safetensors")).expect("weights")
-}
-
 #[test]
 fn a_run_learns_is_resumed_and_answers() {
     let place = tempfile::tempdir().expect("folder");
     let folder = place.path();
-    files(folder);
-    let told = out(&wgpt(folder, &format!("{RUN} --out whole")));
+    write_examples(folder);
+    let told = success(&wgpt(folder, &format!("{RUN} --out whole")));
     let whole = folder.join("whole");
     for name in ["config.toml", "metrics.jsonl", "loss.svg", "kernels.json", "latest", "best", "predictions.tsv"] {
         assert!(whole.join(name).is_file(), "{name}: {told}");
@@ -306,29 +290,26 @@ fn a_run_learns_is_resumed_and_answers() {
     assert!((first["loss"].as_f64().expect("L3") - sum).abs() < 1e-9);
 
     // config.toml runs again as it is, and an epoch at a time is the same run.
-    out(&wgpt(folder, "finetune classify --config whole/config.toml --epochs 1 --out parts --set lr=0.003"));
+    success(&wgpt(folder, "finetune classify --config whole/config.toml --epochs 1 --out parts --set lr=0.003"));
     let told = wgpt(folder, "finetune classify --resume parts");
-    assert!(String::from_utf8_lossy(&told.stderr).contains("is finished: 20 updates are done"));
+    assert!(stderr(&told).contains("is finished: 20 updates are done"));
     let wrong = wgpt(folder, "pretrain --resume parts");
-    let told = String::from_utf8_lossy(&wrong.stderr).into_owned();
-    assert!(
-        wrong.status.code() == Some(2) && told.contains("is a run on a task: `wgpt finetune TASK --resume`"),
-        "{told}"
-    );
-    let again = out(&wgpt(folder, "finetune classify --config whole/config.toml --out again"));
+    assert_one_line(&wrong, 2, &["is a run on a task: `wgpt finetune TASK --resume`"]);
+    let again = success(&wgpt(folder, "finetune classify --config whole/config.toml --out again"));
     assert!(again.contains("best epoch"), "{again}");
     assert_eq!(lines(&folder.join("again")), all);
-    assert_eq!(weights(&folder.join("again")), weights(&whole));
+    assert_eq!(latest_weights(&folder.join("again")), latest_weights(&whole));
 
     // The model folder answers for itself.
-    out(&wgpt(folder, "predict --model whole --data valid.tsv --text sentence --out answers.tsv"));
+    success(&wgpt(folder, "predict --model whole --data valid.tsv --text sentence --out answers.tsv"));
     let [own, answers] =
         ["whole/predictions.tsv", "answers.tsv"].map(|name| std::fs::read(folder.join(name)).expect(name));
     assert_eq!(String::from_utf8_lossy(&own), String::from_utf8_lossy(&answers));
-    let json = out(&wgpt(folder, "eval --task --model whole --data valid.tsv --text sentence --label label --json"));
+    let json =
+        success(&wgpt(folder, "eval --task --model whole --data valid.tsv --text sentence --label label --json"));
     let row: serde_json::Value = serde_json::from_str(json.trim()).expect("a row");
     assert_eq!(row["accuracy"], last["test_accuracy"]);
-    let text = out(&wgpt(folder, "generate --model whole --prompt red --tokens 4 --seed 1"));
+    let text = success(&wgpt(folder, "generate --model whole --prompt red --tokens 4 --seed 1"));
     assert!(text.starts_with("red"), "a fine-tuned model still writes: {text}");
 }
 
@@ -346,7 +327,7 @@ fn a_stopped_run_goes_on_as_if_it_had_not_been() {
         }
     }
     let (place, device) = (tempfile::tempdir().expect("folder"), device());
-    files(place.path());
+    write_examples(place.path());
     let path = |name: &str| place.path().join(name);
     let prepare = |out: &Path| {
         let mut layers = Layers::of(Stage::FineTuning);
@@ -383,7 +364,7 @@ fn a_stopped_run_goes_on_as_if_it_had_not_been() {
             wgpt::train::task::resume(&device, stopped, prepared, &mut Until(u32::MAX, 0.into())).expect("a run");
         assert!(summary.finished);
         assert_eq!(lines(&run), lines(&whole.folder), "{at}");
-        assert_eq!(weights(&run), weights(&whole.folder), "{at}");
+        assert_eq!(latest_weights(&run), latest_weights(&whole.folder), "{at}");
         assert_eq!(summary.best, whole.best);
     }
 }
@@ -392,7 +373,7 @@ fn a_stopped_run_goes_on_as_if_it_had_not_been() {
 fn bad_input_is_one_line_and_writes_nothing() {
     let place = tempfile::tempdir().expect("folder");
     let folder = place.path();
-    files(folder);
+    write_examples(folder);
     std::fs::write(folder.join("odd.tsv"), "sentence\tlabel\nred\twarm\nblue\ttepid\n").expect("write");
     std::fs::write(folder.join("empty.tsv"), "sentence\tlabel\n\twarm\n").expect("write");
     std::fs::write(folder.join("none.tsv"), "sentence\tlabel\n").expect("write");
@@ -414,13 +395,9 @@ fn bad_input_is_one_line_and_writes_nothing() {
         ("predict --model nowhere --data valid.tsv --text sentence".into(), "nowhere: is no folder"),
         ("eval --model nowhere --data valid.tsv --text sentence".into(), "--text: a text has no columns"),
     ] {
-        let output = wgpt(folder, &line);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{line}: {told}");
-        assert!(told.contains(says) && told.trim_end().lines().count() == 1, "{line}: {told}");
+        println!("{line}");
+        assert_one_line(&wgpt(folder, &line), 2, &[says]);
         assert!(!folder.join("run").exists() && !folder.join("runs").exists(), "{line}");
     }
-    let kept: Vec<PathBuf> =
-        std::fs::read_dir(folder).expect("folder").map(|entry| entry.expect("entry").path()).collect();
-    assert_eq!(kept.len(), 5, "{kept:?}");
+    assert_eq!(files::names(folder).len(), 5);
 }

@@ -1,70 +1,33 @@
 //! Inference and generation against the f64 twin of the whole decoder.
 
+use crate::common::device;
+use crate::common::models::{
+    oracle, random_batch, random_ids, random_parameters, relative_error, small_config, widen_all,
+};
 use wgpt::config::{KvGroups, KvNull, KvScale, ModelConfig};
 use wgpt::data::batch::{Batch, IGNORED, Sequence};
 use wgpt::gpu::Device;
 use wgpt::model::sampling::{Bounds, Sampling, sample};
-use wgpt::model::{Capacity, Generator, Inference, initial_parameters};
-use wgpt::philox::{Stream, Words};
-use wgpt::reference::model::{Output, forward_backward};
+use wgpt::model::{Capacity, Generator, Inference};
+use wgpt::reference::model::Output;
 
 const SEED: u64 = 23;
 
-fn device() -> Device {
-    Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter")
-}
-
-/// A small model of odd sizes whose weights are large enough for every path to matter.
+/// A small model of odd sizes, changed.
 fn tiny(change: impl FnOnce(&mut ModelConfig)) -> (ModelConfig, Vec<Vec<f32>>) {
-    let mut config = ModelConfig {
-        n_layer: 3,
-        n_embd: 36,
-        n_head: 3,
-        n_positions: 90,
-        vocab_size: 67,
-        initializer_range: 0.25,
-        ..ModelConfig::default()
-    };
+    let mut config = small_config();
     config.set_dropout(0.1);
     change(&mut config);
-    let mut parameters = initial_parameters(&config, SEED);
-    let mut words = Words::new(SEED, Stream::Weights, 99, 0);
-    for (shape, tensor) in config.parameters().iter().zip(&mut parameters) {
-        if shape.rows == 1 {
-            tensor.iter_mut().for_each(|x| *x += (0.3 * (words.uniform() - 0.5)) as f32);
-        }
-    }
+    let parameters = random_parameters(&config, SEED);
     (config, parameters)
 }
 
-fn ids(config: &ModelConfig, count: usize, number: u32) -> Vec<u32> {
-    let mut words = Words::new(SEED, Stream::Order, number, 0);
-    (0..count).map(|_| words.below(config.vocab_size as u32)).collect()
-}
-
 fn batch(config: &ModelConfig, lengths: &[usize]) -> Batch {
-    let sequences = lengths.iter().zip(0..).map(|(n, number)| {
-        let ids = ids(config, n + 1, number);
-        let target = |i: usize| if i % 5 == 3 { IGNORED } else { ids[i + 1] };
-        Sequence { targets: (0..*n).map(target).collect(), ids: ids[..*n].to_vec() }
-    });
-    Batch::from_sequences(&sequences.collect::<Vec<_>>()).expect("a batch")
+    random_batch(config, lengths, SEED)
 }
 
-fn twin(config: &ModelConfig, parameters: &[Vec<f32>], batch: &Batch) -> Output {
-    let wide: Vec<Vec<f64>> = parameters.iter().map(|t| t.iter().map(|x| f64::from(*x)).collect()).collect();
-    forward_backward(config, &wide, &batch.ids, &batch.positions, &batch.targets, &batch.cu_seqlens, None)
-}
-
-fn largest(x: &[f64]) -> f64 {
-    x.iter().fold(0.0, |m, x| m.max(x.abs()))
-}
-
-/// The largest error over the largest expected number.
-fn error(got: &[f32], expected: &[f64]) -> f64 {
-    assert_eq!(got.len(), expected.len());
-    let errors = got.iter().zip(expected).map(|(g, e)| (f64::from(*g) - e).abs());
-    errors.fold(0.0, |m: f64, e| if e.is_nan() { f64::INFINITY } else { m.max(e) }) / largest(expected)
+fn expected_output(config: &ModelConfig, parameters: &[Vec<f32>], batch: &Batch) -> Output {
+    oracle(config, &widen_all(parameters), batch, None)
 }
 
 #[test]
@@ -80,14 +43,18 @@ fn inference_gives_the_twins_logits_and_losses() {
             Inference::new(&device, &config, &parameters, Capacity { rows: 130, sequences: 4 }).expect("a recording");
         for lengths in [&[70, 0, 1, 33][..], &[2, 90], &[]] {
             let batch = batch(&config, lengths);
-            let expected = twin(&config, &parameters, &batch);
+            let expected = expected_output(&config, &parameters, &batch);
             let (losses, logits) = (model.losses(&batch).expect("losses"), model.logits(&batch).expect("logits"));
             if batch.rows() == 0 {
                 assert!(losses.is_empty() && logits.is_empty());
                 continue;
             }
-            assert!(error(&losses, &expected.per_row_losses) < 1e-4, "{}", error(&losses, &expected.per_row_losses));
-            assert!(error(&logits, &expected.logits) < 1e-4, "{}", error(&logits, &expected.logits));
+            assert!(
+                relative_error(&losses, &expected.per_row_losses) < 1e-4,
+                "{}",
+                relative_error(&losses, &expected.per_row_losses)
+            );
+            assert!(relative_error(&logits, &expected.logits) < 1e-4, "{}", relative_error(&logits, &expected.logits));
         }
         assert!(model.losses(&batch(&config, &[90, 90])).is_err(), "past capacity");
         for (borders, says) in [
@@ -118,7 +85,7 @@ fn the_heads_chunks_are_all_rows() {
     assert_eq!(logits.len(), batch.rows() * config.vocab_size);
     let alone = model.logits(&batch.part(4..5)).expect("logits");
     let alone: Vec<f64> = alone.iter().map(|x| f64::from(*x)).collect();
-    assert!(error(&logits[360 * config.vocab_size..], &alone) < 1e-5, "the last chunk's rows are others");
+    assert!(relative_error(&logits[360 * config.vocab_size..], &alone) < 1e-5, "the last chunk's rows are others");
     for (row, logits) in logits.chunks_exact(config.vocab_size).enumerate() {
         let target = batch.targets[row];
         let sum: f64 = logits.iter().map(|x| f64::from(*x).exp()).sum();
@@ -135,18 +102,27 @@ fn follows_the_twin(device: &Device, change: impl FnOnce(&mut ModelConfig), prom
     for &prompt in prompts {
         // Samples share the prompt, then go ways of their own.
         let texts: Vec<Vec<u32>> = (0..samples as u32)
-            .map(|number| [&ids(&config, prompt, 100)[..], &ids(&config, config.n_positions - prompt, number)].concat())
+            .map(|number| {
+                [
+                    &random_ids(&config, prompt, SEED, 100)[..],
+                    &random_ids(&config, config.n_positions - prompt, SEED, number),
+                ]
+                .concat()
+            })
             .collect();
         let mut expected = Vec::new();
         for text in &texts {
             let sequence = Sequence { targets: vec![IGNORED; text.len()], ids: text.clone() };
-            expected.push(twin(&config, &parameters, &Batch::from_sequences(&[sequence]).expect("a batch")).logits);
+            expected.push(
+                expected_output(&config, &parameters, &Batch::from_sequences(&[sequence]).expect("a batch")).logits,
+            );
         }
         let mut logits = generator.start(&texts[0][..prompt]).expect("a prompt");
         for length in prompt..=config.n_positions {
             assert_eq!((generator.length(), logits.len()), (length, samples * v));
             for (sample, expected) in expected.iter().enumerate() {
-                let error = error(&logits[sample * v..(sample + 1) * v], &expected[(length - 1) * v..length * v]);
+                let error =
+                    relative_error(&logits[sample * v..(sample + 1) * v], &expected[(length - 1) * v..length * v]);
                 assert!(
                     error < 1e-4,
                     "prompt {prompt}, {length} tokens, sample {sample}: {error:.1e} of the largest; {config:?}"

@@ -1,9 +1,11 @@
 //! Gradients from the device against slopes of the f64 oracles' forward passes, along random directions:
 //! (f(x + εu) - f(x - εu)) / 2ε = ⟨df/dx, u⟩. The backward oracles have no part in it.
 
+use crate::common::device;
+use crate::common::models::blank_batch;
+use crate::common::tensors::{layout, list, matrix, zeros};
 use wgpt::config::AttentionKind;
-use wgpt::data::batch::{Batch, IGNORED, Sequence};
-use wgpt::gpu::{Device, Matrix, Recorder, View};
+use wgpt::gpu::{Matrix, Recorder, View};
 use wgpt::ops::attention::{self, Attention, KeyValues};
 use wgpt::ops::column_sum::column_sum;
 use wgpt::ops::cross_entropy::{CrossEntropy, cross_entropy};
@@ -11,27 +13,10 @@ use wgpt::ops::embedding::{EmbeddingBackward, Table};
 use wgpt::ops::kernels::Kernels;
 use wgpt::ops::kv_compress::{self, Compress};
 use wgpt::ops::layer_norm::{BLOCK, LayerNorm, LayerNormBackward, layer_norm};
-use wgpt::ops::layout::{Capacity, Layout, SMALLEST_TILE};
 use wgpt::ops::matmul::{Epilogue, Form, Matmul, matmul, specs};
 use wgpt::ops::{Io, RowCount, StepValues, embedding, layer_norm as ops_layer_norm};
 use wgpt::reference;
 use wgpt::verify::{numbers, wide};
-
-fn open() -> Device {
-    Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter")
-}
-
-fn matrix(device: &Device, name: &str, rows: usize, columns: usize, data: &[f32]) -> Matrix {
-    let m = Matrix::new(device, name, rows, columns).expect(name);
-    m.write(device, data).expect(name);
-    m
-}
-
-fn list(device: &Device, name: &str, data: &[u32]) -> View {
-    let view = View::new(device, name, data.len()).expect(name);
-    view.write(device, data).expect(name);
-    view
-}
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
@@ -57,12 +42,12 @@ fn slopes(what: &str, x: &[f32], gradient: &[f32], f: impl Fn(&[f64]) -> f64) {
 #[test]
 fn layer_norm_gradients() {
     let (n, c) = (37, 70);
-    let device = open();
+    let device = device();
     let [x, branch, dy] = [1, 2, 3].map(|seed| numbers(seed, n * c));
     let (gain, bias) = (numbers(4, c), numbers(5, c));
     for io in Io::all(device.caps()) {
         let tensor = |name, data: &[f32]| matrix(&device, name, data.len() / c, c, data);
-        let empty = |name, rows| Matrix::new(&device, name, rows, c).expect("a matrix");
+        let empty = |name, rows| zeros(&device, name, rows, c);
         let (gpu_gain, sum, y, dsum) = (tensor("gain", &gain), empty("sum", n), empty("y", n), empty("dsum", n));
         let (dgain, dbias) = (empty("dgain", 1), empty("dbias", 1));
         let stats = View::new(&device, "stats", 2 * n).expect("stats");
@@ -105,7 +90,7 @@ fn layer_norm_gradients() {
 #[test]
 fn cross_entropy_gradients() {
     let (n, v) = (9, 67);
-    let device = open();
+    let device = device();
     let logits: Vec<f32> = numbers(1, n * v).iter().map(|x| 3.0 * x).collect();
     let targets: Vec<u32> = (0..n as u32).map(|i| if i == 4 { u32::MAX } else { i * 29 % v as u32 }).collect();
     for io in Io::all(device.caps()) {
@@ -131,7 +116,7 @@ fn cross_entropy_gradients() {
 #[test]
 fn embedding_gradients() {
     let (v, p, c) = (5, 3, 33);
-    let device = open();
+    let device = device();
     let (ids, positions) = ([1u32, 4, 1, 0, 1, 4], [0u32, 1, 2, 0, 1, 0]);
     let n = ids.len();
     let dx = numbers(1, n * c);
@@ -145,7 +130,7 @@ fn embedding_gradients() {
             (Table::Tokens, v, [0u32, 0, 1, 1, 1, 4, 4, 4, 6], [3u32, 0, 2, 4, 1, 5]),
             (Table::Positions, p, [0, 0, 3, 1, 3, 5, 2, 5, 6], [0, 3, 5, 1, 4, 2]),
         ] {
-            let gradient = Matrix::new(&device, "gradient", rows, c).expect("gradient");
+            let gradient = zeros(&device, "gradient", rows, c);
             let call = EmbeddingBackward {
                 table,
                 dx: &gpu_dx,
@@ -167,7 +152,7 @@ fn embedding_gradients() {
 #[test]
 fn linear_layer_gradients() {
     let (n, k, m) = (33, 65, 130);
-    let device = open();
+    let device = device();
     let (x, w, dy) = (numbers(1, n * k), numbers(2, k * m), numbers(3, n * m));
     let bias = numbers(4, m);
     let io = Io::choose(device.caps(), m, &[]);
@@ -175,7 +160,7 @@ fn linear_layer_gradients() {
     {
         let (gpu_x, gpu_w, gpu_dy) =
             (matrix(&device, "x", n, k, &x), matrix(&device, "w", k, m, &w), matrix(&device, "dy", n, m, &dy));
-        let empty = |name, rows, columns| Matrix::new(&device, name, rows, columns).expect("a matrix");
+        let empty = |name, rows, columns| zeros(&device, name, rows, columns);
         let (dx, dw, db) = (empty("dx", n, k), empty("dw", k, m), empty("db", 1, m));
         let live = StepValues { rows: n as u32, ..StepValues::default() };
         let mut recorder = Recorder::new(&device, live);
@@ -207,36 +192,18 @@ fn linear_layer_gradients() {
 /// Lengths that no tile and no factor divides, an empty sequence among them.
 const LENGTHS: [usize; 4] = [70, 0, 1, 33];
 
-fn laid_out(device: &Device, local_block: Option<usize>, kv_factor: Option<usize>) -> (Batch, Layout, StepValues) {
-    let sequence = |n: &usize| Sequence { ids: vec![0; *n], targets: vec![IGNORED; *n] };
-    let batch = Batch::from_sequences(&LENGTHS.map(|n| sequence(&n))).expect("a batch");
-    let (rows, sequences) = (batch.rows(), batch.sequences());
-    let capacity = Capacity {
-        rows,
-        sequences,
-        vocab: 1,
-        positions: 70,
-        local_block,
-        kv_factor,
-        task: false,
-        tile_rows: SMALLEST_TILE,
-    };
-    let layout = Layout::new(device, capacity).expect("a layout");
-    let live = layout.upload(device, &batch).expect("an upload");
-    (batch, layout, live)
-}
-
 #[test]
 fn compression_gradients() {
-    let device = open();
+    let device = device();
     for (c, group_width, factor) in [(24, 24, 3), (24, 8, 2), (24, 1, 3), (9, 3, 2), (7, 7, 4)] {
-        let (batch, layout, live) = laid_out(&device, None, Some(factor));
+        let batch = blank_batch(&LENGTHS);
+        let (layout, live) = layout(&device, &batch, None, Some(factor));
         let (n, s) = (batch.rows(), live.slots as usize);
         let rules = reference::kv_compress::Rules { c, factor, group_width, cu_seqlens: &batch.cu_seqlens };
         let (x, w) = (numbers(1, n * c), numbers(2, factor * group_width * c));
         let (bias, dy) = (numbers(3, c), numbers(4, s * c));
         for io in Io::all(device.caps()) {
-            let empty = |name, rows, columns| Matrix::new(&device, name, rows, columns).expect("a matrix");
+            let empty = |name, rows, columns| zeros(&device, name, rows, columns);
             let tensor = |name, data: &[f32]| matrix(&device, name, data.len() / c, c, data);
             let [rows, columns] = kv_compress::room(layout.made_for().slots(), c, factor, group_width);
             let call = Compress {
@@ -277,12 +244,13 @@ fn compression_gradients() {
 #[test]
 fn attention_gradients() {
     use reference::attention::{Rules, Seen};
-    let device = open();
+    let device = device();
     let (heads, c) = (2, 16);
     for seen in [Seen::Full, Seen::Local(16), Seen::Compressed(3)] {
         let block = if let Seen::Local(block) = seen { Some(block) } else { None };
         let factor = if let Seen::Compressed(factor) = seen { Some(factor) } else { None };
-        let (batch, layout, live) = laid_out(&device, block, factor);
+        let batch = blank_batch(&LENGTHS);
+        let (layout, live) = layout(&device, &batch, block, factor);
         let n = batch.rows();
         let scale = f64::from(attention::head_scale(c, heads));
         let rules = Rules { c, heads, cu_seqlens: &batch.cu_seqlens, seen, scale };
@@ -308,7 +276,7 @@ fn attention_gradients() {
             Seen::Compressed(_) => AttentionKind::Compressed,
         };
         for spec in attention::specs(device.caps(), c / heads) {
-            let empty = |name, rows, columns| Matrix::new(&device, name, rows, columns).expect("a matrix");
+            let empty = |name, rows, columns| zeros(&device, name, rows, columns);
             let view = |name| View::new(&device, name, n * heads).expect("a view");
             let (qkv, kv) = (numbers(1, n * 3 * c), numbers(2, 2 * slot_rows * c));
             let queries = matrix(&device, "qkv", n, 3 * c, &qkv);

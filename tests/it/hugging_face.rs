@@ -3,9 +3,12 @@
 //! hugging_face.py, run by the Python that WGPT_PYTHON names, else `python3`, where that has transformers, torch and
 //! safetensors.
 
+use crate::common::device;
+use crate::common::models::{capacity_of, oracle, widen_all};
+use crate::common::program::{run, success, wgpt};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use wgpt::config::{Answers, ModelConfig, Task, TaskKind};
 use wgpt::data::batch::{Batch, IGNORED, Sequence};
 use wgpt::data::corpus::Corpus;
@@ -13,7 +16,7 @@ use wgpt::data::synthetic::stories::stories;
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
 use wgpt::gpu::Device;
 use wgpt::model::{Capacity, Inference, initial_parameters};
-use wgpt::reference::{model as twin, widen};
+use wgpt::reference::widen;
 use wgpt::store::folder::Checkpoint;
 use wgpt::store::model_folder::{Model, resolve};
 use wgpt::tasks::{Answer, Example, Record, Texts, encode, pack};
@@ -32,17 +35,11 @@ fn python() -> Option<String> {
     found.then_some(python)
 }
 
-fn run(command: &mut Command) -> Output {
-    let output = command.env("WGPT_CACHE", "").output().expect("the program starts");
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output
-}
-
 /// What hugging_face.py replies.
 fn ask(python: &str, place: &Path, request: &Value) -> Value {
     std::fs::write(place.join("request.json"), request.to_string()).expect("write");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/hugging_face.py");
-    run(Command::new(python).arg(script).arg(place));
+    success(&Command::new(python).arg(script).arg(place).output().expect("Python starts"));
     let reply: Value = serde_json::from_slice(&std::fs::read(place.join("reply.json")).expect("reply")).expect("JSON");
     println!("{}", reply["versions"]);
     reply
@@ -50,21 +47,21 @@ fn ask(python: &str, place: &Path, request: &Value) -> Value {
 
 /// Trains a small model in `place` for some steps, by the program, and gives its checkpoint's folder.
 fn trained(place: &Path, name: &str, pretokenizer: &str, steps: &str) -> PathBuf {
-    let out = place.join(name);
-    let words = "--n-layer 3 --n-head 3 --n-embd 48 --vocab-size 300 --batch 4 --warmup 8 --lr 3e-3 --sample-every 0";
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
-    command.arg("pretrain").args(words.split(' ')).args(["--pretokenizer", pretokenizer, "--steps", steps]);
-    command.args(["--n-positions", &POSITIONS.to_string()]);
-    run(command.arg("--data").arg(place.join("train.txt")).arg("--out").arg(&out));
-    resolve(&out).expect("a run")
+    let arguments = format!(
+        "pretrain --n-layer 3 --n-head 3 --n-embd 48 --vocab-size 300 --batch 4 --warmup 8 --lr 3e-3 --sample-every 0 \
+         --n-positions {POSITIONS} --pretokenizer {pretokenizer} --steps {steps} --data train.txt --out {name}"
+    );
+    success(&run(place, &arguments.split_whitespace().collect::<Vec<_>>()));
+    resolve(&place.join(name)).expect("a run")
 }
 
 /// The losses of `wgpt eval --per-token`, with their ids.
 fn told_losses(model: &Path, text: &Path) -> Vec<(u64, f64)> {
     let place = tempfile::tempdir().expect("folder");
     let file = place.path().join("losses.tsv");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
-    run(command.args(["eval", "--json", "--model"]).arg(model).arg("--data").arg(text).arg("--per-token").arg(&file));
+    let mut command = wgpt(place.path(), &["eval", "--json"]);
+    command.arg("--model").arg(model).arg("--data").arg(text).arg("--per-token").arg(&file);
+    success(&command.output().expect("the program starts"));
     let text = std::fs::read_to_string(file).expect("losses");
     let lines = text.lines().map(|line| line.split_once('\t').expect("a tab"));
     lines.map(|(id, loss)| (id.parse().expect("an id"), loss.parse().expect("a loss"))).collect()
@@ -153,7 +150,7 @@ fn both_ways() {
         "prompts": prompts, "refused": [place.join("local")]});
     let reply = ask(&python, place, &request);
 
-    let device = Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter");
+    let device = device();
     for (name, folder) in &folders {
         they_load_ours(&device, folder, &place.join("held-out.txt"), &reply["folders"][name], name);
     }
@@ -230,15 +227,14 @@ fn tuned(pretokenizer: Pretokenizer, kind: TaskKind, answers: Answers) -> Checkp
     Checkpoint { config, parameters, tokenizer: Some(plain.with_task_tokens(300).expect("tokens")) }
 }
 
-/// The head's logits of every sequence, by the decoder's twin.
-fn twin_logits(model: &Model, examples: &[Example]) -> Vec<Vec<f64>> {
+/// The head's logits of every sequence, by the decoder's oracle.
+fn expected_logits(model: &Model, examples: &[Example]) -> Vec<Vec<f64>> {
     let config = ModelConfig { task: None, ..model.config.clone() };
-    let parameters: Vec<Vec<f64>> = model.parameters.iter().map(|tensor| widen(tensor)).collect();
+    let parameters = widen_all(&model.parameters);
     let head = model.config.head().expect("a head");
     let (body, head) = (&parameters[..head.start], &parameters[head]);
     let batch = pack(examples).expect("a batch");
-    let out =
-        twin::forward_backward(&config, body, &batch.ids, &batch.positions, &batch.targets, &batch.cu_seqlens, None);
+    let out = oracle(&config, body, &batch, None);
     let (c, last) = (config.n_embd, out.hidden.last().expect("hidden"));
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let of_sequence = |i: usize| {
@@ -256,7 +252,7 @@ fn heads_both_ways() {
         println!("skipped: no Python with transformers");
         return;
     };
-    let device = Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter");
+    let device = device();
     let place = tempfile::tempdir().expect("folder");
     let place = place.path();
     let long =
@@ -317,7 +313,7 @@ fn heads_both_ways() {
         assert!(encoded.cut > 0, "{name}");
         let ids: Vec<&Vec<u32>> = encoded.examples.iter().flat_map(|example| &example.sequences).collect();
         assert_eq!(json!(ids), theirs["ids"], "{name}");
-        let ours: Vec<f64> = twin_logits(&model, &encoded.examples).concat();
+        let ours: Vec<f64> = expected_logits(&model, &encoded.examples).concat();
         let their_logits: Vec<f64> = theirs["logits"].as_array().expect("rows").iter().flat_map(numbers).collect();
         assert_eq!(ours.len(), their_logits.len(), "{name}");
         let worst = ours.iter().zip(&their_logits).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
@@ -326,7 +322,7 @@ fn heads_both_ways() {
         assert!(worst < 1e-6 && spread > 0.1, "{name}: {worst}, {spread}");
         // The device's answers: the same labels.
         let batch = pack(&encoded.examples).expect("a batch");
-        let capacity = Capacity { rows: batch.rows(), sequences: batch.sequences() };
+        let capacity = capacity_of(&batch);
         let mut inference = Inference::new(&device, &model.config, &model.parameters, capacity).expect("a recording");
         let answers = inference.answers(&batch).expect("answers");
         let on_device: Vec<f64> = answers.iter().flat_map(|answer| widen(&answer.logits)).collect();

@@ -1,7 +1,9 @@
 //! `wgpt import openai`: GPT-1's published files, here a tiny model's in their form, become a model's folder.
 
+use crate::common::program;
+use crate::common::program::{assert_one_line, success};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use wgpt::config::{ModelConfig, ParameterKind};
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
 use wgpt::model::initial_parameters;
@@ -61,9 +63,10 @@ fn published() -> (tempfile::TempDir, PathBuf, Vec<Vec<f32>>) {
     (place, dir, parameters)
 }
 
+/// Runs `wgpt` on the published files in `dir`.
 fn wgpt(words: &[&str], dir: &Path, out: &Path) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
-    command.args(words).arg(dir).arg("--out").arg(out).output().expect("the program starts")
+    let mut command = program::wgpt(Path::new("."), words);
+    command.arg(dir).arg("--out").arg(out).output().expect("the program starts")
 }
 
 #[test]
@@ -71,9 +74,7 @@ fn a_published_model_becomes_a_folder() {
     let (place, dir, parameters) = published();
     let out = place.path().join("model");
     let output = wgpt(&["import", "openai"], &dir, &out);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{error}");
-    assert!(String::from_utf8_lossy(&output.stdout).starts_with("16,104 parameters  "), "{output:?}");
+    assert!(success(&output).starts_with("16,104 parameters  "), "{output:?}");
     let model = Model::load(&out).expect("a model");
     assert_eq!((model.config, model.parameters, model.warnings), (small().0, parameters, vec![]));
     let tokenizer = model.tokenizer.expect("a tokenizer");
@@ -82,7 +83,7 @@ fn a_published_model_becomes_a_folder() {
 
     // The same files, with words cut as the model's authors did.
     let own = place.path().join("own");
-    assert_eq!(wgpt(&["import", "openai", "--pretokenizer", "openai"], &dir, &own).status.code(), Some(0));
+    success(&wgpt(&["import", "openai", "--pretokenizer", "openai"], &dir, &own));
     let cut = Model::load(&own).expect("a model").tokenizer.expect("a tokenizer");
     assert_eq!(cut.pretokenizer(), Pretokenizer::OpenAi);
     assert_eq!(cut.encode("the hat").expect("ids"), tokenizer.encode("the hat").expect("ids"));
@@ -93,9 +94,9 @@ fn a_published_model_becomes_a_folder() {
     let again = wgpt(&["import", "openai"], &dir, &out);
     assert_eq!(again.status.code(), Some(2));
     let output = wgpt(&["import", "openai", "--n-head", "7"], &dir, &place.path().join("other"));
-    let error = String::from_utf8_lossy(&output.stderr);
+    let error = assert_one_line(&output, 2, &[]);
     assert!(error.ends_with("params_shapes.json: n_embd = 24 is not divisible by n_head = 7\n"), "{error}");
-    assert!(output.status.code() == Some(2) && !place.path().join("other").exists());
+    assert!(!place.path().join("other").exists());
 }
 
 #[test]

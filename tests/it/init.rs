@@ -1,57 +1,39 @@
 //! Runs that begin from a model: its numbers, weights and tokenizer come with it; counts and moments begin anew.
 
-use std::path::{Path, PathBuf};
-use wgpt::Result;
+use crate::common::device;
+use crate::common::runs::{checkpoint, no_cache, settings, stop_after, tiny_toml};
+use std::path::Path;
 use wgpt::config::{Answers, Task, TaskKind};
 use wgpt::data::synthetic::stories::stories;
 use wgpt::gpu::Device;
 use wgpt::store::folder::Checkpoint;
 use wgpt::store::optimizer;
-use wgpt::store::token_cache::TokenCache;
 use wgpt::train::metrics::{self, Line};
 use wgpt::train::text::run;
 use wgpt::train::{Layers, NoObserver, Observer, Prepared, Settings, Stopped, Trained, resume};
 
-const TINY: &str = "n_layer = 2\nn_head = 2\nn_embd = 18\nn_positions = 16\nvocab_size = 270\ndropout = 0.1\n\
-    batch = 4\nsteps = 4\nwarmup = 2\nseed = 11\nvalid = 0.1\n";
-
-fn no_cache() -> TokenCache {
-    TokenCache::new(None)
-}
-
-fn settings(file: &str, set: &[&str]) -> Result<Settings> {
-    let mut layers = Layers::new();
-    layers.toml("run.toml", file)?;
-    set.iter().try_for_each(|set| layers.set(set))?;
-    layers.settings()
-}
+/// Lines of settings of the models that runs begin from.
+const FIRST_RUN: &str = "steps = 4\nwarmup = 2\n";
 
 fn train(device: &Device, settings: Settings, out: &Path, observer: &mut dyn Observer) -> Trained {
     run(device, Prepared::with_cache(settings, None, out, &no_cache()).expect("prepared"), observer).expect("a run")
 }
 
-fn checkpoint(run: &Path, step: u32) -> PathBuf {
-    run.join(format!("checkpoints/step-{step:06}"))
-}
-
-struct StopAtOnce;
-
-impl Observer for StopAtOnce {
-    fn stop(&self) -> bool {
-        true
-    }
-}
-
 #[test]
 fn a_run_begins_from_a_model() {
-    let device = Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter");
+    let device = device();
     let place = tempfile::tempdir().expect("folder");
     let path = |name: &str| place.path().join(name);
     let set = |key: &str, name: &str| format!("{key}={}", path(name).display());
     std::fs::write(path("old.txt"), stories(5, 6000)).expect("text");
     std::fs::write(path("new.txt"), stories(6, 6000).to_uppercase()).expect("text");
     let old = path("old");
-    drop(train(&device, settings(TINY, &[&set("data", "old.txt")]).expect("settings"), &old, &mut NoObserver));
+    drop(train(
+        &device,
+        settings(&tiny_toml(FIRST_RUN), &[&set("data", "old.txt")]).expect("settings"),
+        &old,
+        &mut NoObserver,
+    ));
 
     // Of a run's folder, and of a checkpoint in it: all but the numbers is the preset's, dropout may be another.
     let (data, init) = (set("data", "new.txt"), set("init", "old"));
@@ -86,7 +68,7 @@ fn a_run_begins_from_a_model() {
     assert!(same("again") == same("new"), "config.toml runs again");
 
     // A resumed run needs the model no more.
-    train(&device, settings(&text, &[]).expect("settings"), &path("stopped"), &mut StopAtOnce);
+    train(&device, settings(&text, &[]).expect("settings"), &path("stopped"), &mut stop_after(0));
     std::fs::rename(&old, path("gone")).expect("move");
     let stopped = Stopped::open(&path("stopped"), Layers::new()).expect("a run");
     let prepared = stopped.prepare(&no_cache()).expect("prepared").expect("more");
@@ -98,7 +80,7 @@ fn a_run_begins_from_a_model() {
 #[test]
 fn what_contradicts_the_model_is_named() {
     let place = tempfile::tempdir().expect("folder");
-    let mut config = settings(TINY, &[]).expect("settings").model;
+    let mut config = settings(&tiny_toml(FIRST_RUN), &[]).expect("settings").model;
     config.vocab_size = 260;
     let parameters = wgpt::model::initial_parameters(&config, 1);
     let dir = place.path().join("model");
@@ -151,7 +133,7 @@ fn what_contradicts_the_model_is_named() {
 
 #[test]
 fn a_head_is_left_out() {
-    let device = Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter");
+    let device = device();
     let place = tempfile::tempdir().expect("folder");
     let path = |name: &str| place.path().join(name);
     std::fs::write(path("text.txt"), stories(5, 6000)).expect("text");

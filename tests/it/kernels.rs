@@ -1,23 +1,19 @@
 //! Every registered kernel, every Spec that the adapter can run, against its f64 oracle: the registry's cases, then shapes
 //! that proptest draws. WGPT_CASES=word takes only labels with that word, WGPT_ADAPTER another adapter.
 
+use crate::common::device;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::collections::BTreeMap;
 use std::time::Instant;
-use wgpt::gpu::Device;
 use wgpt::ops;
 use wgpt::verify::cases::matmul::Out;
 use wgpt::verify::cases::{cross_entropy, layer_norm, matmul};
 use wgpt::verify::{Case, Purpose, cases, check};
 
-fn open() -> Device {
-    Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter")
-}
-
 /// Runs with every Spec; says of each op how many runs, how near to the tolerance, how long.
 fn run_all(cases: &[Case]) {
-    let device = open();
+    let device = device();
     let only = std::env::var("WGPT_CASES").unwrap_or_default();
     let mut failures = Vec::new();
     let mut ops: BTreeMap<&str, (usize, f64, f64)> = BTreeMap::new();
@@ -54,7 +50,7 @@ fn every_case_with_every_spec() {
 
 #[test]
 fn every_op_has_small_and_bench_cases() {
-    let all = cases::all();
+    let (all, device) = (cases::all(), device());
     for kernel in ops::ALL {
         for purpose in [Purpose::Small, Purpose::Bench] {
             let found = all.iter().any(|c| c.op == kernel.op && c.purpose == purpose);
@@ -64,7 +60,7 @@ fn every_op_has_small_and_bench_cases() {
     for case in &all {
         let op = case.op;
         assert!(ops::ALL.iter().any(|k| k.op == op), "{op} is not registered");
-        assert!(!(case.specs)(open().caps()).is_empty(), "{} has no Spec", case.label());
+        assert!(!(case.specs)(device.caps()).is_empty(), "{} has no Spec", case.label());
         assert!(case.flops > 0.0 || case.purpose == Purpose::Small, "{} says no FLOPs", case.label());
         assert!(case.bytes > 0.0 || case.purpose == Purpose::Small, "{} says no bytes", case.label());
     }

@@ -3,6 +3,7 @@
 mod architecture;
 mod batching;
 mod cli;
+mod common;
 mod data;
 mod eval;
 mod finetune;

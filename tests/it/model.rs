@@ -1,65 +1,36 @@
-//! The whole decoder on the device against its f64 twin: losses, hidden states and every gradient, packed and ragged, with
+//! The whole decoder on the device against its f64 oracle: losses, hidden states and every gradient, packed and ragged, with
 //! dropout, with local attention, by micro-batches; and the same bits twice.
 
+use crate::common::device;
+use crate::common::models::{capacity_of, oracle, random_batch, random_parameters, small_config, widen_all};
 use wgpt::config::{KvGroups, KvNull, KvScale, ModelConfig};
-use wgpt::data::batch::{Batch, IGNORED, Sequence};
+use wgpt::data::batch::{Batch, IGNORED};
 use wgpt::gpu::Device;
 use wgpt::model::parameters::Flat;
-use wgpt::model::{Capacity, Training, TrainingOptions, initial_parameters};
+use wgpt::model::{Training, TrainingOptions};
 use wgpt::philox::{Stream, Words, step_key};
-use wgpt::reference::model::{Dropout, Output, forward_backward};
+use wgpt::reference::model::Output;
 
 const SEED: u64 = 11;
 
-fn device() -> Device {
-    Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter")
-}
-
-fn options() -> TrainingOptions {
-    TrainingOptions::default()
-}
-
-/// A small model of odd sizes whose weights are large enough for every path to matter.
+/// A small model of odd sizes, changed.
 fn tiny(change: impl FnOnce(&mut ModelConfig)) -> (ModelConfig, Vec<Vec<f32>>) {
-    let mut config = ModelConfig {
-        n_layer: 2,
-        n_embd: 36,
-        n_head: 3,
-        n_positions: 90,
-        vocab_size: 67,
-        initializer_range: 0.25,
-        ..ModelConfig::default()
-    };
+    let mut config = ModelConfig { n_layer: 2, ..small_config() };
     change(&mut config);
-    let mut parameters = initial_parameters(&config, SEED);
-    let mut words = Words::new(SEED, Stream::Weights, 99, 0);
-    for (shape, tensor) in config.parameters().iter().zip(&mut parameters) {
-        if shape.rows == 1 {
-            tensor.iter_mut().for_each(|x| *x += (0.3 * (words.uniform() - 0.5)) as f32);
-        }
-    }
+    let parameters = random_parameters(&config, SEED);
     (config, parameters)
 }
 
 fn batch(config: &ModelConfig, lengths: &[usize]) -> Batch {
-    let mut words = Words::new(SEED, Stream::Order, 0, 0);
-    let sequences = lengths.iter().map(|n| {
-        let ids: Vec<u32> = (0..*n).map(|_| words.below(config.vocab_size as u32)).collect();
-        let target = |i: usize| if i % 5 == 3 { IGNORED } else { (ids[i] * 7 + i as u32) % config.vocab_size as u32 };
-        Sequence { targets: (0..*n).map(target).collect(), ids: ids.clone() }
-    });
-    Batch::from_sequences(&sequences.collect::<Vec<_>>()).expect("a batch")
+    random_batch(config, lengths, SEED)
 }
 
-fn twin(config: &ModelConfig, parameters: &[Vec<f32>], batch: &Batch, key: Option<[u32; 2]>) -> Output {
-    let wide: Vec<Vec<f64>> = parameters.iter().map(|t| t.iter().map(|x| f64::from(*x)).collect()).collect();
-    let dropout = key.map(|key| Dropout { key, sequence_numbers: &batch.sequence_numbers });
-    forward_backward(config, &wide, &batch.ids, &batch.positions, &batch.targets, &batch.cu_seqlens, dropout)
+fn expected_output(config: &ModelConfig, parameters: &[Vec<f32>], batch: &Batch, key: Option<[u32; 2]>) -> Output {
+    oracle(config, &widen_all(parameters), batch, key)
 }
 
 fn train(device: &Device, config: &ModelConfig, parameters: &[Vec<f32>], capacity: &Batch) -> Training {
-    let capacity = Capacity { rows: capacity.rows(), sequences: capacity.sequences() };
-    Training::new(device, config, parameters, capacity, options()).expect("a recording")
+    Training::new(device, config, parameters, capacity_of(capacity), TrainingOptions::default()).expect("a recording")
 }
 
 /// Largest error of each gradient over its largest value; the key bias, whose true gradient is 0, over its tensor's.
@@ -86,7 +57,7 @@ fn compare_on(device: &Device, change: impl FnOnce(&mut ModelConfig), lengths: &
     let batch = batch(&config, lengths);
     let key = step_key(SEED, 4);
     let dropout = (config.resid_pdrop > 0.0).then_some(key);
-    let expected = twin(&config, &parameters, &batch, dropout);
+    let expected = expected_output(&config, &parameters, &batch, dropout);
     let mut training = train(device, &config, &parameters, &batch);
     training.accumulate_gradients(&batch, batch.target_count, key).expect("a step");
     let gradients = training.read(Flat::Gradients).expect("gradients");
@@ -97,7 +68,7 @@ fn compare_on(device: &Device, change: impl FnOnce(&mut ModelConfig), lengths: &
     for (g, e) in hidden.iter().zip(&expected.hidden[last]) {
         assert!((f64::from(*g) - e).abs() < 2e-4, "{g} {e}");
     }
-    // A direction drawn at random: the loss moves along it as the gradient says, by the twin's forward pass alone.
+    // A direction drawn at random: the loss moves along it as the gradient says, by the oracle's forward pass alone.
     let mut words = Words::new(SEED, Stream::Weights, 7, 7);
     let direction: Vec<Vec<f64>> =
         parameters.iter().map(|t| t.iter().map(|_| words.uniform() - 0.5).collect()).collect();
@@ -107,8 +78,7 @@ fn compare_on(device: &Device, change: impl FnOnce(&mut ModelConfig), lengths: &
             .zip(&direction)
             .map(|(t, u)| t.iter().zip(u).map(|(x, u)| f64::from(*x) + by * u).collect())
             .collect();
-        let dropout = dropout.map(|key| Dropout { key, sequence_numbers: &batch.sequence_numbers });
-        forward_backward(&config, &at, &batch.ids, &batch.positions, &batch.targets, &batch.cu_seqlens, dropout).loss
+        oracle(&config, &at, &batch, dropout).loss
     };
     let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
     let along: f64 = gradients
@@ -183,8 +153,8 @@ fn long_batches_on_small_devices() {
     let small = device.narrowed(|caps| caps.max_binding = 64 << 10);
     let (config, parameters) = tiny(|_| {});
     let batch = batch(&config, &[80, 80]);
-    let capacity = Capacity { rows: batch.rows(), sequences: batch.sequences() };
-    let error = Training::new(&small, &config, &parameters, capacity, options()).err().expect("too long");
+    let too_long = Training::new(&small, &config, &parameters, capacity_of(&batch), TrainingOptions::default());
+    let error = too_long.err().expect("too long");
     assert!(error.to_string().contains("`qkv` has 81920 bytes, the device binds 65536"), "{error}");
 }
 
@@ -246,7 +216,7 @@ fn micro_batches_give_the_gradient_of_their_union() {
     let (config, parameters) = tiny(|c| c.set_dropout(0.2));
     let whole = batch(&config, &[20, 31, 5, 64]);
     let key = step_key(SEED, 0);
-    let expected = twin(&config, &parameters, &whole, Some(key));
+    let expected = expected_output(&config, &parameters, &whole, Some(key));
     let mut training = train(&device, &config, &parameters, &whole);
     for part in [0..1, 1..3, 3..4] {
         training.accumulate_gradients(&whole.part(part), whole.target_count, key).expect("a step");

@@ -1,44 +1,27 @@
 //! Whole runs of a tiny model: the folder they leave, that a seed decides all of it, that micro-batches make their union,
 //! and what happens when numbers end.
 
+use crate::common::runs::{checkpoint, layers, metrics_without_times, tiny_toml};
+use crate::common::{device, files, runs};
 use std::path::Path;
 use wgpt::data::synthetic::stories::stories;
 use wgpt::gpu::Device;
 use wgpt::model::Training;
 use wgpt::store::folder::Checkpoint;
-use wgpt::train::metrics::{self, Line};
+use wgpt::train::metrics::Line;
 use wgpt::train::sample::{Bounds, Sampling, sample};
 use wgpt::train::text::{optimizer_options, run};
-use wgpt::train::{EvaluationLine, Layers, NoObserver, Observer, Prepared, Settings, StepLine, Trained};
+use wgpt::train::{EvaluationLine, NoObserver, Observer, Prepared, Settings, StepLine, Trained};
 use wgpt::{Error, Result};
 
-const TINY: &str = "n_layer = 2\nn_head = 2\nn_embd = 18\nn_positions = 16\nvocab_size = 270\ndropout = 0.1\n\
-    batch = 4\nsteps = 7\nwarmup = 3\neval_every = 3\ncheckpoint_every = 2\nkeep = 2\nseed = 11\nvalid = 0.1\n";
+const SETTINGS: &str = "steps = 7\nwarmup = 3\neval_every = 3\ncheckpoint_every = 2\nkeep = 2\n";
 
-fn device() -> Device {
-    Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter")
-}
-
-fn settings(more: &[&str]) -> Settings {
-    let mut layers = Layers::new();
-    layers.toml("tiny.toml", TINY).expect("TOML");
-    more.iter().for_each(|set| layers.set(set).expect("key=value"));
-    layers.settings().expect("settings")
+fn settings(set: &[&str]) -> Settings {
+    runs::settings(&tiny_toml(SETTINGS), set).expect("settings")
 }
 
 fn train(device: &Device, out: &Path, more: &[&str], observer: &mut dyn Observer) -> Result<Trained> {
     run(device, Prepared::from_text(settings(more), &stories(5, 6000), out)?, observer)
-}
-
-/// Lines without times.
-fn lines(out: &Path) -> Vec<Line> {
-    let mut all = metrics::read(out.join("metrics.jsonl")).expect("metrics");
-    for line in &mut all {
-        if let Line::Step(step) = line {
-            (step.elapsed_s, step.tokens_per_second) = (0.0, 0.0);
-        }
-    }
-    all
 }
 
 #[derive(Default)]
@@ -93,28 +76,24 @@ fn a_run_leaves_a_folder_and_a_seed_decides_it() {
     ];
     assert_eq!(events.0, order);
     assert_eq!(std::fs::read_to_string(a.join("latest")).expect("latest"), "step-000007\n");
-    let mut kept: Vec<_> = std::fs::read_dir(a.join("checkpoints"))
-        .expect("list")
-        .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
-        .collect();
-    kept.sort();
+    let kept = files::names(&a.join("checkpoints"));
     assert_eq!(kept, ["step-000000", "step-000006", "step-000007"]);
     assert!(std::fs::read_to_string(a.join("loss.svg")).expect("svg").contains("bigram"));
-    let mut layers = Layers::new();
+    let mut layers = layers(&[]);
     layers.file(a.join("config.toml")).expect("config.toml");
     assert_eq!(layers.settings().expect("settings"), settings(&[]));
 
-    let (checkpoint, warnings) = Checkpoint::load(&trained.summary.checkpoint).expect("checkpoint");
-    assert_eq!(checkpoint.parameters, trained.training.parameters().expect("weights"));
-    assert!(warnings.is_empty() && checkpoint.tokenizer.is_some(), "{warnings:?}");
-    let first = Checkpoint::load(&a.join("checkpoints/step-000000")).expect("step 0").0;
+    let (saved, warnings) = Checkpoint::load(&trained.summary.checkpoint).expect("checkpoint");
+    assert_eq!(saved.parameters, trained.training.parameters().expect("weights"));
+    assert!(warnings.is_empty() && saved.tokenizer.is_some(), "{warnings:?}");
+    let first = Checkpoint::load(&checkpoint(&a, 0)).expect("step 0").0;
     assert_eq!(first.parameters, wgpt::model::initial_parameters(&first.config, 11));
     let losses: Vec<f64> = trained.summary.curve.validation.iter().map(|point| point.1).collect();
     assert!(losses.len() == 4 && losses[3] < losses[0], "{losses:?}");
 
     train(&device, &b, &[], &mut NoObserver).expect("the same run");
-    assert_eq!(lines(&a), lines(&b));
-    let weights = |run: &Path| std::fs::read(run.join("checkpoints/step-000007/model.safetensors")).expect("weights");
+    assert_eq!(metrics_without_times(&a), metrics_without_times(&b));
+    let weights = |run: &Path| std::fs::read(checkpoint(run, 7).join("model.safetensors")).expect("weights");
     assert!(weights(&a) == weights(&b), "two runs of one seed differ in their weights");
     let other = train(&device, &place.path().join("c"), &["seed=12"], &mut NoObserver).expect("another seed");
     assert_ne!(other.summary.evaluation, trained.summary.evaluation);
@@ -130,7 +109,7 @@ fn micro_batches_make_their_union() {
     let of = |name: &str, more: &[&str]| {
         let out = place.path().join(name);
         train(&device, &out, more, &mut NoObserver).expect("a run");
-        lines(&out)
+        metrics_without_times(&out)
     };
     let (whole, parts) = (of("whole", &[]), of("parts", &["accumulate=4"]));
     assert_eq!(whole.len(), parts.len());
@@ -161,7 +140,7 @@ fn a_run_whose_numbers_end_says_where() {
     let named = message.split("checkpoint is ").nth(1).and_then(|rest| rest.split(';').next()).expect("a path");
     let (checkpoint, _) = Checkpoint::load(Path::new(named)).expect("the checkpoint that is named");
     assert!(checkpoint.parameters.iter().flatten().all(|x| x.is_finite()));
-    assert!(!lines(&out).is_empty());
+    assert!(!metrics_without_times(&out).is_empty());
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What the recorder refuses, with the words that tell where; and that an image twin holds all that is read from it.
 
+use crate::common::device;
+use crate::common::tensors::{list, matrix, zeros};
 use wgpt::Error;
 use wgpt::gpu::{Bind, Buffer, Device, Launch, Matrix, Recorder, Variant, View};
 use wgpt::ops::column_sum::column_sum;
@@ -14,10 +16,6 @@ const PROBE: &str = "struct Params { n: u32, a: u32, b: u32, c: u32 }
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) { if id.x < p.n { y[id.x] = 2.0 * x[id.x]; } }";
-
-fn open() -> Device {
-    Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter")
-}
 
 /// Records one dispatch of the probe; `groups` and `words` of parameters from the live number.
 fn record(device: &Device, binds: &[Bind<'_, u32>], words: usize) -> Result<wgpt::gpu::Program<u32>, Error> {
@@ -46,7 +44,7 @@ fn refused(result: Result<wgpt::gpu::Program<u32>, Error>, words: &[&str]) {
 
 #[test]
 fn misuse_is_refused_by_name() {
-    let device = open();
+    let device = device();
     let both = Buffer::new(&device, "both", 512).expect("a buffer");
     let (low, high) = (both.range("low", 0, 64), both.range("high", 128, 64));
     let (x, y) = (View::new(&device, "x", 64).expect("x"), View::new(&device, "y", 64).expect("y"));
@@ -68,7 +66,7 @@ fn misuse_is_refused_by_name() {
 
 #[test]
 fn groups_past_the_limit_are_refused_when_recorded_and_when_run() {
-    let device = open();
+    let device = device();
     let (x, y) = (View::new(&device, "x", 64).expect("x"), View::new(&device, "y", 64).expect("y"));
     let limit = device.caps().max_groups;
     let dispatch = |capacity: u32| {
@@ -84,7 +82,7 @@ fn groups_past_the_limit_are_refused_when_recorded_and_when_run() {
 
 #[test]
 fn live_numbers_decide_what_runs() {
-    let device = open();
+    let device = device();
     let (x, y) = (View::new(&device, "x", 64).expect("x"), View::new(&device, "y", 64).expect("y"));
     x.write(&device, &[3.0f32; 64]).expect("write");
     y.write(&device, &[1.0f32; 64]).expect("write");
@@ -100,27 +98,21 @@ fn live_numbers_decide_what_runs() {
 /// Two lookups in one table, of which the first knows one row alone: a twin made for it would be too low for the second.
 #[test]
 fn a_taller_matrix_over_the_same_words_has_a_twin_of_its_own() {
-    let device = open();
+    let device = device();
     let columns = 3;
     for io in Io::all(device.caps()) {
-        let places = Matrix::new(&device, "positions_embed", 1, columns).expect("zeros");
-        let table = Matrix::new(&device, "tokens", 3, columns).expect("table");
-        table.write(&device, &numbers(1, 3 * columns)).expect("write");
-        let list = |id: u32| {
-            let view = View::new(&device, "ids", 1).expect("list");
-            view.write(&device, &[id]).expect("write");
-            view
-        };
+        let positions_embed = zeros(&device, "positions_embed", 1, columns);
+        let table = matrix(&device, "tokens", 3, columns, &numbers(1, 3 * columns));
         let live = StepValues { rows: 1, ..StepValues::default() };
         let mut recorder = Recorder::new(&device, live);
         let mut outs = Vec::new();
         for rows in [1, 3] {
-            let x = Matrix::new(&device, "x", 1, columns).expect("x");
+            let x = zeros(&device, "x", 1, columns);
             let call = Embedding {
                 tokens: &Matrix::over(table.view.clone(), rows, columns),
-                positions_embed: &places,
-                ids: &list(rows as u32 - 1),
-                positions: &list(0),
+                positions_embed: &positions_embed,
+                ids: &list(&device, "ids", &[rows as u32 - 1]),
+                positions: &list(&device, "positions", &[0]),
                 x: &x,
             };
             embedding(&mut recorder, io, &call).expect("embedding");
@@ -137,9 +129,9 @@ fn a_taller_matrix_over_the_same_words_has_a_twin_of_its_own() {
 /// Kernels check no bounds: launchers refuse tensors that are too small for the capacity.
 #[test]
 fn tensors_too_small_are_refused_by_name() {
-    let device = open();
+    let device = device();
     let io = Io::choose(device.caps(), 33, &[]);
-    let matrix = |name: &str, rows, columns| Matrix::new(&device, name, rows, columns).expect("a matrix");
+    let matrix = |name: &str, rows, columns| zeros(&device, name, rows, columns);
     let mut recorder = Recorder::new(&device, StepValues { rows: 65, ..StepValues::default() });
     let mut sum =
         |x: &Matrix, partial: &Matrix, out: &Matrix| column_sum(&mut recorder, io, [x, partial, out], RowCount::Rows);
@@ -147,7 +139,7 @@ fn tensors_too_small_are_refused_by_name() {
     assert!(sum(&x, &partial, &out).is_ok());
     for (result, words) in [
         (sum(&matrix("low", 64, 33), &partial, &out), ["`low`", "[64, 33]", "65"]),
-        (sum(&x, &matrix("room", 1, 33), &out), ["`room`", "64 words", "128"]),
+        (sum(&x, &matrix("short", 1, 33), &out), ["`short`", "64 words", "128"]),
         (sum(&x, &partial, &matrix("narrow", 1, 32)), ["`narrow`", "[1, 32]", "33"]),
     ] {
         let said = result.expect_err(words[0]).to_string();

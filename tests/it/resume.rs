@@ -1,28 +1,22 @@
 //! A run that is stopped and goes on: bit for bit the run that was never stopped, wherever it was stopped and however;
 //! what may change and what may not; damage, the lock, Ctrl-C.
 
-use std::cell::Cell;
+use crate::common::program::{assert_one_line, stderr};
+use crate::common::runs::{layers, metrics_without_times, no_cache, stop_after, tiny_toml};
+use crate::common::{device, files, program};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use wgpt::Result;
 use wgpt::data::synthetic::stories::stories;
 use wgpt::gpu::Device;
 use wgpt::store::folder::Checkpoint;
-use wgpt::store::token_cache::TokenCache;
 use wgpt::train::metrics::{self, Line};
 use wgpt::train::text::run;
-use wgpt::train::{
-    EvaluationLine, Layers, NoObserver, Observer, Prepared, Settings, StepLine, Stopped, Trained, resume,
-};
+use wgpt::train::{EvaluationLine, NoObserver, Observer, Prepared, Settings, StepLine, Stopped, Trained, resume};
 
-/// Dropout on, batches in two parts; a checkpoint every fourth step.
-const TINY: &str = "n_layer = 2\nn_head = 2\nn_embd = 18\nn_positions = 16\nvocab_size = 270\ndropout = 0.1\n\
-    batch = 4\naccumulate = 2\nsteps = 10\nwarmup = 3\neval_every = 3\ncheckpoint_every = 4\nsample_every = 5\nkeep = 9\n\
-    seed = 11\nvalid = 0.1\n";
-
-fn device() -> Device {
-    Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter")
-}
+/// Batches in two parts, a checkpoint every fourth step.
+const SETTINGS: &str = "accumulate = 2\nsteps = 10\nwarmup = 3\neval_every = 3\ncheckpoint_every = 4\n\
+    sample_every = 5\nkeep = 9\n";
 
 /// A folder with a text, and the settings of a run on it.
 struct Place {
@@ -33,7 +27,7 @@ impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("folder");
         std::fs::write(folder.path().join("text.txt"), stories(5, 6000)).expect("text");
-        std::fs::write(folder.path().join("tiny.toml"), TINY).expect("settings");
+        std::fs::write(folder.path().join("tiny.toml"), tiny_toml(SETTINGS)).expect("settings");
         Place { folder }
     }
 
@@ -42,8 +36,8 @@ impl Place {
     }
 
     fn settings(&self, set: &[&str]) -> Settings {
-        let mut layers = changes(set);
-        layers.toml("tiny.toml", TINY).expect("TOML");
+        let mut layers = layers(set);
+        layers.toml("tiny.toml", &tiny_toml(SETTINGS)).expect("TOML");
         layers.option("data", self.path("text.txt").to_str().expect("UTF-8"));
         layers.settings().expect("settings")
     }
@@ -60,53 +54,20 @@ impl Place {
 
     /// The program in this folder.
     fn wgpt(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
-        command.env("WGPT_CACHE", "").current_dir(self.folder.path()).arg("pretrain").args(words);
-        command
+        program::wgpt(self.folder.path(), &[&["pretrain"], words].concat())
     }
 
     /// Runs the program, expects an exit code and one line on stderr that has all of `says`.
     fn says(&self, words: &[&str], code: i32, says: &[&str]) {
-        let output = self.wgpt(words).output().expect("the program starts");
-        let error = stderr(&output);
-        assert_eq!(output.status.code(), Some(code), "{words:?}: {error}");
-        assert_eq!(error.lines().count(), 1, "{words:?}: {error}");
-        assert!(says.iter().all(|part| error.contains(part)), "{words:?}: {error}");
+        println!("{words:?}");
+        assert_one_line(&self.wgpt(words).output().expect("the program starts"), code, says);
     }
-}
-
-/// The tests leave nothing in the user's cache.
-fn no_cache() -> TokenCache {
-    TokenCache::new(None)
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).expect("UTF-8")
-}
-
-fn changes(set: &[&str]) -> Layers {
-    let mut layers = Layers::new();
-    set.iter().for_each(|set| layers.set(set).expect("key=value"));
-    layers
 }
 
 fn go_on(device: &Device, run: &Path, set: &[&str], observer: &mut dyn Observer) -> Result<Trained> {
-    let stopped = Stopped::open(run, changes(set))?;
+    let stopped = Stopped::open(run, layers(set))?;
     let prepared = stopped.prepare(&no_cache())?.expect("something is left to do");
     resume(device, stopped, prepared, observer)
-}
-
-/// Stops a run after so many steps of this process.
-struct StopAfter(Cell<u32>);
-
-fn stop_after(steps: u32) -> StopAfter {
-    StopAfter(Cell::new(steps))
-}
-
-impl Observer for StopAfter {
-    fn stop(&self) -> bool {
-        self.0.replace(self.0.get().saturating_sub(1)) == 0
-    }
 }
 
 /// Everything that a run leaves and that no clock is in: lines, and the bytes of files.
@@ -117,12 +78,7 @@ struct Left {
 }
 
 fn left(run: &Path, step: u32) -> Left {
-    let mut lines = metrics::read(run.join("metrics.jsonl")).expect("metrics");
-    for line in &mut lines {
-        if let Line::Step(step) = line {
-            (step.elapsed_s, step.tokens_per_second) = (0.0, 0.0);
-        }
-    }
+    let lines = metrics_without_times(run);
     let checkpoint = format!("checkpoints/step-{step:06}");
     let in_checkpoint = ["model.safetensors", "optimizer.safetensors", "config.json", "tokenizer.json"];
     let names = in_checkpoint.map(|name| format!("{checkpoint}/{name}")).into_iter();
@@ -232,10 +188,8 @@ fn a_killed_run_goes_on_bit_for_bit() {
         let end = go_on(&device, &run, &[], &mut NoObserver).expect("the rest");
         assert!(end.summary.finished, "{copy}");
         assert_same(&left(&run, 10), &whole, &format!("killed at {copy}"));
-        let left_over = std::fs::read_dir(run.join("checkpoints"))
-            .expect("list")
-            .filter(|entry| entry.as_ref().expect("entry").file_name().to_string_lossy().starts_with('.'));
-        assert_eq!(left_over.count(), 0, "{copy}");
+        let names = files::names(&run.join("checkpoints"));
+        assert!(!names.iter().any(|name| name.starts_with('.')), "{copy}: {names:?}");
     }
 }
 
@@ -246,7 +200,7 @@ fn what_may_change_and_what_may_not() {
     place.begin(&device, "run", &mut stop_after(4));
     let refused = |set: &[&str], says: &str| {
         let error =
-            Stopped::open(&run, changes(set)).and_then(|run| run.prepare(&no_cache()).map(drop)).expect_err(says);
+            Stopped::open(&run, layers(set)).and_then(|run| run.prepare(&no_cache()).map(drop)).expect_err(says);
         assert!(error.to_string().contains(says) && error.is_invalid_input(), "{error}");
     };
     refused(&["lr=0.5"], "lr = 0.5: the run began with lr = 0.002, and --resume goes on with that; only data, steps,");
@@ -277,7 +231,7 @@ fn what_may_change_and_what_may_not() {
 
     // The text lies elsewhere, and the run becomes longer.
     let moved = format!("data={}", place.path("moved.txt").display());
-    let stopped = Stopped::open(&run, changes(&[&moved, "steps=12", "keep=1"])).expect("a run");
+    let stopped = Stopped::open(&run, layers(&[&moved, "steps=12", "keep=1"])).expect("a run");
     let prepared = stopped.prepare(&no_cache()).expect("prepared").expect("more");
     let warnings = stopped.warnings(&prepared);
     assert!(warnings.len() == 1 && warnings[0].starts_with("12 updates instead of 10: "), "{warnings:?}");
@@ -288,10 +242,9 @@ fn what_may_change_and_what_may_not() {
     assert!(rates[4..].iter().all(|(step, rate)| *rate == schedule.rate(step - 1)), "{rates:?}");
     drop(end);
     // keep=1: step 0 and the newest.
-    let steps = std::fs::read_dir(run.join("checkpoints")).expect("list").count();
-    assert_eq!(steps, 2);
+    assert_eq!(files::names(&run.join("checkpoints")).len(), 2);
     // It runs on with what it was given, and is finished.
-    let again = Stopped::open(&run, changes(&[])).expect("a run");
+    let again = Stopped::open(&run, layers(&[])).expect("a run");
     assert_eq!(
         (again.step(), again.settings.keep, again.prepare(&no_cache()).expect("finished").is_none()),
         (12, 1, true)
@@ -311,7 +264,7 @@ fn a_damaged_checkpoint_is_named_with_the_whole_ones() {
     let run = place.path("run");
     place.begin(&device, "run", &mut stop_after(5));
     let checkpoint = run.join("checkpoints/step-000005");
-    let open = || Stopped::open(&run, changes(&[]));
+    let open = || Stopped::open(&run, layers(&[]));
     open().expect("whole");
     let damaged = |file: &str, what: &str| {
         let error = open().expect_err(what);
@@ -324,10 +277,7 @@ fn a_damaged_checkpoint_is_named_with_the_whole_ones() {
         let loaded = Checkpoint::load(&checkpoint).expect_err(what).to_string();
         assert!(loaded.contains(file) && message.starts_with(&loaded), "{what}: {loaded}");
     };
-    let files: Vec<String> = std::fs::read_dir(&checkpoint)
-        .expect("list")
-        .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
-        .collect();
+    let files = files::names(&checkpoint);
     assert_eq!(files.len(), 6, "{files:?}");
     for file in &files {
         let path = checkpoint.join(file);
@@ -429,7 +379,7 @@ fn kernels_are_those_of_the_beginning() {
     let (spec, warnings) = go_on_with(&kernels);
     assert!(spec == rule && warnings.contains("the run began on Voodoo 2"), "{spec} {warnings}");
     std::fs::write(&path, "{}").expect("write");
-    let error = Stopped::open(&run, changes(&[])).expect_err("no kernels").to_string();
+    let error = Stopped::open(&run, layers(&[])).expect_err("no kernels").to_string();
     assert!(
         error.contains("kernels.json") && error.contains("without the file the kernels are chosen anew"),
         "{error}"
@@ -440,7 +390,7 @@ fn kernels_are_those_of_the_beginning() {
 fn one_process_at_a_time() {
     let (device, place) = (device(), Place::new());
     place.begin(&device, "run", &mut stop_after(1));
-    let held = Stopped::open(&place.path("run"), changes(&[])).expect("a run");
+    let held = Stopped::open(&place.path("run"), layers(&[])).expect("a run");
     let says = "run: another process goes on with this run: one at a time can";
     place.says(&["--resume", "run"], 2, &[says]);
     drop(held);
@@ -450,7 +400,7 @@ fn one_process_at_a_time() {
     impl Observer for Second<'_> {
         fn step(&mut self, line: &StepLine) {
             if line.step == 3 {
-                let error = Stopped::open(&self.0.path("new"), changes(&[])).expect_err("locked").to_string();
+                let error = Stopped::open(&self.0.path("new"), layers(&[])).expect_err("locked").to_string();
                 assert!(error.contains("another process goes on with this run"), "{error}");
                 self.1 = true;
             }
@@ -459,7 +409,7 @@ fn one_process_at_a_time() {
     let mut second = Second(&place, false);
     place.begin(&device, "new", &mut second);
     assert!(second.1);
-    assert!(Stopped::open(&place.path("new"), changes(&[])).is_ok(), "the lock is gone with the run");
+    assert!(Stopped::open(&place.path("new"), layers(&[])).is_ok(), "the lock is gone with the run");
 }
 
 /// Sends a signal to a run of the program when it has said `line`, and gives its exit code and what it said.
@@ -539,7 +489,7 @@ fn a_prepared_run_is_what_the_folder_says() {
     let (device, place) = (device(), Place::new());
     let run = place.path("run");
     place.begin(&device, "run", &mut stop_after(1));
-    let stopped = Stopped::open(&run, changes(&[])).expect("a run");
+    let stopped = Stopped::open(&run, layers(&[])).expect("a run");
     let prepared = stopped.prepare(&no_cache()).expect("prepared").expect("more");
     let first = Prepared::with_cache(place.settings(&[]), None, &run, &no_cache()).expect("prepared");
     assert_eq!((prepared.settings, prepared.steps, prepared.baseline), (first.settings, first.steps, first.baseline));

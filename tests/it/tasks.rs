@@ -1,19 +1,9 @@
 //! Examples of real files (WGPT_DATA, else ../shared/data): every row is read, with its answer, and fits in a model.
 
-use std::path::{Path, PathBuf};
+use crate::common::files::shared_data;
 use wgpt::config::{Answers, Task, TaskKind};
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
 use wgpt::tasks::{Answer, AnswerColumn, Columns, Inputs, Record, Texts, encode, pack};
-
-fn data(file: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let path = std::env::var_os("WGPT_DATA").map_or_else(beside, PathBuf::from).join(file);
-    let there = path.is_file();
-    if !there {
-        println!("skipped: {file} is not there");
-    }
-    there.then_some(path)
-}
 
 fn named(name: &str) -> String {
     name.to_string()
@@ -21,7 +11,7 @@ fn named(name: &str) -> String {
 
 /// Reads a training file and another one, and gives the task, the rows of both, and the largest share of a class.
 fn read(columns: &Columns, train: &str, other: &str) -> Option<(Task, [Vec<Record>; 2], f64)> {
-    let (train, other) = (data(train)?, data(other)?);
+    let (train, other) = (shared_data(train)?, shared_data(other)?);
     let (task, records) = columns.read_training(&train).expect("the training file");
     let others = columns.read(&other, &task).expect("the other file");
     let classes = others.iter().filter_map(|record| match record.answer {
@@ -57,7 +47,7 @@ fn sst2() {
     assert!((share - 444.0 / 872.0).abs() < 1e-9, "{share}");
     // A byte a token: a row a byte and two for each sentence.
     let (rows, cut) = packed(&train, 512);
-    let text = std::fs::read_to_string(data("sst2/train.tsv").expect("there")).expect("read");
+    let text = std::fs::read_to_string(shared_data("sst2/train.tsv").expect("there")).expect("read");
     let bytes: usize = text.lines().skip(1).take(100).map(|line| line.split('\t').next().map_or(0, str::len)).sum();
     assert_eq!((rows, cut), (bytes + 200, 0));
 }

@@ -1,8 +1,9 @@
 //! Trained tokenizers are a pure function of text and settings: two processes, the same bytes. And the counting
 //! baseline on real text, where there is some.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use crate::common::files::shared_data;
+use crate::common::program::this_test;
+use std::path::PathBuf;
 use wgpt::data::baseline::baseline;
 use wgpt::data::corpus::Corpus;
 use wgpt::data::source;
@@ -13,15 +14,8 @@ use wgpt::philox::{Stream, Words};
 /// Set in the child: the file to write tokenizers to.
 const CHILD: &str = "WGPT_TEST_TOKENIZER_CHILD";
 
-/// A file of the folder in `WGPT_DATA`, or of the one beside the checkout.
-fn data_file(name: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let path = std::env::var_os("WGPT_DATA").map_or_else(beside, PathBuf::from).join(name);
-    path.is_file().then_some(path)
-}
-
 fn shakespeare() -> Option<PathBuf> {
-    data_file("shakespeare/input.txt")
+    shared_data("shakespeare/input.txt")
 }
 
 /// Stories, and words of random syllables: enough different ones for 8192 ids.
@@ -61,16 +55,10 @@ fn two_processes_train_the_same_tokenizer() {
         std::fs::write(path, train_all()).expect("write");
         return;
     }
-    if shakespeare().is_none() {
-        println!("skipped on real text: no shakespeare/input.txt in WGPT_DATA or ../shared/data");
-    }
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("child");
-    let mut child = Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", "two_processes_train_the_same_tokenizer"])
-        .env(CHILD, &path)
-        .spawn()
-        .expect("child");
+    let mut child =
+        this_test(module_path!(), "two_processes_train_the_same_tokenizer").env(CHILD, &path).spawn().expect("child");
     let here = train_all();
     assert!(child.wait().expect("child").success());
     let there = std::fs::read_to_string(&path).expect("the child's tokenizers");
@@ -79,10 +67,7 @@ fn two_processes_train_the_same_tokenizer() {
 
 #[test]
 fn the_baseline_on_shakespeare_is_the_known_one() {
-    let Some(path) = shakespeare() else {
-        println!("skipped: no shakespeare/input.txt in WGPT_DATA or ../shared/data");
-        return;
-    };
+    let Some(path) = shakespeare() else { return };
     let text = source::read_text(path).expect("text");
     let tokenizer = Tokenizer::train(&text, 512, Pretokenizer::Bytes).expect("train");
     let ids = tokenizer.encode(&text).expect("encode");

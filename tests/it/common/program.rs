@@ -1,0 +1,59 @@
+//! Runs of the program `wgpt`, and what they write.
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// `wgpt` with these arguments in a folder. It keeps nothing in the user's cache.
+pub fn wgpt(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
+    command.current_dir(folder).args(arguments).env("WGPT_CACHE", "");
+    command
+}
+
+/// Runs `wgpt` with these arguments in a folder.
+pub fn run(folder: &Path, arguments: &[&str]) -> Output {
+    wgpt(folder, arguments).output().expect("the program starts")
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+/// Standard output of a program that succeeded.
+pub fn success(output: &Output) -> String {
+    assert!(output.status.success(), "{}{}", stdout(output), stderr(output));
+    stdout(output)
+}
+
+/// The rows that a successful program wrote with `--json`, one a line.
+pub fn json_rows(output: &Output) -> Vec<Value> {
+    success(output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// Asserts an exit code, nothing on standard output, and one line on standard error that has all `parts`. Returns the line.
+pub fn assert_one_line(output: &Output, code: i32, parts: &[&str]) -> String {
+    let error = stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{error}");
+    assert_eq!((error.lines().count(), stdout(output)), (1, String::new()), "{error}");
+    assert!(parts.iter().all(|part| error.contains(part)), "{error}: expected {parts:?}");
+    error
+}
+
+/// Asserts that the program refused its input: exit code 2 and one line on standard error, `error: ` and all `parts`.
+pub fn assert_refused(output: &Output, parts: &[&str]) {
+    let error = assert_one_line(output, 2, parts);
+    assert!(error.starts_with("error: "), "{error}");
+}
+
+/// This test program, restricted to one test: `name` of the module with `module_path!()`.
+pub fn this_test(module: &str, name: &str) -> Command {
+    let (_crate, module) = module.split_once("::").expect("a module of the test program");
+    let mut command = Command::new(std::env::current_exe().expect("the test program"));
+    command.args(["--exact", &format!("{module}::{name}")]);
+    command
+}

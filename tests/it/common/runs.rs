@@ -1,0 +1,69 @@
+//! Training runs of a tiny model, and the files that they leave.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use wgpt::Result;
+use wgpt::store::token_cache::TokenCache;
+use wgpt::train::metrics::{self, Line};
+use wgpt::train::{Layers, Observer, Settings};
+
+/// Settings of a tiny model, as a file of settings has them; `more` lines follow.
+pub fn tiny_toml(more: &str) -> String {
+    let model = "n_layer = 2\nn_head = 2\nn_embd = 18\nn_positions = 16\nvocab_size = 270\ndropout = 0.1\n";
+    format!("{model}batch = 4\nseed = 11\nvalid = 0.1\n{more}")
+}
+
+/// Layers of settings with these `key=value`.
+pub fn layers(set: &[&str]) -> Layers {
+    let mut layers = Layers::new();
+    set.iter().for_each(|set| layers.set(set).expect("key=value"));
+    layers
+}
+
+/// Settings by the text of a file and `key=value`, which have precedence.
+pub fn settings(toml: &str, set: &[&str]) -> Result<Settings> {
+    let mut layers = Layers::new();
+    layers.toml("run.toml", toml)?;
+    set.iter().try_for_each(|set| layers.set(set))?;
+    layers.settings()
+}
+
+/// The tests leave nothing in the user's cache.
+pub fn no_cache() -> TokenCache {
+    TokenCache::new(None)
+}
+
+/// The folder of a run's checkpoint.
+pub fn checkpoint(run: &Path, step: u32) -> PathBuf {
+    run.join(format!("checkpoints/step-{step:06}"))
+}
+
+/// The bytes of a run's latest weights.
+pub fn latest_weights(run: &Path) -> Vec<u8> {
+    let latest = std::fs::read_to_string(run.join("latest")).expect("latest");
+    std::fs::read(run.join("checkpoints").join(latest.trim()).join("model.safetensors")).expect("weights")
+}
+
+/// The lines of a run's metrics.jsonl. Elapsed time and tokens a second are 0, so that two runs can be compared.
+pub fn metrics_without_times(run: &Path) -> Vec<Line> {
+    let mut all = metrics::read(run.join("metrics.jsonl")).expect("metrics");
+    for line in &mut all {
+        if let Line::Step(step) = line {
+            (step.elapsed_s, step.tokens_per_second) = (0.0, 0.0);
+        }
+    }
+    all
+}
+
+/// Stops a run after this number of steps, counted from when the run starts or resumes.
+pub struct StopAfter(Cell<u32>);
+
+pub fn stop_after(steps: u32) -> StopAfter {
+    StopAfter(Cell::new(steps))
+}
+
+impl Observer for StopAfter {
+    fn stop(&self) -> bool {
+        self.0.replace(self.0.get().saturating_sub(1)) == 0
+    }
+}
