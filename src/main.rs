@@ -1,4 +1,4 @@
-//! The program's door.
+//! Entry point of the program `wgpt`.
 
 fn main() -> std::process::ExitCode {
     wgpt::cli::main()

@@ -1,6 +1,8 @@
 //! `wgpt check`: every kernel against its f64 oracle on the adapter at hand.
 
-use super::{Context, Done, Stop, note};
+use super::context::Context;
+use super::output::note;
+use super::stop::{Done, Stop};
 use crate::gpu::Device;
 use crate::ops;
 use crate::report::{Align, Table};

@@ -1,6 +1,8 @@
 //! `wgpt demo`: the first command: trains nano on stories of our own, shows the curve and a text that the model writes.
 
-use super::{Context, Done, clock, pretrain};
+use super::context::Context;
+use super::stop::Done;
+use super::{clock, pretrain};
 use crate::data::synthetic::stories::stories;
 use crate::report::sketch;
 use crate::train::sample::{Bounds, Sampling, sample};

@@ -1,6 +1,9 @@
 //! `wgpt devices`: every adapter and what it can do.
 
-use super::{Context, Done, bytes, json_flag};
+use super::arguments::json_flag;
+use super::context::Context;
+use super::numbers::bytes;
+use super::stop::Done;
 use crate::gpu::{AdapterKind, Caps, Device};
 use clap::{ArgMatches, Command};
 

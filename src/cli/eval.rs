@@ -1,7 +1,12 @@
 //! `wgpt eval`: a model's loss on a text.
 
-use super::options;
-use super::{Context, Done, grouped, json_flag, note, output_folder, predict};
+use super::arguments::{invalid_option, json_flag};
+use super::context::Context;
+use super::numbers::grouped;
+use super::output::{note, output_folder};
+use super::predict;
+use super::stop::Done;
+use super::{model_argument, options};
 use crate::data::source::{Source, Sources};
 use crate::data::tokenizer::{Tokenizer, UNKNOWN};
 use crate::gpu::Device;
@@ -28,7 +33,7 @@ pub(super) fn command() -> Command {
         .help("Instead of a text, --data is a file of examples: says the metrics of a fine-tuned model on them");
     let command = Command::new("eval")
         .about("Says a model's loss, perplexity and bits a byte on a text, or a fine-tuned model's metrics on a task")
-        .arg(model())
+        .arg(model_argument::option())
         .arg(task)
         .arg(
             path("data")
@@ -53,29 +58,6 @@ pub(super) fn command() -> Command {
     options::add_some(command, Stage::FineTuning, &COLUMNS)
 }
 
-/// The option `--model`.
-pub(super) fn model() -> Arg {
-    Arg::new("model")
-        .long("model")
-        .value_name("DIR")
-        .required(true)
-        .value_parser(value_parser!(PathBuf))
-        .help("A run's folder (its best checkpoint, else its latest), a checkpoint's, or one that Hugging Face wrote")
-}
-
-/// Reads the model that `--model` names, and says which it is where a run was named.
-pub(super) fn load(matches: &ArgMatches) -> Result<Model> {
-    let Some(dir) = matches.get_one::<PathBuf>("model") else {
-        return Err(Error::input("no model: --model DIR names one"));
-    };
-    let model = Model::load(dir)?;
-    if model.folder != *dir {
-        note(format_args!("model: {}", model.folder.display()));
-    }
-    model.warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
-    Ok(model)
-}
-
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     if matches.get_flag("task") {
         return predict::evaluate(context, matches);
@@ -86,7 +68,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let data: Vec<PathBuf> = matches.get_many("data").into_iter().flatten().cloned().collect();
     let separator = matches.get_one::<String>("document_separator").cloned();
     let per_token = matches.get_one::<PathBuf>("per-token");
-    let model = load(matches)?;
+    let model = model_argument::load(matches)?;
     let tokenizer = model.tokenizer()?;
     if let Some(path) = per_token {
         check_output(path, Sources::find(&data, separator.as_deref())?.files(), &model.folder)?;
@@ -121,15 +103,15 @@ fn unknown(text: &Text, tokenizer: &Tokenizer) -> Option<String> {
 
 /// Checks that a file can be written and is not one that is read: not the data, nothing in the model's folder.
 fn check_output(path: &Path, data: &[Source], model: &Path) -> Result<()> {
-    let folder = output_folder("--per-token", path)?;
-    let bad = |why: String| Err(Error::input(format!("--per-token {}: {why}", path.display())));
+    let folder = output_folder("per-token", path)?;
+    let wrong = |why: &str| Err(invalid_option("per-token", path.display(), why));
     let there = path.canonicalize().ok();
     let files = data.iter().filter_map(|file| file.path.canonicalize().ok());
     if files.into_iter().any(|file| there.as_ref() == Some(&file)) {
-        return bad("is one of the texts: must be another file".into());
+        return wrong("is one of the texts: must be another file");
     }
     match model.canonicalize() {
-        Ok(model) if folder.starts_with(&model) => bad("lies in the model's folder: must be elsewhere".into()),
+        Ok(model) if folder.starts_with(&model) => wrong("is in the model's folder: must be elsewhere"),
         _ => Ok(()),
     }
 }

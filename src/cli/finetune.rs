@@ -1,8 +1,11 @@
 //! `wgpt finetune`: a model on a task's examples, one run or one a seed.
 
+use super::context::Context;
 use super::options;
+use super::output::note;
 use super::progress::Progress;
-use super::{Context, Done, Stop, clock, note, pretrain};
+use super::stop::{Done, Stop};
+use super::{clock, pretrain};
 use crate::config::{Answers, Task, TaskKind};
 use crate::report::{Align, Table, confusion};
 use crate::store::folder::write_atomic;

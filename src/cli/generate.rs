@@ -1,6 +1,9 @@
 //! `wgpt generate`: what a model writes after a prompt, as it comes.
 
-use super::{Context, Done, Stop, eval, note};
+use super::context::Context;
+use super::model_argument;
+use super::output::note;
+use super::stop::{Done, Stop};
 use crate::data::tokenizer::Tokenizer;
 use crate::data::tokenizer::stream::{StopWords, TextStream};
 use crate::model::Generator;
@@ -26,7 +29,7 @@ pub(super) fn command() -> Command {
             "stdout holds the prompt, as the tokenizer reads it, and its continuation; with several samples, a line --- \
              between two of them. A text that reaches the model's positions ends there, and stderr says so.",
         )
-        .arg(eval::model())
+        .arg(model_argument::option())
         .arg(
             value("prompt", "TEXT")
                 .allow_hyphen_values(true)
@@ -101,7 +104,7 @@ impl Options {
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let options = Options::new(matches)?;
     let prompt = prompt(matches)?;
-    let model = eval::load(matches)?;
+    let model = model_argument::load(matches)?;
     let tokenizer = model.tokenizer()?.clone();
     let Model { config, parameters, .. } = model;
     let prompt = tokenizer.encode(&prompt)?;

@@ -1,6 +1,8 @@
 //! `wgpt import`: a model in another program's files to a model's folder.
 
-use super::{Context, Done, grouped};
+use super::context::Context;
+use super::numbers::grouped;
+use super::stop::Done;
 use crate::data::tokenizer::Pretokenizer;
 use crate::store::openai;
 use crate::train::run_folder::RunFolder;

@@ -1,13 +1,16 @@
 //! `wgpt plan`: what a run will need, of its settings alone.
 
+use super::arguments::{invalid_option, json_flag};
+use super::context::Context;
+use super::numbers::{bytes, grouped, parse_bytes};
 use super::options;
-use super::{Context, Done, bytes, grouped, json_flag};
+use super::stop::Done;
+use crate::Error;
 use crate::config::ModelConfig;
 use crate::data::order::BatchSize;
 use crate::model::{self, Cache, Capacity, Memory};
 use crate::report::{Align, Table};
 use crate::train::Stage;
-use crate::{Error, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 pub(super) fn command() -> Command {
@@ -74,20 +77,21 @@ struct Longest {
 
 /// The longest sequence with full attention and with the paper's pattern.
 fn longest(context: &mut Context<'_>, config: &ModelConfig, given: &str, json: bool) -> Done {
-    let room = read_bytes(given)?;
+    let limit = parse_bytes(given)
+        .ok_or_else(|| invalid_option("memory", given, "expected a whole number of bytes, KiB, MiB or GiB"))?;
     let mut table =
         Table::new(&[("pattern", Align::Left), ("longest sequence", Align::Right), ("memory", Align::Right)]);
     let (mut here, mut with_scores) = (Vec::new(), Vec::new());
     for pattern in ["F", "LMLML"] {
         let config = ModelConfig { attention_pattern: pattern.into(), ..config.clone() };
-        let Some((longest, memory)) = model::longest(&config, room) else {
+        let Some((longest, memory)) = model::longest(&config, limit) else {
             let least =
                 model::plan(&ModelConfig { n_positions: 1, ..config }, Capacity { rows: 1, sequences: 1 }).total();
             let message =
                 format!("--memory {given}: one token takes {} with {pattern}, so give more", bytes(least as u64));
             return Err(Error::input(message).into());
         };
-        with_scores.push(model::longest_with_scores(&config, room).map_or(0, |of| of.0));
+        with_scores.push(model::longest_with_scores(&config, limit).map_or(0, |of| of.0));
         here.push(longest);
         let row = Longest { pattern, longest, bytes: memory.total() };
         if json {
@@ -113,22 +117,6 @@ fn longest(context: &mut Context<'_>, config: &ModelConfig, given: &str, json: b
         )?;
     }
     Ok(())
-}
-
-/// A number of bytes, also in KiB, MiB or GiB.
-fn read_bytes(text: &str) -> Result<usize> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let unit = match text[end..].trim_start() {
-        "" => Some(1),
-        "KiB" => Some(1 << 10),
-        "MiB" => Some(1 << 20),
-        "GiB" => Some(1 << 30),
-        _ => None,
-    };
-    let number: Option<usize> = text[..end].parse().ok();
-    number.zip(unit).and_then(|(number, unit)| number.checked_mul(unit)).ok_or_else(|| {
-        Error::input(format!("--memory {text}: expected a whole number of bytes, or one with KiB, MiB or GiB"))
-    })
 }
 
 fn parameters(model: &ModelConfig) -> Vec<(&'static str, u64)> {
@@ -170,12 +158,5 @@ mod tests {
         let parts = memory(&model::plan(&model, Capacity { rows: 1024, sequences: 8 }));
         assert_eq!(parts.iter().take(7).map(|p| p.1).sum::<usize>(), parts[7].1);
         assert!(parts.iter().all(|part| part.1 > 0), "{parts:?}");
-    }
-
-    #[test]
-    fn bytes_are_read_in_units() {
-        let read = |text| read_bytes(text).ok();
-        assert_eq!(["0", "12", "3KiB", "2 GiB"].map(read), [Some(0), Some(12), Some(3072), Some(2 << 30)]);
-        assert_eq!(["", "GiB", "8GB", "-1", "1.5GiB", "99999999999GiB"].map(read), [None; 6]);
     }
 }

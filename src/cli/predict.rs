@@ -1,8 +1,11 @@
 //! `wgpt predict` and `wgpt eval --task`: a fine-tuned model's answers to the examples of a file, and what they come to.
 
+use super::context::Context;
 use super::finetune::{digits, of_scores};
+use super::model_argument;
 use super::options;
-use super::{Context, Done, eval};
+use super::output::note;
+use super::stop::Done;
 use crate::config::{Answers, ModelConfig, Task};
 use crate::model::Inference;
 use crate::report::{Align, Table, confusion};
@@ -19,7 +22,7 @@ pub(super) fn command() -> Command {
     let path = |name: &'static str| Arg::new(name).long(name).value_parser(value_parser!(PathBuf)).value_name("FILE");
     let command = Command::new("predict")
         .about("Answers a file's examples with a fine-tuned model")
-        .arg(eval::model())
+        .arg(model_argument::option())
         .arg(path("data").required(true).help("Examples: .tsv, .csv with quotes, or .jsonl, columns by name"))
         .arg(path("out").help("Where the answers go: a line an example, a probability a label [default: stdout]"));
     let columns: Vec<&str> = COLUMNS.into_iter().filter(|name| !["label", "score"].contains(name)).collect();
@@ -72,7 +75,7 @@ fn answer(context: &Context<'_>, matches: &ArgMatches, answer: Answer) -> Result
     let Some(data) = matches.get_one::<PathBuf>("data") else {
         return Err(Error::input("no examples: --data FILE names them"));
     };
-    let model = eval::load(matches)?;
+    let model = model_argument::load(matches)?;
     let Model { folder, config: ModelConfig { task, n_positions, .. }, .. } = &model;
     let Some(task) = task else {
         return Err(Error::file(folder, "the model has no task: `wgpt finetune` gives it one"));
@@ -86,7 +89,7 @@ fn answer(context: &Context<'_>, matches: &ArgMatches, answer: Answer) -> Result
     let device = context.open()?;
     if examples.cut > 0 {
         let (cut, all) = (examples.cut, examples.all.len());
-        super::note(format_args!("warning: {cut} of {all} examples were cut to fit in n_positions = {n_positions}"));
+        note(format_args!("warning: {cut} of {all} examples were cut to fit in n_positions = {n_positions}"));
     }
     let mut inference = Inference::new(&device, &model.config, &model.parameters, examples.batches().1)?;
     Ok((task.clone(), task_scores::score(&mut inference, task, &examples)?))

@@ -1,8 +1,12 @@
 //! `wgpt pretrain`: a run from a text to a folder, and one that goes on.
 
+use super::clock;
+use super::context::Context;
+use super::numbers::bytes;
 use super::options;
+use super::output::note;
 use super::progress::Progress;
-use super::{Context, Done, Stop, bytes, clock, note};
+use super::stop::{Done, Stop};
 use crate::data::source::Sources;
 use crate::report::{Align, Table};
 use crate::store::token_cache::TokenCache;

@@ -1,6 +1,8 @@
 //! A run on stderr: a bar in a terminal, now and then a line elsewhere.
 
-use super::{grouped, interrupt, note};
+use super::interrupt;
+use super::numbers::grouped;
+use super::output::note;
 use crate::Result;
 use crate::train::metrics::{EpochLine, TaskStepLine, TestLine};
 use crate::train::{EvaluationLine, Observer, Prepared, PreparedTask, StepLine};

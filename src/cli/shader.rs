@@ -1,6 +1,8 @@
 //! `wgpt shader`: the WGSL of a kernel as naga gets it and, through naga, the driver.
 
-use super::{Context, Done, note};
+use super::context::Context;
+use super::output::note;
+use super::stop::Done;
 use crate::gpu::{Caps, Variant};
 use crate::ops::{self, Kernel};
 use crate::{Error, Result};

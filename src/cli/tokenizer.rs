@@ -1,7 +1,8 @@
 //! `wgpt tokenizer`: trains one on a text; a text to ids and back.
 
+use super::context::Context;
 use super::options;
-use super::{Context, Done};
+use super::stop::Done;
 use crate::data::source::{self, Sources};
 use crate::data::tokenizer::words::WordCounts;
 use crate::data::tokenizer::{FILE, Tokenizer};

@@ -168,11 +168,11 @@ fn what_is_wrong_is_said_in_a_line_and_leaves_nothing() {
         (vec!["--model", "model", "--data", "latin1.txt"], &["latin1.txt: not UTF-8 at byte offset 3"]),
         (vec!["--model", "model", "--data", "one.txt"], &["has 1 token", "must have 2 or more"]),
         (text(&["--per-token", "there"]), &["--per-token there: must be the path of a file"]),
-        (text(&["--per-token", "none/losses"]), &["--per-token none/losses: none is no folder"]),
+        (text(&["--per-token", "none/losses"]), &["--per-token none/losses: the folder none does not exist"]),
         (text(&["--per-token", "text.txt"]), &["--per-token text.txt: is one of the texts: must be another file"]),
         (text(&["--per-token", "./there/../text.txt"]), &["is one of the texts"]),
-        (text(&["--per-token", "model/config.json"]), &["lies in the model's folder: must be elsewhere"]),
-        (text(&["--per-token", "model/losses"]), &["lies in the model's folder: must be elsewhere"]),
+        (text(&["--per-token", "model/config.json"]), &["is in the model's folder: must be elsewhere"]),
+        (text(&["--per-token", "model/losses"]), &["is in the model's folder: must be elsewhere"]),
         (text(&["--adapter", "Voodoo 2"]), &["\"Voodoo 2\" matches none of"]),
     ] {
         println!("{words:?}");

@@ -2,7 +2,11 @@
 //! and the mean over the five layers of LMLML. Every run is held to the oracle before it counts.
 
 use super::median;
-use crate::cli::{Context, Done, bytes, grouped, json_flag, note, output_folder};
+use crate::cli::arguments::json_flag;
+use crate::cli::context::Context;
+use crate::cli::numbers::{bytes, grouped};
+use crate::cli::output::{note, output_folder};
+use crate::cli::stop::Done;
 use crate::config::ModelConfig;
 use crate::gpu::Device;
 use crate::model::{Capacity, LayerAttention, attention_bytes, initial_parameters};
@@ -68,7 +72,7 @@ impl Row {
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let lengths: Vec<usize> = matches.get_many::<u32>("lengths").into_iter().flatten().map(|n| *n as usize).collect();
     let out = matches.get_one::<PathBuf>("out");
-    out.map(|path| output_folder("--out", path)).transpose()?;
+    out.map(|path| output_folder("out", path)).transpose()?;
     let device = context.open()?;
     let right = |head| (head, Align::Right);
     let mut table = Table::new(&[

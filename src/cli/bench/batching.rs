@@ -2,8 +2,11 @@
 //! a step, and the loss, which must be one.
 
 use super::middle;
+use crate::cli::arguments::json_flag;
+use crate::cli::context::Context;
 use crate::cli::options;
-use crate::cli::{Context, Done, json_flag, note};
+use crate::cli::output::note;
+use crate::cli::stop::Done;
 use crate::data::batch::Batch;
 use crate::data::batch_form::BatchForm;
 use crate::data::order::Order;

@@ -2,7 +2,11 @@
 
 use super::middle;
 use super::step::{peers_batch, peers_model, peers_parameters};
-use crate::cli::{Context, Done, bytes, json_flag, note};
+use crate::cli::arguments::json_flag;
+use crate::cli::context::Context;
+use crate::cli::numbers::bytes;
+use crate::cli::output::note;
+use crate::cli::stop::Done;
 use crate::config::{AttentionKind, ModelConfig};
 use crate::gpu::{Device, Program, Recorder, View};
 use crate::model::{Capacity, Generator, Inference};

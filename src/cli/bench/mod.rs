@@ -5,7 +5,10 @@ mod batching;
 mod generate;
 mod step;
 
-use super::{Context, Done, json_flag, note};
+use super::arguments::json_flag;
+use super::context::Context;
+use super::output::note;
+use super::stop::Done;
 use crate::gpu::{Device, Program};
 use crate::ops::{Spec, StepValues};
 use crate::report::{Align, Table};

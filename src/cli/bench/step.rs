@@ -2,7 +2,9 @@
 //! AdamW decays all. So the losses must be theirs (nano: 6.2754, after five updates 6.0952), and the work is the same.
 
 use super::middle;
-use crate::cli::{Context, Done, json_flag};
+use crate::cli::arguments::json_flag;
+use crate::cli::context::Context;
+use crate::cli::stop::Done;
 use crate::config::{ModelConfig, ParameterKind};
 use crate::data::batch::{Batch, Sequence};
 use crate::gpu::Device;
@@ -77,7 +79,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     table.row(["ms".to_string(), format!("{:.2}", row.step_ms)]);
     table.row(["tokens a second".to_string(), format!("{:.0}", row.tokens_per_second)]);
     table.row(["GFLOP/s".to_string(), format!("{:.1}", row.gflops)]);
-    table.row(["memory".to_string(), crate::cli::bytes(row.peak_bytes)]);
+    table.row(["memory".to_string(), crate::cli::numbers::bytes(row.peak_bytes)]);
     table.row(["first loss".to_string(), format!("{:.4}", row.loss_first)]);
     table.row(["loss after five updates".to_string(), format!("{:.4}", row.loss_5)]);
     table.row(["first step, with compilation, s".to_string(), format!("{:.2}", row.first_step_s)]);

@@ -254,7 +254,7 @@ impl Stage {
     fn nearest(self, name: &str) -> Option<&'static str> {
         let name = name.to_lowercase().replace('-', "_");
         let names = |key: &'static Key| std::iter::once(&key.name).chain(key.elsewhere).map(move |n| (key.name, n));
-        let near = self.keys().flat_map(names).map(|(key, known)| (edits(&name, known), key));
+        let near = self.keys().flat_map(names).map(|(key, known)| (strsim::levenshtein(&name, known), key));
         let (distance, key) = near.min_by_key(|(d, _)| *d)?;
         (distance * 3 <= name.chars().count().max(3)).then_some(key)
     }
@@ -266,22 +266,6 @@ impl Stage {
             Stage::FineTuning => Settings::fine_tuning(&Settings::default().preset).unwrap_or_default(),
         }
     }
-}
-
-/// Levenshtein's distance.
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let kept = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = kept.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

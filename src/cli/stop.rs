@@ -1,0 +1,73 @@
+//! The ways in which a subcommand ends, and their exit codes (docs/spec.md section 6.9).
+
+use super::output::note;
+use crate::Error;
+use std::process::ExitCode;
+
+/// The exit code of a run that was interrupted and saved.
+pub(super) const INTERRUPTED: u8 = 130;
+
+/// Why a subcommand ends early.
+pub(super) enum Stop {
+    /// An error, which is not reported yet.
+    Failed(Error),
+    /// The reader of stdout closed it, as `head` does.
+    Closed,
+    /// A check found something wrong and has reported it.
+    Wrong,
+    /// The user interrupted a run, and it is saved.
+    Interrupted,
+}
+
+/// How a subcommand ends.
+pub(super) type Done = Result<(), Stop>;
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Failed(error)
+    }
+}
+
+impl From<std::io::Error> for Stop {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Stop::Closed,
+            _ => Stop::Failed(Error::io("stdout", error)),
+        }
+    }
+}
+
+/// Reports an error that is not reported yet, and returns the exit code.
+pub(super) fn exit_code(done: Done) -> ExitCode {
+    match done {
+        Ok(()) | Err(Stop::Closed) => ExitCode::SUCCESS,
+        Err(Stop::Wrong) => ExitCode::FAILURE,
+        Err(Stop::Interrupted) => ExitCode::from(INTERRUPTED),
+        Err(Stop::Failed(error)) => {
+            note(format_args!("error: {error}"));
+            ExitCode::from(code_of(&error))
+        }
+    }
+}
+
+fn code_of(error: &Error) -> u8 {
+    match error {
+        Error::NoAdapter(_) => 3,
+        error if error.is_invalid_input() => 2,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_those_of_the_spec() {
+        assert_eq!(code_of(&Error::value("lr", -1, "must be above 0")), 2);
+        assert_eq!(code_of(&Error::file("a.txt", "is empty")), 2);
+        assert_eq!(code_of(&Error::NoAdapter("none".into())), 3);
+        assert_eq!(code_of(&Error::device("lost")), 1);
+        assert_eq!(code_of(&Error::NotFinite("loss".into())), 1);
+    }
+}
