@@ -44,6 +44,7 @@ impl LayerAttention {
         let decoder = Decoder::new(config, &parameters, &activations, &layout, &kernels);
         let decoder = Decoder { training: Some(&learning), ..decoder };
         let mut forward = Recorder::new(device, layout.capacity());
+        decoder.compress(&mut forward, 0)?;
         decoder.attend(&mut forward, 0)?;
         let mut backward = Recorder::new(device, layout.capacity());
         decoder.attend_backward(&mut backward, 0)?;

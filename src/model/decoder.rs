@@ -197,9 +197,7 @@ impl Decoder<'_> {
 
         let bias = value(Of::CAttnBias)?.view;
         self.rows(rec, Form::AB, [x, &value(Of::CAttn)?, &block.qkv], Epilogue::Bias(&bias))?;
-        if self.config.attention(layer) == AttentionKind::Compressed {
-            self.compress(rec, block, layer)?;
-        }
+        self.compress(rec, layer)?;
         if let Some(cache) = self.cache {
             cache.keep_prompt(rec, layer, &block.qkv)?;
             cache.keep_prompts_slots(rec, layer, &block.compressed)?;
@@ -224,15 +222,12 @@ impl Decoder<'_> {
         self.norm(rec, [&block.normed, branch, &gain, &bias], [&block.sum_2, &block.out], &block.stats_2)
     }
 
-    /// A layer's attention alone: from q, k, v to its output, of an M layer by way of its slots.
+    /// A layer's attention: from q, k, v to its output. An M layer reads the slots that [`Decoder::compress`] left.
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
     pub fn attend(&self, rec: &mut Recorder<StepValues>, layer: usize) -> Result<()> {
         let block = &self.activations.blocks[layer];
-        if self.config.attention(layer) == AttentionKind::Compressed {
-            self.compress(rec, block, layer)?;
-        }
         attention::forward(rec, self.attention_spec(rec, block), &self.attention(block, layer))
     }
 
@@ -278,8 +273,15 @@ impl Decoder<'_> {
         }
     }
 
-    /// Slots and null rows of an M layer.
-    fn compress(&self, rec: &mut Recorder<StepValues>, block: &Block, layer: usize) -> Result<()> {
+    /// The slots and null rows of an M layer, from its q, k, v. Does nothing in other layers.
+    ///
+    /// # Errors
+    /// [`crate::Error::Kernel`].
+    pub fn compress(&self, rec: &mut Recorder<StepValues>, layer: usize) -> Result<()> {
+        if self.config.attention(layer) != AttentionKind::Compressed {
+            return Ok(());
+        }
+        let block = &self.activations.blocks[layer];
         let room = self.layout.made_for();
         for part in [0, 1] {
             let ([weight, bias, null], [slots, nulls]) = self.compressed(part);

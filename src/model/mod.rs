@@ -22,4 +22,4 @@ pub use inference::{Answered, Inference};
 pub use learning::Learning;
 pub use parameters::{Parameters, initial_parameters};
 pub use sampling::Sampling;
-pub use training::{Moments, StepResult, StepState, Training, TrainingOptions};
+pub use training::{Dispatches, Moments, StepResult, StepState, Training, TrainingOptions};

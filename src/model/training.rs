@@ -74,6 +74,17 @@ pub struct StepResult {
     pub halted: Option<u32>,
 }
 
+/// How many dispatches the programs of a training have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dispatches {
+    /// Of [`Training::evaluate`]: the forward pass and the losses.
+    pub evaluate: usize,
+    /// Of [`Training::accumulate_gradients`]: forward and backward of one micro-batch.
+    pub accumulate_gradients: usize,
+    /// Of [`Training::optimizer_step`].
+    pub optimizer_step: usize,
+}
+
 /// Adam's two moments, dense, in the order of [`ModelConfig::parameters`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moments {
@@ -433,6 +444,15 @@ impl Training {
     /// As [`Generator::new`].
     pub fn generator(&self, samples: usize) -> Result<Generator> {
         Generator::over(&self.device, &self.config, self.parameters.clone(), samples)
+    }
+
+    /// How many dispatches each program has.
+    pub fn dispatches(&self) -> Dispatches {
+        Dispatches {
+            evaluate: self.evaluate.dispatches(),
+            accumulate_gradients: self.accumulate.dispatches(),
+            optimizer_step: self.optimize.dispatches(),
+        }
     }
 
     /// Times each dispatch of one micro-batch and of an optimizer step with learning rate 0. The moments change.

@@ -7,7 +7,7 @@ use wgpt::config::{KvGroups, KvNull, KvScale, ModelConfig};
 use wgpt::data::batch::{Batch, IGNORED};
 use wgpt::gpu::Device;
 use wgpt::model::parameters::Flat;
-use wgpt::model::{Training, TrainingOptions};
+use wgpt::model::{Dispatches, Training, TrainingOptions};
 use wgpt::philox::{Stream, Words, step_key};
 use wgpt::reference::model::Output;
 
@@ -292,4 +292,28 @@ fn a_norm_that_is_not_finite_halts_and_keeps_the_weights() {
     assert_eq!(results.iter().map(|result| result.halted).collect::<Vec<_>>(), [Some(1), Some(1)]);
     let after = training.parameters().expect("weights");
     assert!(after[3..] == parameters[3..], "weights changed after a step that was not finite");
+}
+
+/// A kernel recorded twice changes no number, only the time, so the counts are pinned. Forward: the embedding, 7 a layer
+/// (c_attn, attention, c_proj, ln_1, c_fc, c_proj, ln_2), 6 more for an M layer (for keys and for values: gather, product, null
+/// rows), logits and cross-entropy. The sizes are small enough that no adapter splits a product.
+#[test]
+fn each_pattern_records_its_dispatches_once() {
+    let device = device();
+    let counts = ["F", "L", "M", "LMLML"].map(|pattern| {
+        let (config, parameters) = tiny(|c| {
+            (c.n_layer, c.attention_pattern, c.local_block) = (pattern.len(), pattern.into(), 16);
+            (c.n_embd, c.n_head) = (24, 2);
+            c.set_dropout(0.0);
+        });
+        train(&device, &config, &parameters, &batch(&config, &[40, 20])).dispatches()
+    });
+    let expected = [(10, 39, 4), (10, 39, 4), (16, 61, 4), (50, 207, 4)].map(
+        |(evaluate, accumulate_gradients, optimizer_step)| Dispatches {
+            evaluate,
+            accumulate_gradients,
+            optimizer_step,
+        },
+    );
+    assert_eq!(counts, expected);
 }
