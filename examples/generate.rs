@@ -9,7 +9,7 @@ use wgpt::data::synthetic::stories::stories;
 use wgpt::data::tokenizer::stream::TextStream;
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
 use wgpt::gpu::Device;
-use wgpt::model::sampling::{Bounds, Sampling, sample};
+use wgpt::model::sampling::{Sampling, SamplingLimits, sample};
 use wgpt::model::{Generator, initial_parameters};
 use wgpt::store::folder::Checkpoint;
 use wgpt::store::model_folder::Model;
@@ -41,8 +41,8 @@ fn main() -> wgpt::Result<()> {
         std::io::stdout().flush().map_err(|e| wgpt::Error::io("stdout", e))
     };
     print(text.push(&prompt)?)?;
-    let bounds = Bounds { positions: checkpoint.config.n_positions, vocabulary: tokenizer.vocab_size() };
+    let limits = SamplingLimits { max_length: checkpoint.config.n_positions, vocab_size: tokenizer.vocab_size() };
     let sampling = Sampling { temperature: 0.8, ..Sampling::default() };
-    sample(&mut generator, &prompt, bounds, sampling, &mut |_, id| print(text.push(&[id])?).map(|()| true))?;
+    sample(&mut generator, &prompt, limits, sampling, &mut |_, id| print(text.push(&[id])?).map(|()| true))?;
     print(text.finish()? + "\n")
 }

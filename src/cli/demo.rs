@@ -5,7 +5,7 @@ use super::stop::Done;
 use super::{clock, pretrain};
 use crate::data::synthetic::stories::stories;
 use crate::report::sketch;
-use crate::train::sample::{Bounds, Sampling, sample};
+use crate::train::sample::{Sampling, SamplingLimits, sample};
 use crate::train::{Layers, Prepared, Trained};
 use clap::{Arg, ArgMatches, Command};
 use std::path::PathBuf;
@@ -37,13 +37,14 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let text = stories(SEED, BYTES);
     let mut prepared = Prepared::from_text(settings, &text, &out)?;
     prepared.files.push((STORIES.into(), text.into_bytes()));
-    let bounds = Bounds { positions: prepared.settings.model.n_positions, vocabulary: prepared.tokenizer.vocab_size() };
+    let limits =
+        SamplingLimits { max_length: prepared.settings.model.n_positions, vocab_size: prepared.tokenizer.vocab_size() };
     let Trained { summary, training, tokenizer } = pretrain::train(context, prepared)?;
     pretrain::report(context, &summary)?;
     writeln!(context.out, "\n{}", sketch(&summary.curve, 72, 18))?;
     let prompt = tokenizer.encode(PROMPT)?;
     let sampling = Sampling { temperature: 0.7, seed: SEED, ..Sampling::default() };
-    let ids = sample(&training, &prompt, bounds, sampling)?;
+    let ids = sample(&training, &prompt, limits, sampling)?;
     writeln!(context.out, "{PROMPT}{}", tokenizer.decode(&ids)?)?;
     Ok(())
 }

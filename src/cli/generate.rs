@@ -7,7 +7,7 @@ use super::stop::{Done, Stop};
 use crate::data::tokenizer::Tokenizer;
 use crate::data::tokenizer::stream::{StopWords, TextStream};
 use crate::model::Generator;
-use crate::model::sampling::{Bounds, Sampling, sample};
+use crate::model::sampling::{Sampling, SamplingLimits, sample};
 use crate::store::model_folder::Model;
 use crate::{Error, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -94,7 +94,7 @@ impl Options {
                 top_k: whole("top-k", 0, 1 << 32)? as usize,
                 top_p: real("top-p", |p| p > 0.0 && p <= 1.0, "above 0 and at most 1")?,
                 seed: whole("seed", 0, u64::MAX)?,
-                number: 0,
+                sample_number: 0,
             },
             stop: StopWords::new(matches.get_many::<String>("stop").into_iter().flatten().cloned()),
         })
@@ -119,7 +119,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     }
 
     let device = context.open()?;
-    let most = options.samples.min(Generator::most_samples(&device, &config));
+    let most = options.samples.min(Generator::max_samples(&device, &config));
     let mut generator = Generator::new(&device, &config, &parameters, most)?;
     drop(parameters);
     let mut printer = Printer { context, tokenizer: &tokenizer, options: &options, texts: Vec::new(), tokens: 0 };
@@ -187,13 +187,13 @@ impl Printer<'_, '_> {
         }
         self.print(0)?;
         let positions = generator.config().n_positions;
-        let bounds = Bounds {
-            positions: positions.min(prompt.len().saturating_add(options.tokens)),
-            vocabulary: self.tokenizer.vocab_size(),
+        let limits = SamplingLimits {
+            max_length: positions.min(prompt.len().saturating_add(options.tokens)),
+            vocab_size: self.tokenizer.vocab_size(),
         };
-        let sampling = Sampling { number: first as u32, ..options.sampling };
+        let sampling = Sampling { sample_number: first as u32, ..options.sampling };
         let mut stopped = None;
-        let done = sample(generator, prompt, bounds, sampling, &mut |i, id| {
+        let done = sample(generator, prompt, limits, sampling, &mut |i, id| {
             if i >= count {
                 return Ok(false);
             }

@@ -10,7 +10,7 @@
 //!
 //! A row's 2C floats are rounded up to [`dims::PITCH`]. The window is a buffer on every adapter, where the convolution reads.
 
-use super::parameters::{Flat, Parameters};
+use super::parameters::{ParameterData, Parameters};
 use crate::config::{AttentionKind, LayerTensor, ModelConfig};
 use crate::gpu::{Device, Matrix, Recorder, Tensor};
 use crate::ops::cache::{self, Append, Rows, Span, Spec};
@@ -126,7 +126,7 @@ impl Cache {
         for (l, layer) in self.layers.iter().enumerate() {
             for (part, of) in [LayerTensor::NullK, LayerTensor::NullV].into_iter().enumerate() {
                 let Some(index) = config.index(l, of) else { continue };
-                let x = &Tensor::Buffer(parameters.tensor(Flat::Values, index));
+                let x = &Tensor::Buffer(parameters.tensor(ParameterData::Weights, index));
                 let part = Part { x, live: RowCount::Fixed(1), columns: 0..c, apart: 0, at: part * c };
                 self.put(rec, &layer.seen, part, |_| Rows { skip: 0, count: 1, number: 0 })?;
             }

@@ -4,7 +4,7 @@
 use super::activations::{Activations, Block, chunk_rows};
 use super::cache::Cache;
 use super::learning::{Learning, new_rows};
-use super::parameters::{Flat, Parameters};
+use super::parameters::{ParameterData, Parameters};
 use crate::config::{AttentionKind, KvNull, KvScale, LayerTensor as Of, ModelConfig};
 use crate::gpu::{Matrix, Recorder};
 use crate::ops::attention::{self, Attention, Gradients, KeyValues};
@@ -56,20 +56,20 @@ impl<'a> Decoder<'a> {
 }
 
 impl Decoder<'_> {
-    fn tensor(&self, flat: Flat, layer: usize, of: Of) -> Result<Matrix> {
+    fn tensor(&self, data: ParameterData, layer: usize, of: Of) -> Result<Matrix> {
         let index = self.config.index(layer, of).ok_or_else(|| Error::Kernel {
             kernel: "decoder".into(),
             message: format!("layer {layer} has no tensor {}", of.name()),
         })?;
-        Ok(self.parameters.tensor(flat, index))
+        Ok(self.parameters.tensor(data, index))
     }
 
     fn value(&self, layer: usize, of: Of) -> Result<Matrix> {
-        self.tensor(Flat::Values, layer, of)
+        self.tensor(ParameterData::Weights, layer, of)
     }
 
     fn gradient(&self, layer: usize, of: Of) -> Result<Matrix> {
-        self.tensor(Flat::Gradients, layer, of)
+        self.tensor(ParameterData::Gradients, layer, of)
     }
 
     fn input(&self, layer: usize) -> &Matrix {
@@ -157,8 +157,8 @@ impl Decoder<'_> {
     /// [`crate::Error::Kernel`].
     pub fn forward(&self, rec: &mut Recorder<StepValues>) -> Result<()> {
         let acts = self.activations;
-        let tokens = self.parameters.tensor(Flat::Values, TOKENS);
-        let positions = self.parameters.tensor(Flat::Values, POSITIONS);
+        let tokens = self.parameters.tensor(ParameterData::Weights, TOKENS);
+        let positions = self.parameters.tensor(ParameterData::Weights, POSITIONS);
         let io = self.kernels.row_wise(rec.device().caps(), self.config.n_embd, &[&tokens, &positions, &acts.embedded]);
         let call = Embedding {
             tokens: &tokens,
@@ -405,7 +405,7 @@ impl Decoder<'_> {
         let acts = self.activations;
         let rows = self.last().rows;
         let chunk = chunk_rows(self.config, rows);
-        let table = self.parameters.tensor(Flat::Values, TOKENS);
+        let table = self.parameters.tensor(ParameterData::Weights, TOKENS);
         for skip in (0..rows).step_by(chunk) {
             let count = chunk.min(rows - skip);
             let extent = RowCount::Chunk { skip: skip as u32, at_most: count as u32 };
@@ -428,7 +428,7 @@ impl Decoder<'_> {
                     accumulate: false,
                 };
                 self.product(rec, call)?;
-                let dtable = self.parameters.tensor(Flat::Gradients, TOKENS);
+                let dtable = self.parameters.tensor(ParameterData::Gradients, TOKENS);
                 let call = Matmul {
                     form: Form::AtB,
                     a: &logits,
@@ -456,7 +456,7 @@ impl Decoder<'_> {
         let call = Matmul {
             form: Form::ABt,
             a: &hidden,
-            b: &self.parameters.tensor(Flat::Values, TOKENS),
+            b: &self.parameters.tensor(ParameterData::Weights, TOKENS),
             c: &logits,
             rows: RowCount::Chunk { skip: skip as u32, at_most: count as u32 },
             epilogue: Epilogue::None,
@@ -471,7 +471,7 @@ impl Decoder<'_> {
     /// # Errors
     /// [`crate::Error::Kernel`].
     pub fn logits(&self, rec: &mut Recorder<StepValues>, logits: &Matrix) -> Result<()> {
-        let table = self.parameters.tensor(Flat::Values, TOKENS);
+        let table = self.parameters.tensor(ParameterData::Weights, TOKENS);
         self.rows(rec, Form::ABt, [self.last(), &table, logits], Epilogue::None)
     }
 
@@ -493,13 +493,13 @@ impl Decoder<'_> {
             if frozen && at == POSITIONS {
                 continue;
             }
-            let gradient = self.parameters.tensor(Flat::Gradients, at);
+            let gradient = self.parameters.tensor(ParameterData::Gradients, at);
             let call = EmbeddingBackward { table, dx, owners, rows, gradient: &gradient };
             embedding::backward(rec, self.io(rec, dx), &call)?;
         }
         if frozen {
             let old = 0..new_rows(self.config).map_or(self.config.vocab_size, |new| new.start);
-            rec.clear(&self.parameters.rows(Flat::Gradients, TOKENS, old));
+            rec.clear(&self.parameters.rows(ParameterData::Gradients, TOKENS, old));
         }
         Ok(())
     }

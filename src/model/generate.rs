@@ -47,7 +47,7 @@ impl Generator {
     /// [`Error::Value`] for a config or shapes that do not fit, [`Error::Device`] and [`Error::Kernel`] past limits.
     pub fn new(device: &Device, config: &ModelConfig, parameters: &[Vec<f32>], samples: usize) -> Result<Self> {
         config.validate()?;
-        Self::over(device, config, Parameters::for_inference(device, config, parameters)?, samples)
+        Self::with_parameters(device, config, Parameters::for_inference(device, config, parameters)?, samples)
     }
 
     /// As [`Generator::new`], with parameters that are on the device, as they are now: if they change, so does what
@@ -55,7 +55,12 @@ impl Generator {
     ///
     /// # Errors
     /// As [`Generator::new`].
-    pub fn over(device: &Device, config: &ModelConfig, parameters: Parameters, samples: usize) -> Result<Self> {
+    pub fn with_parameters(
+        device: &Device,
+        config: &ModelConfig,
+        parameters: Parameters,
+        samples: usize,
+    ) -> Result<Self> {
         if samples == 0 {
             return Err(Error::input("0 samples: must be 1 or more"));
         }
@@ -83,7 +88,7 @@ impl Generator {
     }
 
     /// The most samples that go side by side on a device: caches have limits there.
-    pub fn most_samples(device: &Device, config: &ModelConfig) -> usize {
+    pub fn max_samples(device: &Device, config: &ModelConfig) -> usize {
         let caps = device.caps();
         let bytes = caps.max_binding.min(caps.max_buffer) as usize;
         let fit = |columns| bytes / (4 * dims::pitch(columns));

@@ -26,7 +26,7 @@ pub struct Inference {
 
 /// What a task's head says of an example.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answered {
+pub struct Prediction {
     /// In nats, or squared for a score; 0 where the answer is not known.
     pub loss: f32,
     /// One a label, one a candidate, or the score.
@@ -48,14 +48,19 @@ impl Inference {
     /// [`crate::Error::Kernel`] past limits.
     pub fn new(device: &Device, config: &ModelConfig, parameters: &[Vec<f32>], capacity: Capacity) -> Result<Self> {
         config.validate()?;
-        Self::over(device, config, Parameters::for_inference(device, config, parameters)?, capacity)
+        Self::with_parameters(device, config, Parameters::for_inference(device, config, parameters)?, capacity)
     }
 
     /// As [`Inference::new`], with parameters that are on the device.
     ///
     /// # Errors
     /// As [`Inference::new`].
-    pub fn over(device: &Device, config: &ModelConfig, parameters: Parameters, capacity: Capacity) -> Result<Self> {
+    pub fn with_parameters(
+        device: &Device,
+        config: &ModelConfig,
+        parameters: Parameters,
+        capacity: Capacity,
+    ) -> Result<Self> {
         let activations = Activations::for_inference(device, config, capacity)?;
         let layout = Layout::new(device, layout_capacity(config, capacity))?;
         let kernels = Kernels::new();
@@ -114,7 +119,7 @@ impl Inference {
     ///
     /// # Errors
     /// [`Error::Value`] for a model without a task and a batch past capacity.
-    pub fn answers(&mut self, batch: &Batch) -> Result<Vec<Answered>> {
+    pub fn answers(&mut self, batch: &Batch) -> Result<Vec<Prediction>> {
         let Some(task) = &self.config.task else {
             return Err(Error::input("the model has no task's head: it has to be fine-tuned first"));
         };
@@ -139,7 +144,7 @@ impl Inference {
         let of = |(example, loss): (&Example, f32)| {
             let first = example.sequences.start * outputs;
             let count = if task.answers == Answers::Candidate { example.sequences.len() } else { outputs };
-            Answered { loss, logits: logits[first..first + count].to_vec() }
+            Prediction { loss, logits: logits[first..first + count].to_vec() }
         };
         Ok(batch.examples.iter().zip(losses).map(of).collect())
     }

@@ -18,7 +18,7 @@ pub use activations::{Capacity, Memory, attention_bytes, longest, longest_with_s
 pub use attention::LayerAttention;
 pub use cache::Cache;
 pub use generate::Generator;
-pub use inference::{Answered, Inference};
+pub use inference::{Inference, Prediction};
 pub use learning::Learning;
 pub use parameters::{Parameters, initial_parameters};
 pub use sampling::Sampling;

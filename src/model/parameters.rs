@@ -1,19 +1,24 @@
-//! Weights, gradients and both moments: four flat buffers a slab, tensors as named views at multiples of 256 bytes, those
-//! that decay first, so that AdamW's rules are two ranges a slab where all learns alike. A slab ends where a binding would pass the device's limit.
+//! A model's tensors on a device: weights, gradients and both moments.
+//!
+//! All tensors of a slab are stored in one flat buffer, and a slab has four such buffers, one for each [`ParameterData`].
+//! A tensor is a named view that starts at a multiple of 256 bytes. Inside a slab, tensors with weight decay come first, so
+//! that AdamW runs over two ranges where everything learns at one rate. A slab ends where a binding would exceed the
+//! device's limit.
 
-use super::learning::Piece;
+use super::learning::ParameterGroup;
 use crate::config::{ModelConfig, ParameterKind, ParameterShape};
+use crate::error::DeviceError;
 use crate::gpu::{Buffer, Device, Matrix, View};
 use crate::ops::optimizer::{FLAT_COLUMNS, Range};
 use crate::philox::{Stream, Words};
 use crate::{Error, Result, dims};
 
-/// Which of the four flat tensors.
+/// Which data of the parameters: four flat buffers of the same layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flat {
+pub enum ParameterData {
     /// Weights.
-    Values = 0,
-    /// Their gradients.
+    Weights = 0,
+    /// Gradients.
     Gradients = 1,
     /// Adam's m.
     FirstMoments = 2,
@@ -21,9 +26,22 @@ pub enum Flat {
     SecondMoments = 3,
 }
 
-const NAMES: [&str; 4] = ["weights", "gradients", "first moments", "second moments"];
+impl ParameterData {
+    /// In the order of the discriminants.
+    pub(super) const ALL: [Self; 4] = [Self::Weights, Self::Gradients, Self::FirstMoments, Self::SecondMoments];
 
-/// The place of a tensor.
+    /// The name of the flat buffer.
+    fn name(self) -> &'static str {
+        match self {
+            ParameterData::Weights => "weights",
+            ParameterData::Gradients => "gradients",
+            ParameterData::FirstMoments => "first moments",
+            ParameterData::SecondMoments => "second moments",
+        }
+    }
+}
+
+/// Where a tensor is stored: in its slab, from float `offset` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     slab: usize,
@@ -32,12 +50,13 @@ struct Place {
 
 #[derive(Clone)]
 struct Slab {
+    /// By [`ParameterData`].
     buffers: [Buffer; 4],
     floats: usize,
 }
 
-/// A model's tensors on a device. Made for inference, it has values alone: the other flat tensors have no room, and a
-/// recording that names them is refused. A clone is the same tensors.
+/// A model's tensors on a device. For inference only the weights are allocated, and recording a program that names other
+/// data is an error. A clone shares the tensors.
 #[derive(Clone)]
 pub struct Parameters {
     shapes: Vec<ParameterShape>,
@@ -46,6 +65,7 @@ pub struct Parameters {
 }
 
 struct SlabPlan {
+    /// Index in the config's order, and offset in floats.
     tensors: Vec<(usize, usize)>,
     floats: usize,
 }
@@ -54,15 +74,16 @@ fn floats(shape: &ParameterShape) -> usize {
     dims::floats(shape.rows, shape.columns)
 }
 
-/// Where each tensor goes: slab by slab in the order of names, inside a slab those that decay first.
+/// Assigns tensors to slabs, in the config's order; inside a slab, tensors with weight decay come first.
 fn arrange(shapes: &[ParameterShape], limit: usize) -> Result<Vec<SlabPlan>> {
     let mut groups: Vec<Vec<usize>> = vec![Vec::new()];
     let mut used = 0;
     for (i, shape) in shapes.iter().enumerate() {
         let size = floats(shape);
         if size > limit {
-            let bytes = size * 4;
-            return Err(Error::device(format!("{}: {bytes} bytes, a binding holds {}", shape.name, limit * 4)));
+            let what = format!("bytes of `{}` in one binding", shape.name);
+            let (requested, allowed) = (size as u64 * 4, limit as u64 * 4);
+            return Err(Error::Device(DeviceError::Limit { what, requested, allowed }));
         }
         if used + size > limit {
             groups.push(Vec::new());
@@ -86,13 +107,14 @@ fn arrange(shapes: &[ParameterShape], limit: usize) -> Result<Vec<SlabPlan>> {
     Ok(groups.into_iter().map(plan).collect())
 }
 
-/// Bytes of one of the four flat tensors.
+/// Bytes of one [`ParameterData`].
 pub fn flat_bytes(config: &ModelConfig) -> usize {
     config.parameters().iter().map(floats).sum::<usize>().next_multiple_of(FLAT_COLUMNS) * 4
 }
 
 impl Parameters {
-    /// Allocates all four flat tensors and uploads `dense` values, in the order of [`ModelConfig::parameters`].
+    /// Allocates weights, gradients and moments, and uploads the weights: `dense`, in the order of
+    /// [`ModelConfig::parameters`].
     ///
     /// # Errors
     /// [`Error::Value`] for other shapes, [`Error::Device`] past limits.
@@ -100,7 +122,7 @@ impl Parameters {
         Self::with(device, config, dense, true)
     }
 
-    /// As [`Parameters::new`], values alone: a quarter of the memory.
+    /// As [`Parameters::new`], for weights only: a quarter of the memory.
     ///
     /// # Errors
     /// As [`Parameters::new`].
@@ -111,7 +133,7 @@ impl Parameters {
     fn with(device: &Device, config: &ModelConfig, dense: &[Vec<f32>], training: bool) -> Result<Self> {
         let shapes = config.parameters();
         let caps = device.caps();
-        // Some drivers bind more than 4 GiB, where grids and 32-bit indices would end.
+        // Some drivers bind more than 4 GiB, which grids and 32-bit indices do not reach.
         let limit = (caps.max_binding.min(caps.max_buffer).min(2 << 30) / 4) as usize / FLAT_COLUMNS * FLAT_COLUMNS;
         let mut places = vec![Place { slab: 0, offset: 0 }; shapes.len()];
         let mut slabs = Vec::new();
@@ -119,39 +141,42 @@ impl Parameters {
             for (i, offset) in plan.tensors {
                 places[i] = Place { slab, offset };
             }
-            let room = |name| if training || name == NAMES[0] { plan.floats } else { 0 };
-            let buffer = |name| Buffer::new(device, name, room(name));
-            let [a, b, c, d] = NAMES;
-            let buffers = [buffer(a)?, buffer(b)?, buffer(c)?, buffer(d)?];
+            let buffer = |data: ParameterData| {
+                let allocated = training || data == ParameterData::Weights;
+                Buffer::new(device, data.name(), if allocated { plan.floats } else { 0 })
+            };
+            let [weights, gradients, first_moments, second_moments] = ParameterData::ALL.map(buffer);
+            let buffers = [weights?, gradients?, first_moments?, second_moments?];
             slabs.push(Slab { buffers, floats: plan.floats });
         }
         let parameters = Parameters { shapes, places, slabs };
-        parameters.write(device, Flat::Values, dense)?;
+        parameters.write(device, ParameterData::Weights, dense)?;
         Ok(parameters)
     }
 
-    /// Uploads dense tensors, in the config's order, into one of the flat tensors.
+    /// Uploads dense tensors in the config's order.
     ///
     /// # Errors
     /// [`Error::Value`] for other shapes.
-    pub fn write(&self, device: &Device, flat: Flat, dense: &[Vec<f32>]) -> Result<()> {
+    pub fn write(&self, device: &Device, data: ParameterData, dense: &[Vec<f32>]) -> Result<()> {
         if self.shapes.len() != dense.len() {
-            return Err(Error::input(format!("{} tensors: the config has {}", dense.len(), self.shapes.len())));
+            let expected = format!("the config has {}", self.shapes.len());
+            return Err(Error::value("tensors", dense.len(), expected));
         }
         for (i, (shape, tensor)) in self.shapes.iter().zip(dense).enumerate() {
             if tensor.len() != shape.count() {
-                let (got, expected) = (tensor.len(), shape.count());
-                return Err(Error::input(format!("{}: {got} numbers, its shape has {expected}", shape.name)));
+                let expected = format!("its shape has {}", shape.count());
+                return Err(Error::value(format!("numbers of `{}`", shape.name), tensor.len(), expected));
             }
-            self.tensor(flat, i).write(device, tensor)?;
+            self.tensor(data, i).write(device, tensor)?;
         }
         Ok(())
     }
 
-    /// Tensor `i` of the config's order.
-    pub fn tensor(&self, flat: Flat, i: usize) -> Matrix {
+    /// Tensor `i` in the config's order.
+    pub fn tensor(&self, data: ParameterData, i: usize) -> Matrix {
         let (shape, place) = (&self.shapes[i], self.places[i]);
-        let buffer = &self.slabs[place.slab].buffers[flat as usize];
+        let buffer = &self.slabs[place.slab].buffers[data as usize];
         Matrix::over(buffer.range(&shape.name, place.offset, floats(shape)), shape.rows, shape.columns)
     }
 
@@ -159,44 +184,44 @@ impl Parameters {
     ///
     /// # Errors
     /// [`Error::Value`] when the config has none.
-    pub fn named(&self, flat: Flat, name: &str) -> Result<Matrix> {
+    pub fn named(&self, data: ParameterData, name: &str) -> Result<Matrix> {
         let place = self.shapes.iter().position(|shape| shape.name == name);
-        place.map(|i| self.tensor(flat, i)).ok_or_else(|| Error::input(format!("{name}: the model has no such tensor")))
+        place.map(|i| self.tensor(data, i)).ok_or_else(|| Error::input(format!("{name}: the model has no such tensor")))
     }
 
-    /// Slabs.
+    /// The number of slabs.
     pub fn slabs(&self) -> usize {
         self.slabs.len()
     }
 
-    /// One flat tensor of a slab, [.., [`FLAT_COLUMNS`]].
-    pub fn flat(&self, flat: Flat, slab: usize) -> Matrix {
+    /// All tensors of a slab as one matrix [.., [`FLAT_COLUMNS`]].
+    pub fn flat(&self, data: ParameterData, slab: usize) -> Matrix {
         let slab = &self.slabs[slab];
-        let view = slab.buffers[flat as usize].range(NAMES[flat as usize], 0, slab.floats);
+        let view = slab.buffers[data as usize].range(data.name(), 0, slab.floats);
         Matrix::over(view, slab.floats / FLAT_COLUMNS, FLAT_COLUMNS)
     }
 
-    /// The view of some rows of tensor `i`.
-    pub fn rows(&self, flat: Flat, i: usize, rows: std::ops::Range<usize>) -> View {
-        self.tensor(flat, i).rows_from(rows.start, rows.len()).view
+    /// Some rows of tensor `i`.
+    pub fn rows(&self, data: ParameterData, i: usize, rows: std::ops::Range<usize>) -> View {
+        self.tensor(data, i).rows_from(rows.start, rows.len()).view
     }
 
-    /// AdamW's ranges of a slab: what lies side by side and learns alike is one.
-    pub fn ranges(&self, slab: usize, pieces: &[Piece], decay: f64, decay_all: bool) -> Vec<Range> {
-        let range = |piece: &Piece| {
-            let (shape, place) = (&self.shapes[piece.tensor], self.places[piece.tensor]);
+    /// AdamW's ranges of a slab. Neighbors with the same rate and decay are merged.
+    pub fn ranges(&self, slab: usize, groups: &[ParameterGroup], decay: f64, decay_all: bool) -> Vec<Range> {
+        let range = |group: &ParameterGroup| {
+            let (shape, place) = (&self.shapes[group.tensor], self.places[group.tensor]);
             let decay = if shape.kind.decays() || decay_all { decay } else { 0.0 };
             let [start, end] =
-                [piece.rows.start, piece.rows.end].map(|row| place.offset + dims::floats(row, shape.columns));
+                [group.rows.start, group.rows.end].map(|row| place.offset + dims::floats(row, shape.columns));
             (place.slab == slab && end > start).then_some(Range {
                 start,
                 end,
-                lr_scale: piece.lr_scale,
+                lr_scale: group.lr_scale,
                 decay,
-                t0: piece.since,
+                t0: group.unfrozen_at,
             })
         };
-        let mut all: Vec<Range> = pieces.iter().filter_map(range).collect();
+        let mut all: Vec<Range> = groups.iter().filter_map(range).collect();
         all.sort_unstable_by_key(|range| range.start);
         let mut merged: Vec<Range> = Vec::new();
         for range in all {
@@ -212,19 +237,21 @@ impl Parameters {
     ///
     /// # Errors
     /// [`Error::Device`].
-    pub fn read(&self, device: &Device, flat: Flat) -> Result<Vec<Vec<f32>>> {
-        let whole = (0..self.slabs.len()).map(|s| self.flat(flat, s).view.read::<f32>(device));
+    pub fn read(&self, device: &Device, data: ParameterData) -> Result<Vec<Vec<f32>>> {
+        let whole = (0..self.slabs.len()).map(|s| self.flat(data, s).view.read::<f32>(device));
         let whole = whole.collect::<Result<Vec<_>>>()?;
         let dense = |(shape, place): (&ParameterShape, &Place)| {
-            let data = &whole[place.slab][place.offset..place.offset + floats(shape)];
-            dims::unpad_rows(data, shape.columns)
+            let padded = &whole[place.slab][place.offset..place.offset + floats(shape)];
+            dims::unpad_rows(padded, shape.columns)
         };
         Ok(self.shapes.iter().zip(&self.places).map(dense).collect())
     }
 }
 
-/// Start weights: N(0, initializer_range) by Philox stream 0, biases 0, gains 1; convolutions the mean of their taps plus
-/// N(0, initializer_range / taps). A function of config and seed.
+/// The initial weights of a training from scratch, dense, in the order of [`ModelConfig::parameters`].
+///
+/// N(0, initializer_range) by Philox stream 0, biases 0, gains 1. A convolution starts as the mean of its taps plus
+/// N(0, initializer_range / taps). The result depends on config and seed only.
 pub fn initial_parameters(config: &ModelConfig, seed: u64) -> Vec<Vec<f32>> {
     let normal = |i: usize, shape: &ParameterShape, scale: f64| {
         let mut words = Words::new(seed, Stream::Weights, i as u32, 0);
@@ -268,7 +295,7 @@ mod tests {
             for plan in &plans {
                 assert!(plan.floats <= limit);
                 let decays: Vec<bool> = plan.tensors.iter().map(|(i, _)| shapes[*i].kind.decays()).collect();
-                assert!(decays.is_sorted_by(|a, b| a >= b), "those that decay stand first");
+                assert!(decays.is_sorted_by(|a, b| a >= b), "tensors with weight decay come first");
             }
         }
     }

@@ -17,12 +17,12 @@ pub struct Sampling {
     /// Seed of the draws.
     pub seed: u64,
     /// Which sample: others are drawn anew. Of several side by side, the first.
-    pub number: u32,
+    pub sample_number: u32,
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, seed: 1, number: 0 }
+        Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, seed: 1, sample_number: 0 }
     }
 }
 
@@ -61,7 +61,7 @@ impl Sampling {
         }
         all.sort_unstable_by_key(|(_, id)| *id);
         let total: f64 = all.iter().map(|(x, _)| weight(*x)).sum();
-        let word = philox([token, self.number, 0, Stream::Sampling as u32], seed_key(self.seed))[0];
+        let word = philox([token, self.sample_number, 0, Stream::Sampling as u32], seed_key(self.seed))[0];
         let mut left = (f64::from(word) + 0.5) / 4_294_967_296.0 * total;
         for (x, id) in &all {
             left -= weight(*x);
@@ -97,26 +97,26 @@ fn nucleus(all: &mut [Candidate], wanted: f64, weight: impl Fn(f32) -> f64) -> u
 
 /// What a text may reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub struct SamplingLimits {
     /// Tokens of prompt and continuation together; P ends it, too.
-    pub positions: usize,
+    pub max_length: usize,
     /// Ids that have a text: the tokenizer's.
-    pub vocabulary: usize,
+    pub vocab_size: usize,
 }
 
-/// Goes on from a prompt in all of the generator's samples, up to the bounds. Each new token is told with its sample's place
+/// Goes on from a prompt in all of the generator's samples, up to the limits. Each new token is told with its sample's place
 /// from 0; a sample that says `false` ends there.
 ///
 /// # Errors
-/// [`Error::Value`] for a prompt without a token or past the bounds; [`Error::NotFinite`]; [`Error::Device`]; what `each` says.
+/// [`Error::Value`] for a prompt without a token or past the limits; [`Error::NotFinite`]; [`Error::Device`]; what `each` says.
 pub fn sample(
     generator: &mut Generator,
     prompt: &[u32],
-    bounds: Bounds,
+    limits: SamplingLimits,
     sampling: Sampling,
     each: &mut dyn FnMut(usize, u32) -> Result<bool>,
 ) -> Result<()> {
-    let positions = bounds.positions.min(generator.config().n_positions);
+    let positions = limits.max_length.min(generator.config().n_positions);
     if prompt.is_empty() || prompt.len() > positions {
         return Err(Error::input(format!(
             "a prompt of {} tokens: must have 1 to {positions}, the text's positions",
@@ -132,8 +132,8 @@ pub fn sample(
     let mut open = vec![true; last.len()];
     for length in prompt.len()..positions {
         for (i, row) in logits.chunks_exact(row).enumerate().filter(|(i, _)| open[*i]).collect::<Vec<_>>() {
-            let own = Sampling { number: sampling.number + i as u32, ..sampling };
-            last[i] = own.choose(&row[..bounds.vocabulary.min(row.len())], length as u32)?;
+            let own = Sampling { sample_number: sampling.sample_number + i as u32, ..sampling };
+            last[i] = own.choose(&row[..limits.vocab_size.min(row.len())], length as u32)?;
             open[i] = each(i, last[i])?;
         }
         if length + 1 == positions || !open.contains(&true) {
@@ -148,7 +148,7 @@ pub fn sample(
 mod tests {
     use super::*;
 
-    const WARM: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, seed: 1, number: 0 };
+    const WARM: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, seed: 1, sample_number: 0 };
 
     /// How often each id is drawn.
     fn counts(sampling: Sampling, logits: &[f32]) -> Vec<u32> {
@@ -175,7 +175,7 @@ mod tests {
         let drawn = counts(Sampling { temperature: 0.5, ..WARM }, &logits);
         assert!(near(drawn[1], 0.881), "{drawn:?}");
         assert_eq!(WARM.choose(&logits, 7).expect("token"), WARM.choose(&logits, 7).expect("token"));
-        assert_ne!(counts(WARM, &logits), counts(Sampling { number: 1, ..WARM }, &logits));
+        assert_ne!(counts(WARM, &logits), counts(Sampling { sample_number: 1, ..WARM }, &logits));
         assert_ne!(counts(WARM, &logits), counts(Sampling { seed: 2, ..WARM }, &logits));
     }
 

@@ -2,7 +2,7 @@
 //! there become a slot of each sequence. At other tokens nothing of it is encoded: no slot is live.
 
 use super::cache::Cache;
-use super::parameters::{Flat, Parameters};
+use super::parameters::{ParameterData, Parameters};
 use super::token::Specs;
 use crate::config::{AttentionKind, LayerTensor, ModelConfig};
 use crate::gpu::{Device, Matrix, Recorder, Tensor, View};
@@ -52,7 +52,7 @@ impl Slots {
         }
         let whole = width == c;
         let convolution = |layer, weight, bias| -> Result<Option<Convolution>> {
-            let tensor = |of| config.index(layer, of).map(|index| parameters.tensor(Flat::Values, index));
+            let tensor = |of| config.index(layer, of).map(|index| parameters.tensor(ParameterData::Weights, index));
             let (Some(weight), Some(bias)) = (tensor(weight), tensor(bias)) else { return Ok(None) };
             let product = whole.then(|| matvec::weight(device, specs.matvec, Form::AB, weight.clone())).transpose()?;
             Ok(Some(Convolution { weight, bias: bias.view, product }))

@@ -2,7 +2,7 @@
 //! The backward pass stands behind the forward pass, in mirror order.
 
 use super::decoder::Decoder;
-use super::parameters::Flat;
+use super::parameters::ParameterData;
 use crate::Result;
 use crate::config::Task;
 use crate::gpu::{Matrix, Recorder};
@@ -15,8 +15,8 @@ use crate::ops::{RowCount, StepValues};
 use crate::philox::{Site, place};
 
 impl Decoder<'_> {
-    fn head_tensor(&self, flat: Flat, i: usize) -> Option<Matrix> {
-        self.config.head().and_then(|mut head| head.nth(i)).map(|at| self.parameters.tensor(flat, at))
+    fn head_tensor(&self, data: ParameterData, i: usize) -> Option<Matrix> {
+        self.config.head().and_then(|mut head| head.nth(i)).map(|at| self.parameters.tensor(data, at))
     }
 
     /// Losses and logits of a task's examples, from the last block's output; with `backward`, dx and the head's gradients
@@ -25,7 +25,9 @@ impl Decoder<'_> {
     /// # Errors
     /// [`crate::Error::Kernel`].
     pub fn task_head(&self, rec: &mut Recorder<StepValues>, backward: bool) -> Result<()> {
-        let (Some(task), Some(weight)) = (&self.config.task, self.head_tensor(Flat::Values, 0)) else { return Ok(()) };
+        let (Some(task), Some(weight)) = (&self.config.task, self.head_tensor(ParameterData::Weights, 0)) else {
+            return Ok(());
+        };
         let (room, layout) = (&self.activations.task, self.layout);
         let states = &room.states;
         let io = self.kernels.row_wise(rec.device().caps(), states.columns, &[self.last(), states]);
@@ -39,10 +41,10 @@ impl Decoder<'_> {
         }
         let dscores = &room.scores;
         self.of_sequences(rec, Form::AB, [dscores, &weight, &room.dstates], false)?;
-        if let Some(dweight) = self.head_tensor(Flat::Gradients, 0) {
+        if let Some(dweight) = self.head_tensor(ParameterData::Gradients, 0) {
             self.of_sequences(rec, Form::AtB, [dscores, states, &dweight], true)?;
         }
-        if let Some(dbias) = self.head_tensor(Flat::Gradients, 1) {
+        if let Some(dbias) = self.head_tensor(ParameterData::Gradients, 1) {
             let sums = [&room.dlogits, &self.partial(0, dbias.columns), &dbias];
             column_sum(rec, self.io(rec, &room.dlogits), sums, RowCount::Sequences)?;
         }
@@ -58,7 +60,7 @@ impl Decoder<'_> {
 
     fn examples(&self, rec: &mut Recorder<StepValues>, task: &Task) -> Result<()> {
         let room = &self.activations.task;
-        let bias = self.head_tensor(Flat::Values, 1).map(|bias| bias.view);
+        let bias = self.head_tensor(ParameterData::Weights, 1).map(|bias| bias.view);
         let call = TaskLoss {
             kind: Logits::of(task),
             examples: &self.layout.examples,

@@ -3,7 +3,7 @@
 //! a memory-compressed one takes a sixth, and at every f-th token those that make a slot.
 
 use super::cache::{self as kept, Cache};
-use super::parameters::{Flat, Parameters};
+use super::parameters::{ParameterData, Parameters};
 use super::slots::Slots;
 use crate::Result;
 use crate::config::{AttentionKind, KvScale, LayerTensor, ModelConfig};
@@ -29,14 +29,14 @@ impl Specs {
     /// Images where they are quick and all tensors fit.
     pub fn choose(device: &Device, config: &ModelConfig, parameters: &Parameters, sequences: usize) -> Result<Specs> {
         let caps = device.caps();
-        let fits = |form, name: &str| Ok(matvec::fits(caps, form, &parameters.named(Flat::Values, name)?));
+        let fits = |form, name: &str| Ok(matvec::fits(caps, form, &parameters.named(ParameterData::Weights, name)?));
         // The prompt's rows, its slots' keys and values, and every layer's cache.
         let compressed = AttentionKind::Compressed;
         let slots = if config.has(compressed) { 2 * kept::rows(config, compressed)[0] } else { 0 };
         let layers = (0..config.n_layer).map(|l| sequences * kept::rows(config, config.attention(l))[0]);
         let rows = layers.fold(config.n_positions.max(slots), usize::max);
         let convolution = (0..config.n_layer).find_map(|l| config.index(l, LayerTensor::CompressK));
-        let convolution = convolution.map(|index| parameters.tensor(Flat::Values, index));
+        let convolution = convolution.map(|index| parameters.tensor(ParameterData::Weights, index));
         let image = matvec::choose(caps) == matvec::Spec::Image
             && cache::choose(caps, config.head_dim()) == cache::Spec::Image
             && rows <= caps.max_texture as usize
@@ -95,7 +95,7 @@ struct Weights {
 
 impl Weights {
     fn new(device: &Device, config: &ModelConfig, parameters: &Parameters, specs: Specs) -> Result<Self> {
-        let named = |name: &str| parameters.named(Flat::Values, name);
+        let named = |name: &str| parameters.named(ParameterData::Weights, name);
         let linear = |layer, part: &str| -> Result<Linear> {
             let weight = named(&of(layer, part, "weight"))?;
             let bias = named(&of(layer, part, "bias"))?.view;

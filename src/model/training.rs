@@ -6,7 +6,7 @@
 use super::activations::{Activations, Capacity, layout_capacity};
 use super::decoder::Decoder;
 use super::learning::Learning;
-use super::parameters::{Flat, Parameters};
+use super::parameters::{ParameterData, Parameters};
 use super::{Generator, Inference};
 use crate::config::ModelConfig;
 use crate::data::batch::{Batch, LossCounts};
@@ -237,7 +237,7 @@ impl Training {
     /// # Errors
     /// [`Error::Device`].
     pub fn moments(&self) -> Result<Moments> {
-        Ok(Moments { first: self.read(Flat::FirstMoments)?, second: self.read(Flat::SecondMoments)? })
+        Ok(Moments { first: self.read(ParameterData::FirstMoments)?, second: self.read(ParameterData::SecondMoments)? })
     }
 
     /// Continues another training of the same weights: takes over its progress and moments.
@@ -245,8 +245,8 @@ impl Training {
     /// # Errors
     /// [`Error::Value`] for moments of other shapes.
     pub fn restore(&mut self, progress: StepState, moments: &Moments) -> Result<()> {
-        self.parameters.write(&self.device, Flat::FirstMoments, &moments.first)?;
-        self.parameters.write(&self.device, Flat::SecondMoments, &moments.second)?;
+        self.parameters.write(&self.device, ParameterData::FirstMoments, &moments.first)?;
+        self.parameters.write(&self.device, ParameterData::SecondMoments, &moments.second)?;
         self.progress = progress;
         Ok(())
     }
@@ -419,15 +419,15 @@ impl Training {
     /// # Errors
     /// [`Error::Device`].
     pub fn parameters(&self) -> Result<Vec<Vec<f32>>> {
-        self.parameters.read(&self.device, Flat::Values)
+        self.parameters.read(&self.device, ParameterData::Weights)
     }
 
-    /// One of the flat tensors, as [`Training::parameters`]. Waits.
+    /// Weights, gradients or moments, as [`Training::parameters`]. Waits.
     ///
     /// # Errors
     /// [`Error::Device`].
-    pub fn read(&self, flat: Flat) -> Result<Vec<Vec<f32>>> {
-        self.parameters.read(&self.device, flat)
+    pub fn read(&self, data: ParameterData) -> Result<Vec<Vec<f32>>> {
+        self.parameters.read(&self.device, data)
     }
 
     /// The model for inference on batches of up to `capacity`. It shares the weights of the training.
@@ -435,7 +435,7 @@ impl Training {
     /// # Errors
     /// As [`Inference::new`].
     pub fn inference(&self, capacity: Capacity) -> Result<Inference> {
-        Inference::over(&self.device, &self.config, self.parameters.clone(), capacity)
+        Inference::with_parameters(&self.device, &self.config, self.parameters.clone(), capacity)
     }
 
     /// A generator over the weights as they are now.
@@ -443,7 +443,7 @@ impl Training {
     /// # Errors
     /// As [`Generator::new`].
     pub fn generator(&self, samples: usize) -> Result<Generator> {
-        Generator::over(&self.device, &self.config, self.parameters.clone(), samples)
+        Generator::with_parameters(&self.device, &self.config, self.parameters.clone(), samples)
     }
 
     /// How many dispatches each program has.
@@ -512,13 +512,10 @@ fn record_optimize(
     options: TrainingOptions,
 ) -> Result<Program<StepValues>> {
     let Decoder { kernels, parameters, .. } = *decoder;
-    let pieces = decoder.training.map(|learning| learning.pieces(decoder.config)).unwrap_or_default();
+    let groups = decoder.training.map(|learning| learning.parameter_groups(decoder.config)).unwrap_or_default();
     let mut rec = Recorder::new(device, decoder.layout.capacity());
-    let flats: Vec<_> = (0..parameters.slabs())
-        .map(|s| {
-            [Flat::Values, Flat::Gradients, Flat::FirstMoments, Flat::SecondMoments].map(|f| parameters.flat(f, s))
-        })
-        .collect();
+    let flats: Vec<_> =
+        (0..parameters.slabs()).map(|s| ParameterData::ALL.map(|data| parameters.flat(data, s))).collect();
     let counts: Vec<_> = flats.iter().map(|f| optimizer::norm_partials(f[0].view.words as usize)).collect();
     let total: usize = counts.iter().sum();
     // A slab's partial sums start at a multiple of 64 words; the words between stay zero.
@@ -535,7 +532,7 @@ fn record_optimize(
     for (slab, flat) in flats.iter().enumerate() {
         let [values, gradients, first_moments, second_moments] = flat;
         let tensors = optimizer::Slab { values, gradients, first_moments, second_moments };
-        for range in parameters.ranges(slab, &pieces, options.weight_decay, options.decay_all) {
+        for range in parameters.ranges(slab, &groups, options.weight_decay, options.decay_all) {
             optimizer::adamw(&mut rec, io(values), &tensors, state, options.adam, range)?;
         }
     }

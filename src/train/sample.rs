@@ -3,15 +3,15 @@
 use crate::Result;
 use crate::model::{Training, sampling};
 
-pub use crate::model::sampling::{Bounds, Sampling};
+pub use crate::model::sampling::{Sampling, SamplingLimits};
 
-/// The ids that follow `prompt`, up to the bounds.
+/// The ids that follow `prompt`, up to the limits.
 ///
 /// # Errors
 /// As [`sampling::sample`].
-pub fn sample(training: &Training, prompt: &[u32], bounds: Bounds, sampling: Sampling) -> Result<Vec<u32>> {
+pub fn sample(training: &Training, prompt: &[u32], limits: SamplingLimits, sampling: Sampling) -> Result<Vec<u32>> {
     let mut ids = Vec::new();
-    sampling::sample(&mut training.generator(1)?, prompt, bounds, sampling, &mut |_, id| {
+    sampling::sample(&mut training.generator(1)?, prompt, limits, sampling, &mut |_, id| {
         ids.push(id);
         Ok(true)
     })?;

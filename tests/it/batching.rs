@@ -7,7 +7,7 @@ use wgpt::config::ModelConfig;
 use wgpt::data::batch::Batch;
 use wgpt::data::batch_form::BatchForm;
 use wgpt::data::synthetic::stories::stories;
-use wgpt::model::parameters::Flat;
+use wgpt::model::parameters::ParameterData;
 use wgpt::model::{Capacity, Training, TrainingOptions, initial_parameters};
 use wgpt::philox::step_key;
 
@@ -26,7 +26,7 @@ fn gradients(training: &mut Training, batch: &Batch) -> (f64, Vec<Vec<f32>>) {
     for part in [batch.part(0..half), batch.part(half..all)] {
         training.accumulate_gradients(&part, batch.target_count, step_key(SEED, 7)).expect("a step");
     }
-    let gradients = training.read(Flat::Gradients).expect("gradients");
+    let gradients = training.read(ParameterData::Gradients).expect("gradients");
     training.optimizer_step(0.0).expect("an update");
     let results = training.wait_for_results().expect("a result");
     (results[0].loss, gradients)

@@ -10,7 +10,7 @@ use std::process::Output;
 use wgpt::config::{Answers, ModelConfig, Task, TaskKind};
 use wgpt::data::batch::{Answer, Batch, Example, IGNORED, Sequence};
 use wgpt::gpu::Device;
-use wgpt::model::parameters::Flat;
+use wgpt::model::parameters::ParameterData;
 use wgpt::model::{Learning, Training, TrainingOptions, initial_parameters};
 use wgpt::philox::{Stream, Words, step_key};
 
@@ -83,7 +83,7 @@ fn a_batch_is_its_examples_one_at_a_time() {
         for example in &batch.examples {
             parts.accumulate_gradients(&batch.part(example.sequences.clone()), real, key).expect("a step");
         }
-        let [a, b] = [&whole, &parts].map(|t| t.read(Flat::Gradients).expect("gradients"));
+        let [a, b] = [&whole, &parts].map(|t| t.read(ParameterData::Gradients).expect("gradients"));
         for (shape, (a, b)) in model.0.parameters().iter().zip(a.iter().zip(&b)) {
             if kind == TaskKind::Choose && shape.name.ends_with("summary.bias") {
                 continue; // What is added to every candidate changes nothing: its gradient is 0, and rounding is left.
@@ -139,7 +139,7 @@ fn the_gradient_is_that_of_the_loss_behind_its_masks() {
                 let at: Vec<Vec<f32>> = parameters.iter().zip(&direction).map(moved).collect();
                 let mut training = training(&device, &(config.clone(), at), &batch);
                 training.accumulate_gradients(&batch, real, key).expect("a step");
-                let gradients = training.read(Flat::Gradients).expect("gradients");
+                let gradients = training.read(ParameterData::Gradients).expect("gradients");
                 training.optimizer_step(0.0).expect("an update");
                 let result = training.wait_for_results().expect("a result")[0];
                 (result.task_loss + 0.5 * result.loss, gradients)
@@ -167,12 +167,12 @@ fn frozen_parts_stay_and_new_ones_learn() {
         let batch = examples(config, &[1, 1, 1, 1]);
         let mut all = training(&device, &model, &batch);
         all.accumulate_gradients(&batch, batch.real(), [0; 2]).expect("a step");
-        let full = all.read(Flat::Gradients).expect("gradients");
+        let full = all.read(ParameterData::Gradients).expect("gradients");
         let mut frozen = training(&device, &model, &batch);
-        let since = vec![None, None, Some(0)];
-        frozen.set_learning(Learning { layer_lr_decay: 1.0, since }).expect("a recording");
+        let unfrozen_at = vec![None, None, Some(0)];
+        frozen.set_learning(Learning { layer_lr_decay: 1.0, unfrozen_at }).expect("a recording");
         frozen.accumulate_gradients(&batch, batch.real(), [0; 2]).expect("a step");
-        let some = frozen.read(Flat::Gradients).expect("gradients");
+        let some = frozen.read(ParameterData::Gradients).expect("gradients");
         let learns = |tensor: usize, row: usize| match config.parts()[tensor] {
             wgpt::config::Part::Head | wgpt::config::Part::Layer(1) => true,
             wgpt::config::Part::Layer(_) => false,
@@ -209,7 +209,7 @@ fn lower_layers_learn_slower() {
     let (config, before) = &model;
     let batch = examples(config, &[1, 1, 1]);
     let mut training = training(&device, &model, &batch);
-    training.set_learning(Learning { layer_lr_decay: 0.5, since: vec![Some(0); 3] }).expect("a recording");
+    training.set_learning(Learning { layer_lr_decay: 0.5, unfrozen_at: vec![Some(0); 3] }).expect("a recording");
     training.accumulate_gradients(&batch, batch.real(), [0; 2]).expect("a step");
     training.optimizer_step(1e-2).expect("an update");
     let after = training.parameters().expect("weights");

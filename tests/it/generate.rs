@@ -7,7 +7,7 @@ use crate::common::models::{
 use wgpt::config::{KvGroups, KvNull, KvScale, ModelConfig};
 use wgpt::data::batch::{Batch, IGNORED, Sequence};
 use wgpt::gpu::Device;
-use wgpt::model::sampling::{Bounds, Sampling, sample};
+use wgpt::model::sampling::{Sampling, SamplingLimits, sample};
 use wgpt::model::{Capacity, Generator, Inference};
 use wgpt::reference::model::Output;
 
@@ -245,10 +245,10 @@ fn what_a_generator_cannot_do_is_said() {
 }
 
 /// The new ids of each sample.
-fn texts(generator: &mut Generator, samples: usize, bounds: Bounds, sampling: Sampling) -> Vec<Vec<u32>> {
+fn texts(generator: &mut Generator, samples: usize, limits: SamplingLimits, sampling: Sampling) -> Vec<Vec<u32>> {
     let mut all = vec![Vec::new(); samples];
     let prompt = [1, 2, 3, 4, 5];
-    sample(generator, &prompt, bounds, sampling, &mut |i, id| {
+    sample(generator, &prompt, limits, sampling, &mut |i, id| {
         all[i].push(id);
         // The second sample ends early, and the others go on.
         Ok(i != 1 || all[i].len() < 3)
@@ -261,23 +261,23 @@ fn texts(generator: &mut Generator, samples: usize, bounds: Bounds, sampling: Sa
 fn a_seed_decides_each_sample_however_many_there_are() {
     let device = device();
     let (config, parameters) = tiny(|c| c.n_positions = 40);
-    let bounds = Bounds { positions: 99, vocabulary: 50 };
+    let limits = SamplingLimits { max_length: 99, vocab_size: 50 };
     let warm = Sampling { temperature: 1.5, seed: 7, ..Sampling::default() };
     let generator = |samples| Generator::new(&device, &config, &parameters, samples).expect("a recording");
     let (mut one, mut six) = (generator(1), generator(6));
-    let all = texts(&mut six, 6, bounds, warm);
-    assert_eq!(all, texts(&mut six, 6, bounds, warm), "the same seed");
-    assert_ne!(all, texts(&mut six, 6, bounds, Sampling { seed: 8, ..warm }));
+    let all = texts(&mut six, 6, limits, warm);
+    assert_eq!(all, texts(&mut six, 6, limits, warm), "the same seed");
+    assert_ne!(all, texts(&mut six, 6, limits, Sampling { seed: 8, ..warm }));
     assert_eq!(all.iter().map(Vec::len).collect::<Vec<_>>(), [35, 3, 35, 35, 35, 35], "up to P, or where it says so");
     assert!(all.iter().flatten().all(|id| *id < 50), "an id without a text");
     assert!((1..6).all(|i| all[i][..3] != all[0][..3]), "samples are alike");
     for number in [0, 2, 5] {
-        let alone = texts(&mut one, 1, bounds, Sampling { number, ..warm });
+        let alone = texts(&mut one, 1, limits, Sampling { sample_number: number, ..warm });
         assert_eq!(alone[0], all[number as usize], "sample {number} of six and alone");
     }
-    let short = texts(&mut one, 1, Bounds { positions: 9, ..bounds }, warm);
+    let short = texts(&mut one, 1, SamplingLimits { max_length: 9, ..limits }, warm);
     assert_eq!(short[0], all[0][..4]);
-    assert!(texts(&mut one, 1, Bounds { positions: 5, ..bounds }, warm)[0].is_empty());
-    let greedy = texts(&mut six, 6, bounds, Sampling { temperature: 0.0, ..warm });
+    assert!(texts(&mut one, 1, SamplingLimits { max_length: 5, ..limits }, warm)[0].is_empty());
+    let greedy = texts(&mut six, 6, limits, Sampling { temperature: 0.0, ..warm });
     assert_eq!(greedy[0], greedy[5]);
 }

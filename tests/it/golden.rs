@@ -8,7 +8,7 @@ use wgpt::config::{AttentionKind, ModelConfig, ParameterKind, ParameterShape};
 use wgpt::data::batch::{Batch, IGNORED, Sequence};
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
 use wgpt::gpu::{Device, Matrix, Recorder, View};
-use wgpt::model::parameters::Flat;
+use wgpt::model::parameters::ParameterData;
 use wgpt::model::{Capacity, Generator, Sampling, Training, TrainingOptions};
 use wgpt::ops::attention::{self, Attention, Gradients, KeyValues};
 use wgpt::ops::column_sum::column_sum;
@@ -167,7 +167,7 @@ fn language_model(device: &Device, case: &Golden) -> f64 {
         let c = config.n_embd;
         worst = worst.max(case.judge(&format!("out.hidden_{i}"), &spread(&hidden, c), real(c)));
     }
-    let gradients = training.read(Flat::Gradients).expect("gradients");
+    let gradients = training.read(ParameterData::Gradients).expect("gradients");
     for (shape, got) in config.parameters().iter().zip(&gradients) {
         worst = worst.max(case.judge(&format!("grad.{}", shape.name), &wide(got), |_| true));
     }
@@ -221,7 +221,9 @@ fn training(device: &Device, case: &Golden) -> f64 {
     worst = worst.max(case.judge("out.grad_norm", &norms, |_| true));
     let last = training.parameters().expect("weights");
     worst = worst.max(judge_tensors(case, "out.final.", &config, &last));
-    for (prefix, flat) in [("out.exp_avg.", Flat::FirstMoments), ("out.exp_avg_sq.", Flat::SecondMoments)] {
+    for (prefix, flat) in
+        [("out.exp_avg.", ParameterData::FirstMoments), ("out.exp_avg_sq.", ParameterData::SecondMoments)]
+    {
         if case.data.keys().any(|k| k.starts_with(prefix)) {
             worst = worst.max(judge_tensors(case, prefix, &config, &training.read(flat).expect("moments")));
         }

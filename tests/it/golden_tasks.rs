@@ -4,8 +4,8 @@ use super::{Golden, batch, options, wide};
 use wgpt::config::{Answers, ModelConfig, Task, TaskKind};
 use wgpt::data::batch::{Answer, Batch, Example, IGNORED};
 use wgpt::gpu::Device;
-use wgpt::model::parameters::Flat;
-use wgpt::model::{Answered, Capacity, Training, TrainingOptions};
+use wgpt::model::parameters::ParameterData;
+use wgpt::model::{Capacity, Prediction, Training, TrainingOptions};
 use wgpt::ops::optimizer::Arithmetic;
 use wgpt::store::config_json;
 
@@ -55,13 +55,13 @@ fn judge(
     batch: &Batch,
     lm_coef: f64,
     rename: impl Fn(&str) -> String,
-) -> (f64, Vec<Answered>, [f64; 2]) {
+) -> (f64, Vec<Prediction>, [f64; 2]) {
     let capacity = Capacity { rows: batch.rows(), sequences: batch.sequences() };
     let options = TrainingOptions { lm_coef, ..options(0.0, 0.0, Arithmetic::Torch) };
     let mut training = Training::new(device, config, weights, capacity, options).expect("a recording");
     training.accumulate_gradients(batch, batch.real(), [0; 2]).expect("a step");
     let mut worst = 0.0f64;
-    for (shape, got) in config.parameters().iter().zip(&training.read(Flat::Gradients).expect("gradients")) {
+    for (shape, got) in config.parameters().iter().zip(&training.read(ParameterData::Gradients).expect("gradients")) {
         worst = worst.max(case.judge(&format!("grad.{}", rename(&shape.name)), &wide(got), |_| true));
     }
     let answers = training.inference(capacity).expect("a recording").answers(batch).expect("answers");
@@ -73,7 +73,7 @@ fn judge(
     (worst, answers, [result.loss, l2])
 }
 
-fn logits(answers: &[Answered]) -> Vec<f64> {
+fn logits(answers: &[Prediction]) -> Vec<f64> {
     answers.iter().flat_map(|answer| wide(&answer.logits)).collect()
 }
 

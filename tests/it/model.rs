@@ -6,7 +6,7 @@ use crate::common::models::{capacity_of, oracle, random_batch, random_parameters
 use wgpt::config::{KvGroups, KvNull, KvScale, ModelConfig};
 use wgpt::data::batch::{Batch, IGNORED};
 use wgpt::gpu::Device;
-use wgpt::model::parameters::Flat;
+use wgpt::model::parameters::ParameterData;
 use wgpt::model::{Dispatches, Training, TrainingOptions};
 use wgpt::philox::{Stream, Words, step_key};
 use wgpt::reference::model::Output;
@@ -60,7 +60,7 @@ fn compare_on(device: &Device, change: impl FnOnce(&mut ModelConfig), lengths: &
     let expected = expected_output(&config, &parameters, &batch, dropout);
     let mut training = train(device, &config, &parameters, &batch);
     training.accumulate_gradients(&batch, batch.target_count, key).expect("a step");
-    let gradients = training.read(Flat::Gradients).expect("gradients");
+    let gradients = training.read(ParameterData::Gradients).expect("gradients");
     let (error, name) = worst(&config, &gradients, &expected.gradients);
     assert!(error < 2e-4, "{name}: {error:.1e} of its largest gradient");
     let last = config.n_layer;
@@ -221,7 +221,7 @@ fn micro_batches_give_the_gradient_of_their_union() {
     for part in [0..1, 1..3, 3..4] {
         training.accumulate_gradients(&whole.part(part), whole.target_count, key).expect("a step");
     }
-    let gradients = training.read(Flat::Gradients).expect("gradients");
+    let gradients = training.read(ParameterData::Gradients).expect("gradients");
     let (error, name) = worst(&config, &gradients, &expected.gradients);
     assert!(error < 2e-4, "{name}: {error:.1e} of its largest gradient");
 }
@@ -254,7 +254,7 @@ fn a_step_without_targets_changes_nothing() {
     batch.target_count = 0;
     let mut training = train(&device, &config, &parameters, &batch);
     training.accumulate_gradients(&batch, 0, [0; 2]).expect("a step");
-    assert!(training.read(Flat::Gradients).expect("gradients").iter().flatten().all(|g| *g == 0.0));
+    assert!(training.read(ParameterData::Gradients).expect("gradients").iter().flatten().all(|g| *g == 0.0));
     training.optimizer_step(1e-2).expect("an update");
     assert_eq!(training.wait_for_results().expect("a result")[0].loss, 0.0);
     assert!(training.parameters().expect("weights") == parameters, "a step without targets changed a weight");

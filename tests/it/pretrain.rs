@@ -9,7 +9,7 @@ use wgpt::gpu::Device;
 use wgpt::model::Training;
 use wgpt::store::folder::Checkpoint;
 use wgpt::train::metrics::Line;
-use wgpt::train::sample::{Bounds, Sampling, sample};
+use wgpt::train::sample::{Sampling, SamplingLimits, sample};
 use wgpt::train::text::{optimizer_options, run};
 use wgpt::train::{EvaluationLine, NoObserver, Observer, Prepared, Settings, StepLine, Trained};
 use wgpt::{Error, Result};
@@ -151,15 +151,15 @@ fn a_sample_ends_with_the_positions() {
     let capacity = wgpt::model::Capacity { rows: 16, sequences: 1 };
     let training =
         Training::new(&device, &settings.model, &parameters, capacity, optimizer_options(&settings)).expect("a model");
-    let bounds = Bounds { positions: 16, vocabulary: 260 };
+    let limits = SamplingLimits { max_length: 16, vocab_size: 260 };
     let draw = |temperature, number| {
-        let sampling = Sampling { temperature, seed: 3, number, ..Sampling::default() };
-        sample(&training, &[5, 6], bounds, sampling).expect("a sample")
+        let sampling = Sampling { temperature, seed: 3, sample_number: number, ..Sampling::default() };
+        sample(&training, &[5, 6], limits, sampling).expect("a sample")
     };
     let greedy = draw(0.0, 0);
     assert!(greedy.len() == 14 && greedy == draw(0.0, 1));
     let warm = draw(1.0, 0);
     assert!(warm.iter().all(|id| *id < 260) && warm == draw(1.0, 0) && warm != draw(1.0, 1), "{warm:?}");
-    let none = sample(&training, &[], bounds, Sampling::default());
+    let none = sample(&training, &[], limits, Sampling::default());
     assert!(none.expect_err("no prompt").to_string().contains("1 to 16"));
 }

@@ -172,7 +172,7 @@ fn measure(
     }
     // The text's last target is not looked at: its row is one more than was drawn from.
     let capacity = Capacity { rows: text.rows(), sequences: 1 };
-    let whole = Inference::over(device, model, generator.parameters().clone(), capacity)?.losses(&text)?;
+    let whole = Inference::with_parameters(device, model, generator.parameters().clone(), capacity)?.losses(&text)?;
     let rows = text.rows() - 1;
     let loss_forward = whole[..rows].iter().map(|x| f64::from(*x)).sum::<f64>() / rows as f64;
     let loss = nats / rows as f64;

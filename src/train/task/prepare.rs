@@ -221,12 +221,12 @@ impl PreparedTask {
     /// What learns in an epoch, counted from 0.
     pub fn learning(&self, epoch: u32) -> Learning {
         let layers = self.model.n_layer as u32;
-        let since = |height: u32| {
+        let unfrozen_at = |height: u32| {
             let wakes = if self.settings.task.unfreeze { layers - height } else { 0 };
             (epoch >= wakes).then(|| wakes * self.updates_an_epoch() as u32)
         };
         let layer_lr_decay = self.settings.task.layer_lr_decay.0;
-        Learning { layer_lr_decay, since: (0..=layers).map(since).collect() }
+        Learning { layer_lr_decay, unfrozen_at: (0..=layers).map(unfrozen_at).collect() }
     }
 
     /// The examples of an epoch in their order: a permutation of its own, from the data stream.

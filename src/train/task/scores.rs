@@ -1,7 +1,7 @@
 //! What a task's answers come to: the metrics of SPEC 3 by their names in metrics.jsonl, and the answers themselves.
 
 use crate::config::{Answers, Task, TaskKind};
-use crate::model::{Answered, Inference};
+use crate::model::{Inference, Prediction};
 use crate::tasks::{Answer, Example, metrics, pack};
 use crate::train::task::prepare::Examples;
 use crate::{Error, Result};
@@ -17,7 +17,7 @@ pub struct Scores {
     /// The share of the most frequent class, where there are classes.
     pub majority: Option<f64>,
     /// One an example.
-    pub answers: Vec<Answered>,
+    pub answers: Vec<Prediction>,
 }
 
 /// The metrics of a task, the one that chooses the best epoch first.
@@ -35,7 +35,7 @@ pub fn rank(name: &str, values: &BTreeMap<&'static str, f64>) -> Option<f64> {
 }
 
 /// The class of an answer: the first of the largest logits.
-pub fn class(answered: &Answered) -> u32 {
+pub fn class(answered: &Prediction) -> u32 {
     let mut best = 0;
     for (i, logit) in answered.logits.iter().enumerate() {
         if *logit > answered.logits[best] {
@@ -62,8 +62,8 @@ pub fn score(inference: &mut Inference, task: &Task, examples: &Examples) -> Res
     Ok(of(task, &examples.all, answers))
 }
 
-fn of(task: &Task, examples: &[Example], answers: Vec<Answered>) -> Scores {
-    let known: Vec<(&Example, &Answered)> =
+fn of(task: &Task, examples: &[Example], answers: Vec<Prediction>) -> Scores {
+    let known: Vec<(&Example, &Prediction)> =
         examples.iter().zip(&answers).filter(|(example, _)| example.answer != Answer::Unknown).collect();
     let mut values = BTreeMap::new();
     let mut put = |name, value: Option<f64>| {
@@ -93,7 +93,7 @@ fn of(task: &Task, examples: &[Example], answers: Vec<Answered>) -> Scores {
 
 /// predictions.tsv: a line an example with its number from 0, its label, and a probability a label; for choose the candidate's
 /// place and a probability a candidate; for a score the number.
-pub fn predictions(task: &Task, answers: &[Answered]) -> String {
+pub fn predictions(task: &Task, answers: &[Prediction]) -> String {
     let columns: Vec<String> = match &task.answers {
         Answers::Score => Vec::new(),
         Answers::Labels(labels) => labels.iter().map(|label| field(label)).collect(),
@@ -153,8 +153,8 @@ fn class_of(example: &Example) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn answered(logits: &[f32]) -> Answered {
-        Answered { loss: 0.0, logits: logits.to_vec() }
+    fn answered(logits: &[f32]) -> Prediction {
+        Prediction { loss: 0.0, logits: logits.to_vec() }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::train::metrics::{EpochLine, EvaluationLine, Line, Metrics, StepLine, 
 use crate::train::prefetch::{Prefetch, Ready};
 use crate::train::resume::Stopped;
 use crate::train::run_folder::{First, RunFolder, SavedKernels};
-use crate::train::sample::{Bounds, Sampling, sample};
+use crate::train::sample::{Sampling, SamplingLimits, sample};
 use crate::train::schedule::Schedule;
 use crate::train::settings::Settings;
 use crate::train::settings::value::Optimizer;
@@ -369,9 +369,9 @@ impl Run {
         }
         prompt.truncate(1);
         let positions = settings.model.n_positions.min(SAMPLE_TOKENS);
-        let bounds = Bounds { positions, vocabulary: tokenizer.vocab_size() };
+        let limits = SamplingLimits { max_length: positions, vocab_size: tokenizer.vocab_size() };
         let sampling = Sampling { temperature: SAMPLE_TEMPERATURE, seed: settings.seed, ..Sampling::default() };
-        let ids = sample(&self.training, &prompt, bounds, sampling)?;
+        let ids = sample(&self.training, &prompt, limits, sampling)?;
         let text = tokenizer.decode(&ids)?;
         self.folder.sample(step, text.trim_end_matches('\n'))?;
         observer.sampled(step, &text);
