@@ -6,15 +6,15 @@ use super::numbers::grouped;
 use super::output::{note, output_folder};
 use super::predict;
 use super::stop::Done;
+use super::token_cache::user_cache;
 use super::{model_argument, options};
 use crate::data::source::{Source, Sources};
 use crate::data::tokenizer::{Tokenizer, UNKNOWN};
 use crate::gpu::Device;
 use crate::model::Inference;
 use crate::report::{Align, Table};
-use crate::store::folder::write_atomic_with;
-use crate::store::model_folder::Model;
-use crate::store::token_cache::TokenCache;
+use crate::store::Model;
+use crate::store::atomic::write_atomic_with;
 use crate::train::settings::keys::COLUMNS;
 use crate::train::text::evaluate::{Losses, Text};
 use crate::train::{Evaluation, Stage};
@@ -71,9 +71,9 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let model = model_argument::load(matches)?;
     let tokenizer = model.tokenizer()?;
     if let Some(path) = per_token {
-        check_output(path, Sources::find(&data, separator.as_deref())?.files(), &model.folder)?;
+        check_output(path, Sources::find(&data, separator.as_deref())?.files(), model.folder.as_deref())?;
     }
-    let text = Text::read(data, separator, &model.config, tokenizer, &TokenCache::of_user())?;
+    let text = Text::read(data, separator, &model.config, tokenizer, &user_cache())?;
     if let Some(warning) = unknown(&text, tokenizer) {
         note(format_args!("warning: {warning}"));
     }
@@ -102,7 +102,7 @@ fn unknown(text: &Text, tokenizer: &Tokenizer) -> Option<String> {
 }
 
 /// Checks that a file can be written and is not one that is read: not the data, nothing in the model's folder.
-fn check_output(path: &Path, data: &[Source], model: &Path) -> Result<()> {
+fn check_output(path: &Path, data: &[Source], model: Option<&Path>) -> Result<()> {
     let folder = output_folder("per-token", path)?;
     let wrong = |why: &str| Err(invalid_option("per-token", path.display(), why));
     let there = path.canonicalize().ok();
@@ -110,8 +110,8 @@ fn check_output(path: &Path, data: &[Source], model: &Path) -> Result<()> {
     if files.into_iter().any(|file| there.as_ref() == Some(&file)) {
         return wrong("is one of the texts: must be another file");
     }
-    match model.canonicalize() {
-        Ok(model) if folder.starts_with(&model) => wrong("is in the model's folder: must be elsewhere"),
+    match model.and_then(|model| model.canonicalize().ok()) {
+        Some(model) if folder.starts_with(&model) => wrong("is in the model's folder: must be elsewhere"),
         _ => Ok(()),
     }
 }

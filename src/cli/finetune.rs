@@ -8,7 +8,7 @@ use super::stop::{Done, Stop};
 use super::{clock, pretrain};
 use crate::config::{Answers, Task, TaskKind};
 use crate::report::{Align, Table, confusion};
-use crate::store::folder::write_atomic;
+use crate::store::atomic::write_atomic;
 use crate::train::task::scores::{self as task_scores, Scores};
 use crate::train::{Layers, PreparedTask, Settings, Stage, StoppedTask, TaskSummary, task};
 use crate::{Error, Result};

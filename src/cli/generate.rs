@@ -8,7 +8,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::data::tokenizer::stream::{StopWords, TextStream};
 use crate::model::Generator;
 use crate::model::sampling::{Sampling, SamplingLimits, sample};
-use crate::store::model_folder::Model;
+use crate::store::Model;
 use crate::{Error, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::io::{IsTerminal, Read};

@@ -26,6 +26,7 @@ mod pretrain;
 mod progress;
 mod shader;
 mod stop;
+mod token_cache;
 mod tokenizer;
 
 use crate::gpu::quiet;

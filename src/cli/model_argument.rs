@@ -3,7 +3,7 @@
 use super::arguments::{path_option, required};
 use super::output::note;
 use crate::Result;
-use crate::store::model_folder::Model;
+use crate::store::Model;
 use clap::{Arg, ArgMatches};
 use std::path::PathBuf;
 
@@ -25,8 +25,8 @@ pub(super) fn option() -> Arg {
 pub(super) fn load(matches: &ArgMatches) -> Result<Model> {
     let dir: &PathBuf = required(matches, MODEL)?;
     let model = Model::load(dir)?;
-    if model.folder != *dir {
-        note(format_args!("model: {}", model.folder.display()));
+    if let Some(folder) = model.folder.as_ref().filter(|folder| *folder != dir) {
+        note(format_args!("model: {}", folder.display()));
     }
     model.warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
     Ok(model)

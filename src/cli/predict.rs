@@ -9,8 +9,7 @@ use super::stop::Done;
 use crate::config::{Answers, ModelConfig, Task};
 use crate::model::Inference;
 use crate::report::{Align, Table, confusion};
-use crate::store::folder::write_atomic;
-use crate::store::model_folder::Model;
+use crate::store::atomic::write_atomic;
 use crate::train::task::prepare::Examples;
 use crate::train::task::scores::{self as task_scores, Scores};
 use crate::train::{Stage, settings::keys::COLUMNS};
@@ -76,9 +75,12 @@ fn answer(context: &Context<'_>, matches: &ArgMatches, answer: Answer) -> Result
         return Err(Error::input("no examples: --data FILE names them"));
     };
     let model = model_argument::load(matches)?;
-    let Model { folder, config: ModelConfig { task, n_positions, .. }, .. } = &model;
+    let ModelConfig { task, n_positions, .. } = &model.config;
     let Some(task) = task else {
-        return Err(Error::file(folder, "the model has no task: `wgpt finetune` gives it one"));
+        return Err(Error::file(
+            model.folder.unwrap_or_default(),
+            "the model has no task: `wgpt finetune` gives it one",
+        ));
     };
     let columns = settings.columns(task.kind)?;
     if answer == Answer::Known && columns.answer.is_none() {

@@ -7,9 +7,9 @@ use super::options;
 use super::output::note;
 use super::progress::Progress;
 use super::stop::{Done, Stop};
+use super::token_cache::user_cache;
 use crate::data::source::Sources;
 use crate::report::{Align, Table};
-use crate::store::token_cache::TokenCache;
 use crate::train::{Layers, Prepared, Settings, Stage, Stopped, Summary, Trained, text};
 use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command};
@@ -47,7 +47,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let default = || PathBuf::from("runs").join(format!("{}-{}", settings.preset, clock::stamp()));
     let out = matches.get_one::<PathBuf>("out").cloned().unwrap_or_else(default);
     say_reading(&settings);
-    let trained = train(context, Prepared::new(settings, None, &out)?)?;
+    let trained = train(context, Prepared::new(settings, None, &out, &user_cache())?)?;
     report(context, &trained.summary)
 }
 
@@ -64,7 +64,7 @@ fn say_reading(settings: &Settings) {
 
 fn go_on(context: &mut Context<'_>, run: &Path, changes: Layers) -> Done {
     let stopped = Stopped::open(run, changes)?;
-    let Some(prepared) = stopped.prepare(&TokenCache::of_user())? else {
+    let Some(prepared) = stopped.prepare(&user_cache())? else {
         let (run, done) = (run.display(), stopped.step());
         note(format_args!("{run} is finished: {done} updates are done; a larger --steps goes on"));
         return Ok(());

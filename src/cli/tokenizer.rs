@@ -6,7 +6,7 @@ use super::stop::Done;
 use crate::data::source::{self, Sources};
 use crate::data::tokenizer::words::WordCounts;
 use crate::data::tokenizer::{FILE, Tokenizer};
-use crate::store::folder::{Existing, write_folder, write_tokenizer};
+use crate::store::atomic::{Existing, write_folder};
 use crate::store::model_folder;
 use crate::train::Stage;
 use crate::train::run_folder::RunFolder;
@@ -67,7 +67,7 @@ fn train(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let mut words = WordCounts::new(settings.pretokenizer);
     sources.read(true, &mut |block| words.add(block))?;
     let tokenizer = Tokenizer::train_on(&words, settings.model.vocab_size)?;
-    write_folder(out, Existing::Refuse, |folder| write_tokenizer(folder, &tokenizer, None))?;
+    write_folder(out, Existing::Refuse, |folder| model_folder::write_tokenizer(folder, &tokenizer, None))?;
     writeln!(context.out, "{} ids  {}", tokenizer.vocab_size(), out.join(FILE).display())?;
     Ok(())
 }

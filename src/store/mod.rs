@@ -1,17 +1,20 @@
-//! Files of models: what Hugging Face saves is read, what is saved here Hugging Face reads.
+//! Files of models: reads what Hugging Face saves and writes what Hugging Face reads.
 //!
-//! A checkpoint's [`folder`] holds [`safetensors`] (weights), [`config_json`] and the tokenizer's two files, a run's also
-//! the [`optimizer`]'s and a [`seal`] over all of them; it is written whole or not at all. [`model_folder`] reads it, and
-//! what else a user may call a model's folder. [`openai`] reads GPT-1 as it was published. [`token_cache`] keeps the tokens
-//! of texts.
+//! [`Model`] is a model in memory; [`model_folder`] finds, reads and writes its folder: [`safetensors`] (weights),
+//! [`config_json`] and the tokenizer's two files. A checkpoint of a run also has the [`optimizer`]'s moments and the
+//! [`checksums`] of all files. [`openai`] reads GPT-1 as it was published. [`token_cache`] stores the tokens of texts.
+//! [`atomic`] writes files and folders completely or not at all.
 
+pub mod atomic;
+pub mod checksums;
 pub mod config_json;
-pub mod folder;
 pub mod mmap;
 pub mod model_folder;
 pub mod openai;
 pub mod optimizer;
 pub mod safetensors;
-pub mod seal;
 pub mod sha256;
+#[cfg(feature = "tokenizers")]
 pub mod token_cache;
+
+pub use model_folder::Model;

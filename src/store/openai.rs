@@ -3,8 +3,9 @@
 //! The stream holds positions \[P,C\], tokens \[V,C\], then layer by layer what [`ModelConfig::parameters`] lists, in that order,
 //! matrices with a dimension of 1 in front. Heads are not told by it.
 
-use super::folder::{Checkpoint, read_file};
+use super::atomic::read_file;
 use super::mmap;
+use super::model_folder::Model;
 use crate::config::{ModelConfig, ParameterShape};
 use crate::data::tokenizer::Tokenizer;
 use crate::{Error, Result};
@@ -26,7 +27,7 @@ const OF_A_LAYER: usize = 12;
 /// # Errors
 /// [`Error::File`] with the file: one that is missing or damaged, shapes that are no GPT-1's, parts that hold more or fewer
 /// numbers than the shapes say, a number that is not finite, no tokenizer or one with more ids than the token table.
-pub fn import(dir: &Path, n_head: usize) -> Result<Checkpoint> {
+pub fn import(dir: &Path, n_head: usize) -> Result<Model> {
     if !dir.is_dir() {
         return Err(Error::file(dir, format!("is no folder: must hold {SHAPES}, params_0.npy to params_9.npy")));
     }
@@ -54,7 +55,7 @@ pub fn import(dir: &Path, n_head: usize) -> Result<Checkpoint> {
         parameters.push(tensor);
     }
     parameters.swap(0, 1);
-    Ok(Checkpoint { config, parameters, tokenizer: Some(tokenizer) })
+    Ok(Model::from_parts(config, parameters, Some(tokenizer)))
 }
 
 /// The tensors in the stream's order: positions before tokens.

@@ -5,8 +5,8 @@
 //! hashes what is known without reading the text (settings, sizes), `contents` that and the text. An entry is written
 //! beside its place and renamed, whole; it is read through before it is believed.
 
-use super::folder::TOKENIZER;
 use super::mmap::Numbers;
+use super::model_folder::TOKENIZER;
 use super::sha256::{self, hex};
 use crate::data::corpus::Corpus;
 use crate::data::shared::{Shared, Tokens};
@@ -23,9 +23,6 @@ use std::sync::Arc;
 
 /// Changes with whatever makes other tokens of the same text.
 const FORMAT: u32 = 1;
-
-/// The variable that names another cache folder, or, empty, none.
-pub const VARIABLE: &str = "WGPT_CACHE";
 
 const IDS: &str = "ids";
 const BYTES: &str = "bytes";
@@ -65,15 +62,6 @@ pub struct TokenCache {
 impl TokenCache {
     /// In `folder`; with none, nothing is kept.
     pub fn new(folder: Option<PathBuf>) -> Self {
-        TokenCache { folder }
-    }
-
-    /// In the folder that the variable [`VARIABLE`] names, else in the user's cache folder.
-    pub fn of_user() -> Self {
-        let folder = match std::env::var_os(VARIABLE) {
-            Some(name) => (!name.is_empty()).then(|| name.into()),
-            None => dirs::cache_dir().map(|cache| cache.join("wgpt")),
-        };
         TokenCache { folder }
     }
 

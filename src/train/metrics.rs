@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::folder::write_atomic;
+use crate::store::atomic::write_atomic;
 use crate::{Error, Result};
 
 /// An update. Numbers are printed in the fewest digits that read back as the same bits.

@@ -4,10 +4,10 @@
 use crate::gpu::{Caps, Device};
 use crate::model::{Capacity, Moments, Training, TrainingOptions};
 use crate::ops::kernels::Kernels;
-use crate::store::folder::Checkpoint;
+use crate::store::Model;
 use crate::store::model_folder::LATEST;
 use crate::store::token_cache::TokenCache;
-use crate::store::{config_json, optimizer, seal};
+use crate::store::{checksums, config_json, optimizer};
 use crate::train::run_folder::{CONFIG, RunFolder, SavedKernels};
 use crate::train::settings::Stage;
 use crate::train::settings::{Layers, Settings};
@@ -33,7 +33,7 @@ pub struct StoppedRun<S> {
     pub settings: Settings,
     /// Those it was stopped with.
     before: Settings,
-    pub(super) checkpoint: Checkpoint,
+    pub(super) checkpoint: Model,
     pub(super) moments: Moments,
     pub(super) state: S,
     kernels: Option<SavedKernels>,
@@ -99,7 +99,7 @@ impl<S: Stand> StoppedRun<S> {
     ) -> Result<Training> {
         let (kernels, warning) = self.kernels(device.caps());
         warning.into_iter().for_each(|warning| observer.warned(&warning));
-        let Checkpoint { config, parameters, .. } = &self.checkpoint;
+        let Model { config, parameters, .. } = &self.checkpoint;
         let mut training = Training::with_kernels(device, config, parameters, capacity, options, kernels)?;
         training.restore(self.state.done(), &self.moments)?;
         let replaced = training.kernels().replaced();
@@ -202,13 +202,13 @@ impl Stopped {
     }
 }
 
-fn load<S: Stand>(path: &Path) -> Result<(Checkpoint, Moments, S)> {
+fn load<S: Stand>(path: &Path) -> Result<(Model, Moments, S)> {
     if !path.is_dir() {
         return Err(Error::file(path, format!("is no folder, and {LATEST} names it")));
     }
-    let keys = seal::verify(path)?.ok_or_else(|| Error::file(path.join(seal::STATE), "is missing"))?;
+    let keys = checksums::verify(path)?.ok_or_else(|| Error::file(path.join(checksums::STATE), "is missing"))?;
     let state = S::from_keys(keys, path)?;
-    let (checkpoint, _) = Checkpoint::read(path)?;
+    let checkpoint = Model::read(path)?;
     let moments = optimizer::load(&path.join(optimizer::OPTIMIZER), &checkpoint.config)?;
     Ok((checkpoint, moments, state))
 }
@@ -220,7 +220,7 @@ fn name_others(error: Error, folder: &RunFolder, damaged: &Path) -> Error {
     }
     let message = error.to_string();
     let others = folder.steps().unwrap_or_default().into_iter().rev().map(|step| folder.checkpoint_path(step));
-    let whole = others.filter(|path| path != damaged && matches!(seal::verify(path), Ok(Some(_))));
+    let whole = others.filter(|path| path != damaged && matches!(checksums::verify(path), Ok(Some(_))));
     let names: Vec<_> = whole.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
     let latest = folder.path().join(LATEST);
     Error::input(match names.as_slice() {

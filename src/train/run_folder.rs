@@ -4,9 +4,9 @@
 use crate::gpu::Caps;
 use crate::ops::kernels::Chosen;
 use crate::report::{Curve, curve};
-use crate::store::folder::{Existing, remove_folder, sweep, write_atomic, write_folder};
+use crate::store::atomic::{Existing, remove_folder, remove_leftovers, write_atomic, write_folder};
+use crate::store::checksums;
 use crate::store::model_folder::{BEST, CHECKPOINTS, LATEST};
-use crate::store::seal;
 use crate::train::metrics::{self, EvaluationLine, Line, Metrics};
 use crate::train::settings::Settings;
 use crate::{Error, Result};
@@ -138,7 +138,7 @@ impl RunFolder {
         if !dir.is_dir() {
             return none("there is no such folder");
         }
-        if dir.join(seal::STATE).exists() {
+        if dir.join(checksums::STATE).exists() {
             return none("it is one of its checkpoints, and `latest` in the run's folder names the one to go on from");
         }
         if let Some(missing) = [CONFIG, METRICS, LATEST].into_iter().find(|name| !dir.join(name).is_file()) {
@@ -247,7 +247,7 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Value`] for a line that is none, [`Error::Io`].
     pub fn cut(&self, step: u32, sampled: u64) -> Result<Vec<Line>> {
-        sweep(&self.dir.join(CHECKPOINTS))?;
+        remove_leftovers(&self.dir.join(CHECKPOINTS))?;
         let lines = metrics::cut(&self.dir.join(METRICS), step)?;
         if self.sampled()? > sampled {
             let path = self.dir.join(SAMPLES);
@@ -360,13 +360,13 @@ fn latest_text(step: u32) -> String {
 mod tests {
     use super::*;
     use crate::config::ModelConfig;
-    use crate::store::folder::Checkpoint;
+    use crate::store::Model;
 
-    fn checkpoint() -> Checkpoint {
+    fn checkpoint() -> Model {
         let config =
             ModelConfig { n_layer: 1, n_embd: 4, n_head: 1, n_positions: 2, vocab_size: 3, ..Default::default() };
         let parameters = config.parameters().iter().map(|p| vec![0.5; p.count()]).collect();
-        Checkpoint { config, parameters, tokenizer: None }
+        Model::from_parts(config, parameters, None)
     }
 
     fn create(dir: &Path) -> Result<RunFolder> {
@@ -396,7 +396,7 @@ mod tests {
             assert_eq!(run.latest().expect("latest"), run.checkpoint_path(step));
         }
         assert_eq!(run.steps().expect("steps"), [0, 300, 400]);
-        let (back, _) = Checkpoint::load(&run.checkpoint_path(400)).expect("load");
+        let back = Model::load(&run.checkpoint_path(400)).expect("load");
         assert_eq!(back.parameters, checkpoint().parameters);
         // Gone back to 300: what comes behind stays until the run comes by.
         run.save(300, |folder| checkpoint().write_files(folder)).expect("save");

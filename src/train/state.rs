@@ -4,7 +4,7 @@
 use crate::data::corpus::Corpus;
 use crate::data::order::Cursor;
 use crate::model::StepState;
-use crate::store::{seal, sha256};
+use crate::store::{checksums, sha256};
 use crate::train::settings::Stage;
 use crate::train::text::prepare::Prepared;
 use crate::{Error, Result};
@@ -113,7 +113,7 @@ pub trait Stand: serde::Serialize + serde::de::DeserializeOwned {
     fn to_keys(&self) -> Result<Map<String, Value>> {
         match serde_json::to_value(self) {
             Ok(Value::Object(keys)) => Ok(keys),
-            other => Err(Error::file(seal::STATE, format!("{other:?}: expected keys"))),
+            other => Err(Error::file(checksums::STATE, format!("{other:?}: expected keys"))),
         }
     }
 
@@ -122,7 +122,7 @@ pub trait Stand: serde::Serialize + serde::de::DeserializeOwned {
     /// # Errors
     /// [`Error::Value`] naming the key.
     fn from_keys(keys: Map<String, Value>, folder: &Path) -> Result<Self> {
-        serde_json::from_value(Value::Object(keys)).map_err(|e| Error::file(folder.join(seal::STATE), e))
+        serde_json::from_value(Value::Object(keys)).map_err(|e| Error::file(folder.join(checksums::STATE), e))
     }
 }
 

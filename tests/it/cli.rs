@@ -8,7 +8,7 @@ use std::process::{Output, Stdio};
 use wgpt::config::ModelConfig;
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
 use wgpt::model::initial_parameters;
-use wgpt::store::folder::Checkpoint;
+use wgpt::store::Model;
 
 fn run(arguments: &[&str]) -> Output {
     program::run(Path::new("."), arguments)
@@ -201,7 +201,7 @@ fn untrained(dir: &Path) {
     let config = ModelConfig { n_layer: 1, n_positions: 24, vocab_size: 300, ..ModelConfig::default() };
     let tokenizer = Tokenizer::train("a", 256, Pretokenizer::Bytes).expect("train");
     let parameters = initial_parameters(&config, 3);
-    Checkpoint { config, parameters, tokenizer: Some(tokenizer) }.save(dir).expect("save");
+    Model::from_parts(config, parameters, Some(tokenizer)).save(dir).expect("save");
 }
 
 #[test]

@@ -10,14 +10,14 @@ use wgpt::config::{Answers, ModelConfig, Task, TaskKind};
 use wgpt::data::batch::{Batch, Sequence};
 use wgpt::data::synthetic::stories::stories;
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
-use wgpt::store::folder::Checkpoint;
+use wgpt::store::Model;
 
 fn eval(folder: &Path, arguments: &[&str]) -> Output {
     program::run(folder, &[&["eval"], arguments].concat())
 }
 
 /// A folder with the model `model`, whose weights are large enough for losses to differ, and `text.txt`.
-fn folder(pretokenizer: Pretokenizer) -> (tempfile::TempDir, Checkpoint, String) {
+fn folder(pretokenizer: Pretokenizer) -> (tempfile::TempDir, Model, String) {
     let place = tempfile::tempdir().expect("folder");
     let text = format!("{} — a café 🐈, “quoted”.\n", stories(5, 1500));
     let tokenizer = Tokenizer::train(&stories(4, 20_000), 290, pretokenizer).expect("a tokenizer");
@@ -31,14 +31,14 @@ fn folder(pretokenizer: Pretokenizer) -> (tempfile::TempDir, Checkpoint, String)
         ..ModelConfig::default()
     };
     let parameters = wgpt::model::initial_parameters(&config, 9);
-    let model = Checkpoint { config, parameters, tokenizer: Some(tokenizer) };
+    let model = Model::from_parts(config, parameters, Some(tokenizer));
     model.save(&place.path().join("model")).expect("save");
     std::fs::write(place.path().join("text.txt"), &text).expect("write");
     (place, model, text)
 }
 
 /// The loss of every token of `ids` but the first, by the oracle, in windows of n_positions.
-fn expected(model: &Checkpoint, ids: &[u32]) -> Vec<f64> {
+fn expected(model: &Model, ids: &[u32]) -> Vec<f64> {
     let parameters = widen_all(&model.parameters);
     let window = |start: usize| {
         let end = (start + model.config.n_positions).min(ids.len() - 1);
@@ -143,7 +143,7 @@ fn what_is_wrong_is_said_in_a_line_and_leaves_nothing() {
     put("one.txt", b"a");
     put("empty.txt", b"");
     put("latin1.txt", b"caf\xe9");
-    Checkpoint { tokenizer: None, ..model.clone() }.save(&place.join("mute")).expect("save");
+    Model { tokenizer: None, ..model.clone() }.save(&place.join("mute")).expect("save");
     std::fs::create_dir(place.join("there")).expect("folder");
     let contents = || {
         let mut all: Vec<(PathBuf, Vec<u8>)> = Vec::new();
@@ -210,7 +210,7 @@ fn a_fine_tuned_model_is_a_language_model() {
     let task = Some(Task { kind: TaskKind::Similar, answers });
     let config = ModelConfig { vocab_size: 303, task, ..model.config };
     let tokenizer = model.tokenizer.map(|tokenizer| tokenizer.with_task_tokens(300).expect("tokens"));
-    let tuned = Checkpoint { parameters: wgpt::model::initial_parameters(&config, 9), config, tokenizer };
+    let tuned = Model { tokenizer, ..Model::new(config, 9).expect("a model") };
     tuned.save(&place.join("tuned")).expect("save");
     let mut plain = tuned.clone();
     plain.config.task = None;
@@ -253,7 +253,7 @@ fn later_tokens_never_change_earlier_losses() {
         let (n_embd, n_positions, local_block) = (24, 150, 7);
         let config = ModelConfig { attention_pattern, n_layer: layers, n_embd, n_positions, local_block, ..base };
         let parameters = wgpt::model::initial_parameters(&config, 9);
-        let saved = Checkpoint { config, parameters, tokenizer: Some(tokenizer.clone()) };
+        let saved = Model::from_parts(config, parameters, Some(tokenizer.clone()));
         saved.save(&place.join(pattern)).expect("save");
         let [a, b] = [0, 1].map(|i| {
             let (data, losses) = (["a.jsonl", "b.jsonl"][i], format!("{pattern}-{i}.tsv"));

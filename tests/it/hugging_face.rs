@@ -17,7 +17,6 @@ use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
 use wgpt::gpu::Device;
 use wgpt::model::{Capacity, Inference, initial_parameters};
 use wgpt::reference::widen;
-use wgpt::store::folder::Checkpoint;
 use wgpt::store::model_folder::{Model, resolve};
 use wgpt::tasks::{Answer, Example, Record, Texts, encode, pack};
 use wgpt::train::task::scores;
@@ -141,7 +140,7 @@ fn both_ways() {
     let config =
         ModelConfig { attention_pattern: "LF".into(), n_positions: 8, local_block: 4, ..ModelConfig::default() };
     let parameters = initial_parameters(&config, 1);
-    Checkpoint { config, parameters, tokenizer: None }.save(&place.join("local")).expect("save");
+    Model::from_parts(config, parameters, None).save(&place.join("local")).expect("save");
 
     let prompts = [[0, 1], [5, 4], [100, 20], [1000, 40]];
     let named: serde_json::Map<String, Value> =
@@ -215,7 +214,7 @@ fn they_load_ours(device: &Device, folder: &Path, text: &Path, theirs: &Value, n
 }
 
 /// A fine-tuned model that was never trained, its head larger than it would begin. Its tokenizer has fewer ids than it.
-fn tuned(pretokenizer: Pretokenizer, kind: TaskKind, answers: Answers) -> Checkpoint {
+fn tuned(pretokenizer: Pretokenizer, kind: TaskKind, answers: Answers) -> Model {
     let plain = Tokenizer::train(&stories(4, 20_000), 290, pretokenizer).expect("a tokenizer");
     let task = Some(Task { kind, answers });
     let config =
@@ -224,7 +223,7 @@ fn tuned(pretokenizer: Pretokenizer, kind: TaskKind, answers: Answers) -> Checkp
     for tensor in config.head().expect("a head") {
         parameters[tensor].iter_mut().zip(1i16..).for_each(|(x, i)| *x = 40.0 * *x + f32::from(i % 3) / 8.0);
     }
-    Checkpoint { config, parameters, tokenizer: Some(plain.with_task_tokens(300).expect("tokens")) }
+    Model::from_parts(config, parameters, Some(plain.with_task_tokens(300).expect("tokens")))
 }
 
 /// The head's logits of every sequence, by the decoder's oracle.

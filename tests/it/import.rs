@@ -7,7 +7,7 @@ use std::process::Output;
 use wgpt::config::{ModelConfig, ParameterKind};
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
 use wgpt::model::initial_parameters;
-use wgpt::store::model_folder::Model;
+use wgpt::store::Model;
 use wgpt::store::openai::import;
 
 fn small() -> (ModelConfig, Vec<Vec<f32>>) {

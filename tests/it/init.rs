@@ -6,7 +6,7 @@ use std::path::Path;
 use wgpt::config::{Answers, Task, TaskKind};
 use wgpt::data::synthetic::stories::stories;
 use wgpt::gpu::Device;
-use wgpt::store::folder::Checkpoint;
+use wgpt::store::Model;
 use wgpt::store::optimizer;
 use wgpt::train::metrics::{self, Line};
 use wgpt::train::text::run;
@@ -51,7 +51,7 @@ fn a_run_begins_from_a_model() {
         let bytes = |folder: &Path| std::fs::read(folder.join(file)).expect("read");
         assert!(bytes(&began) == bytes(&was), "{file}");
     }
-    let (first, _) = Checkpoint::load(&began).expect("checkpoint");
+    let first = Model::load(&began).expect("checkpoint");
     let moments = optimizer::load(&began.join(optimizer::OPTIMIZER), &first.config).expect("moments");
     assert!(moments.first.iter().chain(&moments.second).flatten().all(|x| *x == 0.0));
     let lines = metrics::read(new.join("metrics.jsonl")).expect("metrics");
@@ -84,7 +84,7 @@ fn what_contradicts_the_model_is_named() {
     config.vocab_size = 260;
     let parameters = wgpt::model::initial_parameters(&config, 1);
     let dir = place.path().join("model");
-    Checkpoint { config, parameters, tokenizer: None }.save(&dir).expect("save");
+    Model::from_parts(config, parameters, None).save(&dir).expect("save");
     let init = format!("init={}", dir.display());
     let text = place.path().join("text.txt");
     std::fs::write(&text, stories(5, 6000)).expect("text");
@@ -145,14 +145,14 @@ fn a_head_is_left_out() {
     let tokenizer = prepared.expect("prepared").tokenizer.with_task_tokens(270).expect("tokens");
     let parameters = wgpt::model::initial_parameters(&tuned, 2);
     let body = parameters[..parameters.len() - 2].to_vec();
-    Checkpoint { config: tuned, parameters, tokenizer: Some(tokenizer) }.save(&path("tuned")).expect("save");
+    Model::from_parts(tuned, parameters, Some(tokenizer)).save(&path("tuned")).expect("save");
 
     let settings = settings("", &[&data, &init, "steps=1", "warmup=0", "valid=0.1"]).expect("settings");
     let prepared = Prepared::with_cache(settings, None, &path("new"), &no_cache()).expect("prepared");
     let warnings = prepared.warnings();
-    assert!(warnings.iter().any(|warning| warning.ends_with("the head of task choose is left out")), "{warnings:?}");
+    assert!(warnings.iter().any(|warning| warning.ends_with("the head of task choose is not used")), "{warnings:?}");
     run(&device, prepared, &mut NoObserver).expect("a run");
-    let (began, warnings) = Checkpoint::load(&checkpoint(&path("new"), 0)).expect("a checkpoint");
-    assert_eq!((began.config.task, began.config.vocab_size, warnings), (None, 273, vec![]));
+    let began = Model::load(&checkpoint(&path("new"), 0)).expect("a checkpoint");
+    assert_eq!((began.config.task, began.config.vocab_size, began.warnings), (None, 273, vec![]));
     assert!(began.parameters == body);
 }

@@ -6,21 +6,20 @@ use std::path::{Path, PathBuf};
 use wgpt::config::ModelConfig;
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
 use wgpt::philox::{Stream, Words};
-use wgpt::store::folder::Checkpoint;
+use wgpt::store::checksums;
 use wgpt::store::model_folder::{Model, resolve};
 use wgpt::store::safetensors::{self as files, Tensor, Tensors};
-use wgpt::store::seal;
 
-fn small() -> Checkpoint {
+fn small() -> Model {
     let config =
         ModelConfig { n_layer: 2, n_embd: 6, n_head: 2, n_positions: 5, vocab_size: 270, ..ModelConfig::default() };
     let tokenizer = Tokenizer::train("the cat and the hat, the dog and the log", 262, Pretokenizer::Bytes);
     let parameters = wgpt::model::initial_parameters(&config, 3);
-    Checkpoint { config, parameters, tokenizer: Some(tokenizer.expect("a tokenizer")) }
+    Model::from_parts(config, parameters, Some(tokenizer.expect("a tokenizer")))
 }
 
 /// A folder with the model of [`small`] in it, as a checkpoint.
-fn saved() -> (tempfile::TempDir, PathBuf, Checkpoint) {
+fn saved() -> (tempfile::TempDir, PathBuf, Model) {
     let place = tempfile::tempdir().expect("folder");
     let (dir, model) = (place.path().join("model"), small());
     model.save(&dir).expect("save");
@@ -75,18 +74,18 @@ fn a_run_is_its_best_or_its_latest_checkpoint() {
     {
         put(&run.join("best"), name);
         let message = refused(&run);
-        assert!(message.starts_with(&format!("{}: names \"", run.join("best").display())), "{message}");
+        assert!(message.starts_with(&format!("{}: \"", run.join("best").display())), "{message}");
     }
     std::fs::remove_file(run.join("best")).expect("remove");
     std::fs::remove_file(run.join("latest")).expect("remove");
-    says(&run, &run, "holds no config.json, and neither best nor latest: must be a model's folder or a run's");
+    says(&run, &run, "has no config.json and neither best nor latest: must be a model's folder or a run's folder");
     says(
         &run.join("none"),
         &run.join("none"),
-        "is no folder: a model is a folder with config.json and model.safetensors",
+        "is not a folder: must be a folder with config.json and model.safetensors",
     );
     let file = run.join("checkpoints/step-000002/model.safetensors");
-    says(&file, &file, "is no folder: a model is a folder with config.json and model.safetensors");
+    says(&file, &file, "is not a folder: must be a folder with config.json and model.safetensors");
 }
 
 #[test]
@@ -97,7 +96,7 @@ fn hugging_faces_own_folder_is_read() {
         return;
     }
     let model = Model::load(&dir).expect("a model");
-    assert!(model.warnings.is_empty() && model.folder == dir, "{:?}", model.warnings);
+    assert!(model.warnings.is_empty() && model.folder.as_deref() == Some(dir.as_path()), "{:?}", model.warnings);
     let config = &model.config;
     assert_eq!((config.n_layer, config.n_embd, config.n_head), (2, 64, 4));
     assert_eq!((config.n_positions, config.vocab_size), (32, 211));
@@ -150,19 +149,19 @@ fn shards_are_one_model_and_their_index_is_checked() {
     std::fs::copy(dir.join("a.safetensors"), &elsewhere).expect("copy");
     for name in ["../elsewhere.safetensors", elsewhere.to_str().expect("UTF-8"), "x/../a.safetensors", "..", "."] {
         put(&path, &with("h.0.ln_1.bias", name));
-        says(&dir, &path, &format!("weight_map has {name:?}: must be the name of a file beside it"));
+        says(&dir, &path, &format!("weight_map: {name:?}: must be the name of a file in the same folder"));
     }
     put(&path, &with("h.0.ln_1.bias", "c.safetensors"));
-    says(&dir, &path, "weight_map has \"c.safetensors\": no such file is beside it");
+    says(&dir, &path, "weight_map: \"c.safetensors\": must be the name of a file in the same folder");
     put(&path, &with("h.0.ln_1.bias", "b.safetensors"));
-    says(&dir, &path, "weight_map has \"h.0.ln_1.bias\" in \"b.safetensors\": it is not there");
+    says(&dir, &path, "weight_map: \"h.0.ln_1.bias\": must be in \"b.safetensors\", which does not hold it");
     put(&path, &with("h.7.ln_1.bias", "a.safetensors"));
-    says(&dir, &path, "weight_map has \"h.7.ln_1.bias\" in \"a.safetensors\": it is not there");
+    says(&dir, &path, "weight_map: \"h.7.ln_1.bias\": must be in \"a.safetensors\", which does not hold it");
     put(&path, &good.to_string().replace("\"h.0.ln_1.weight\"", "\"h.0.ln_1.bias\""));
-    says(&dir, &path, "weight_map has \"h.0.ln_1.bias\" twice");
+    says(&dir, &path, "weight_map: \"h.0.ln_1.bias\" is listed twice: must be listed once");
     for text in ["{}", "[]", "{\"weight_map\": [\"a\"]}", "{\"weight_map\": {\"a\": 1}}", &good.to_string()[..200]] {
         put(&path, text);
-        assert!(refused(&dir).contains("index.json: not an index with weight_map: "), "{text}");
+        assert!(refused(&dir).contains("index.json: is not an index with weight_map: "), "{text}");
     }
 
     put(&path, &good.to_string());
@@ -195,12 +194,12 @@ fn shards_are_one_model_and_their_index_is_checked() {
 fn weights_that_are_no_safetensors_say_what_would_do() {
     let (_place, dir, _) = saved();
     std::fs::remove_file(dir.join("model.safetensors")).expect("remove");
-    says(&dir, &dir, "holds neither model.safetensors nor model.safetensors.index.json");
+    says(&dir, &dir, "has no weights: must have model.safetensors or model.safetensors.index.json");
     put(&dir.join("pytorch_model.bin"), "PK");
     says(
         &dir,
         &dir.join("pytorch_model.bin"),
-        "is not read: `save_pretrained` of transformers writes model.safetensors",
+        "this format is not read: must be model.safetensors, which `save_pretrained` of transformers writes",
     );
 }
 
@@ -223,7 +222,7 @@ fn tokenizers_are_found_and_foreign_ones_refused() {
     let big =
         Tokenizer::train("ab cd ef gh ij kl mn op qr st uv wx yz zz yy xx", 271, Pretokenizer::Bytes).expect("train");
     put(&json, &big.to_json().expect("json"));
-    says(&dir, &json, "has 271 ids: the model's vocab_size is 270");
+    says(&dir, &json, "271 ids: must be at most 270, the model's vocab_size");
 
     // What GPT-1's own folder carries: the vocabulary and the merges, and no tokenizer.json in old ones.
     std::fs::remove_file(&json).expect("remove");
@@ -285,7 +284,7 @@ fn damage_at_random_is_an_error_or_harmless_and_behind_a_seal_an_error() {
     let mut random = Words::new(7, Stream::Sampling, 0, 0);
     for sealed in [false, true] {
         if sealed {
-            seal::seal(&dir, &serde_json::Map::from_iter([("step".to_string(), 300.into())])).expect("seal");
+            checksums::write(&dir, &serde_json::Map::from_iter([("step".to_string(), 300.into())])).expect("checksums");
         }
         for name in ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "state.json"] {
             let path = dir.join(name);

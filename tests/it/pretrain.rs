@@ -7,7 +7,7 @@ use std::path::Path;
 use wgpt::data::synthetic::stories::stories;
 use wgpt::gpu::Device;
 use wgpt::model::Training;
-use wgpt::store::folder::Checkpoint;
+use wgpt::store::Model;
 use wgpt::train::metrics::Line;
 use wgpt::train::sample::{Sampling, SamplingLimits, sample};
 use wgpt::train::text::{optimizer_options, run};
@@ -83,10 +83,10 @@ fn a_run_leaves_a_folder_and_a_seed_decides_it() {
     layers.file(a.join("config.toml")).expect("config.toml");
     assert_eq!(layers.settings().expect("settings"), settings(&[]));
 
-    let (saved, warnings) = Checkpoint::load(&trained.summary.checkpoint).expect("checkpoint");
+    let saved = Model::load(&trained.summary.checkpoint).expect("checkpoint");
     assert_eq!(saved.parameters, trained.training.parameters().expect("weights"));
-    assert!(warnings.is_empty() && saved.tokenizer.is_some(), "{warnings:?}");
-    let first = Checkpoint::load(&checkpoint(&a, 0)).expect("step 0").0;
+    assert!(saved.warnings.is_empty() && saved.tokenizer.is_some(), "{:?}", saved.warnings);
+    let first = Model::load(&checkpoint(&a, 0)).expect("step 0");
     assert_eq!(first.parameters, wgpt::model::initial_parameters(&first.config, 11));
     let losses: Vec<f64> = trained.summary.curve.validation.iter().map(|point| point.1).collect();
     assert!(losses.len() == 4 && losses[3] < losses[0], "{losses:?}");
@@ -138,7 +138,7 @@ fn a_run_whose_numbers_end_says_where() {
     assert!(matches!(error, Error::NotFinite(_)) && !error.is_invalid_input(), "{message}");
     assert!(message.starts_with("step ") && message.contains("checkpoints"), "{message}");
     let named = message.split("checkpoint is ").nth(1).and_then(|rest| rest.split(';').next()).expect("a path");
-    let (checkpoint, _) = Checkpoint::load(Path::new(named)).expect("the checkpoint that is named");
+    let checkpoint = Model::load(Path::new(named)).expect("the checkpoint that is named");
     assert!(checkpoint.parameters.iter().flatten().all(|x| x.is_finite()));
     assert!(!metrics_without_times(&out).is_empty());
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 use wgpt::Result;
 use wgpt::data::synthetic::stories::stories;
 use wgpt::gpu::Device;
-use wgpt::store::folder::Checkpoint;
+use wgpt::store::Model;
 use wgpt::train::metrics::{self, Line};
 use wgpt::train::text::run;
 use wgpt::train::{EvaluationLine, NoObserver, Observer, Prepared, Settings, StepLine, Stopped, Trained, resume};
@@ -274,7 +274,7 @@ fn a_damaged_checkpoint_is_named_with_the_whole_ones() {
             message.contains("whole are step-000004, step-000000: write one of these names into"),
             "{what}: {message}"
         );
-        let loaded = Checkpoint::load(&checkpoint).expect_err(what).to_string();
+        let loaded = Model::load(&checkpoint).expect_err(what).to_string();
         assert!(loaded.contains(file) && message.starts_with(&loaded), "{what}: {loaded}");
     };
     let files = files::names(&checkpoint);

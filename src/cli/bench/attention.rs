@@ -14,7 +14,7 @@ use crate::philox::{Stream, Words};
 use crate::reference::attention::{Rules, Seen, forward_of, head_scale, split};
 use crate::reference::kv_compress;
 use crate::report::{Align, Line, Panel, Panels, Table, panels};
-use crate::store::folder::write_atomic;
+use crate::store::atomic::write_atomic;
 use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use std::path::PathBuf;

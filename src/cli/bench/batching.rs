@@ -7,6 +7,7 @@ use crate::cli::context::Context;
 use crate::cli::options;
 use crate::cli::output::note;
 use crate::cli::stop::Done;
+use crate::cli::token_cache::user_cache;
 use crate::data::batch::Batch;
 use crate::data::batch_form::BatchForm;
 use crate::data::order::Order;
@@ -14,7 +15,6 @@ use crate::gpu::Device;
 use crate::model::{Capacity, Training, initial_parameters};
 use crate::philox::step_key;
 use crate::report::{Align, Table};
-use crate::store::token_cache::TokenCache;
 use crate::train::{Prepared, Stage, text};
 use crate::{Error, Result};
 use clap::{ArgMatches, Command};
@@ -47,7 +47,7 @@ struct Row {
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let mut settings = options::layers(matches, Stage::Pretraining)?.settings()?;
     settings.batching = BatchForm::Packed;
-    let run = Prepared::with_cache(settings, None, Path::new("bench"), &TokenCache::of_user())?;
+    let run = Prepared::with_cache(settings, None, Path::new("bench"), &user_cache())?;
     let mut order = run.order()?;
     let draws = (0..DRAWS).map(|_| order.next_batch()).collect::<Result<Vec<Batch>>>()?;
     let own = BatchForm::ALL.iter().map(|form| own_share(&run, *form)).collect::<Result<Vec<f64>>>()?;

@@ -11,8 +11,8 @@ use crate::gpu::Device;
 use crate::model::{Capacity, Inference, StepResult, Training, TrainingOptions};
 use crate::philox;
 use crate::report::{Curve, Measure, Reference};
-use crate::store::folder::Checkpoint;
-use crate::store::{optimizer, seal};
+use crate::store::Model;
+use crate::store::{checksums, optimizer};
 use crate::train::clock::Clock;
 use crate::train::metrics::{EpochLine, Line, Metrics, TaskStepLine, TestLine};
 use crate::train::resume::StoppedTask;
@@ -322,8 +322,7 @@ impl Run {
         let (mut valid, mut test) = (None, None);
         if let Some(best) = self.state.best.filter(|_| self.state.finished) {
             if best.step != self.training.progress().step {
-                let (Checkpoint { config, parameters, .. }, _) =
-                    Checkpoint::load(&self.folder.checkpoint_path(best.step))?;
+                let Model { config, parameters, .. } = Model::load(self.folder.checkpoint_path(best.step))?;
                 let room = self.inference.capacity();
                 self.inference = Inference::new(self.training.device(), &config, &parameters, room)?;
                 self.last = None;
@@ -395,7 +394,7 @@ fn put(curve: &mut Curve, point: Option<(u32, f64)>) {
 fn write_checkpoint(folder: &Path, prepared: &PreparedTask, training: &Training, state: &TaskState) -> Result<()> {
     let config = prepared.model.clone();
     let (parameters, tokenizer) = (training.parameters()?, Some(prepared.tokenizer.clone()));
-    Checkpoint { config, parameters, tokenizer }.write_files(folder)?;
+    Model::from_parts(config, parameters, tokenizer).write_files(folder)?;
     optimizer::save(&folder.join(optimizer::OPTIMIZER), &prepared.model, &training.moments()?)?;
-    seal::seal(folder, &state.to_keys()?)
+    checksums::write(folder, &state.to_keys()?)
 }

@@ -7,8 +7,7 @@ use crate::data::order::Cursor;
 use crate::data::tokenizer::Tokenizer;
 use crate::model::{Capacity, Learning, initial_parameters};
 use crate::philox::{Stream, Words};
-use crate::store::folder::Checkpoint;
-use crate::store::model_folder::Model;
+use crate::store::Model;
 use crate::store::sha256;
 use crate::tasks::{Answer, Columns, Encoded, Example, Record, encode, pack};
 use crate::train::run_folder::RunFolder;
@@ -138,7 +137,7 @@ impl PreparedTask {
     ///
     /// # Errors
     /// As [`PreparedTask::new`].
-    pub fn resumed(settings: Settings, checkpoint: &Checkpoint, dir: &Path) -> Result<Self> {
+    pub fn resumed(settings: Settings, checkpoint: &Model, dir: &Path) -> Result<Self> {
         let model = checkpoint.config.clone();
         let Some(task) = &model.task else {
             return Err(Error::file(dir, "is a run on text: `wgpt pretrain --resume` goes on with it"));
@@ -318,8 +317,9 @@ impl Start {
             }
             (Some(dir), false) => {
                 let Model { folder, config, parameters, tokenizer, mut warnings } = Model::load(dir)?;
+                let folder = folder.as_deref().unwrap_or(dir);
                 let named = settings.named_tokenizer()?;
-                let tokenizer = named.or(tokenizer).ok_or_else(|| Tokenizer::missing(&folder))?;
+                let tokenizer = named.or(tokenizer).ok_or_else(|| Tokenizer::missing(folder))?;
                 let ModelConfig { resid_pdrop, embd_pdrop, attn_pdrop, .. } = settings.model;
                 let of_body = config.parts().into_iter().zip(parameters).filter(|(part, _)| *part != Part::Head);
                 let body = of_body.map(|(_, tensor)| tensor).collect();

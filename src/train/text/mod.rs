@@ -13,8 +13,9 @@ use crate::model::{StepResult, Training, TrainingOptions, initial_parameters};
 use crate::ops::optimizer::{AdamW, Arithmetic};
 use crate::philox;
 use crate::report::{Curve, Reference};
-use crate::store::folder::Checkpoint;
-use crate::store::{optimizer, seal};
+use crate::store::Model;
+use crate::store::token_cache::TokenCache;
+use crate::store::{checksums, optimizer};
 use crate::train::clock::Clock;
 use crate::train::metrics::{EpochLine, EvaluationLine, Line, Metrics, StepLine, TaskStepLine, TestLine};
 use crate::train::prefetch::{Prefetch, Ready};
@@ -105,7 +106,7 @@ pub struct Trained {
 /// # Errors
 /// As [`Prepared::new`] and [`run`].
 pub fn pretrain(device: &Device, settings: Settings, out: &Path, observer: &mut dyn Observer) -> Result<Trained> {
-    run(device, Prepared::new(settings, None, out)?, observer)
+    run(device, Prepared::new(settings, None, out, &TokenCache::new(None))?, observer)
 }
 
 /// Trains a prepared run to its end, or to where the observer stops it.
@@ -460,9 +461,9 @@ fn empty_curve(prepared: &Prepared) -> Curve {
 fn write_checkpoint(folder: &Path, prepared: &Prepared, training: &Training, state: &RunState) -> Result<()> {
     let config = &prepared.settings.model;
     let (parameters, tokenizer) = (training.parameters()?, Some(prepared.tokenizer.clone()));
-    Checkpoint { config: config.clone(), parameters, tokenizer }.write_files(folder)?;
+    Model::from_parts(config.clone(), parameters, tokenizer).write_files(folder)?;
     optimizer::save(&folder.join(optimizer::OPTIMIZER), config, &training.moments()?)?;
-    seal::seal(folder, &state.to_keys()?)
+    checksums::write(folder, &state.to_keys()?)
 }
 
 /// The text held out, under the model as it is.

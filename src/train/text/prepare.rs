@@ -9,8 +9,8 @@ use crate::data::order::{BatchSize, Order};
 use crate::data::tokenizer::Tokenizer;
 use crate::data::windows::{Windows, evaluation_batches};
 use crate::model::Capacity;
+use crate::store::Model;
 use crate::store::config_json;
-use crate::store::model_folder::Model;
 use crate::store::token_cache::TokenCache;
 use crate::train::run_folder::RunFolder;
 use crate::train::settings::Settings;
@@ -51,17 +51,17 @@ pub struct Prepared {
 impl Prepared {
     /// Reads the files of `settings.data`, one behind the other, for a run whose folder is new. The tokenizer is the one
     /// given, else the one that `settings` name, else that of the model which they name as `init`, else one that is trained
-    /// on the text. Tokens are kept in the user's cache.
+    /// on the text. Tokens are stored in `cache`.
     ///
     /// # Errors
     /// [`Error::Value`] that names key or file and says what would be right; [`Error::Io`] where tokens cannot be
     /// written.
-    pub fn new(settings: Settings, tokenizer: Option<Tokenizer>, out: &Path) -> Result<Self> {
+    pub fn new(settings: Settings, tokenizer: Option<Tokenizer>, out: &Path, cache: &TokenCache) -> Result<Self> {
         RunFolder::check_new(out)?;
-        Self::with_cache(settings, tokenizer, out, &TokenCache::of_user())
+        Self::with_cache(settings, tokenizer, out, cache)
     }
 
-    /// As [`Prepared::new`], with a cache of one's own; whether there is something at `out` is not looked at. Who gives a
+    /// As [`Prepared::new`]; whether `out` exists is not checked. Who gives a
     /// tokenizer has the weights, too: then `settings.init` is not read.
     ///
     /// # Errors
@@ -201,6 +201,7 @@ impl Start {
         let named = tokens::given(settings, None)?;
         let Some(init) = &settings.init else { return Ok(Start { tokenizer: named, ..Start::default() }) };
         let Model { folder, mut config, parameters, tokenizer, mut warnings } = Model::load(init)?.without_head();
+        let folder = folder.as_deref().unwrap_or(init);
         let ModelConfig { resid_pdrop, embd_pdrop, attn_pdrop, summary_first_dropout, .. } = settings.model;
         config = ModelConfig { resid_pdrop, embd_pdrop, attn_pdrop, summary_first_dropout, ..config };
         if config_json::to_json(&config) != config_json::to_json(&settings.model) {
@@ -216,7 +217,7 @@ impl Start {
                 named
             }
             (named, own) => named.or(own).ok_or_else(|| {
-                Error::file(&folder, "holds no tokenizer: give the one that it was trained with, --tokenizer FILE|DIR")
+                Error::file(folder, "holds no tokenizer: give the one that it was trained with, --tokenizer FILE|DIR")
             })?,
         };
         Ok(Start { tokenizer: Some(tokenizer), weights: Some(parameters), warnings })
