@@ -169,7 +169,8 @@ pub fn resolve(dir: &Path) -> Result<PathBuf> {
     if !dir.is_dir() {
         return Err(Error::file(dir, "is not a folder").expected(format!("must be a folder with {CONFIG} and {MODEL}")));
     }
-    if dir.join(CONFIG).exists() {
+    // A checkpoint without its config.json is still a checkpoint, whose checksums name the missing file.
+    if [CONFIG, checksums::STATE].iter().any(|name| dir.join(name).exists()) {
         return Ok(dir.to_path_buf());
     }
     let Some(pointer) = [BEST, LATEST].map(|name| dir.join(name)).into_iter().find(|path| path.exists()) else {

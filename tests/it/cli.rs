@@ -73,7 +73,7 @@ fn bad_input_is_named() {
         (generate(&["--top-k", "-3"]), &["--top-k -3: must be a whole number from 0"]),
         (generate(&["--samples", "0"]), &["--samples 0: must be a whole number from 1"]),
         (generate(&["--seed", "x"]), &["--seed x: must be a whole number, 0 or more"]),
-        (generate(&[]), &["none: is no folder"]),
+        (generate(&[]), &["none: is not a folder"]),
         (
             vec!["generate", "--model", "there", "--prompt-file", "latin1.txt"],
             &["latin1.txt: not UTF-8 at byte offset 3"],

@@ -305,7 +305,7 @@ fn texts_go_through_the_program_and_come_back() {
     refused(&["encode", "--tokenizer", "t"], b"\xff", "stdin: not UTF-8 at byte offset 0");
     refused(&["encode", "--tokenizer", "d"], b"", "d: holds no tokenizer: must have tokenizer.json, or vocab.json and");
     refused(&["encode", "--tokenizer", "none"], b"", "none: could not be read");
-    refused(&["encode", "--model", "t", "none"], b"", "t: holds no config.json");
+    refused(&["encode", "--model", "t", "none"], b"", "t: has no config.json");
     refused(&["decode", "--tokenizer", "t"], b"1 300", "id 300 has no token: the vocabulary has 300 ids");
     refused(&["decode", "--tokenizer", "t"], b"1 x", "stdin: \"x\": expected an id");
     let output = tokenizer(&place, &["encode"], b"");

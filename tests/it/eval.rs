@@ -159,9 +159,9 @@ fn what_is_wrong_is_said_in_a_line_and_leaves_nothing() {
     let before = contents();
     let text = |more: &[&'static str]| [&["--model", "model", "--data", "text.txt"], more].concat();
     for (words, says) in [
-        (vec!["--model", "none", "--data", "text.txt"], &["none: is no folder"][..]),
-        (vec!["--model", "text.txt", "--data", "text.txt"], &["text.txt: is no folder"]),
-        (vec!["--model", "there", "--data", "text.txt"], &["there: holds no config.json, and neither best nor latest"]),
+        (vec!["--model", "none", "--data", "text.txt"], &["none: is not a folder"][..]),
+        (vec!["--model", "text.txt", "--data", "text.txt"], &["text.txt: is not a folder"]),
+        (vec!["--model", "there", "--data", "text.txt"], &["there: has no config.json and neither best nor latest"]),
         (vec!["--model", "mute", "--data", "text.txt"], &["mute: holds no tokenizer"]),
         (vec!["--model", "model", "--data", "none.txt"], &["none.txt: "]),
         (vec!["--model", "model", "--data", "empty.txt"], &["empty.txt: is empty"]),

@@ -386,13 +386,13 @@ fn bad_input_is_one_line_and_writes_nothing() {
         (run("--valid missing.tsv"), "missing.tsv: "),
         (run("--premise p"), "--premise: classify has no such column, it has --text --label"),
         (run("--best-by pearson"), "best_by = \"pearson\": classify has accuracy, f1, matthews or loss"),
-        (run("--model nowhere"), "nowhere: is no folder"),
+        (run("--model nowhere"), "nowhere: is not a folder"),
         (run("--n-positions 2"), "n_positions = 2: "),
         (run("--lm-coef -1"), "--lm-coef -1: must be 0 or more"),
         (run("--accumulate 17"), "accumulate = 17: must be at most batch = 8"),
         ("finetune classify --out run".into(), "classify needs --text COLUMN"),
         ("finetune classify --text sentence --label label --train train.tsv --valid valid.tsv".into(), "no model: "),
-        ("predict --model nowhere --data valid.tsv --text sentence".into(), "nowhere: is no folder"),
+        ("predict --model nowhere --data valid.tsv --text sentence".into(), "nowhere: is not a folder"),
         ("eval --model nowhere --data valid.tsv --text sentence".into(), "--text: a text has no columns"),
     ] {
         println!("{line}");

@@ -74,7 +74,7 @@ fn a_run_begins_from_a_model() {
     let prepared = stopped.prepare(&no_cache()).expect("prepared").expect("more");
     resume(&device, stopped, prepared, &mut NoObserver).expect("the rest");
     assert!(same("stopped") == same("new"), "resumed");
-    assert!(settings(&text, &[]).expect_err("gone").to_string().contains("old: is no folder"));
+    assert!(settings(&text, &[]).expect_err("gone").to_string().contains("old: is not a folder"));
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn what_contradicts_the_model_is_named() {
     }
     settings("", &[&init, "n_layer=2", "vocab_size=260", "preset=gpt1", "attn_pdrop=0.3"]).expect("no contradiction");
     let error = settings("", &["init=/no/such/model"]).expect_err("none").to_string();
-    assert!(error.starts_with("/no/such/model: is no folder"), "{error}");
+    assert!(error.starts_with("/no/such/model: is not a folder"), "{error}");
 
     let begin = |set: &[&str]| {
         let settings = settings("", &[&[&init[..], &data], set].concat()).expect("settings");
