@@ -22,7 +22,7 @@ fn kernels(criterion: &mut Criterion) {
         }
         group.bench_function(case.label(), |bencher| {
             bencher.iter(|| {
-                run.program.run(&run.live).expect("a run");
+                run.program.run(&run.values).expect("a run");
                 device.wait().expect("the device");
             });
         });

@@ -8,6 +8,10 @@
 /// Floats in a pitch: 256 bytes, what buffer-to-texture copies ask for.
 pub const PITCH: usize = 64;
 
+/// Groups in the x dimension of a grid whose groups continue in y: below the 65,535 groups a dimension that every adapter
+/// allows. Shaders compute a group's number as `group.y * GRID_WIDTH + group.x`.
+pub const GRID_WIDTH: u32 = 32_768;
+
 /// The row pitch, in floats, of a matrix with `columns` columns: rounded up to [`PITCH`].
 pub const fn pitch(columns: usize) -> usize {
     columns.div_ceil(PITCH) * PITCH

@@ -4,7 +4,7 @@ use super::parameters::flat_bytes;
 use crate::config::{AttentionKind, MOST_POSITIONS, ModelConfig, Task};
 use crate::dims;
 use crate::gpu::{Device, Matrix, View};
-use crate::ops::layout::{self, Layout};
+use crate::ops::layout::{self, LayoutBuffer};
 use crate::ops::tiles::Rule;
 use crate::ops::{column_sum, kv_compress, layer_norm};
 use crate::{Error, Result};
@@ -319,7 +319,7 @@ pub fn plan(config: &ModelConfig, capacity: Capacity) -> Memory {
         kept: bytes(Kind::Kept),
         passing: bytes(Kind::Passing),
         head: bytes(Kind::Head),
-        layout: Layout::words(&layout_capacity(config, capacity)) * 4,
+        layout: LayoutBuffer::words(&layout_capacity(config, capacity)) * 4,
     }
 }
 
@@ -369,8 +369,8 @@ pub fn attention_bytes(config: &ModelConfig, capacity: Capacity) -> [usize; 2] {
 }
 
 /// The layout's capacity for a model and a batch.
-pub fn layout_capacity(config: &ModelConfig, capacity: Capacity) -> layout::Capacity {
-    layout::Capacity {
+pub fn layout_capacity(config: &ModelConfig, capacity: Capacity) -> layout::LayoutCapacity {
+    layout::LayoutCapacity {
         rows: capacity.rows.max(1),
         sequences: capacity.sequences.max(1),
         vocab: config.vocab_size,

@@ -10,7 +10,7 @@ use crate::data::batch::{Batch, IGNORED, Sequence};
 use crate::gpu::{Device, Program, Recorder};
 use crate::ops::StepValues;
 use crate::ops::kernels::Kernels;
-use crate::ops::layout::Layout;
+use crate::ops::layout::LayoutBuffer;
 use crate::{Error, Result};
 
 /// A model's first layer, of which attention alone runs, over one sequence of P tokens.
@@ -39,14 +39,14 @@ impl LayerAttention {
         let capacity = Capacity { rows: config.n_positions, sequences: 1 };
         let parameters = Parameters::new(device, config, parameters)?;
         let activations = Activations::new(device, config, capacity)?;
-        let layout = Layout::new(device, layout_capacity(config, capacity))?;
+        let layout = LayoutBuffer::new(device, layout_capacity(config, capacity))?;
         let (kernels, learning) = (Kernels::new(), Learning::all(config));
         let decoder = Decoder::new(config, &parameters, &activations, &layout, &kernels);
         let decoder = Decoder { training: Some(&learning), ..decoder };
-        let mut forward = Recorder::new(device, layout.capacity());
+        let mut forward = Recorder::new(device, layout.values_at_capacity());
         decoder.compress(&mut forward, 0)?;
         decoder.attend(&mut forward, 0)?;
-        let mut backward = Recorder::new(device, layout.capacity());
+        let mut backward = Recorder::new(device, layout.values_at_capacity());
         decoder.attend_backward(&mut backward, 0)?;
         let rows = config.n_positions;
         let batch = Batch::from_sequences(&[Sequence { ids: vec![0; rows], targets: vec![IGNORED; rows] }])?;

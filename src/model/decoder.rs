@@ -15,9 +15,9 @@ use crate::ops::gather_rows::{Rows, gather_rows};
 use crate::ops::kernels::Kernels;
 use crate::ops::kv_compress::{self, Compress};
 use crate::ops::layer_norm::{self, LayerNorm, LayerNormBackward, layer_norm};
-use crate::ops::layout::Layout;
+use crate::ops::layout::LayoutBuffer;
 use crate::ops::matmul::{self, Epilogue, Form, Matmul};
-use crate::ops::{Io, RowCount, RowRange, StepValues, column_sum};
+use crate::ops::{RowAccess, RowCount, RowRange, StepValues, column_sum};
 use crate::philox::{Site, place};
 use crate::{Error, Result, dims};
 
@@ -33,7 +33,7 @@ pub struct Decoder<'a> {
     /// The step's memory.
     pub activations: &'a Activations,
     /// The batch's integers.
-    pub layout: &'a Layout,
+    pub layout: &'a LayoutBuffer,
     /// Who chooses Specs.
     pub kernels: &'a Kernels,
     /// In training, what learns: all else has no gradients. None: dropout is off, and there is no backward pass.
@@ -48,7 +48,7 @@ impl<'a> Decoder<'a> {
         config: &'a ModelConfig,
         parameters: &'a Parameters,
         activations: &'a Activations,
-        layout: &'a Layout,
+        layout: &'a LayoutBuffer,
         kernels: &'a Kernels,
     ) -> Self {
         Decoder { config, parameters, activations, layout, kernels, training: None, cache: None }
@@ -87,7 +87,7 @@ impl Decoder<'_> {
         if self.training.is_some() { rate } else { 0.0 }
     }
 
-    pub(super) fn io(&self, rec: &Recorder<StepValues>, x: &Matrix) -> Io {
+    pub(super) fn io(&self, rec: &Recorder<StepValues>, x: &Matrix) -> RowAccess {
         self.kernels.row_wise(rec.device().caps(), x.columns, &[x])
     }
 
@@ -113,7 +113,7 @@ impl Decoder<'_> {
         for range in RowRange::of_all(rec.device().caps(), &[a, c, kept]) {
             let [a, c, kept] = [a, c, kept].map(|m| range.of(m));
             let epilogue = epilogue.with(&kept);
-            self.product(rec, Matmul { form, a: &a, b, c: &c, rows: range.extent, epilogue, accumulate: false })?;
+            self.product(rec, Matmul { form, a: &a, b, c: &c, rows: range.rows, epilogue, accumulate: false })?;
         }
         Ok(())
     }
@@ -131,7 +131,7 @@ impl Decoder<'_> {
         }
         let (dw, db) = (self.gradient(layer, weight)?, self.gradient(layer, bias)?);
         for range in RowRange::of_all(rec.device().caps(), &[x, dy]) {
-            let (x, dy, rows) = (range.of(x), range.of(dy), range.extent);
+            let (x, dy, rows) = (range.of(x), range.of(dy), range.rows);
             let (form, epilogue) = (Form::AtB, Epilogue::None);
             self.product(rec, Matmul { form, a: &x, b: &dy, c: &dw, rows, epilogue, accumulate: true })?;
             column_sum::column_sum(rec, self.io(rec, &dy), [&dy, &self.activations.partial[0], &db], rows)?;
@@ -255,7 +255,7 @@ impl Decoder<'_> {
             (_, true) => [Of::CompressK, Of::CompressKBias, Of::NullV],
             (_, false) => [Of::CompressV, Of::CompressVBias, Of::NullV],
         };
-        let room = self.layout.made_for();
+        let room = self.layout.capacity();
         (of, [part * room.slot_rows(), part * room.slot_rows() + room.slots()])
     }
 
@@ -282,7 +282,7 @@ impl Decoder<'_> {
             return Ok(());
         }
         let block = &self.activations.blocks[layer];
-        let room = self.layout.made_for();
+        let room = self.layout.capacity();
         for part in [0, 1] {
             let ([weight, bias, null], [slots, nulls]) = self.compressed(part);
             let (weight, bias) = (self.value(layer, weight)?, self.value(layer, bias)?.view);
@@ -291,7 +291,7 @@ impl Decoder<'_> {
             if self.config.kv_null == KvNull::Learned {
                 let x = self.value(layer, null)?;
                 let out = block.compressed.rows_from(nulls, room.nulls());
-                let call = Rows { x: &x, index: &self.layout.nulls, out: &out, count: RowCount::Nulls };
+                let call = Rows { x: &x, index: &self.layout.nulls, out: &out, count: RowCount::NullKeys };
                 gather_rows(rec, self.io(rec, &x), &call)?;
             }
         }
@@ -300,7 +300,7 @@ impl Decoder<'_> {
 
     /// From the gradients of slots and null rows to those of all tokens' keys and values and of the layer's tensors.
     fn compress_backward(&self, rec: &mut Recorder<StepValues>, block: &Block, layer: usize) -> Result<()> {
-        let (room, acts) = (self.layout.made_for(), self.activations);
+        let (room, acts) = (self.layout.capacity(), self.activations);
         for part in [0, 1] {
             let ([weight, bias, null], [slots, nulls]) = self.compressed(part);
             let parameters = [self.gradient(layer, weight)?, self.gradient(layer, bias)?];
@@ -316,7 +316,7 @@ impl Decoder<'_> {
             if self.config.kv_null == KvNull::Learned && self.learns(layer) {
                 let dy = acts.dcompressed.rows_from(nulls, room.nulls());
                 let sums = [&dy, &self.partial(0, self.config.n_embd), &self.gradient(layer, null)?];
-                column_sum::column_sum(rec, self.io(rec, &dy), sums, RowCount::Nulls)?;
+                column_sum::column_sum(rec, self.io(rec, &dy), sums, RowCount::NullKeys)?;
             }
         }
         Ok(())

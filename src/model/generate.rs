@@ -12,7 +12,7 @@ use crate::gpu::program::Timing;
 use crate::gpu::{Device, Program, Recorder, Ring};
 use crate::ops::StepValues;
 use crate::ops::kernels::Kernels;
-use crate::ops::layout::Layout;
+use crate::ops::layout::LayoutBuffer;
 use crate::{Error, Result, dims};
 
 /// A model on a device that goes on from a prompt, in several samples side by side.
@@ -35,7 +35,7 @@ pub struct Generator {
 /// The prompt's pass, at a capacity of rows.
 struct Prefill {
     rows: usize,
-    layout: Layout,
+    layout: LayoutBuffer,
     program: Program<StepValues>,
 }
 
@@ -203,11 +203,11 @@ impl Generator {
         let rows = rows.next_multiple_of(64).min(config.n_positions);
         let capacity = Capacity { rows, sequences: 1 };
         let activations = Activations::for_prompt(device, config, capacity)?;
-        let layout = Layout::new(device, layout_capacity(config, capacity))?;
+        let layout = LayoutBuffer::new(device, layout_capacity(config, capacity))?;
         let kernels = Kernels::new();
         let decoder = Decoder::new(config, &self.parameters, &activations, &layout, &kernels);
         let decoder = Decoder { cache: Some(&self.cache), ..decoder };
-        let mut rec = Recorder::new(device, layout.capacity());
+        let mut rec = Recorder::new(device, layout.values_at_capacity());
         decoder.forward(&mut rec)?;
         let program = rec.finish();
         Ok(Prefill { rows, layout, program })

@@ -8,7 +8,7 @@ use crate::data::batch::{Batch, Example};
 use crate::gpu::{Device, Matrix, Program, Recorder};
 use crate::ops::StepValues;
 use crate::ops::kernels::Kernels;
-use crate::ops::layout::Layout;
+use crate::ops::layout::LayoutBuffer;
 use crate::{Error, Result};
 
 /// A model on a device for inference alone. Dropout is off.
@@ -16,7 +16,7 @@ pub struct Inference {
     device: Device,
     config: ModelConfig,
     activations: Activations,
-    layout: Layout,
+    layout: LayoutBuffer,
     parameters: Parameters,
     kernels: Kernels,
     losses: Program<StepValues>,
@@ -62,10 +62,10 @@ impl Inference {
         capacity: Capacity,
     ) -> Result<Self> {
         let activations = Activations::for_inference(device, config, capacity)?;
-        let layout = Layout::new(device, layout_capacity(config, capacity))?;
+        let layout = LayoutBuffer::new(device, layout_capacity(config, capacity))?;
         let kernels = Kernels::new();
         let decoder = Decoder::new(config, &parameters, &activations, &layout, &kernels);
-        let mut rec = Recorder::new(device, layout.capacity());
+        let mut rec = Recorder::new(device, layout.values_at_capacity());
         decoder.forward(&mut rec)?;
         decoder.head(&mut rec, None)?;
         let losses = rec.finish();
@@ -89,7 +89,7 @@ impl Inference {
 
     /// The largest batch that it has room for.
     pub fn capacity(&self) -> Capacity {
-        let room = self.layout.made_for();
+        let room = self.layout.capacity();
         Capacity { rows: room.rows, sequences: room.sequences }
     }
 
@@ -130,7 +130,7 @@ impl Inference {
         let program = match self.answers.take() {
             Some(program) => program,
             None => {
-                let mut rec = Recorder::new(&self.device, self.layout.capacity());
+                let mut rec = Recorder::new(&self.device, self.layout.values_at_capacity());
                 self.decoder().forward(&mut rec)?;
                 self.decoder().task_head(&mut rec, false)?;
                 rec.finish()
@@ -174,7 +174,7 @@ impl Inference {
     }
 
     fn record_logits(&self) -> Result<Logits> {
-        let recorder = || Recorder::new(&self.device, self.layout.capacity());
+        let recorder = || Recorder::new(&self.device, self.layout.values_at_capacity());
         let mut rec = recorder();
         self.decoder().forward(&mut rec)?;
         let forward = rec.finish();

@@ -10,7 +10,7 @@ use crate::ops::kernels::Kernels;
 use crate::ops::kv_compress::{self, Compress};
 use crate::ops::matmul::Form;
 use crate::ops::matvec::{self, Matvec, Out, matvec};
-use crate::ops::{Io, RowCount, StepValues};
+use crate::ops::{RowAccess, RowCount, StepValues};
 use crate::{Error, Result};
 
 /// The convolutions of all layers, and what they work in.
@@ -86,7 +86,7 @@ impl Slots {
         let (Some(parts), Some(Tensor::Buffer(x))) = (&self.layers[layer], cache.window(layer)) else { return Ok(()) };
         let (c, rows, slots) = (x.columns / 2, RowCount::Fixed(x.rows as u32), RowCount::Slots);
         // Few rows that no kernel before left in an image: copies of them and of the weight would cost more than they save.
-        let io = Io::buffer(c);
+        let io = RowAccess::buffer(c);
         for (part, Convolution { weight, bias, product }) in parts.iter().enumerate() {
             let call = Compress {
                 x,

@@ -14,7 +14,7 @@ use crate::ops::embedding::{Embedding, embedding};
 use crate::ops::layout::{KINDS, kind_index};
 use crate::ops::matmul::Form;
 use crate::ops::matvec::{self, Matvec, Norm, Out, matvec};
-use crate::ops::{Io, RowCount, StepValues};
+use crate::ops::{RowAccess, RowCount, StepValues};
 
 /// Where everything lies: all in images or all in buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,7 +248,7 @@ impl Token {
                 x,
             };
             // One row of each table: an image of them would be a copy of all.
-            embedding(rec, Io::buffer(config.n_embd), &call)?;
+            embedding(rec, RowAccess::buffer(config.n_embd), &call)?;
         }
         for (l, layer) in self.weights.layers.iter().enumerate() {
             // A block's input: the embedding, or what the block before left, still to be normed.

@@ -14,7 +14,7 @@ use crate::gpu::program::Timing;
 use crate::gpu::{Device, Matrix, Program, Recorder, Ring, View};
 use crate::ops::StepValues;
 use crate::ops::kernels::Kernels;
-use crate::ops::layout::{self, BatchLayout, Layout};
+use crate::ops::layout::{self, BatchLayout, LayoutBuffer};
 use crate::ops::optimizer::{self, AdamW, Arithmetic, Losses, STATE_WORDS, State};
 use crate::{Error, Result};
 use std::collections::VecDeque;
@@ -129,7 +129,7 @@ pub struct Training {
     kernels: Kernels,
     parameters: Parameters,
     activations: Activations,
-    layout: Layout,
+    layout: LayoutBuffer,
     accumulate: Program<StepValues>,
     optimize: Program<StepValues>,
     learning: Learning,
@@ -175,12 +175,12 @@ impl Training {
         config.validate()?;
         let parameters = Parameters::new(device, config, parameters)?;
         let activations = Activations::new(device, config, capacity)?;
-        let layout = Layout::new(device, layout_capacity(config, capacity))?;
+        let layout = LayoutBuffer::new(device, layout_capacity(config, capacity))?;
         let state = View::new(device, "state", STATE_WORDS)?;
         let learning = Learning::all(config);
         let evaluation = Decoder::new(config, &parameters, &activations, &layout, &kernels);
         let [accumulate, optimize] = record_step(device, &evaluation, &learning, &state, options)?;
-        let mut rec = Recorder::new(device, layout.capacity());
+        let mut rec = Recorder::new(device, layout.values_at_capacity());
         evaluation.forward(&mut rec)?;
         evaluation.head(&mut rec, None)?;
         let evaluate = rec.finish();
@@ -222,9 +222,9 @@ impl Training {
         &self.kernels
     }
 
-    /// The largest batch that fits; [`layout::Capacity::lay`] prepares a batch for it.
-    pub fn batch_capacity(&self) -> layout::Capacity {
-        self.layout.made_for()
+    /// The largest batch that fits; [`layout::LayoutCapacity::lay_out`] prepares a batch for it.
+    pub fn batch_capacity(&self) -> layout::LayoutCapacity {
+        self.layout.capacity()
     }
 
     /// The steps submitted so far; their results may still be in flight.
@@ -273,11 +273,11 @@ impl Training {
     /// Writes a batch to the device and returns the numbers that a program runs with.
     fn step_values(&self, batch: &BatchLayout, counts: LossCounts, dropout_key: [u32; 2]) -> Result<StepValues> {
         let values = self.layout.write(&self.device, batch)?;
-        Ok(StepValues { real: counts, key: dropout_key, step: self.progress.step + 1, ..values })
+        Ok(StepValues { loss_counts: counts, dropout_key, step: self.progress.step + 1, ..values })
     }
 
     fn step_values_of(&self, batch: &Batch) -> Result<StepValues> {
-        self.step_values(&self.batch_capacity().lay(batch)?, batch.real(), [0; 2])
+        self.step_values(&self.batch_capacity().lay_out(batch)?, batch.real(), [0; 2])
     }
 
     /// Runs forward and backward on one micro-batch and adds its gradients to those accumulated. Returns at once.
@@ -293,7 +293,7 @@ impl Training {
         counts: impl Into<LossCounts>,
         dropout_key: [u32; 2],
     ) -> Result<()> {
-        self.accumulate_gradients_of(&self.batch_capacity().lay(batch)?, counts, dropout_key)
+        self.accumulate_gradients_of(&self.batch_capacity().lay_out(batch)?, counts, dropout_key)
     }
 
     /// As [`Training::accumulate_gradients`], with a batch that was prepared for [`Training::batch_capacity`] before, perhaps
@@ -329,7 +329,7 @@ impl Training {
         self.progress.step += 1;
         self.progress.updates += u32::from(counts != LossCounts::default());
         let StepState { step, updates } = self.progress;
-        let values = StepValues { step, updates, real: counts, lr, ..StepValues::default() };
+        let values = StepValues { step, adam_step: updates, loss_counts: counts, lr, ..StepValues::default() };
         self.optimize.run_and_read(&values, &self.state, &mut self.readback)?;
         self.submitted.push_back(Submitted { step, counts, lr });
         Ok(())
@@ -392,7 +392,7 @@ impl Training {
                 let rows = self.activations.embedded.rows;
                 let logits = Matrix::new(&self.device, "all logits", rows, self.config.vocab_size)?;
                 let decoder = self.decoder();
-                let mut rec = Recorder::new(&self.device, self.layout.capacity());
+                let mut rec = Recorder::new(&self.device, self.layout.values_at_capacity());
                 decoder.forward(&mut rec)?;
                 decoder.logits(&mut rec, &logits)?;
                 (rec.finish(), logits)
@@ -487,7 +487,7 @@ fn record_accumulate(
     options: TrainingOptions,
 ) -> Result<Program<StepValues>> {
     let Decoder { activations, kernels, .. } = *decoder;
-    let mut rec = Recorder::new(device, decoder.layout.capacity());
+    let mut rec = Recorder::new(device, decoder.layout.values_at_capacity());
     let scalars = kernels.scalars(device.caps());
     decoder.forward(&mut rec)?;
     if options.lm_coef > 0.0 {
@@ -513,7 +513,7 @@ fn record_optimize(
 ) -> Result<Program<StepValues>> {
     let Decoder { kernels, parameters, .. } = *decoder;
     let groups = decoder.training.map(|learning| learning.parameter_groups(decoder.config)).unwrap_or_default();
-    let mut rec = Recorder::new(device, decoder.layout.capacity());
+    let mut rec = Recorder::new(device, decoder.layout.values_at_capacity());
     let flats: Vec<_> =
         (0..parameters.slabs()).map(|s| ParameterData::ALL.map(|data| parameters.flat(data, s))).collect();
     let counts: Vec<_> = flats.iter().map(|f| optimizer::norm_partials(f[0].view.words as usize)).collect();

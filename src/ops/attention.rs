@@ -2,8 +2,11 @@
 //! memory-compressed attention are the same kernels: queries come from one matrix, keys and values from another or the same,
 //! and who sees whom comes from the layout's tiles and two integers ([`super::tiles::Rule`]).
 
-use super::layout::{Layout, kind_index};
-use super::{RowCount, StepValues};
+use super::layout::{LayoutBuffer, kind_index};
+use super::row_access::RowAccess;
+use super::rows::RowCount;
+use super::shapes::check_shapes;
+use super::values::StepValues;
 use crate::config::AttentionKind;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Error, Result, philox};
@@ -74,7 +77,7 @@ fn variant(spec: Spec, pass: Pass, head_dim: u32, dropout: bool) -> Variant {
             }
         }
         Spec::Image => {
-            let image = super::Io::Image.apply(Variant::new(stem, image)).constant("X", head_dim.div_ceil(32));
+            let image = RowAccess::Image.apply(Variant::new(stem, image)).constant("X", head_dim.div_ceil(32));
             image.constant("BACKWARD", (!matches!(pass, Pass::Forward)).into())
         }
     };
@@ -152,7 +155,7 @@ pub struct Attention<'a> {
     /// ℓ, N·H
     pub log_sum_exp: &'a View,
     /// Tiles and the rule.
-    pub layout: &'a Layout,
+    pub layout: &'a LayoutBuffer,
     /// What scores are multiplied by.
     pub scale: f32,
     /// Share of probabilities dropped.
@@ -192,21 +195,21 @@ impl Attention<'_> {
     }
 
     /// Rows of keys that the layout's tiles may name.
-    fn key_rows(&self, live: &StepValues) -> usize {
+    fn key_rows(&self, values: &StepValues) -> usize {
         match self.kind {
-            AttentionKind::Full | AttentionKind::Local => self.kv.rows.at(live) as usize,
-            AttentionKind::Compressed => self.layout.made_for().slot_rows(),
+            AttentionKind::Full | AttentionKind::Local => self.kv.rows.at(values) as usize,
+            AttentionKind::Compressed => self.layout.capacity().slot_rows(),
         }
     }
 
-    fn check(&self, live: &StepValues) -> Result<()> {
+    fn check(&self, values: &StepValues) -> Result<()> {
         let (queries, y, kv) = (self.queries, self.y, self.kv.matrix);
         let c = y.columns;
         let heads = self.heads * self.head_dim() == c && (1..=128).contains(&self.head_dim());
         let rows = queries.rows == y.rows && self.log_sum_exp.words as usize >= y.rows * self.heads;
         // Quads of channels are read whole where heads are whole quads.
         let aligned = !self.head_dim().is_multiple_of(4) || (self.kv.k[1] + self.kv.v[1]).is_multiple_of(4);
-        if heads && rows && aligned && queries.columns >= c && self.kv.holds(self.key_rows(live), c) {
+        if heads && rows && aligned && queries.columns >= c && self.kv.holds(self.key_rows(values), c) {
             return Ok(());
         }
         let message = format!(
@@ -220,14 +223,14 @@ impl Attention<'_> {
             self.kv.v,
             y.rows,
             self.heads,
-            self.key_rows(live),
+            self.key_rows(values),
         );
         Err(Error::Kernel { kernel: "attention".into(), message })
     }
 
     fn params(&self, queries: bool) -> Params {
         let tiles = self.layout.tiles[kind_index(self.kind)];
-        let rule = self.layout.made_for().rule(self.kind);
+        let rule = self.layout.capacity().rule(self.kind);
         Params {
             heads: self.heads as u32,
             q_pitch: self.queries.pitch() as u32,
@@ -265,10 +268,11 @@ impl Attention<'_> {
         };
         let work = 2.0 * products * self.y.columns as f64;
         let variant = variant(spec, pass, self.head_dim() as u32, self.rate > 0.0);
-        let parts = if spec == Spec::Image { 1 } else { self.layout.made_for().tile_rows as u32 / 64 };
-        rec.dispatch(&variant, binds, move |live| {
-            let tiles = if queries { live.query_tiles[kind] } else { live.key_tiles[kind] };
-            Launch::new(Params { key: live.key, ..params }, [tiles, heads, parts]).flops(work * live.pairs[kind])
+        let parts = if spec == Spec::Image { 1 } else { self.layout.capacity().tile_rows as u32 / 64 };
+        rec.dispatch(&variant, binds, move |values| {
+            let tiles = if queries { values.query_tiles[kind] } else { values.key_tiles[kind] };
+            Launch::new(Params { key: values.dropout_key, ..params }, [tiles, heads, parts])
+                .flops(work * values.pairs[kind])
         })
     }
 }
@@ -281,7 +285,7 @@ pub fn forward(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Attention
     call.check(recorder.capacity())?;
     let (n, c) = (recorder.capacity().rows, call.y.columns);
     let lists = [(call.log_sum_exp, n as usize * call.heads)];
-    super::shapes("attention", &[(call.queries, n, call.queries.columns), (call.y, n, c)], &lists)?;
+    check_shapes("attention", &[(call.queries, n, call.queries.columns), (call.y, n, c)], &lists)?;
     let (rows, key_rows) = (|| RowCount::Rows.rows(), || call.kv.rows.rows());
     let (table, y) = (Bind::Read(&call.layout.table), Bind::Write(&call.y.view));
     let lse = Bind::Write(call.log_sum_exp);
@@ -318,7 +322,7 @@ pub fn backward(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Attentio
     let lists = [(call.log_sum_exp, n as usize * call.heads), (to.delta, n as usize * call.heads)];
     let dkv = (to.dkv, kv.rows as u32, kv.columns);
     let all = [(queries, n, queries.columns), (call.y, n, c), (to.dy, n, c), (to.dq, n, queries.columns), dkv];
-    super::shapes("attention_backward", &all, &lists)?;
+    check_shapes("attention_backward", &all, &lists)?;
     let (rows, key_rows) = (|| RowCount::Rows.rows(), || call.kv.rows.rows());
     let image = |m| Bind::Image(m, &rows);
     let (table, lse) = (&call.layout.table, call.log_sum_exp);

@@ -3,7 +3,11 @@
 //! A cache [S, 2C] holds a row k | v for each token or slot kept of each sequence; which rows a token sees is data ([`Span`]),
 //! and where a row goes is a rule ([`Append`]), so that full, local and memory-compressed attention are the same kernels.
 
-use super::{Io, RowCount, StepValues};
+use super::grid::grid_of;
+use super::row_access::RowAccess;
+use super::rows::RowCount;
+use super::shapes::check_shapes;
+use super::values::StepValues;
 use crate::gpu::{Bind, Caps, Launch, Recorder, Tensor, Variant, View};
 use crate::{Error, Result, dims};
 use std::ops::Range;
@@ -154,13 +158,13 @@ struct AppendParams {
 fn decode_variant(spec: Spec, head_dim: usize, own: bool) -> Variant {
     let quads = head_dim.div_ceil(4) as u32;
     let variant = match spec {
-        Spec::Buffer => Io::Buffer { group: GROUP }
+        Spec::Buffer => RowAccess::Buffer { group: GROUP }
             .apply(Variant::new("attention_decode", DECODE))
             .constant("D", head_dim as u32)
             .constant("WHOLE", head_dim.is_multiple_of(4).into()),
-        Spec::Image => {
-            Io::Image.apply(Variant::new("attention_decode", DECODE_IMAGE)).constant("X", head_dim.div_ceil(32) as u32)
-        }
+        Spec::Image => RowAccess::Image
+            .apply(Variant::new("attention_decode", DECODE_IMAGE))
+            .constant("X", head_dim.div_ceil(32) as u32),
     };
     variant.constant("DQ", quads).constant("OWN", own.into())
 }
@@ -212,24 +216,24 @@ pub fn decode(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Decode) ->
     expect(kernel, call.y, b as usize, c)?;
     expect(kernel, call.qkv, b as usize, 3 * c)?;
     expect(kernel, call.cache, 1, 2 * c)?;
-    super::shapes(kernel, &[], &[(call.spans, Span::WORDS * b as usize)])?;
-    let (scale, columns, grid) = (call.scale, c as u32, move |live: &StepValues| [live.rows, heads as u32, 1]);
+    check_shapes(kernel, &[], &[(call.spans, Span::WORDS * b as usize)])?;
+    let (scale, columns, grid) = (call.scale, c as u32, move |values: &StepValues| [values.rows, heads as u32, 1]);
     let variant = decode_variant(spec, head_dim, call.own);
     let spans = Bind::Read(call.spans);
     match (spec, call.qkv, call.cache, call.y) {
         (Spec::Buffer, Tensor::Buffer(qkv), Tensor::Buffer(cache), Tensor::Buffer(y)) => {
             let binds = [Bind::Read(&qkv.view), spans, Bind::Update(&cache.view), Bind::Write(&y.view)];
             let [pitch, cache_pitch, y_pitch] = [qkv, cache, y].map(|m| m.pitch() as u32);
-            recorder.dispatch(&variant, &binds, move |live| {
+            recorder.dispatch(&variant, &binds, move |values| {
                 let params = DecodeParams { columns, pitch, cache_pitch, y_pitch, scale, pad: [0; 3] };
-                Launch::new(params, grid(live))
+                Launch::new(params, grid(values))
             })
         }
         (Spec::Image, Tensor::Image(qkv), Tensor::Image(cache), Tensor::Image(y)) => {
             let seen = if call.own { Bind::UpdateImage(cache) } else { Bind::ReadImage(cache) };
             let binds = [Bind::ReadImage(qkv), spans, seen, Bind::WriteImage(y)];
-            recorder.dispatch(&variant, &binds, move |live| {
-                Launch::new(DecodeImageParams { columns, pad: 0, scale, pad1: 0 }, grid(live))
+            recorder.dispatch(&variant, &binds, move |values| {
+                Launch::new(DecodeImageParams { columns, pad: 0, scale, pad1: 0 }, grid(values))
             })
         }
         _ => refuse(kernel, format!("{spec:?}: qkv, cache and y lie elsewhere")),
@@ -274,12 +278,12 @@ pub fn append(
     let [x_pitch, cache_pitch] = [x_columns, cache_columns].map(|columns| dims::pitch(columns) as u32);
     let [columns, x_at, cache_at] = [c, columns.start, call.at].map(|x| x as u32);
     let [stretches, stretch, apart] = [call.stretches, call.stretch, call.apart].map(|x| x as u32);
-    let plan = move |live: &StepValues| {
-        let Rows { skip, count: rows, number } = which(live);
+    let plan = move |values: &StepValues| {
+        let Rows { skip, count: rows, number } = which(values);
         let pad = [0; 2];
         let params =
             AppendParams { rows, columns, x_pitch, cache_pitch, skip, number, stretch, apart, x_at, cache_at, pad };
-        let [x, y, _] = super::fold(rows);
+        let [x, y, _] = grid_of(rows);
         Launch::new(params, [x, y, stretches])
     };
     let rows = || call.live.rows();

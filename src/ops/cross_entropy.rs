@@ -1,6 +1,10 @@
 //! Loss a row and dlogits in place, over a chunk of the batch's rows.
 
-use super::{Io, RowCount, StepValues, fold, shapes};
+use super::grid::grid_of;
+use super::row_access::RowAccess;
+use super::rows::RowCount;
+use super::shapes::check_shapes;
+use super::values::StepValues;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Result, dims};
 
@@ -17,7 +21,7 @@ struct Params {
 
 /// Every variant that can come up on an adapter.
 pub fn variants(caps: &Caps) -> Vec<Variant> {
-    Io::all(caps).into_iter().map(|io| io.apply(Variant::new("cross_entropy", SOURCE))).collect()
+    RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::new("cross_entropy", SOURCE))).collect()
 }
 
 /// Tensors of one chunk.
@@ -38,19 +42,19 @@ pub struct CrossEntropy<'a> {
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn cross_entropy(recorder: &mut Recorder<StepValues>, io: Io, call: &CrossEntropy) -> Result<()> {
+pub fn cross_entropy(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &CrossEntropy) -> Result<()> {
     let columns = call.logits.columns as u32;
     let packs = dims::pitch(call.logits.columns) as u32 / 8;
     let (rows, weight) = (call.rows, call.weight);
     let n = rows.at(recorder.capacity());
     let lists = [(call.targets, n as usize), (call.losses, n as usize)];
-    shapes("cross_entropy", &[(call.logits, n, call.logits.columns)], &lists)?;
+    check_shapes("cross_entropy", &[(call.logits, n, call.logits.columns)], &lists)?;
     let live_rows = || rows.rows();
     let mut binds = vec![Bind::Update(&call.logits.view), Bind::Read(call.targets), Bind::Write(call.losses)];
-    binds.extend(io.updated(call.logits, &live_rows));
-    recorder.dispatch(&io.apply(Variant::new("cross_entropy", SOURCE)), &binds, move |live| {
-        let count = rows.at(live);
-        let params = Params { rows: count, packs, columns, scale: weight / live.real.targets.max(1) as f32 };
-        Launch::new(params, fold(count))
+    binds.extend(access.updated(call.logits, &live_rows));
+    recorder.dispatch(&access.apply(Variant::new("cross_entropy", SOURCE)), &binds, move |values| {
+        let count = rows.at(values);
+        let params = Params { rows: count, packs, columns, scale: weight / values.loss_counts.targets.max(1) as f32 };
+        Launch::new(params, grid_of(count))
     })
 }

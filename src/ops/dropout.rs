@@ -1,6 +1,10 @@
 //! Dropout in place by Philox, forward over x and backward over dx: the same kernel.
 
-use super::{Io, RowCount, StepValues, fold, shapes};
+use super::grid::grid_of;
+use super::row_access::RowAccess;
+use super::rows::RowCount;
+use super::shapes::check_shapes;
+use super::values::StepValues;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Result, dims, philox};
 
@@ -20,7 +24,7 @@ struct Params {
 
 /// Every variant that can come up on an adapter.
 pub fn variants(caps: &Caps) -> Vec<Variant> {
-    Io::all(caps).into_iter().map(|io| io.apply(Variant::new("dropout", SOURCE))).collect()
+    RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::new("dropout", SOURCE))).collect()
 }
 
 /// Views and numbers of one application.
@@ -43,22 +47,22 @@ pub struct Dropout<'a> {
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn dropout(recorder: &mut Recorder<StepValues>, io: Io, call: &Dropout) -> Result<()> {
+pub fn dropout(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &Dropout) -> Result<()> {
     if call.rate <= 0.0 {
         return Ok(());
     }
     let count = call.rows;
     let n = count.at(recorder.capacity());
     let lists = [(call.positions, n as usize), (call.sequences, n as usize)];
-    shapes("dropout", &[(call.x, n, call.x.columns)], &lists)?;
+    check_shapes("dropout", &[(call.x, n, call.x.columns)], &lists)?;
     let packs = dims::pitch(call.x.columns) as u32 / 8;
     let rows = || count.rows();
     let mut binds = vec![Bind::Update(&call.x.view), Bind::Read(call.positions), Bind::Read(call.sequences)];
-    binds.extend(io.updated(call.x, &rows));
+    binds.extend(access.updated(call.x, &rows));
     let (threshold, place, scale) = (philox::threshold(call.rate), call.place, 1.0 / (1.0 - call.rate));
-    recorder.dispatch(&io.apply(Variant::new("dropout", SOURCE)), &binds, move |live| {
-        let rows = count.at(live);
-        let params = Params { rows, packs, threshold, place, key: live.key, scale, pad: 0 };
-        Launch::new(params, fold(rows))
+    recorder.dispatch(&access.apply(Variant::new("dropout", SOURCE)), &binds, move |values| {
+        let rows = count.at(values);
+        let params = Params { rows, packs, threshold, place, key: values.dropout_key, scale, pad: 0 };
+        Launch::new(params, grid_of(rows))
     })
 }

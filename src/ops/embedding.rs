@@ -1,6 +1,10 @@
 //! x = tokens_embed\[id\] + positions_embed\[position\], and its backward: one owner a table row.
 
-use super::{Io, RowCount, StepValues, fold, shapes};
+use super::grid::grid_of;
+use super::row_access::RowAccess;
+use super::rows::RowCount;
+use super::shapes::check_shapes;
+use super::values::StepValues;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Result, dims};
 
@@ -16,12 +20,12 @@ struct Params {
 
 /// Every variant that can come up on an adapter.
 pub fn variants(caps: &Caps) -> Vec<Variant> {
-    Io::all(caps).into_iter().map(|io| io.apply(Variant::new("embedding", FORWARD))).collect()
+    RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::new("embedding", FORWARD))).collect()
 }
 
 /// As [`variants`], of the backward pass.
 pub fn backward_variants(caps: &Caps) -> Vec<Variant> {
-    Io::all(caps).into_iter().map(|io| io.apply(Variant::new("embedding_backward", BACKWARD))).collect()
+    RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::new("embedding_backward", BACKWARD))).collect()
 }
 
 /// Views of the forward pass.
@@ -42,9 +46,9 @@ pub struct Embedding<'a> {
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn embedding(recorder: &mut Recorder<StepValues>, io: Io, call: &Embedding) -> Result<()> {
+pub fn embedding(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &Embedding) -> Result<()> {
     let (n, c) = (recorder.capacity().rows, call.x.columns);
-    shapes(
+    check_shapes(
         "embedding",
         &[(call.tokens, 1, c), (call.positions_embed, 1, c), (call.x, n, c)],
         &[(call.ids, n as usize), (call.positions, n as usize)],
@@ -54,14 +58,14 @@ pub fn embedding(recorder: &mut Recorder<StepValues>, io: Io, call: &Embedding) 
     let (token_rows, position_rows) = (all(call.tokens), all(call.positions_embed));
     let (tokens, positions) = (move || token_rows.rows(), move || position_rows.rows());
     let binds = [
-        io.input(call.tokens, &tokens),
-        io.input(call.positions_embed, &positions),
+        access.input(call.tokens, &tokens),
+        access.input(call.positions_embed, &positions),
         Bind::Read(call.ids),
         Bind::Read(call.positions),
         Bind::Write(&call.x.view),
     ];
-    recorder.dispatch(&io.apply(Variant::new("embedding", FORWARD)), &binds, move |live| {
-        Launch::new(Params { rows: live.rows, packs }, fold(live.rows))
+    recorder.dispatch(&access.apply(Variant::new("embedding", FORWARD)), &binds, move |values| {
+        Launch::new(Params { rows: values.rows, packs }, grid_of(values.rows))
     })
 }
 
@@ -75,10 +79,10 @@ pub enum Table {
 }
 
 impl Table {
-    fn owners(self, live: &StepValues) -> u32 {
+    fn owners(self, values: &StepValues) -> u32 {
         match self {
-            Table::Tokens => live.token_owners,
-            Table::Positions => live.position_owners,
+            Table::Tokens => values.token_owners,
+            Table::Positions => values.position_owners,
         }
     }
 }
@@ -101,16 +105,20 @@ pub struct EmbeddingBackward<'a> {
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn backward(recorder: &mut Recorder<StepValues>, io: Io, call: &EmbeddingBackward) -> Result<()> {
-    let (live, c, table) = (*recorder.capacity(), call.dx.columns, call.table);
-    let lists = [(call.owners, 3 * table.owners(&live) as usize), (call.rows, live.rows as usize)];
-    shapes("embedding_backward", &[(call.dx, live.rows, c), (call.gradient, 1, c)], &lists)?;
+pub fn backward(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &EmbeddingBackward) -> Result<()> {
+    let (capacity, c, table) = (*recorder.capacity(), call.dx.columns, call.table);
+    let lists = [(call.owners, 3 * table.owners(&capacity) as usize), (call.rows, capacity.rows as usize)];
+    check_shapes("embedding_backward", &[(call.dx, capacity.rows, c), (call.gradient, 1, c)], &lists)?;
     let packs = dims::pitch(c) as u32 / 8;
     let rows = || RowCount::Rows.rows();
-    let binds =
-        [io.input(call.dx, &rows), Bind::Read(call.owners), Bind::Read(call.rows), Bind::Update(&call.gradient.view)];
-    recorder.dispatch(&io.apply(Variant::new("embedding_backward", BACKWARD)), &binds, move |live| {
-        let owners = table.owners(live);
-        Launch::new(Params { rows: owners, packs }, fold(owners))
+    let binds = [
+        access.input(call.dx, &rows),
+        Bind::Read(call.owners),
+        Bind::Read(call.rows),
+        Bind::Update(&call.gradient.view),
+    ];
+    recorder.dispatch(&access.apply(Variant::new("embedding_backward", BACKWARD)), &binds, move |values| {
+        let owners = table.owners(values);
+        Launch::new(Params { rows: owners, packs }, grid_of(owners))
     })
 }

@@ -1,6 +1,10 @@
 //! Rows by a list of numbers: out\[i\] = x\[index\[i\]\], and its backward pass out\[index\[i\]\] += x\[i\].
 
-use super::{Io, RowCount, StepValues, fold, shapes};
+use super::grid::grid_of;
+use super::row_access::RowAccess;
+use super::rows::RowCount;
+use super::shapes::check_shapes;
+use super::values::StepValues;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Result, dims};
 
@@ -16,12 +20,12 @@ struct Params {
 
 /// Every variant that can come up on an adapter.
 pub fn variants(caps: &Caps) -> Vec<Variant> {
-    Io::all(caps).into_iter().map(|io| io.apply(Variant::new("gather_rows", GATHER))).collect()
+    RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::new("gather_rows", GATHER))).collect()
 }
 
 /// As [`variants`], of [`scatter_rows_add`].
 pub fn scatter_variants(caps: &Caps) -> Vec<Variant> {
-    Io::all(caps).into_iter().map(|io| io.apply(Variant::new("scatter_rows_add", SCATTER))).collect()
+    RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::new("scatter_rows_add", SCATTER))).collect()
 }
 
 /// Views of both.
@@ -40,37 +44,41 @@ pub struct Rows<'a> {
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn gather_rows(recorder: &mut Recorder<StepValues>, io: Io, call: &Rows) -> Result<()> {
+pub fn gather_rows(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &Rows) -> Result<()> {
     let x_rows = RowCount::Fixed(call.x.rows as u32);
-    record(recorder, io, Variant::new("gather_rows", GATHER), call, [x_rows, call.count])
+    record(recorder, access, Variant::new("gather_rows", GATHER), call, [x_rows, call.count])
 }
 
 /// Records out\[index\[i\]\] += x\[i\].
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn scatter_rows_add(recorder: &mut Recorder<StepValues>, io: Io, call: &Rows) -> Result<()> {
-    record(recorder, io, Variant::new("scatter_rows_add", SCATTER), call, [call.count, RowCount::Fixed(1)])
+pub fn scatter_rows_add(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &Rows) -> Result<()> {
+    record(recorder, access, Variant::new("scatter_rows_add", SCATTER), call, [call.count, RowCount::Fixed(1)])
 }
 
 fn record(
     recorder: &mut Recorder<StepValues>,
-    io: Io,
+    access: RowAccess,
     variant: Variant,
     call: &Rows,
     [x_rows, out_rows]: [RowCount; 2],
 ) -> Result<()> {
     let (capacity, c, count) = (*recorder.capacity(), call.x.columns, call.count);
     let all = [(call.x, x_rows.at(&capacity), c), (call.out, out_rows.at(&capacity), c)];
-    shapes(variant.stem, &all, &[(call.index, count.at(&capacity) as usize)])?;
+    check_shapes(variant.stem, &all, &[(call.index, count.at(&capacity) as usize)])?;
     let packs = dims::pitch(c) as u32 / 8;
     let rows = || x_rows.rows();
     let out = match out_rows {
         RowCount::Fixed(_) => Bind::Update(&call.out.view),
         _ => Bind::Write(&call.out.view),
     };
-    recorder.dispatch(&io.apply(variant), &[io.input(call.x, &rows), Bind::Read(call.index), out], move |live| {
-        let rows = count.at(live);
-        Launch::new(Params { rows, packs }, fold(rows))
-    })
+    recorder.dispatch(
+        &access.apply(variant),
+        &[access.input(call.x, &rows), Bind::Read(call.index), out],
+        move |values| {
+            let rows = count.at(values);
+            Launch::new(Params { rows, packs }, grid_of(rows))
+        },
+    )
 }

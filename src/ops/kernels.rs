@@ -1,7 +1,8 @@
 //! The Specs of a program, asked for by shape: each op's own rule chooses, unless a choice made earlier is laid down here,
 //! and what was given is written down. So a run that goes on has the kernels, and the bits, that it began with.
 
-use super::{Io, attention, matmul};
+use super::row_access::RowAccess;
+use super::{attention, matmul};
 use crate::gpu::{Caps, Matrix};
 use matmul::Form;
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ pub struct Chosen {
     /// Attention, by rows at capacity and the width of a head: `N 1024, D 32`.
     pub attention: BTreeMap<String, attention::Spec>,
     /// Row-wise kernels, by the tensors they read at capacity: `[1024, 128]`; and sums of `scalars`.
-    pub row_wise: BTreeMap<String, Io>,
+    pub row_wise: BTreeMap<String, RowAccess>,
 }
 
 /// Who is asked for a Spec when a program is recorded.
@@ -24,7 +25,7 @@ pub struct Chosen {
 pub struct Kernels {
     matmul: Choice<matmul::Spec>,
     attention: Choice<attention::Spec>,
-    row_wise: Choice<Io>,
+    row_wise: Choice<RowAccess>,
 }
 
 /// One op's Specs: those of an earlier choice, and those given.
@@ -90,15 +91,15 @@ impl Kernels {
     }
 
     /// How a row-wise kernel reads tensors of `columns` columns.
-    pub fn row_wise(&self, caps: &Caps, columns: usize, tensors: &[&Matrix]) -> Io {
+    pub fn row_wise(&self, caps: &Caps, columns: usize, tensors: &[&Matrix]) -> RowAccess {
         let shapes = tensors.iter().map(|m| shape(m)).collect::<Vec<_>>().join(" ");
-        let runs = |io| io != Io::Image && Io::all(caps).contains(&io);
-        self.row_wise.give(shapes, Io::choose(caps, columns, tensors), runs)
+        let runs = |access| access != RowAccess::Image && RowAccess::all(caps).contains(&access);
+        self.row_wise.give(shapes, RowAccess::choose(caps, columns, tensors), runs)
     }
 
     /// How a kernel adds scalars up.
-    pub fn scalars(&self, caps: &Caps) -> Io {
-        self.row_wise.give("scalars".into(), Io::scalars(caps), |io| Io::all(caps).contains(&io))
+    pub fn scalars(&self, caps: &Caps) -> RowAccess {
+        self.row_wise.give("scalars".into(), RowAccess::scalars(caps), |access| RowAccess::all(caps).contains(&access))
     }
 
     /// All that was given so far.

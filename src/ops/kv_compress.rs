@@ -4,9 +4,14 @@
 //! that [`super::matmul`] knows: forward, dX and dW. Groups of a head or of one channel have kernels of their own.
 //! W is [f·C/groups, C] (tap, channel of the group; channel out). dX `=`, dW and db `+=`.
 
+use super::column_sum;
+use super::grid::grid_of;
 use super::kernels::Kernels;
 use super::matmul::{self, Epilogue, Form, Matmul};
-use super::{Io, RowCount, StepValues, column_sum, fold, groups, shapes};
+use super::row_access::RowAccess;
+use super::rows::RowCount;
+use super::shapes::check_shapes;
+use super::values::StepValues;
 use crate::gpu::program::Rows;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Error, Result};
@@ -42,8 +47,8 @@ fn is_aligned(c: usize, group_width: usize) -> bool {
 }
 
 /// `width` is the group's, for the kernels of grouped convolutions.
-fn variant(io: Io, stem: &'static str, body: &'static str, aligned: bool, width: Option<usize>) -> Variant {
-    let variant = io.apply(Variant::new(stem, body)).constant("ALIGNED", aligned.into());
+fn variant(access: RowAccess, stem: &'static str, body: &'static str, aligned: bool, width: Option<usize>) -> Variant {
+    let variant = access.apply(Variant::new(stem, body)).constant("ALIGNED", aligned.into());
     match width {
         Some(width) => variant.constant("WIDTH", width as u32),
         None => variant,
@@ -52,12 +57,12 @@ fn variant(io: Io, stem: &'static str, body: &'static str, aligned: bool, width:
 
 fn every(caps: &Caps, full: &[File], grouped: &[File]) -> Vec<Variant> {
     let mut all = Vec::new();
-    for io in Io::all(caps) {
-        for aligned in [false, true].into_iter().filter(|aligned| *aligned || io != Io::Image) {
-            all.extend(full.iter().map(|(stem, body)| variant(io, stem, body, aligned, None)));
+    for access in RowAccess::all(caps) {
+        for aligned in [false, true].into_iter().filter(|aligned| *aligned || access != RowAccess::Image) {
+            all.extend(full.iter().map(|(stem, body)| variant(access, stem, body, aligned, None)));
             for width in [1, 3, 32, 64] {
                 if is_aligned(8, width) || !aligned {
-                    all.extend(grouped.iter().map(|(stem, body)| variant(io, stem, body, aligned, Some(width))));
+                    all.extend(grouped.iter().map(|(stem, body)| variant(access, stem, body, aligned, Some(width))));
                 }
             }
         }
@@ -136,23 +141,28 @@ impl Compress<'_> {
         let [rows, columns] = room(s as usize, c, self.factor, width);
         let mut all = vec![(self.x, n, self.x.columns), (self.room, rows as u32, columns)];
         all.extend(more);
-        shapes("kv_compress", &all, &[(self.slot_rows, s as usize)])
+        check_shapes("kv_compress", &all, &[(self.slot_rows, s as usize)])
     }
 
     /// Single columns are read from buffers alone.
-    fn io(&self, io: Io) -> Io {
-        match io {
-            Io::Image if !self.is_aligned() => Io::Buffer { group: 32 },
-            io => io,
+    fn access(&self, access: RowAccess) -> RowAccess {
+        match access {
+            RowAccess::Image if !self.is_aligned() => RowAccess::Buffer { group: 32 },
+            access => access,
         }
     }
 
-    fn input<'b>(&self, io: Io, matrix: &'b Matrix, rows: &'b dyn Fn() -> Rows<StepValues>) -> Bind<'b, StepValues> {
-        self.io(io).input(matrix, rows)
+    fn input<'b>(
+        &self,
+        access: RowAccess,
+        matrix: &'b Matrix,
+        rows: &'b dyn Fn() -> Rows<StepValues>,
+    ) -> Bind<'b, StepValues> {
+        self.access(access).input(matrix, rows)
     }
 
-    fn variant(&self, io: Io, (stem, body): File) -> Variant {
-        variant(self.io(io), stem, body, self.is_aligned(), (!self.is_full()).then_some(self.group_width()))
+    fn variant(&self, access: RowAccess, (stem, body): File) -> Variant {
+        variant(self.access(access), stem, body, self.is_aligned(), (!self.is_full()).then_some(self.group_width()))
     }
 
     fn params(&self, pitch: usize) -> Params {
@@ -172,13 +182,13 @@ impl Compress<'_> {
         matmul::matmul(rec, spec, &Matmul { form, a, b, c, rows: self.slots, epilogue, accumulate })
     }
 
-    fn record_gather(&self, rec: &mut Recorder<StepValues>, io: Io) -> Result<()> {
+    fn record_gather(&self, rec: &mut Recorder<StepValues>, access: RowAccess) -> Result<()> {
         let (slots, params) = (self.slots, self.params(self.room.pitch()));
         let rows = || self.rows.rows();
-        let binds = [self.input(io, self.x, &rows), Bind::Read(self.slot_rows), Bind::Write(&self.room.view)];
-        rec.dispatch(&self.variant(io, GATHER), &binds, move |live| {
-            let slots = slots.at(live);
-            Launch::new(Params { slots, ..params }, fold(slots))
+        let binds = [self.input(access, self.x, &rows), Bind::Read(self.slot_rows), Bind::Write(&self.room.view)];
+        rec.dispatch(&self.variant(access, GATHER), &binds, move |values| {
+            let slots = slots.at(values);
+            Launch::new(Params { slots, ..params }, grid_of(slots))
         })
     }
 
@@ -193,40 +203,46 @@ impl Compress<'_> {
 ///
 /// # Errors
 /// [`Error::Kernel`] when the shapes do not meet, or there are more groups.
-pub fn gather(rec: &mut Recorder<StepValues>, io: Io, call: &Compress) -> Result<()> {
+pub fn gather(rec: &mut Recorder<StepValues>, access: RowAccess, call: &Compress) -> Result<()> {
     call.check(rec, &[])?;
     if !call.is_full() {
         let message = format!("groups of {} channels: expected one of all {}", call.group_width(), call.c());
         return Err(Error::Kernel { kernel: "kv_compress_gather".into(), message });
     }
-    call.record_gather(rec, io)
+    call.record_gather(rec, access)
 }
 
 /// Records y [S, C] = the slots.
 ///
 /// # Errors
 /// [`Error::Kernel`] when the shapes do not meet.
-pub fn forward(rec: &mut Recorder<StepValues>, io: Io, call: &Compress, bias: &View, y: &Matrix) -> Result<()> {
+pub fn forward(
+    rec: &mut Recorder<StepValues>,
+    access: RowAccess,
+    call: &Compress,
+    bias: &View,
+    y: &Matrix,
+) -> Result<()> {
     let s = call.slots.at(rec.capacity());
     call.check(rec, &[(y, s, call.c())])?;
     if call.is_full() {
-        call.record_gather(rec, io)?;
+        call.record_gather(rec, access)?;
         return call.product(rec, Form::AB, [call.room, call.weight, y], Epilogue::Bias(bias));
     }
-    shapes("kv_compress", &[], &[(bias, call.c())])?;
+    check_shapes("kv_compress", &[], &[(bias, call.c())])?;
     let (slots, params, call) = (call.slots, call.params(y.pitch()), *call);
     let flops = call.flops(1);
     let (rows, weights) = (|| call.rows.rows(), || RowCount::Fixed(call.weight.rows as u32).rows());
     let binds = [
-        call.input(io, call.x, &rows),
-        call.input(io, call.weight, &weights),
+        call.input(access, call.x, &rows),
+        call.input(access, call.weight, &weights),
         Bind::Read(bias),
         Bind::Read(call.slot_rows),
         Bind::Write(&y.view),
     ];
-    rec.dispatch(&call.variant(io, GROUPED), &binds, move |live| {
-        let slots = slots.at(live);
-        Launch::new(Params { slots, ..params }, fold(groups(slots, 4))).flops(flops * f64::from(slots))
+    rec.dispatch(&call.variant(access, GROUPED), &binds, move |values| {
+        let slots = slots.at(values);
+        Launch::new(Params { slots, ..params }, grid_of(slots.div_ceil(4))).flops(flops * f64::from(slots))
     })
 }
 
@@ -249,74 +265,80 @@ pub struct Gradients<'a> {
 ///
 /// # Errors
 /// [`Error::Kernel`] when the shapes do not meet.
-pub fn backward(rec: &mut Recorder<StepValues>, io: Io, call: &Compress, to: &Gradients) -> Result<()> {
+pub fn backward(rec: &mut Recorder<StepValues>, access: RowAccess, call: &Compress, to: &Gradients) -> Result<()> {
     let (capacity, c) = (*rec.capacity(), call.c());
     let (n, s) = (call.rows.at(&capacity), call.slots.at(&capacity));
     let dweight = to.parameters.map(|[dweight, _]| (dweight, call.weight.rows as u32, c));
     let tensors = [(to.dy, s, c), (to.dx, n, call.x.columns)].into_iter().chain(dweight).collect::<Vec<_>>();
     call.check(rec, &tensors)?;
-    shapes("kv_compress_backward", &[], &[(to.tail_rows, capacity.tails as usize)])?;
+    check_shapes("kv_compress_backward", &[], &[(to.tail_rows, capacity.tail_rows as usize)])?;
     let slots = call.slots;
     let slot_rows = || slots.rows();
     if call.is_full() {
         call.product(rec, Form::ABt, [to.dy, call.weight, call.room], Epilogue::None)?;
         let params = call.params(call.room.pitch());
         let binds = [
-            call.input(io, call.room, &slot_rows),
+            call.input(access, call.room, &slot_rows),
             Bind::Read(call.slot_rows),
             Bind::Read(to.tail_rows),
             Bind::Update(&to.dx.view),
         ];
-        rec.dispatch(&call.variant(io, SCATTER), &binds, move |live| {
-            let (slots, tails) = (slots.at(live), live.tails);
-            Launch::new(Params { slots, tails, ..params }, fold(slots + tails))
+        rec.dispatch(&call.variant(access, SCATTER), &binds, move |values| {
+            let (slots, tails) = (slots.at(values), values.tail_rows);
+            Launch::new(Params { slots, tails, ..params }, grid_of(slots + tails))
         })?;
     } else {
-        grouped_dx(rec, io, call, to)?;
+        grouped_dx(rec, access, call, to)?;
     }
     let Some([dweight, dbias]) = to.parameters else { return Ok(()) };
     if call.is_full() {
-        call.record_gather(rec, io)?;
+        call.record_gather(rec, access)?;
         call.product(rec, Form::AtB, [call.room, to.dy, dweight], Epilogue::None)?;
     } else {
-        grouped_dw(rec, io, call, to.dy, dweight)?;
+        grouped_dw(rec, access, call, to.dy, dweight)?;
     }
-    column_sum::column_sum(rec, io, [to.dy, to.partial, dbias], slots)
+    column_sum::column_sum(rec, access, [to.dy, to.partial, dbias], slots)
 }
 
-fn grouped_dx(rec: &mut Recorder<StepValues>, io: Io, call: &Compress, to: &Gradients) -> Result<()> {
+fn grouped_dx(rec: &mut Recorder<StepValues>, access: RowAccess, call: &Compress, to: &Gradients) -> Result<()> {
     let (slots, params, flops) = (call.slots, call.params(to.dy.pitch()), call.flops(1));
     let slot_rows = || slots.rows();
     let weights = || RowCount::Fixed(call.weight.rows as u32).rows();
     let binds = [
-        call.input(io, to.dy, &slot_rows),
-        call.input(io, call.weight, &weights),
+        call.input(access, to.dy, &slot_rows),
+        call.input(access, call.weight, &weights),
         Bind::Read(call.slot_rows),
         Bind::Read(to.tail_rows),
         Bind::Update(&to.dx.view),
     ];
-    rec.dispatch(&call.variant(io, GROUPED_DX), &binds, move |live| {
-        let (slots, tails) = (slots.at(live), live.tails);
-        let launch = Launch::new(Params { slots, tails, ..params }, fold(groups(slots, 4) + tails));
+    rec.dispatch(&call.variant(access, GROUPED_DX), &binds, move |values| {
+        let (slots, tails) = (slots.at(values), values.tail_rows);
+        let launch = Launch::new(Params { slots, tails, ..params }, grid_of(slots.div_ceil(4) + tails));
         launch.flops(flops * f64::from(slots))
     })
 }
 
-fn grouped_dw(rec: &mut Recorder<StepValues>, io: Io, call: &Compress, dy: &Matrix, dweight: &Matrix) -> Result<()> {
+fn grouped_dw(
+    rec: &mut Recorder<StepValues>,
+    access: RowAccess,
+    call: &Compress,
+    dy: &Matrix,
+    dweight: &Matrix,
+) -> Result<()> {
     let (slots, params, flops) = (call.slots, call.params(dy.pitch()), call.flops(1));
     let (rows, slot_rows) = (|| call.rows.rows(), || slots.rows());
     let binds = [
-        call.input(io, call.x, &rows),
-        call.input(io, dy, &slot_rows),
+        call.input(access, call.x, &rows),
+        call.input(access, dy, &slot_rows),
         Bind::Read(call.slot_rows),
         Bind::Write(&call.room.view),
     ];
     let (width, taps, c) = (call.group_width() as u32, call.factor as u32, call.c() as u32);
-    let (lanes, channels) = if call.is_aligned() { (c / 8, groups(width, 8)) } else { (c, width) };
-    let group = call.io(io).group();
-    rec.dispatch(&call.variant(io, GROUPED_DW), &binds, move |live| {
-        let slots = slots.at(live);
-        let grid = [groups(lanes, group), taps * channels, groups(slots, BLOCK as u32)];
+    let (lanes, channels) = if call.is_aligned() { (c / 8, width.div_ceil(8)) } else { (c, width) };
+    let group = call.access(access).group();
+    rec.dispatch(&call.variant(access, GROUPED_DW), &binds, move |values| {
+        let slots = slots.at(values);
+        let grid = [lanes.div_ceil(group), taps * channels, slots.div_ceil(BLOCK as u32)];
         Launch::new(Params { slots, ..params }, grid).flops(flops * f64::from(slots))
     })?;
     // A block's partial dW is one row of what is added up.
@@ -324,7 +346,7 @@ fn grouped_dw(rec: &mut Recorder<StepValues>, io: Io, call: &Compress, dy: &Matr
     let blocks = call.room.view.words as usize / floats;
     let partial = Matrix::over(call.room.view.clone(), blocks, floats);
     let dweight = Matrix::over(dweight.view.clone(), 1, floats);
-    let blocks = move |live: &StepValues| groups(slots.at(live), BLOCK as u32);
-    let io = call.kernels.row_wise(rec.device().caps(), floats, &[&partial]);
-    column_sum::add(rec, io, &partial, blocks, &dweight)
+    let blocks = move |values: &StepValues| slots.at(values).div_ceil(BLOCK as u32);
+    let access = call.kernels.row_wise(rec.device().caps(), floats, &[&partial]);
+    column_sum::add(rec, access, &partial, blocks, &dweight)
 }

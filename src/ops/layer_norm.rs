@@ -1,6 +1,11 @@
 //! y = LN(x + branch), and its backward with partial sums of dgain and dbias.
 
-use super::{Io, RowCount, StepValues, column_sum, fold, groups, shapes};
+use super::column_sum;
+use super::grid::grid_of;
+use super::row_access::RowAccess;
+use super::rows::RowCount;
+use super::shapes::check_shapes;
+use super::values::StepValues;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Result, dims};
 
@@ -28,8 +33,10 @@ struct BackwardParams {
     block: u32,
 }
 
-fn variant(io: Io, stem: &'static str, source: &'static str, columns: usize) -> Variant {
-    io.apply(Variant::new(stem, source)).constant("PACKS", (dims::pitch(columns) as u32 / 8).div_ceil(io.group()))
+fn variant(access: RowAccess, stem: &'static str, source: &'static str, columns: usize) -> Variant {
+    access
+        .apply(Variant::new(stem, source))
+        .constant("PACKS", (dims::pitch(columns) as u32 / 8).div_ceil(access.group()))
 }
 
 /// Every variant that can come up on an adapter, for some widths.
@@ -43,8 +50,8 @@ pub fn backward_variants(caps: &Caps) -> Vec<Variant> {
 }
 
 fn every(caps: &Caps, stem: &'static str, source: &'static str) -> Vec<Variant> {
-    let wide = |io| [33, 768, 1600].map(|columns| variant(io, stem, source, columns));
-    Io::all(caps).into_iter().flat_map(wide).collect()
+    let wide = |access| [33, 768, 1600].map(|columns| variant(access, stem, source, columns));
+    RowAccess::all(caps).into_iter().flat_map(wide).collect()
 }
 
 /// Tensors of the forward pass.
@@ -71,25 +78,25 @@ pub struct LayerNorm<'a> {
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn layer_norm(recorder: &mut Recorder<StepValues>, io: Io, call: &LayerNorm) -> Result<()> {
+pub fn layer_norm(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &LayerNorm) -> Result<()> {
     let (n, columns) = (recorder.capacity().rows, call.x.columns);
     let wide = [call.x, call.branch, call.sum, call.y].map(|m| (m, n, columns));
     let all = [&wide[..], &[(call.gain, 1, columns), (call.bias, 1, columns)]].concat();
-    shapes("layer_norm", &all, &[(call.stats, 2 * n as usize)])?;
+    check_shapes("layer_norm", &all, &[(call.stats, 2 * n as usize)])?;
     let packs = dims::pitch(columns) as u32 / 8;
     let (rows, one) = (|| RowCount::Rows.rows(), || RowCount::Fixed(1).rows());
     let binds = [
-        io.input(call.x, &rows),
-        io.input(call.branch, &rows),
-        io.input(call.gain, &one),
-        io.input(call.bias, &one),
+        access.input(call.x, &rows),
+        access.input(call.branch, &rows),
+        access.input(call.gain, &one),
+        access.input(call.bias, &one),
         Bind::Write(&call.sum.view),
         Bind::Write(&call.y.view),
         Bind::Write(call.stats),
     ];
     let eps = call.eps;
-    recorder.dispatch(&variant(io, "layer_norm", FORWARD, columns), &binds, move |live| {
-        Launch::new(Params { rows: live.rows, packs, columns: columns as u32, eps }, fold(live.rows))
+    recorder.dispatch(&variant(access, "layer_norm", FORWARD, columns), &binds, move |values| {
+        Launch::new(Params { rows: values.rows, packs, columns: columns as u32, eps }, grid_of(values.rows))
     })
 }
 
@@ -115,34 +122,34 @@ pub struct LayerNormBackward<'a> {
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn backward(recorder: &mut Recorder<StepValues>, io: Io, call: &LayerNormBackward) -> Result<()> {
+pub fn backward(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &LayerNormBackward) -> Result<()> {
     let (n, columns) = (recorder.capacity().rows, call.dy.columns);
     let wide = [call.dy, call.sum, call.dsum].map(|m| (m, n, columns));
     let single: Vec<_> =
         [call.gain].into_iter().chain(call.gradients.into_iter().flatten()).map(|m| (m, 1, columns)).collect();
-    let partial = call.partial.map(|m| (m, groups(n, BLOCK as u32), columns));
+    let partial = call.partial.map(|m| (m, n.div_ceil(BLOCK as u32), columns));
     let all = [&wide[..], &single, &partial].concat();
-    shapes("layer_norm_backward", &all, &[(call.stats, 2 * n as usize)])?;
+    check_shapes("layer_norm_backward", &all, &[(call.stats, 2 * n as usize)])?;
     let packs = dims::pitch(columns) as u32 / 8;
     let (rows, one) = (|| RowCount::Rows.rows(), || RowCount::Fixed(1).rows());
     let binds = [
-        io.input(call.dy, &rows),
-        io.input(call.sum, &rows),
-        io.input(call.gain, &one),
+        access.input(call.dy, &rows),
+        access.input(call.sum, &rows),
+        access.input(call.gain, &one),
         Bind::Read(call.stats),
         Bind::Write(&call.dsum.view),
         Bind::Write(&call.partial[0].view),
         Bind::Write(&call.partial[1].view),
     ];
-    recorder.dispatch(&variant(io, "layer_norm_backward", BACKWARD, columns), &binds, move |live| {
+    recorder.dispatch(&variant(access, "layer_norm_backward", BACKWARD, columns), &binds, move |values| {
         let block = BLOCK as u32;
-        let params = BackwardParams { rows: live.rows, packs, columns: columns as u32, block };
-        Launch::new(params, [groups(live.rows, block), 1, 1])
+        let params = BackwardParams { rows: values.rows, packs, columns: columns as u32, block };
+        Launch::new(params, [values.rows.div_ceil(block), 1, 1])
     })?;
-    let blocks = |live: &StepValues| groups(live.rows, BLOCK as u32);
+    let blocks = |values: &StepValues| values.rows.div_ceil(BLOCK as u32);
     call.gradients
         .into_iter()
         .flatten()
         .zip(call.partial)
-        .try_for_each(|(gradient, partial)| column_sum::add(recorder, io, partial, blocks, gradient))
+        .try_for_each(|(gradient, partial)| column_sum::add(recorder, access, partial, blocks, gradient))
 }

@@ -1,8 +1,8 @@
 //! The integers of a batch in one buffer, one upload: ids, positions, targets, each row's sequence number; owners of token
 //! and position rows; work lists of attention tiles for every kind of attention, longest first; the rows of compressed slots.
 
-use super::StepValues;
 use super::tiles::{self, Rule, Run, Tile};
+use super::values::StepValues;
 use crate::config::AttentionKind;
 use crate::data::batch::{Answer, Batch, Example, LossCounts};
 use crate::gpu::{Device, View};
@@ -12,13 +12,13 @@ use crate::{Error, Result, dims};
 #[derive(Clone, Debug)]
 pub struct BatchLayout {
     words: Vec<u32>,
-    live: StepValues,
-    capacity: Capacity,
+    values: StepValues,
+    capacity: LayoutCapacity,
 }
 
 /// What fixes the buffer's sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capacity {
+pub struct LayoutCapacity {
     /// N
     pub rows: usize,
     /// B
@@ -33,15 +33,15 @@ pub struct Capacity {
     pub kv_factor: Option<usize>,
     /// Whether a head reads the last row of each sequence, for a task's examples.
     pub task: bool,
-    /// Rows of an attention tile: [`SMALLEST_TILE`], unless a device's [`Layout`] says more.
+    /// Rows of an attention tile: [`SMALLEST_TILE`], unless a device's [`LayoutBuffer`] says more.
     pub tile_rows: usize,
 }
 
 /// The fewest rows of a tile on any adapter: what sections have room for.
 pub const SMALLEST_TILE: usize = 64;
 
-impl Capacity {
-    /// Rows of a matrix of compressed keys, or values: slots, and from [`Capacity::slots`] on a null row for each sequence with a token.
+impl LayoutCapacity {
+    /// Rows of a matrix of compressed keys, or values: slots, and from [`LayoutCapacity::slots`] on a null row for each sequence with a token.
     pub fn slot_rows(&self) -> usize {
         self.slots() + self.nulls()
     }
@@ -103,7 +103,7 @@ pub struct Tiles {
 }
 
 /// The buffer and its named sections.
-pub struct Layout {
+pub struct LayoutBuffer {
     /// All of it, as attention binds it.
     pub table: View,
     /// N token ids.
@@ -138,7 +138,7 @@ pub struct Layout {
     pub examples: View,
     /// By [`kind_index`].
     pub tiles: [Tiles; 3],
-    capacity: Capacity,
+    capacity: LayoutCapacity,
 }
 
 /// The answer of an example, in the layout, that is not known.
@@ -147,7 +147,7 @@ pub const UNKNOWN: u32 = u32::MAX;
 /// The kinds of attention, in the order of [`kind_index`].
 pub const KINDS: [AttentionKind; 3] = [AttentionKind::Full, AttentionKind::Local, AttentionKind::Compressed];
 
-/// The index of an attention kind in `Layout::tiles` and the tile counts of [`StepValues`].
+/// The index of an attention kind in `LayoutBuffer::tiles` and the tile counts of [`StepValues`].
 pub fn kind_index(kind: AttentionKind) -> usize {
     match kind {
         AttentionKind::Full => 0,
@@ -156,12 +156,12 @@ pub fn kind_index(kind: AttentionKind) -> usize {
     }
 }
 
-impl Capacity {
+impl LayoutCapacity {
     /// Lays a batch out.
     ///
     /// # Errors
     /// [`Error::Value`] when the batch passes the capacity, or an id or position the tables.
-    pub fn lay(&self, batch: &Batch) -> Result<BatchLayout> {
+    pub fn lay_out(&self, batch: &Batch) -> Result<BatchLayout> {
         let capacity = self;
         if batch.rows() > capacity.rows || batch.sequences() > capacity.sequences {
             return Err(Error::input(format!(
@@ -173,7 +173,7 @@ impl Capacity {
             )));
         }
         batch.validate(capacity.vocab, capacity.positions)?;
-        let (sections, words) = Layout::sections(capacity);
+        let (sections, words) = LayoutBuffer::sections(capacity);
         let mut table = vec![0u32; words];
         let mut put = |i: usize, data: &[u32]| table[sections[i].1..sections[i].1 + data.len()].copy_from_slice(data);
         put(0, &batch.ids);
@@ -184,22 +184,22 @@ impl Capacity {
             sequence_of_row.resize(batch.rows_of(s).end, *number);
         }
         put(3, &sequence_of_row);
-        let mut live = StepValues { rows: batch.rows() as u32, real: batch.real(), ..StepValues::default() };
+        let mut values = StepValues { rows: batch.rows() as u32, loss_counts: batch.real(), ..StepValues::default() };
         let (owners, rows) = owners(&batch.ids);
         put(4, &owners);
         put(5, &rows);
-        live.token_owners = (owners.len() / 3) as u32;
+        values.token_owners = (owners.len() / 3) as u32;
         let (owners, rows) = self::owners(&batch.positions);
         put(6, &owners);
         put(7, &rows);
-        live.position_owners = (owners.len() / 3) as u32;
+        values.position_owners = (owners.len() / 3) as u32;
         if let Some(factor) = capacity.kv_factor {
             let (slot_rows, tail_rows) = slots(batch, factor);
             put(8, &slot_rows);
             put(9, &tail_rows);
-            live.slots = slot_rows.len() as u32;
-            live.tails = tail_rows.len() as u32;
-            live.nulls = (0..batch.sequences()).filter(|s| !batch.rows_of(*s).is_empty()).count() as u32;
+            values.slots = slot_rows.len() as u32;
+            values.tail_rows = tail_rows.len() as u32;
+            values.null_keys = (0..batch.sequences()).filter(|s| !batch.rows_of(*s).is_empty()).count() as u32;
         }
         if capacity.task && !batch.examples.is_empty() {
             let last: Vec<u32> = (0..batch.sequences()).map(|s| batch.rows_of(s).end as u32 - 1).collect();
@@ -207,8 +207,8 @@ impl Capacity {
             put(EXTRACTS + 1, &last.iter().map(|row| batch.positions[*row as usize]).collect::<Vec<_>>());
             put(EXTRACTS + 2, &batch.sequence_numbers);
             put(EXTRACTS + 3, &batch.examples.iter().flat_map(example_words).collect::<Vec<_>>());
-            live.sequences = batch.sequences() as u32;
-            live.examples = batch.examples.len() as u32;
+            values.sequences = batch.sequences() as u32;
+            values.examples = batch.examples.len() as u32;
         }
         for kind in KINDS.into_iter().filter(|kind| capacity.has(*kind)) {
             let (rule, k) = (capacity.rule(kind), kind_index(kind));
@@ -219,11 +219,11 @@ impl Capacity {
             tiles::sort_keys(&mut keys);
             put(TILES + 2 * k, queries.as_flattened());
             put(TILES + 1 + 2 * k, keys.as_flattened());
-            live.query_tiles[k] = queries.len() as u32;
-            live.key_tiles[k] = keys.len() as u32;
-            live.pairs[k] = tiles::pairs(&queries);
+            values.query_tiles[k] = queries.len() as u32;
+            values.key_tiles[k] = keys.len() as u32;
+            values.pairs[k] = tiles::pairs(&queries);
         }
-        Ok(BatchLayout { words: table, live, capacity: *capacity })
+        Ok(BatchLayout { words: table, values, capacity: *capacity })
     }
 }
 
@@ -244,13 +244,13 @@ const EXTRACTS: usize = 11;
 /// The first of the sections with tiles: two a kind.
 const TILES: usize = EXTRACTS + 4;
 
-impl Layout {
+impl LayoutBuffer {
     /// Words of the buffer at a capacity.
-    pub fn words(capacity: &Capacity) -> usize {
+    pub fn words(capacity: &LayoutCapacity) -> usize {
         Self::sections(capacity).1
     }
 
-    fn sections(capacity: &Capacity) -> ([(&'static str, usize, usize); TILES + 6], usize) {
+    fn sections(capacity: &LayoutCapacity) -> ([(&'static str, usize, usize); TILES + 6], usize) {
         let n = capacity.rows;
         let [full, local, compressed] = KINDS.map(|kind| capacity.most_tiles(kind));
         let [slots, tails, nulls] = match capacity.kv_factor {
@@ -290,8 +290,8 @@ impl Layout {
     ///
     /// # Errors
     /// [`Error::Device`].
-    pub fn new(device: &Device, capacity: Capacity) -> Result<Layout> {
-        let capacity = Capacity { tile_rows: tiles::tile_rows(device.caps(), capacity.positions), ..capacity };
+    pub fn new(device: &Device, capacity: LayoutCapacity) -> Result<LayoutBuffer> {
+        let capacity = LayoutCapacity { tile_rows: tiles::tile_rows(device.caps(), capacity.positions), ..capacity };
         let (sections, words) = Self::sections(&capacity);
         let buffer = crate::gpu::Buffer::new(device, "layout", words)?;
         let view = |i: usize| buffer.range(sections[i].0, sections[i].1, sections[i].2.max(1));
@@ -300,7 +300,7 @@ impl Layout {
             keys: sections[i + 1].1 as u32,
             capacity: [i, i + 1].map(|i| (sections[i].2 / 8) as u32),
         };
-        Ok(Layout {
+        Ok(LayoutBuffer {
             table: buffer.range("layout", 0, words),
             ids: view(0),
             positions: view(1),
@@ -330,12 +330,12 @@ impl Layout {
     /// Lays a batch out and uploads it.
     ///
     /// # Errors
-    /// As [`Capacity::lay`].
+    /// As [`LayoutCapacity::lay_out`].
     pub fn upload(&self, device: &Device, batch: &Batch) -> Result<StepValues> {
-        self.write(device, &self.capacity.lay(batch)?)
+        self.write(device, &self.capacity.lay_out(batch)?)
     }
 
-    /// Uploads a batch that [`Capacity::lay`] laid out. Sets the sizes of the live numbers; the rest of them is the
+    /// Uploads a batch that [`LayoutCapacity::lay_out`] laid out. Sets the sizes of the live numbers; the rest of them is the
     /// caller's.
     ///
     /// # Errors
@@ -346,31 +346,31 @@ impl Layout {
             return Err(Error::input(format!("a batch laid out for {got:?}: expected {expected:?}")));
         }
         self.table.write(device, &laid.words)?;
-        Ok(laid.live)
+        Ok(laid.values)
     }
 
     /// The capacity that batches are laid out for.
-    pub fn made_for(&self) -> Capacity {
+    pub fn capacity(&self) -> LayoutCapacity {
         self.capacity
     }
 
     /// The largest live sizes.
-    pub fn capacity(&self) -> StepValues {
+    pub fn values_at_capacity(&self) -> StepValues {
         let compressed = self.capacity.kv_factor.is_some();
         StepValues {
             rows: self.capacity.rows as u32,
             slots: if compressed { self.capacity.slots() as u32 } else { 0 },
-            tails: self.capacity.tails() as u32,
-            nulls: if compressed { self.capacity.nulls() as u32 } else { 0 },
+            tail_rows: self.capacity.tails() as u32,
+            null_keys: if compressed { self.capacity.nulls() as u32 } else { 0 },
             query_tiles: self.tiles.map(|t| t.capacity[0]),
             key_tiles: self.tiles.map(|t| t.capacity[1]),
             token_owners: self.capacity.rows.min(self.capacity.vocab) as u32,
             position_owners: self.capacity.rows.min(self.capacity.positions) as u32,
             sequences: if self.capacity.task { self.capacity.sequences as u32 } else { 0 },
             examples: if self.capacity.task { self.capacity.sequences as u32 } else { 0 },
-            real: LossCounts { targets: self.capacity.rows as u32, examples: self.capacity.sequences as u32 },
+            loss_counts: LossCounts { targets: self.capacity.rows as u32, examples: self.capacity.sequences as u32 },
             step: 1,
-            updates: 1,
+            adam_step: 1,
             ..StepValues::default()
         }
     }
@@ -378,7 +378,7 @@ impl Layout {
 
 /// The runs of a kind of attention: sequences, for local attention cut in blocks. Null rows and slots are those of the
 /// sequences that have a token, in their order.
-fn runs(batch: &Batch, kind: AttentionKind, capacity: &Capacity) -> Vec<Run> {
+fn runs(batch: &Batch, kind: AttentionKind, capacity: &LayoutCapacity) -> Vec<Run> {
     let block = match (kind, capacity.local_block) {
         (AttentionKind::Local, Some(block)) => block.max(1),
         _ => usize::MAX,
@@ -455,9 +455,9 @@ mod tests {
         Batch::from_sequences(&lengths.iter().map(sequence).collect::<Vec<_>>()).unwrap()
     }
 
-    fn capacity(batch: &Batch, local_block: Option<usize>, kv_factor: Option<usize>) -> Capacity {
+    fn capacity(batch: &Batch, local_block: Option<usize>, kv_factor: Option<usize>) -> LayoutCapacity {
         let (rows, sequences) = (batch.rows(), batch.sequences());
-        Capacity {
+        LayoutCapacity {
             rows,
             sequences,
             vocab: 9,

@@ -3,20 +3,15 @@
 //! Three files: `tiled` (every GPU: register tiles over workgroup memory), `image` and `image_at` (CPU adapters: A·B and A·Bᵀ,
 //! Aᵀ·B). For a few rows GPUs take a kernel of [`matvec`].
 
-use super::{RowCount, StepValues, groups, matvec};
+use super::matvec;
+use super::row_access::RowAccess;
+use super::rows::RowCount;
+use super::shapes::check_shapes;
+use super::values::StepValues;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Error, Result, dims};
 
-/// Which operand is read transposed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Form {
-    /// A [M, K] · B [K, N]
-    AB,
-    /// A [M, K] · B [N, K]
-    ABt,
-    /// A [K, M] · B [K, N]
-    AtB,
-}
+pub use super::form::Form;
 
 /// What happens to a sum on its way out.
 #[derive(Clone, Copy, Debug)]
@@ -167,7 +162,7 @@ const IMAGE_AT: &str = include_str!("../../shaders/matmul/image_at.wgsl");
 const TILED: &str = include_str!("../../shaders/matmul/tiled.wgsl");
 
 fn image_variant(transposed: bool, add: bool, epilogue: &'static str) -> Variant {
-    super::Io::Image
+    RowAccess::Image
         .apply(Variant::new("matmul_image", IMAGE))
         .constant("TRANSPOSED", transposed.into())
         .constant("ADD", add.into())
@@ -175,11 +170,11 @@ fn image_variant(transposed: bool, add: bool, epilogue: &'static str) -> Variant
 }
 
 fn image_at_variant(add: bool) -> Variant {
-    super::Io::Image.apply(Variant::new("matmul_image_at", IMAGE_AT)).constant("ADD", add.into())
+    RowAccess::Image.apply(Variant::new("matmul_image_at", IMAGE_AT)).constant("ADD", add.into())
 }
 
 fn tiled_variant(tile_m: u32, form: Form, accumulate: bool, epilogue: &'static str) -> Variant {
-    super::Io::Buffer { group: tile_m * 2 }
+    RowAccess::Buffer { group: tile_m * 2 }
         .apply(Variant::new("matmul_tiled", TILED))
         .constant("TILE_M", tile_m)
         .constant("A_TRANSPOSED", (form == Form::AtB).into())
@@ -260,14 +255,14 @@ pub fn matmul(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matmul) ->
         }
         Epilogue::GeluBackward(x) | Epilogue::Residual(x) => all.push((*x, c_rows, n)),
     }
-    super::shapes("matmul", &all, &lists)?;
+    check_shapes("matmul", &all, &lists)?;
     match spec {
         Spec::Image if call.form == Form::AtB => image_at(recorder, call, sizes),
         Spec::Image => image(recorder, call, sizes),
         Spec::Tiled { tile_m } => {
             let variant = tiled_variant(tile_m, call.form, call.accumulate, call.epilogue.file());
             // Rows first: groups that share a panel of B run together.
-            let grid = move |m, packs| [groups(m, tile_m), packs / 8, 1];
+            let grid = move |m: u32, packs| [m.div_ceil(tile_m), packs / 8, 1];
             from_buffers(recorder, call, sizes, &variant, grid)
         }
         Spec::Rows => {
@@ -310,12 +305,12 @@ fn from_buffers(
     let (form, rows) = (call.form, call.rows);
     let packs = dims::pitch(call.c.columns) as u32 / 8;
     let (a_quads, b_quads) = (call.a.pitch() as u32 / 4, call.b.pitch() as u32 / 4);
-    rec.dispatch(variant, &binds, move |live| {
-        let extent = rows.at(live);
-        let (m, k) = if form == Form::AtB { (s.m, extent) } else { (extent, s.k) };
+    rec.dispatch(variant, &binds, move |values| {
+        let rows = rows.at(values);
+        let (m, k) = if form == Form::AtB { (s.m, rows) } else { (rows, s.k) };
         let b_rows = if form == Form::ABt { s.n } else { k };
         let params = TiledParams { m, k, packs, a_quads, b_quads, b_rows, pad: [0; 2] };
-        Launch::new(params, grid(m, packs)).flops(s.flops(form, extent))
+        Launch::new(params, grid(m, packs)).flops(s.flops(form, rows))
     })
 }
 
@@ -382,14 +377,14 @@ fn image_pass(
         binds.push(Bind::Image(call.c, &live_rows));
     }
     let capacity = rows.at(rec.capacity());
-    let most = groups(capacity, rows_a_group(capacity, column_groups)).max(1);
-    rec.dispatch(&variant, &binds, move |live| {
-        let m = rows.at(live);
+    let most = capacity.div_ceil(rows_a_group(capacity, column_groups)).max(1);
+    rec.dispatch(&variant, &binds, move |values| {
+        let m = rows.at(values);
         // Fewer rows may make more groups: never more than at capacity.
         let rows_a_group = rows_a_group(m, column_groups).max(m.div_ceil(most));
         let first_pack = first / 8;
         let params = ImageParams { m, texel: k0 / 4, rows_a_group, packs, first_pack, b_row, pad: [0; 2] };
-        let grid = [column_groups, groups(m, rows_a_group), 1];
+        let grid = [column_groups, m.div_ceil(rows_a_group), 1];
         let share = 128.0 / f64::from(s.k.max(128)) * f64::from(end - first) / f64::from(s.n);
         Launch::new(params, grid).flops(s.flops(form, m) * share)
     })
@@ -410,13 +405,13 @@ fn image_at(rec: &mut Recorder<StepValues>, call: &Matmul, s: Sizes) -> Result<(
             if add {
                 binds.push(Bind::Image(&c, &c_rows));
             }
-            rec.dispatch(&image_at_variant(add), &binds, move |live| {
-                let depth = rows.at(live);
+            rec.dispatch(&image_at_variant(add), &binds, move |values| {
+                let depth = rows.at(values);
                 let rows_a_group = rows_a_group(m, packs / 8).next_multiple_of(4);
                 // The first pass runs even without a live row, unless it adds: C is written.
                 let needed = k0 < depth || !add;
                 let params = ImageAtParams { m, k0, depth, rows_a_group, packs, a_texel: first / 4, pad: [0; 2] };
-                let grid = [packs / 8, if needed { groups(m, rows_a_group) } else { 0 }, 1];
+                let grid = [packs / 8, if needed { m.div_ceil(rows_a_group) } else { 0 }, 1];
                 let flops = 2.0 * f64::from(m) * f64::from(s.n) * f64::from(depth.saturating_sub(k0).min(128));
                 Launch::new(params, grid).flops(flops)
             })?;

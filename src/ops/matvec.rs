@@ -3,8 +3,11 @@
 //!
 //! B is constant: on CPU adapters it is an image that is made once ([`weight`]).
 
-use super::matmul::Form;
-use super::{Io, RowCount, StepValues};
+use super::form::Form;
+use super::row_access::RowAccess;
+use super::rows::RowCount;
+use super::shapes::check_shapes;
+use super::values::StepValues;
 use crate::gpu::{Bind, Caps, Device, Image, ImageLayout, Launch, Matrix, Recorder, Tensor, Variant, View};
 use crate::{Error, Result, dims};
 
@@ -171,7 +174,7 @@ impl Parts {
 }
 
 fn buffer_variant(tile: Tile, form: Form, accumulate: bool, epilogue: &'static str, parts: Parts) -> Variant {
-    let variant = Io::Buffer { group: GROUP }
+    let variant = RowAccess::Buffer { group: GROUP }
         .apply(Variant::new("matvec", BUFFER))
         .constant("PACKS", tile.packs)
         .constant("ROWS", tile.rows)
@@ -182,7 +185,7 @@ fn buffer_variant(tile: Tile, form: Form, accumulate: bool, epilogue: &'static s
 
 fn image_variant(form: Form, rows: u32, epilogue: &'static str, parts: Parts) -> Variant {
     let (stem, text) = if form == Form::ABt { ("matvec_bt", IMAGE_BT) } else { ("matvec", IMAGE) };
-    parts.apply(Io::Image.apply(Variant::new(stem, text)).constant("ROWS", rows), epilogue)
+    parts.apply(RowAccess::Image.apply(Variant::new(stem, text)).constant("ROWS", rows), epilogue)
 }
 
 /// The variant that serves a product of [`super::matmul`]: no layer norm, any epilogue.
@@ -259,7 +262,7 @@ pub fn matvec(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matvec) ->
             call.form
         ));
     }
-    check_shapes(call, m, k, n)?;
+    check_operands(call, m, k, n)?;
     let (epilogue, extra) = call.out.file();
     let keep = call.norm.as_ref().and_then(|norm| norm.keep);
     let parts = Parts { norm: call.norm.is_some(), keep: keep.is_some(), extra };
@@ -267,7 +270,7 @@ pub fn matvec(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matvec) ->
     let packs = dims::pitch(n) as u32 / 8;
     let flops = move |m: u32| 2.0 * f64::from(m) * n as f64 * k as f64;
     let k32 = k as u32;
-    let (extent, rows) = (call.rows, || call.rows.rows());
+    let (row_count, rows) = (call.rows, || call.rows.rows());
     match (spec, call.b) {
         (Spec::Buffer, Tensor::Buffer(b)) => {
             let (form, tile) = (call.form, Tile::of(call.form, a_rows, n, k));
@@ -287,8 +290,8 @@ pub fn matvec(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matvec) ->
             }
             let (a_quads, b_quads) = (dims::pitch(k) as u32 / 4, b.pitch() as u32 / 4);
             let (b_rows, grid) = (b.rows as u32, tile.grid());
-            recorder.dispatch(&buffer_variant(tile, form, false, epilogue, parts), &binds, move |live| {
-                let m = extent.at(live);
+            recorder.dispatch(&buffer_variant(tile, form, false, epilogue, parts), &binds, move |values| {
+                let m = row_count.at(values);
                 let params = BufferParams { m, k: k32, packs, a_quads, b_quads, b_rows, eps, pad: 0 };
                 Launch::new(params, grid(m, packs)).flops(flops(m))
             })
@@ -316,8 +319,8 @@ pub fn matvec(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matvec) ->
                 binds.push(write_image(keep)?);
             }
             let rows_a_group = rows_a_group(a_rows);
-            recorder.dispatch(&image_variant(call.form, rows_a_group, epilogue, parts), &binds, move |live| {
-                let m = extent.at(live);
+            recorder.dispatch(&image_variant(call.form, rows_a_group, epilogue, parts), &binds, move |values| {
+                let m = row_count.at(values);
                 let params = ImageParams { m, k: k32, packs, high, eps, pad: [0; 3] };
                 Launch::new(params, [packs / 8, m.div_ceil(rows_a_group), 1]).flops(flops(m))
             })
@@ -330,7 +333,7 @@ fn refuse<T>(message: String) -> Result<T> {
     Err(Error::Kernel { kernel: "matvec".into(), message })
 }
 
-fn check_shapes(call: &Matvec, m: u32, k: usize, n: usize) -> Result<()> {
+fn check_operands(call: &Matvec, m: u32, k: usize, n: usize) -> Result<()> {
     let mut matrices = Vec::new();
     let mut lists = Vec::new();
     let tensor = |tensor: &'_ Tensor, columns: usize| -> Result<()> {
@@ -352,7 +355,7 @@ fn check_shapes(call: &Matvec, m: u32, k: usize, n: usize) -> Result<()> {
             tensor(residual, n)?;
         }
     }
-    super::shapes("matvec", &matrices, &lists)
+    check_shapes("matvec", &matrices, &lists)
 }
 
 fn buffer(tensor: &Tensor) -> Result<&Matrix> {

@@ -1,6 +1,10 @@
 //! The end of a step: loss sum, global norm, clipping and AdamW, with the state that lives on the device.
 
-use super::{Io, RowCount, StepValues, fold, shapes};
+use super::grid::grid_of;
+use super::row_access::RowAccess;
+use super::rows::RowCount;
+use super::shapes::check_shapes;
+use super::values::StepValues;
 use crate::data::batch::LossCounts;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Error, Result};
@@ -114,43 +118,49 @@ struct AdamParams {
     pad: [u32; 3],
 }
 
-fn adamw_variant(io: Io, arithmetic: Arithmetic) -> Variant {
-    io.apply(Variant::new("adamw", ADAMW)).constant("LATE_DECAY", (arithmetic == Arithmetic::Hf2018).into())
+fn adamw_variant(access: RowAccess, arithmetic: Arithmetic) -> Variant {
+    access.apply(Variant::new("adamw", ADAMW)).constant("LATE_DECAY", (arithmetic == Arithmetic::Hf2018).into())
 }
 
 /// Every variant of loss_sum and step_state on an adapter.
 pub fn state_variants(caps: &Caps) -> Vec<Variant> {
-    let all = Io::all(caps);
+    let all = RowAccess::all(caps);
     all.iter()
-        .map(|io| io.apply(Variant::new("loss_sum", LOSS_SUM)))
-        .chain(all.iter().map(|io| io.apply(Variant::new("step_state", STEP_STATE))))
+        .map(|access| access.apply(Variant::new("loss_sum", LOSS_SUM)))
+        .chain(all.iter().map(|access| access.apply(Variant::new("step_state", STEP_STATE))))
         .collect()
 }
 
 /// Every variant of global_norm on an adapter.
 pub fn norm_variants(caps: &Caps) -> Vec<Variant> {
-    Io::all(caps).into_iter().map(|io| io.apply(Variant::new("global_norm", GLOBAL_NORM))).collect()
+    RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::new("global_norm", GLOBAL_NORM))).collect()
 }
 
 /// Every variant of adamw on an adapter.
 pub fn adamw_variants(caps: &Caps) -> Vec<Variant> {
-    let both = |io| [adamw_variant(io, Arithmetic::Torch), adamw_variant(io, Arithmetic::Hf2018)];
-    Io::all(caps).into_iter().flat_map(both).collect()
+    let both = |access| [adamw_variant(access, Arithmetic::Torch), adamw_variant(access, Arithmetic::Hf2018)];
+    RowAccess::all(caps).into_iter().flat_map(both).collect()
 }
 
 /// Records that a sum of the state grows by Σ losses.
 ///
 /// # Errors
 /// [`Error::Kernel`].
-pub fn loss_sum(rec: &mut Recorder<StepValues>, io: Io, of: Losses, losses: &View, state: &View) -> Result<()> {
-    let (extent, word) = match of {
+pub fn loss_sum(
+    rec: &mut Recorder<StepValues>,
+    access: RowAccess,
+    of: Losses,
+    losses: &View,
+    state: &View,
+) -> Result<()> {
+    let (rows, word) = match of {
         Losses::Tokens => (RowCount::Rows, 0),
         Losses::Examples => (RowCount::Examples, 6),
     };
-    shapes("loss_sum", &[], &[(losses, extent.at(rec.capacity()) as usize), (state, STATE_WORDS)])?;
+    check_shapes("loss_sum", &[], &[(losses, rows.at(rec.capacity()) as usize), (state, STATE_WORDS)])?;
     let binds = [Bind::Read(losses), Bind::Update(state)];
-    rec.dispatch(&io.apply(Variant::new("loss_sum", LOSS_SUM)), &binds, move |live| {
-        Launch::new(LossParams { count: extent.at(live), word, pad: [0; 2] }, [1, 1, 1])
+    rec.dispatch(&access.apply(Variant::new("loss_sum", LOSS_SUM)), &binds, move |values| {
+        Launch::new(LossParams { count: rows.at(values), word, pad: [0; 2] }, [1, 1, 1])
     })
 }
 
@@ -163,13 +173,13 @@ pub fn norm_partials(floats: usize) -> usize {
 ///
 /// # Errors
 /// [`Error::Kernel`].
-pub fn global_norm(rec: &mut Recorder<StepValues>, io: Io, gradient: &Matrix, partial: &View) -> Result<()> {
+pub fn global_norm(rec: &mut Recorder<StepValues>, access: RowAccess, gradient: &Matrix, partial: &View) -> Result<()> {
     let least = norm_partials(gradient.rows * FLAT_COLUMNS);
-    shapes("global_norm", &[(gradient, gradient.rows as u32, FLAT_COLUMNS)], &[(partial, least)])?;
+    check_shapes("global_norm", &[(gradient, gradient.rows as u32, FLAT_COLUMNS)], &[(partial, least)])?;
     let packs = (gradient.rows * FLAT_COLUMNS / 8) as u32;
     let rows = || RowCount::Fixed(gradient.rows as u32).rows();
-    let binds = [io.input(gradient, &rows), Bind::Write(partial)];
-    rec.dispatch(&io.apply(Variant::new("global_norm", GLOBAL_NORM)), &binds, move |_| {
+    let binds = [access.input(gradient, &rows), Bind::Write(partial)];
+    rec.dispatch(&access.apply(Variant::new("global_norm", GLOBAL_NORM)), &binds, move |_| {
         Launch::new(NormParams { packs, block: NORM_BLOCK }, [packs.div_ceil(NORM_BLOCK), 1, 1])
     })
 }
@@ -180,15 +190,15 @@ pub fn global_norm(rec: &mut Recorder<StepValues>, io: Io, gradient: &Matrix, pa
 /// [`Error::Kernel`].
 pub fn step_state(
     rec: &mut Recorder<StepValues>,
-    io: Io,
+    access: RowAccess,
     (partial, partials): (&View, usize),
     state: &View,
     clip: f32,
 ) -> Result<()> {
-    shapes("step_state", &[], &[(partial, partials), (state, STATE_WORDS)])?;
+    check_shapes("step_state", &[], &[(partial, partials), (state, STATE_WORDS)])?;
     let binds = [Bind::Read(partial), Bind::Update(state)];
-    rec.dispatch(&io.apply(Variant::new("step_state", STEP_STATE)), &binds, move |live| {
-        let params = StateParams { partials: partials as u32, step: live.step, clip, pad: 0 };
+    rec.dispatch(&access.apply(Variant::new("step_state", STEP_STATE)), &binds, move |values| {
+        let params = StateParams { partials: partials as u32, step: values.step, clip, pad: 0 };
         Launch::new(params, [1, 1, 1])
     })
 }
@@ -226,7 +236,7 @@ pub struct Range {
 /// [`Error::Kernel`].
 pub fn adamw(
     rec: &mut Recorder<StepValues>,
-    io: Io,
+    access: RowAccess,
     slab: &Slab,
     state: &View,
     adam: AdamW,
@@ -234,7 +244,7 @@ pub fn adamw(
 ) -> Result<()> {
     let tensors = [slab.values, slab.gradients, slab.first_moments, slab.second_moments];
     let all = slab.values.rows as u32;
-    shapes("adamw", &tensors.map(|t| (t, all, FLAT_COLUMNS)), &[(state, STATE_WORDS)])?;
+    check_shapes("adamw", &tensors.map(|t| (t, all, FLAT_COLUMNS)), &[(state, STATE_WORDS)])?;
     let Range { start, end, .. } = range;
     if start % 64 != 0 || end % 64 != 0 || start > end || end > slab.values.rows * FLAT_COLUMNS {
         let message = format!("range {start}..{end}: expected multiples of 64 within {all} rows of {FLAT_COLUMNS}");
@@ -243,12 +253,12 @@ pub fn adamw(
     let rows = || RowCount::Fixed(all).rows();
     let mut binds: Vec<Bind<'_, StepValues>> = tensors.iter().map(|t| Bind::Update(&t.view)).collect();
     binds.push(Bind::Read(state));
-    binds.extend(tensors.iter().filter_map(|t| io.updated(t, &rows)));
-    let a_group = io.group() * PER_LANE;
-    rec.dispatch(&adamw_variant(io, adam.arithmetic), &binds, move |live| {
-        let t = live.updates.saturating_sub(range.t0).max(1);
+    binds.extend(tensors.iter().filter_map(|t| access.updated(t, &rows)));
+    let a_group = access.group() * PER_LANE;
+    rec.dispatch(&adamw_variant(access, adam.arithmetic), &binds, move |values| {
+        let t = values.adam_step.saturating_sub(range.t0).max(1);
         let (correction1, correction2) = (1.0 - adam.beta1.powf(t.into()), 1.0 - adam.beta2.powf(t.into()));
-        let lr = live.lr * range.lr_scale;
+        let lr = values.lr * range.lr_scale;
         let (rate, root) = match adam.arithmetic {
             Arithmetic::Torch => (lr / correction1, 1.0 / correction2.sqrt()),
             Arithmetic::Hf2018 => (lr * correction2.sqrt() / correction1, 1.0),
@@ -266,7 +276,8 @@ pub fn adamw(
             pad: [0; 3],
         };
         // With nothing to learn from there is no loss to follow: not even decay.
-        let live_packs = if live.real == LossCounts::default() { 0 } else { (range.end - range.start) as u32 / 8 };
-        Launch::new(params, fold(live_packs.div_ceil(a_group)))
+        let live_packs =
+            if values.loss_counts == LossCounts::default() { 0 } else { (range.end - range.start) as u32 / 8 };
+        Launch::new(params, grid_of(live_packs.div_ceil(a_group)))
     })
 }

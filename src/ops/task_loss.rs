@@ -1,6 +1,10 @@
 //! The loss of a task's examples, their logits, and the gradient of the scores in place.
 
-use super::{Io, RowCount, StepValues, fold, shapes};
+use super::grid::grid_of;
+use super::row_access::RowAccess;
+use super::rows::RowCount;
+use super::shapes::check_shapes;
+use super::values::StepValues;
 use crate::config::{Answers, Task};
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Result, dims};
@@ -41,13 +45,13 @@ impl Logits {
     }
 }
 
-fn variant(io: Io, logits: Logits) -> Variant {
-    io.apply(Variant::new("task_loss", SOURCE)).constant("ANSWERS", logits as u32)
+fn variant(access: RowAccess, logits: Logits) -> Variant {
+    access.apply(Variant::new("task_loss", SOURCE)).constant("ANSWERS", logits as u32)
 }
 
 /// Every variant that can come up on an adapter.
 pub fn variants(caps: &Caps) -> Vec<Variant> {
-    Io::all(caps).into_iter().flat_map(|io| Logits::ALL.map(|logits| variant(io, logits))).collect()
+    RowAccess::all(caps).into_iter().flat_map(|access| Logits::ALL.map(|logits| variant(access, logits))).collect()
 }
 
 /// Tensors of a batch's examples.
@@ -72,11 +76,11 @@ pub struct TaskLoss<'a> {
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn task_loss(rec: &mut Recorder<StepValues>, io: Io, call: &TaskLoss) -> Result<()> {
+pub fn task_loss(rec: &mut Recorder<StepValues>, access: RowAccess, call: &TaskLoss) -> Result<()> {
     let l = call.scores.columns;
     let (rows, count) = (RowCount::Sequences.at(rec.capacity()), RowCount::Examples.at(rec.capacity()) as usize);
     let matrices = [call.scores, call.logits, call.dlogits].map(|m| (m, rows, l));
-    shapes("task_loss", &matrices, &[(call.examples, 3 * count), (call.bias, l), (call.losses, count)])?;
+    check_shapes("task_loss", &matrices, &[(call.examples, 3 * count), (call.bias, l), (call.losses, count)])?;
     let binds = [
         Bind::Read(call.examples),
         Bind::Read(call.bias),
@@ -86,8 +90,8 @@ pub fn task_loss(rec: &mut Recorder<StepValues>, io: Io, call: &TaskLoss) -> Res
         Bind::Write(call.losses),
     ];
     let (outputs, pitch) = (l as u32, dims::pitch(l) as u32);
-    rec.dispatch(&variant(io, call.kind), &binds, move |live| {
-        let scale = 1.0 / live.real.examples.max(1) as f32;
-        Launch::new(Params { examples: live.examples, outputs, pitch, scale }, fold(live.examples))
+    rec.dispatch(&variant(access, call.kind), &binds, move |values| {
+        let scale = 1.0 / values.loss_counts.examples.max(1) as f32;
+        Launch::new(Params { examples: values.examples, outputs, pitch, scale }, grid_of(values.examples))
     })
 }

@@ -140,8 +140,8 @@ const POISON: u32 = 0x7fc0_dead;
 pub struct Run {
     /// The dispatches.
     pub program: Program<StepValues>,
-    /// The live numbers.
-    pub live: StepValues,
+    /// The values of its one run.
+    pub values: StepValues,
     /// What is looked at.
     pub outputs: Vec<Output>,
 }
@@ -281,7 +281,7 @@ fn once(device: &Device, run: &Run) -> Result<Vec<Vec<u32>>> {
     for output in &run.outputs {
         output.prepare(device)?;
     }
-    run.program.run(&run.live)?;
+    run.program.run(&run.values)?;
     run.outputs.iter().map(|o| o.matrix.view.read(device)).collect()
 }
 

@@ -15,10 +15,10 @@ use wgpt::ops::column_sum::column_sum;
 use wgpt::ops::gather_rows::{Rows, gather_rows};
 use wgpt::ops::kernels::Kernels;
 use wgpt::ops::kv_compress::{self, Compress};
-use wgpt::ops::layout::{self, Layout};
+use wgpt::ops::layout::{self, LayoutBuffer};
 use wgpt::ops::matmul::{self, Epilogue, Form, Matmul, matmul};
 use wgpt::ops::optimizer::{AdamW, Arithmetic};
-use wgpt::ops::{Io, RowCount, StepValues};
+use wgpt::ops::{RowAccess, RowCount, StepValues};
 use wgpt::philox;
 use wgpt::store::{config_json, safetensors as files};
 use wgpt::tasks::metrics;
@@ -295,9 +295,9 @@ fn layout(
     batch: &Batch,
     local_block: Option<usize>,
     kv_factor: Option<usize>,
-) -> (Layout, StepValues) {
+) -> (LayoutBuffer, StepValues) {
     let (rows, sequences) = (batch.rows(), batch.sequences());
-    let capacity = layout::Capacity {
+    let capacity = layout::LayoutCapacity {
         rows,
         sequences,
         vocab: 1,
@@ -307,7 +307,7 @@ fn layout(
         task: false,
         tile_rows: layout::SMALLEST_TILE,
     };
-    let layout = Layout::new(device, capacity).expect("a layout");
+    let layout = LayoutBuffer::new(device, capacity).expect("a layout");
     let live = layout.upload(device, batch).expect("an upload");
     (layout, live)
 }
@@ -346,7 +346,7 @@ fn attend(
         rate: 0.0,
         layer: 0,
     };
-    let mut rec = Recorder::new(device, layout.capacity());
+    let mut rec = Recorder::new(device, layout.values_at_capacity());
     attention::forward(&mut rec, spec, &call).expect("forward");
     let to = Gradients { dy: &dy, delta: &delta, dq: &dqkv, dkv: &dqkv };
     attention::backward(&mut rec, spec, &call, &to).expect("backward");
@@ -415,7 +415,7 @@ impl Compression<'_> {
         let (n, f) = (batch.rows(), self.factor);
         let c = dy.len() / n;
         let (layout, live) = layout(device, &batch, None, Some(f));
-        let room = layout.made_for();
+        let room = layout.capacity();
         let (qkv, dqkv) = (matrix(device, n, 3 * c, qkv), matrix(device, n, 3 * c, &[]));
         let (y, dy) = (matrix(device, n, c, &[]), matrix(device, n, c, dy));
         let [slots, dslots] = [(); 2].map(|()| matrix(device, 2 * room.slot_rows(), c, &[]));
@@ -429,7 +429,7 @@ impl Compression<'_> {
             columns: c,
             kind: ParameterKind::Convolution(f),
         };
-        let io = Io::choose(device.caps(), c, &[&qkv]);
+        let io = RowAccess::choose(device.caps(), c, &[&qkv]);
         let kernels = Kernels::new();
         let compress = |part: usize, weight| Compress {
             x: &qkv,
@@ -442,7 +442,7 @@ impl Compression<'_> {
             room: &windows,
             kernels: &kernels,
         };
-        let mut rec = Recorder::new(device, layout.capacity());
+        let mut rec = Recorder::new(device, layout.values_at_capacity());
         let weights = self.convolutions.map(|[weight, _]| {
             let weight = files::from_file(&shape, narrow(weight));
             matrix(device, shape.rows, c, &wide(&weight))
@@ -454,7 +454,7 @@ impl Compression<'_> {
             if let Some(nulls) = self.nulls {
                 let x = matrix(device, 1, c, nulls[part]);
                 let out = slots.rows_from(part * room.slot_rows() + room.slots(), room.nulls());
-                gather_rows(&mut rec, io, &Rows { x: &x, index: &layout.nulls, out: &out, count: RowCount::Nulls })?;
+                gather_rows(&mut rec, io, &Rows { x: &x, index: &layout.nulls, out: &out, count: RowCount::NullKeys })?;
             }
         }
         let call = Attention {
@@ -485,7 +485,7 @@ impl Compression<'_> {
             kv_compress::backward(&mut rec, io, &compress(part, &weights[part]), &to)?;
             let dnull = matrix(device, 1, c, &[]);
             let of_nulls = dslots.rows_from(first + room.slots(), room.nulls());
-            column_sum(&mut rec, io, [&of_nulls, &partial, &dnull], RowCount::Nulls)?;
+            column_sum(&mut rec, io, [&of_nulls, &partial, &dnull], RowCount::NullKeys)?;
             gradients.push([dweight, dbias, dnull]);
         }
         rec.finish().run(&live)?;

@@ -14,7 +14,7 @@ use wgpt::ops::kernels::Kernels;
 use wgpt::ops::kv_compress::{self, Compress};
 use wgpt::ops::layer_norm::{BLOCK, LayerNorm, LayerNormBackward, layer_norm};
 use wgpt::ops::matmul::{Epilogue, Form, Matmul, matmul, specs};
-use wgpt::ops::{Io, RowCount, StepValues, embedding, layer_norm as ops_layer_norm};
+use wgpt::ops::{RowAccess, RowCount, StepValues, embedding, layer_norm as ops_layer_norm};
 use wgpt::reference;
 use wgpt::verify::{numbers, wide};
 
@@ -45,7 +45,7 @@ fn layer_norm_gradients() {
     let device = device();
     let [x, branch, dy] = [1, 2, 3].map(|seed| numbers(seed, n * c));
     let (gain, bias) = (numbers(4, c), numbers(5, c));
-    for io in Io::all(device.caps()) {
+    for io in RowAccess::all(device.caps()) {
         let tensor = |name, data: &[f32]| matrix(&device, name, data.len() / c, c, data);
         let empty = |name, rows| zeros(&device, name, rows, c);
         let (gpu_gain, sum, y, dsum) = (tensor("gain", &gain), empty("sum", n), empty("y", n), empty("dsum", n));
@@ -93,9 +93,9 @@ fn cross_entropy_gradients() {
     let device = device();
     let logits: Vec<f32> = numbers(1, n * v).iter().map(|x| 3.0 * x).collect();
     let targets: Vec<u32> = (0..n as u32).map(|i| if i == 4 { u32::MAX } else { i * 29 % v as u32 }).collect();
-    for io in Io::all(device.caps()) {
+    for io in RowAccess::all(device.caps()) {
         let tensor = matrix(&device, "logits", n, v, &logits);
-        let live = StepValues { rows: n as u32, real: (n as u32 - 1).into(), ..StepValues::default() };
+        let live = StepValues { rows: n as u32, loss_counts: (n as u32 - 1).into(), ..StepValues::default() };
         let mut recorder = Recorder::new(&device, live);
         let call = CrossEntropy {
             logits: &tensor,
@@ -121,7 +121,7 @@ fn embedding_gradients() {
     let n = ids.len();
     let dx = numbers(1, n * c);
     let (tokens, places) = (numbers(2, v * c), numbers(3, p * c));
-    for io in Io::all(device.caps()) {
+    for io in RowAccess::all(device.caps()) {
         let gpu_dx = matrix(&device, "dx", n, c, &dx);
         let live = StepValues { rows: n as u32, token_owners: 3, position_owners: 3, ..StepValues::default() };
         let mut recorder = Recorder::new(&device, live);
@@ -155,7 +155,7 @@ fn linear_layer_gradients() {
     let device = device();
     let (x, w, dy) = (numbers(1, n * k), numbers(2, k * m), numbers(3, n * m));
     let bias = numbers(4, m);
-    let io = Io::choose(device.caps(), m, &[]);
+    let io = RowAccess::choose(device.caps(), m, &[]);
     for (to_x, to_w) in specs(device.caps(), Form::ABt).into_iter().zip(specs(device.caps(), Form::AtB).iter().cycle())
     {
         let (gpu_x, gpu_w, gpu_dy) =
@@ -202,10 +202,10 @@ fn compression_gradients() {
         let rules = reference::kv_compress::Rules { c, factor, group_width, cu_seqlens: &batch.cu_seqlens };
         let (x, w) = (numbers(1, n * c), numbers(2, factor * group_width * c));
         let (bias, dy) = (numbers(3, c), numbers(4, s * c));
-        for io in Io::all(device.caps()) {
+        for io in RowAccess::all(device.caps()) {
             let empty = |name, rows, columns| zeros(&device, name, rows, columns);
             let tensor = |name, data: &[f32]| matrix(&device, name, data.len() / c, c, data);
-            let [rows, columns] = kv_compress::room(layout.made_for().slots(), c, factor, group_width);
+            let [rows, columns] = kv_compress::room(layout.capacity().slots(), c, factor, group_width);
             let call = Compress {
                 x: &tensor("x", &x),
                 rows: RowCount::Rows,
@@ -217,7 +217,7 @@ fn compression_gradients() {
                 room: &empty("room", rows, columns),
                 kernels: &Kernels::new(),
             };
-            let dy_room = empty("dy", layout.made_for().slots(), c);
+            let dy_room = empty("dy", layout.capacity().slots(), c);
             dy_room.write(&device, &dy).expect("dy");
             let (dweight, dbias) = (empty("dweight", factor * group_width, c), empty("dbias", 1, c));
             let to = kv_compress::Gradients {
@@ -227,7 +227,7 @@ fn compression_gradients() {
                 tail_rows: &layout.tail_rows,
                 partial: &empty("partial", n, c),
             };
-            let mut recorder = Recorder::new(&device, layout.capacity());
+            let mut recorder = Recorder::new(&device, layout.values_at_capacity());
             kv_compress::backward(&mut recorder, io, &call, &to).expect("backward");
             recorder.finish().run(&live).expect("a run");
             let f =
@@ -254,12 +254,12 @@ fn attention_gradients() {
         let n = batch.rows();
         let scale = f64::from(attention::head_scale(c, heads));
         let rules = Rules { c, heads, cu_seqlens: &batch.cu_seqlens, seen, scale };
-        let slot_rows = layout.made_for().slot_rows();
+        let slot_rows = layout.capacity().slot_rows();
         // The row of each key among q, k, v of a token, or among slots and null rows.
         let rows: Vec<usize> = match factor {
             None => (0..n).collect(),
             Some(f) => {
-                let (mut slot, mut null, mut rows) = (0, layout.made_for().slots(), Vec::new());
+                let (mut slot, mut null, mut rows) = (0, layout.capacity().slots(), Vec::new());
                 for length in LENGTHS {
                     rows.push(null);
                     null += usize::from(length > 0);
@@ -302,7 +302,7 @@ fn attention_gradients() {
                 dq: &dqkv,
                 dkv: if compressed { &dslots } else { &dqkv },
             };
-            let mut recorder = Recorder::new(&device, layout.capacity());
+            let mut recorder = Recorder::new(&device, layout.values_at_capacity());
             attention::forward(&mut recorder, spec, &call).expect("forward");
             attention::backward(&mut recorder, spec, &call, &to).expect("backward");
             recorder.finish().run(&live).expect("a run");

@@ -7,7 +7,7 @@ use wgpt::gpu::{Bind, Buffer, Device, Launch, Matrix, Recorder, Variant, View};
 use wgpt::ops::column_sum::column_sum;
 use wgpt::ops::embedding::{Embedding, embedding};
 use wgpt::ops::optimizer::{AdamW, Arithmetic, FLAT_COLUMNS, Range, STATE_WORDS, Slab, adamw};
-use wgpt::ops::{Io, RowCount, StepValues};
+use wgpt::ops::{RowAccess, RowCount, StepValues};
 use wgpt::verify::numbers;
 
 const PROBE: &str = "struct Params { n: u32, a: u32, b: u32, c: u32 }
@@ -100,7 +100,7 @@ fn live_numbers_decide_what_runs() {
 fn a_taller_matrix_over_the_same_words_has_a_twin_of_its_own() {
     let device = device();
     let columns = 3;
-    for io in Io::all(device.caps()) {
+    for io in RowAccess::all(device.caps()) {
         let positions_embed = zeros(&device, "positions_embed", 1, columns);
         let table = matrix(&device, "tokens", 3, columns, &numbers(1, 3 * columns));
         let live = StepValues { rows: 1, ..StepValues::default() };
@@ -130,7 +130,7 @@ fn a_taller_matrix_over_the_same_words_has_a_twin_of_its_own() {
 #[test]
 fn tensors_too_small_are_refused_by_name() {
     let device = device();
-    let io = Io::choose(device.caps(), 33, &[]);
+    let io = RowAccess::choose(device.caps(), 33, &[]);
     let matrix = |name: &str, rows, columns| zeros(&device, name, rows, columns);
     let mut recorder = Recorder::new(&device, StepValues { rows: 65, ..StepValues::default() });
     let mut sum =

@@ -101,7 +101,7 @@ fn time(device: &Device, case: &Case) -> Result<Row> {
         return Err(Error::Kernel { kernel: case.op.into(), message: format!("{}: no Spec runs here", case.label()) });
     };
     let run = (case.build)(device, spec)?;
-    let seconds = median(device, &run.program, &run.live)?;
+    let seconds = median(device, &run.program, &run.values)?;
     Ok(Row {
         op: case.op,
         variant: format!("{} {}", case.variant, name(spec)).trim().to_string(),
@@ -154,13 +154,13 @@ fn name(spec: Spec) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{Io, matmul};
+    use crate::ops::{RowAccess, matmul};
 
     #[test]
     fn medians_and_names() {
         assert_eq!(middle(&mut [3.0, 1.0, 2.0]), 2.0);
         assert_eq!(middle(&mut [4.0, 1.0, 2.0, 3.0]), 2.5);
         assert_eq!(name(Spec::Matmul(matmul::Spec::Tiled { tile_m: 64 })), "tiled tile_m 64");
-        assert_eq!(name(Spec::Row(Io::Image)), "image");
+        assert_eq!(name(Spec::Row(RowAccess::Image)), "image");
     }
 }

@@ -307,7 +307,7 @@ impl Run {
         Prefetch::new(move || {
             let batch = order.next_batch()?;
             let (targets, cursor) = (batch.target_count, order.cursor());
-            let parts = order.micro_batches(batch).iter().map(|part| room.lay(part)).collect::<Result<_>>()?;
+            let parts = order.micro_batches(batch).iter().map(|part| room.lay_out(part)).collect::<Result<_>>()?;
             Ok(Ready { parts, targets, cursor })
         })
     }

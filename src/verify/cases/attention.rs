@@ -7,7 +7,7 @@ use crate::config::AttentionKind;
 use crate::data::batch::{Batch, IGNORED, Sequence};
 use crate::gpu::Recorder;
 use crate::ops::attention::{self, Attention, Gradients, KeyValues, backward, forward};
-use crate::ops::layout::{Capacity, Layout, SMALLEST_TILE};
+use crate::ops::layout::{LayoutBuffer, LayoutCapacity, SMALLEST_TILE};
 use crate::ops::{Spec, StepValues};
 use crate::reference::attention::{self as oracle, Seen};
 use crate::verify::{Case, Output, Purpose, Run, float, numbers, wide};
@@ -58,8 +58,8 @@ impl Shape {
         Ok(batch)
     }
 
-    fn capacity(&self) -> Capacity {
-        Capacity {
+    fn capacity(&self) -> LayoutCapacity {
+        LayoutCapacity {
             rows: self.rows(),
             sequences: self.lengths.len(),
             vocab: 1,
@@ -167,22 +167,22 @@ pub fn case(shape: Shape, with_backward: bool, purpose: Purpose) -> Case {
             all
         }),
         build: Box::new(move |device, spec| {
-            let Spec::Attention(spec) = spec else { return Err(spec.foreign("attention")) };
+            let Spec::Attention(spec) = spec else { return Err(spec.wrong_kernel("attention")) };
             let shape = &built;
-            let layout = Layout::new(device, shape.capacity())?;
-            let live = StepValues { key: KEY, ..layout.upload(device, &shape.batch()?)? };
+            let layout = LayoutBuffer::new(device, shape.capacity())?;
+            let values = StepValues { dropout_key: KEY, ..layout.upload(device, &shape.batch()?)? };
             let [q, k, v] = shape.numbers();
             let compressed = shape.kind() == AttentionKind::Compressed;
             // NoObserver may look at what lies beside the queries of a compressed layer.
             let nothing = vec![f32::NAN; q.len()];
             let beside = if compressed { [&nothing, &nothing] } else { [&k, &v] };
             let queries = filled(device, "queries", n, 3 * c, &beside_each_other([&q, beside[0], beside[1]], c))?;
-            let slot_rows = 2 * layout.made_for().slot_rows();
+            let slot_rows = 2 * layout.capacity().slot_rows();
             let stacked = if compressed { shape.stacked([&k, &v], 0.0) } else { Vec::new() };
             let slots = filled(device, "slots", if compressed { slot_rows } else { 1 }, c, &stacked)?;
             let y = Output::poisoned(device, "y", n, c)?;
             let lse_rows = Output::plain(device, "log_sum_exp", [n, heads], None, float)?;
-            let mut rec = Recorder::new(device, StepValues { key: KEY, ..layout.capacity() });
+            let mut rec = Recorder::new(device, StepValues { dropout_key: KEY, ..layout.values_at_capacity() });
             let call = Attention {
                 kind: shape.kind(),
                 heads,
@@ -197,7 +197,7 @@ pub fn case(shape: Shape, with_backward: bool, purpose: Purpose) -> Case {
             };
             forward(&mut rec, spec, &call)?;
             if !with_backward {
-                return Ok(Run { program: rec.finish(), live, outputs: vec![y, lse_rows] });
+                return Ok(Run { program: rec.finish(), values, outputs: vec![y, lse_rows] });
             }
             let dy = filled(device, "dy", n, c, &shape.dy())?;
             let delta = Output::plain(device, "delta", [n, heads], None, float)?;
@@ -212,7 +212,7 @@ pub fn case(shape: Shape, with_backward: bool, purpose: Purpose) -> Case {
             let to = Gradients { dy: &dy, delta: &delta.matrix.view, dq: &outputs[0].matrix, dkv };
             backward(&mut rec, spec, &call, &to)?;
             outputs.insert(1, delta);
-            Ok(Run { program: rec.finish(), live, outputs })
+            Ok(Run { program: rec.finish(), values, outputs })
         }),
         oracle: Box::new(move || told.tell(with_backward).unwrap_or_default()),
     }

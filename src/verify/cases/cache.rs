@@ -86,7 +86,7 @@ pub fn decode_case(counts: Vec<usize>, heads: usize, head_dim: usize, own: bool,
         bytes: 4.0 * (2 * seen * c + 4 * b * c) as f64,
         specs: specs(head_dim),
         build: Box::new(move |device, spec| {
-            let Spec::Cache(spec) = spec else { return Err(spec.foreign("attention_decode")) };
+            let Spec::Cache(spec) = spec else { return Err(spec.wrong_kernel("attention_decode")) };
             let mut rec = Recorder::new(device, StepValues { rows: b as u32, ..StepValues::default() });
             let before = kept(&built, c, seed, size);
             let (y, cache) =
@@ -101,8 +101,8 @@ pub fn decode_case(counts: Vec<usize>, heads: usize, head_dim: usize, own: bool,
             decode(&mut rec, spec, &call)?;
             collect(&mut rec, &y_tensor, &y)?;
             collect(&mut rec, &cache_tensor, &cache)?;
-            let live = StepValues { rows: b as u32, ..StepValues::default() };
-            Ok(Run { program: rec.finish(), live, outputs: vec![y, cache] })
+            let values = StepValues { rows: b as u32, ..StepValues::default() };
+            Ok(Run { program: rec.finish(), values, outputs: vec![y, cache] })
         }),
         oracle: Box::new(move || {
             let mut cache = wide(&kept(&told, c, seed, size));
@@ -173,7 +173,7 @@ pub fn append_case(how: Filling, purpose: Purpose) -> Case {
         bytes: 8.0 * (copies * rows.count as usize * columns) as f64,
         specs: specs(if texels { 4 } else { 1 }),
         build: Box::new(move |device, spec| {
-            let Spec::Cache(spec) = spec else { return Err(spec.foreign("cache_append")) };
+            let Spec::Cache(spec) = spec else { return Err(spec.wrong_kernel("cache_append")) };
             let capacity = StepValues { rows: n as u32, ..StepValues::default() };
             let mut rec = Recorder::new(device, capacity);
             let x = input(device, "x", n, x_columns, &numbers(seed, n * x_columns))?;
@@ -193,7 +193,7 @@ pub fn append_case(how: Filling, purpose: Purpose) -> Case {
             };
             append(&mut rec, &call, move |_| rows)?;
             collect(&mut rec, &tensor, &cache)?;
-            Ok(Run { program: rec.finish(), live: capacity, outputs: vec![cache] })
+            Ok(Run { program: rec.finish(), values: capacity, outputs: vec![cache] })
         }),
         oracle: Box::new(move || {
             let mut cache = wide(&numbers(seed + 1, all * width));

@@ -1,6 +1,6 @@
 //! CASES of column_sum: out += the sums of columns by two passes, with blocks that are full, cut short and alone.
 
-use super::{ROW_SHAPES, input, row_io, row_specs};
+use super::{ROW_SHAPES, input, row_access, row_specs};
 use crate::gpu::Recorder;
 use crate::ops::column_sum::{BLOCK, column_sum};
 use crate::ops::{RowCount, StepValues};
@@ -21,14 +21,14 @@ pub fn case([n, live, c]: [usize; 3], purpose: Purpose) -> Case {
         bytes: 4.0 * (live * c) as f64,
         specs: row_specs(c),
         build: Box::new(move |device, spec| {
-            let io = row_io(spec, "column_sum")?;
+            let access = row_access(spec, "column_sum")?;
             let x = input(device, "x", n, c, &numbers(seed, live * c))?;
             let room = Output::room(device, "partial", n.div_ceil(BLOCK), c)?;
             let out = Output::starting(device, "out", 1, c, numbers(seed + 1, c))?;
             let mut recorder = Recorder::new(device, StepValues { rows: n as u32, ..StepValues::default() });
-            column_sum(&mut recorder, io, [&x, &room.matrix, &out.matrix], RowCount::Rows)?;
-            let live = StepValues { rows: live as u32, ..StepValues::default() };
-            Ok(Run { program: recorder.finish(), live, outputs: vec![out, room] })
+            column_sum(&mut recorder, access, [&x, &room.matrix, &out.matrix], RowCount::Rows)?;
+            let values = StepValues { rows: live as u32, ..StepValues::default() };
+            Ok(Run { program: recorder.finish(), values, outputs: vec![out, room] })
         }),
         oracle: Box::new(move || {
             let sums = reference::matmul::bias_gradient(&wide(&numbers(seed, live * c)), c);

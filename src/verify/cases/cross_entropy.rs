@@ -1,6 +1,6 @@
 //! CASES of cross_entropy: logits to ±1000, targets ignored (some, all), a chunk of the batch that is half live.
 
-use super::{ROW_SHAPES, indices, row_io, row_specs};
+use super::{ROW_SHAPES, indices, row_access, row_specs};
 use crate::gpu::{Buffer, Recorder};
 use crate::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use crate::ops::{RowCount, StepValues};
@@ -45,7 +45,7 @@ pub fn case(kind: Targets, reach: f32, [r, live, v]: [usize; 3], purpose: Purpos
         bytes: 4.0 * (2 * live * v) as f64,
         specs: row_specs(v),
         build: Box::new(move |device, spec| {
-            let io = row_io(spec, "cross_entropy")?;
+            let access = row_access(spec, "cross_entropy")?;
             let targets = targets(kind, live, v);
             let count = reference::cross_entropy::count(&targets);
             let mut start = logits();
@@ -64,11 +64,12 @@ pub fn case(kind: Targets, reach: f32, [r, live, v]: [usize; 3], purpose: Purpos
                 rows: RowCount::Chunk { skip: SKIP as u32, at_most: r as u32 },
                 weight,
             };
-            cross_entropy(&mut recorder, io, &call)?;
+            cross_entropy(&mut recorder, access, &call)?;
             let outputs = [dlogits, losses].into_iter().map(|o| Output { rows: live, ..o }).collect();
             let targets = if count == 0 { 0 } else { count + others } as u32;
-            let live = StepValues { rows: (SKIP + live) as u32, real: targets.into(), ..StepValues::default() };
-            Ok(Run { program: recorder.finish(), live, outputs })
+            let values =
+                StepValues { rows: (SKIP + live) as u32, loss_counts: targets.into(), ..StepValues::default() };
+            Ok(Run { program: recorder.finish(), values, outputs })
         }),
         oracle: Box::new(move || {
             let targets = targets(kind, live, v);

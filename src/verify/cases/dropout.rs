@@ -1,7 +1,7 @@
 //! CASES of dropout: few and most values dropped, ragged positions and sequence numbers, and the first known answer of
 //! Philox's authors, which no oracle of ours has a hand in.
 
-use super::{ROW_SHAPES, ragged, row_io, row_specs, table};
+use super::{ROW_SHAPES, ragged, row_access, row_specs, table};
 use crate::gpu::Recorder;
 use crate::ops::dropout::{Dropout, dropout};
 use crate::ops::{RowCount, StepValues};
@@ -32,7 +32,7 @@ fn with(mask: Mask, rate: f32, [n, live, c]: [usize; 3], purpose: Purpose) -> Ca
         bytes: 4.0 * (2 * live * c) as f64,
         specs: row_specs(c),
         build: Box::new(move |device, spec| {
-            let io = row_io(spec, "dropout")?;
+            let access = row_access(spec, "dropout")?;
             let out = Output::starting(device, "x", n, c, x())?;
             let mut recorder = Recorder::new(device, StepValues { rows: n as u32, ..StepValues::default() });
             let call = Dropout {
@@ -43,9 +43,9 @@ fn with(mask: Mask, rate: f32, [n, live, c]: [usize; 3], purpose: Purpose) -> Ca
                 rate,
                 place: mask.place,
             };
-            dropout(&mut recorder, io, &call)?;
-            let live = StepValues { rows: live as u32, key: mask.key, ..StepValues::default() };
-            Ok(Run { program: recorder.finish(), live, outputs: vec![out] })
+            dropout(&mut recorder, access, &call)?;
+            let values = StepValues { rows: live as u32, dropout_key: mask.key, ..StepValues::default() };
+            Ok(Run { program: recorder.finish(), values, outputs: vec![out] })
         }),
         oracle: Box::new(move || {
             let Mask { key, place, positions, sequences } = &oracle;

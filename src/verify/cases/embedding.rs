@@ -1,6 +1,6 @@
 //! CASES of embedding and of its backward pass over both tables: repeated ids, ragged positions, rows below capacity.
 
-use super::{ROW_SHAPES, indices, input, ragged, row_io, row_specs, table};
+use super::{ROW_SHAPES, indices, input, ragged, row_access, row_specs, table};
 use crate::gpu::Recorder;
 use crate::ops::StepValues;
 use crate::ops::embedding::{Embedding, EmbeddingBackward, Table, backward, embedding};
@@ -33,7 +33,7 @@ pub fn forward_case([n, live, c, v, p]: Sizes, purpose: Purpose) -> Case {
         bytes: 4.0 * (3 * live * c) as f64,
         specs: row_specs(c),
         build: Box::new(move |device, spec| {
-            let io = row_io(spec, "embedding")?;
+            let access = row_access(spec, "embedding")?;
             let x = Output::poisoned(device, "x", n, c)?;
             let mut recorder = Recorder::new(device, StepValues { rows: n as u32, ..StepValues::default() });
             let call = Embedding {
@@ -43,11 +43,11 @@ pub fn forward_case([n, live, c, v, p]: Sizes, purpose: Purpose) -> Case {
                 positions: &table(device, "positions", n, &ragged(live, p).0)?,
                 x: &x.matrix,
             };
-            embedding(&mut recorder, io, &call)?;
+            embedding(&mut recorder, access, &call)?;
             let outputs = vec![Output { rows: live, ..x }];
             Ok(Run {
                 program: recorder.finish(),
-                live: StepValues { rows: live as u32, ..StepValues::default() },
+                values: StepValues { rows: live as u32, ..StepValues::default() },
                 outputs,
             })
         }),
@@ -88,7 +88,7 @@ pub fn backward_case(whose: Table, [n, live, c, v, p]: Sizes, purpose: Purpose) 
         bytes: 4.0 * (live * c + 2 * table_rows.min(live) * c) as f64,
         specs: row_specs(c),
         build: Box::new(move |device, spec| {
-            let io = row_io(spec, "embedding_backward")?;
+            let access = row_access(spec, "embedding_backward")?;
             let (ids, positions) = (ids(live, v), ragged(live, p).0);
             let (token_owners, token_rows) = owners(&ids);
             let (position_owners, position_rows) = owners(&positions);
@@ -109,14 +109,14 @@ pub fn backward_case(whose: Table, [n, live, c, v, p]: Sizes, purpose: Purpose) 
                 rows: &table(device, "rows", n, rows)?,
                 gradient: &gradient.matrix,
             };
-            backward(&mut recorder, io, &call)?;
-            let live = StepValues {
+            backward(&mut recorder, access, &call)?;
+            let values = StepValues {
                 rows: live as u32,
                 token_owners: token_owners.len() as u32 / 3,
                 position_owners: position_owners.len() as u32 / 3,
                 ..StepValues::default()
             };
-            Ok(Run { program: recorder.finish(), live, outputs: vec![gradient] })
+            Ok(Run { program: recorder.finish(), values, outputs: vec![gradient] })
         }),
         oracle: Box::new(move || {
             let (ids, positions) = (ids(live, v), ragged(live, p).0);

@@ -1,6 +1,6 @@
 //! CASES of gather_rows and scatter_rows_add: fewer rows than capacity, rows named often or once.
 
-use super::{ROW_SHAPES, indices, input, row_io, row_specs, table};
+use super::{ROW_SHAPES, indices, input, row_access, row_specs, table};
 use crate::gpu::Recorder;
 use crate::ops::gather_rows::{Rows, gather_rows, scatter_rows_add};
 use crate::ops::{RowCount, StepValues};
@@ -22,7 +22,7 @@ pub fn case(scatter: bool, [n, live, c]: [usize; 3], others: usize, purpose: Pur
         bytes: 4.0 * ((2 + usize::from(scatter)) * live * c) as f64,
         specs: row_specs(c),
         build: Box::new(move |device, spec| {
-            let io = row_io(spec, op)?;
+            let access = row_access(spec, op)?;
             let index = table(device, "index", n, &index())?;
             let mut rec = Recorder::new(device, StepValues { rows: n as u32, ..StepValues::default() });
             let out = if scatter {
@@ -30,18 +30,18 @@ pub fn case(scatter: bool, [n, live, c]: [usize; 3], others: usize, purpose: Pur
                 let out = Output::starting(device, "out", others, c, numbers(seed + 1, others * c))?;
                 scatter_rows_add(
                     &mut rec,
-                    io,
+                    access,
                     &Rows { x: &x, index: &index, out: &out.matrix, count: RowCount::Rows },
                 )?;
                 out
             } else {
                 let x = input(device, "x", others, c, &numbers(seed, others * c))?;
                 let out = Output::poisoned(device, "out", n, c)?;
-                gather_rows(&mut rec, io, &Rows { x: &x, index: &index, out: &out.matrix, count: RowCount::Rows })?;
+                gather_rows(&mut rec, access, &Rows { x: &x, index: &index, out: &out.matrix, count: RowCount::Rows })?;
                 Output { rows: live, ..out }
             };
-            let live = StepValues { rows: live as u32, ..StepValues::default() };
-            Ok(Run { program: rec.finish(), live, outputs: vec![out] })
+            let values = StepValues { rows: live as u32, ..StepValues::default() };
+            Ok(Run { program: rec.finish(), values, outputs: vec![out] })
         }),
         oracle: Box::new(move || {
             let row = |x: &[f64], r: usize| x[r * c..(r + 1) * c].to_vec();

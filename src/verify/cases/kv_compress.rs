@@ -1,13 +1,13 @@
 //! CASES of kv_compress: every grouping, odd widths, factors that do not divide the lengths, empty and short sequences,
 //! slots below capacity; a layer of a long sequence for the bench.
 
-use super::{filled, row_io, row_specs};
+use super::{filled, row_access, row_specs};
 use crate::Error;
 use crate::data::batch::{Batch, IGNORED, Sequence};
 use crate::gpu::{Device, Matrix, Recorder};
 use crate::ops::kernels::Kernels;
 use crate::ops::kv_compress::{self, Compress, Gradients, room};
-use crate::ops::layout::{Capacity, Layout, SMALLEST_TILE};
+use crate::ops::layout::{LayoutBuffer, LayoutCapacity, SMALLEST_TILE};
 use crate::ops::{RowCount, StepValues};
 use crate::reference::kv_compress as oracle;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
@@ -60,8 +60,8 @@ impl Shape {
         [0, 1, 2, 3].map(|i| numbers(self.seed() + i as u32, counts[i] * self.c))
     }
 
-    fn layout(&self, device: &Device) -> Result<(Layout, StepValues), Error> {
-        let capacity = Capacity {
+    fn layout(&self, device: &Device) -> Result<(LayoutBuffer, StepValues), Error> {
+        let capacity = LayoutCapacity {
             rows: self.rows() + self.spare,
             sequences: self.lengths.len(),
             vocab: 1,
@@ -71,9 +71,9 @@ impl Shape {
             task: false,
             tile_rows: SMALLEST_TILE,
         };
-        let layout = Layout::new(device, capacity)?;
-        let live = layout.upload(device, &self.batch()?)?;
-        Ok((layout, live))
+        let layout = LayoutBuffer::new(device, capacity)?;
+        let values = layout.upload(device, &self.batch()?)?;
+        Ok((layout, values))
     }
 
     fn case(&self, op: &'static str, purpose: Purpose, products: f64) -> Case {
@@ -94,7 +94,7 @@ impl Shape {
             flops: flops.max(1.0),
             bytes: 4.0 * (n * c) as f64 * (1.0 + products),
             specs: row_specs(c),
-            build: Box::new(move |device, spec| shape.build(device, row_io(spec, op)?, products > 1.0)),
+            build: Box::new(move |device, spec| shape.build(device, row_access(spec, op)?, products > 1.0)),
             oracle: Box::new({
                 let shape = self.clone();
                 move || shape.tell(products > 1.0).unwrap_or_default()
@@ -102,10 +102,10 @@ impl Shape {
         }
     }
 
-    fn build(&self, device: &Device, io: crate::ops::Io, backward: bool) -> Result<Run, Error> {
+    fn build(&self, device: &Device, access: crate::ops::RowAccess, backward: bool) -> Result<Run, Error> {
         let c = self.c;
-        let (layout, live) = self.layout(device)?;
-        let most = layout.made_for().slots();
+        let (layout, values) = self.layout(device)?;
+        let most = layout.capacity().slots();
         let [x, weight, bias, dy] = self.numbers();
         let mut wide = vec![f32::NAN; self.rows() * 3 * c];
         for (to, from) in wide.chunks_exact_mut(3 * c).zip(x.chunks_exact(c)) {
@@ -127,12 +127,12 @@ impl Shape {
             room: &room.matrix,
             kernels: &Kernels::new(),
         };
-        let mut rec = Recorder::new(device, layout.capacity());
+        let mut rec = Recorder::new(device, layout.values_at_capacity());
         if !backward {
             let y = Output::poisoned(device, "y", most, c)?;
-            kv_compress::forward(&mut rec, io, &call, &bias.view, &y.matrix)?;
+            kv_compress::forward(&mut rec, access, &call, &bias.view, &y.matrix)?;
             let y = Output { rows: self.slots(), ..y };
-            return Ok(Run { program: rec.finish(), live, outputs: vec![y, room] });
+            return Ok(Run { program: rec.finish(), values, outputs: vec![y, room] });
         }
         let untouched = |rows: usize, columns: usize| vec![UNTOUCHED; rows * columns];
         let x_rows = x.rows;
@@ -149,8 +149,8 @@ impl Shape {
             tail_rows: &layout.tail_rows,
             partial: &partial,
         };
-        kv_compress::backward(&mut rec, io, &call, &to)?;
-        Ok(Run { program: rec.finish(), live, outputs: vec![dx, dweight, dbias, room] })
+        kv_compress::backward(&mut rec, access, &call, &to)?;
+        Ok(Run { program: rec.finish(), values, outputs: vec![dx, dweight, dbias, room] })
     }
 
     fn tell(&self, backward: bool) -> Result<Vec<Vec<f64>>, Error> {

@@ -1,6 +1,6 @@
 //! CASES of layer norm and of its backward pass: rows that are constant (variance 0), rows up to ±1000, rows below capacity.
 
-use super::{ROW_SHAPES, input, row_io, row_specs, table};
+use super::{ROW_SHAPES, input, row_access, row_specs, table};
 use crate::gpu::Recorder;
 use crate::ops::StepValues;
 use crate::ops::layer_norm::{BLOCK, LayerNorm, LayerNormBackward, backward, layer_norm};
@@ -61,7 +61,7 @@ pub fn forward_case(kind: Rows, [n, live, c]: [usize; 3], purpose: Purpose) -> C
         bytes: 4.0 * (4 * live * c) as f64,
         specs: row_specs(c),
         build: Box::new(move |device, spec| {
-            let io = row_io(spec, "layer_norm")?;
+            let access = row_access(spec, "layer_norm")?;
             let d = data(kind, live, c);
             let sum = Output::poisoned(device, "sum", n, c)?;
             let y = Output::poisoned(device, "y", n, c)?;
@@ -77,11 +77,11 @@ pub fn forward_case(kind: Rows, [n, live, c]: [usize; 3], purpose: Purpose) -> C
                 y: &y.matrix,
                 stats: &stats.matrix.view,
             };
-            layer_norm(&mut recorder, io, &call)?;
+            layer_norm(&mut recorder, access, &call)?;
             let outputs = [sum, y, stats].into_iter().map(|o| Output { rows: live, ..o }).collect();
             Ok(Run {
                 program: recorder.finish(),
-                live: StepValues { rows: live as u32, ..StepValues::default() },
+                values: StepValues { rows: live as u32, ..StepValues::default() },
                 outputs,
             })
         }),
@@ -118,7 +118,7 @@ pub fn backward_case(kind: Rows, [n, live, c]: [usize; 3], purpose: Purpose) -> 
         bytes: 4.0 * (3 * live * c) as f64,
         specs: row_specs(c),
         build: Box::new(move |device, spec| {
-            let io = row_io(spec, "layer_norm_backward")?;
+            let access = row_access(spec, "layer_norm_backward")?;
             let d = data(kind, live, c);
             let (sum, stats) = kept(&d);
             let stats: Vec<u32> = stats.iter().map(|s| s.to_bits()).collect();
@@ -138,12 +138,12 @@ pub fn backward_case(kind: Rows, [n, live, c]: [usize; 3], purpose: Purpose) -> 
                 gradients: Some([&dgain.matrix, &dbias.matrix]),
                 partial: [&rooms[0].matrix, &rooms[1].matrix],
             };
-            backward(&mut recorder, io, &call)?;
+            backward(&mut recorder, access, &call)?;
             let mut outputs = vec![Output { rows: live, ..dsum }, dgain, dbias];
             outputs.extend(rooms);
             Ok(Run {
                 program: recorder.finish(),
-                live: StepValues { rows: live as u32, ..StepValues::default() },
+                values: StepValues { rows: live as u32, ..StepValues::default() },
                 outputs,
             })
         }),

@@ -50,7 +50,7 @@ pub fn case(form: Form, out: Out, [m, n, k]: [usize; 3], live: usize, purpose: P
             all
         }),
         build: Box::new(move |device, spec| {
-            let Spec::Matmul(spec) = spec else { return Err(spec.foreign("matmul")) };
+            let Spec::Matmul(spec) = spec else { return Err(spec.wrong_kernel("matmul")) };
             let a = Matrix::new(device, "a", a_shape.0, a_shape.1)?;
             let b = Matrix::new(device, "b", b_shape.0, b_shape.1)?;
             a.write(device, &numbers(seed, m * k))?;
@@ -92,8 +92,8 @@ pub fn case(form: Form, out: Out, [m, n, k]: [usize; 3], live: usize, purpose: P
             if form != Form::AtB {
                 outputs.iter_mut().for_each(|o| o.rows = live);
             }
-            let live = StepValues { rows: live as u32, ..StepValues::default() };
-            Ok(Run { program: recorder.finish(), live, outputs })
+            let values = StepValues { rows: live as u32, ..StepValues::default() };
+            Ok(Run { program: recorder.finish(), values, outputs })
         }),
         oracle: Box::new(move || {
             let (a, b) = (wide(&numbers(seed, m * k)), wide(&numbers(seed + 1, n * k)));

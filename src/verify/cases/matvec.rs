@@ -98,7 +98,7 @@ pub fn case(form: Form, norm: In, out: Out, [m, n, k]: [usize; 3], live: usize, 
             all
         }),
         build: Box::new(move |device, spec| {
-            let Spec::Matvec(spec) = spec else { return Err(spec.foreign("matvec")) };
+            let Spec::Matvec(spec) = spec else { return Err(spec.wrong_kernel("matvec")) };
             let d = data([m, n, k]);
             let mut rec = Recorder::new(device, StepValues { rows: m as u32, ..StepValues::default() });
             let b = Matrix::new(device, "b", b_shape[0], b_shape[1])?;
@@ -151,8 +151,8 @@ pub fn case(form: Form, norm: In, out: Out, [m, n, k]: [usize; 3], live: usize, 
             let mut outputs = vec![c];
             outputs.extend((norm == In::NormKept).then_some(kept));
             outputs.iter_mut().for_each(|o| o.rows = live);
-            let live = StepValues { rows: live as u32, ..StepValues::default() };
-            Ok(Run { program: rec.finish(), live, outputs })
+            let values = StepValues { rows: live as u32, ..StepValues::default() };
+            Ok(Run { program: rec.finish(), values, outputs })
         }),
         oracle: Box::new(move || {
             let d = data([m, n, k]);

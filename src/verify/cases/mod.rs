@@ -16,7 +16,7 @@ pub mod task_loss;
 
 use super::{Case, Specs};
 use crate::gpu::{Device, Matrix, View};
-use crate::ops::{Io, Spec};
+use crate::ops::{RowAccess, Spec};
 use crate::philox::{Stream, Words};
 use crate::{Result, dims};
 
@@ -51,19 +51,19 @@ const ROW_SHAPES: [[usize; 3]; 9] = [
     [3, 2, 1601],
 ];
 
-/// Every Io as a Spec, the chosen one first.
+/// Every RowAccess as a Spec, the chosen one first.
 fn row_specs(columns: usize) -> Specs {
     Box::new(move |caps| {
-        let chosen = Io::choose(caps, columns, &[]);
-        let others = Io::all(caps).into_iter().filter(|io| *io != chosen);
+        let chosen = RowAccess::choose(caps, columns, &[]);
+        let others = RowAccess::all(caps).into_iter().filter(|access| *access != chosen);
         std::iter::once(chosen).chain(others).map(Spec::Row).collect()
     })
 }
 
-fn row_io(spec: Spec, op: &str) -> Result<Io> {
+fn row_access(spec: Spec, op: &str) -> Result<RowAccess> {
     match spec {
-        Spec::Row(io) => Ok(io),
-        other => Err(other.foreign(op)),
+        Spec::Row(access) => Ok(access),
+        other => Err(other.wrong_kernel(op)),
     }
 }
 

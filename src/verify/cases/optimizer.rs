@@ -1,13 +1,13 @@
 //! CASES of a step's end: loss_sum, global_norm and step_state (a NaN and an infinity in the gradient too), and adamw in
 //! both arithmetics, over ranges that start in the middle, and halted.
 
-use super::{input, row_io, row_specs, table};
+use super::{input, row_access, row_specs, table};
 use crate::gpu::Recorder;
 use crate::ops::optimizer::{
     AdamW, Arithmetic, FLAT_COLUMNS, Losses, Range, STATE_WORDS, Slab, adamw, global_norm, loss_sum, norm_partials,
     step_state,
 };
-use crate::ops::{Io, Spec, StepValues};
+use crate::ops::{RowAccess, Spec, StepValues};
 use crate::reference;
 use crate::reference::adamw::{Form, Options};
 use crate::verify::{Case, Number, Output, Purpose, Run, Specs, float, not_finite, numbers, wide};
@@ -45,8 +45,8 @@ fn numbers_of(words: &[f32], number: Number) -> Vec<f64> {
 
 fn scalar_specs() -> Specs {
     Box::new(|caps| {
-        let others = Io::all(caps).into_iter().filter(|io| *io != Io::scalars(caps));
-        std::iter::once(Io::scalars(caps)).chain(others).map(Spec::Row).collect()
+        let others = RowAccess::all(caps).into_iter().filter(|access| *access != RowAccess::scalars(caps));
+        std::iter::once(RowAccess::scalars(caps)).chain(others).map(Spec::Row).collect()
     })
 }
 
@@ -68,13 +68,13 @@ pub fn loss_sum_case(of: Losses, [n, live]: [usize; 2], purpose: Purpose) -> Cas
         bytes: 4.0 * live as f64,
         specs: scalar_specs(),
         build: Box::new(move |device, spec| {
-            let io = row_io(spec, "loss_sum")?;
+            let access = row_access(spec, "loss_sum")?;
             let bits: Vec<u32> = losses().iter().map(|x| x.to_bits()).collect();
             let losses = table(device, "losses", n, &bits)?;
             let state = Output::plain(device, "state", [1, STATE_WORDS], Some(state(2.5, None)), state_number)?;
             let mut recorder = Recorder::new(device, of_live(n));
-            loss_sum(&mut recorder, io, of, &losses, &state.matrix.view)?;
-            Ok(Run { program: recorder.finish(), live: of_live(live), outputs: vec![state] })
+            loss_sum(&mut recorder, access, of, &losses, &state.matrix.view)?;
+            Ok(Run { program: recorder.finish(), values: of_live(live), outputs: vec![state] })
         }),
         oracle: Box::new(move || {
             let mut words = numbers_of(&state(2.5, None), state_number);
@@ -147,17 +147,17 @@ pub fn norm_case(op: &'static str, health: Health, clip: f32, rows: usize, purpo
         bytes: 4.0 * floats as f64,
         specs: if op == "global_norm" { row_specs(FLAT_COLUMNS) } else { scalar_specs() },
         build: Box::new(move |device, spec| {
-            let io = row_io(spec, op)?;
+            let access = row_access(spec, op)?;
             let gradient = input(device, "gradient", rows, FLAT_COLUMNS, &gradient())?;
             let partials = norm_partials(floats);
             let of_partial = if finite_norm { float } else { not_finite };
             let partial = Output::plain(device, "partial", [partials, 1], None, of_partial)?;
             let state = Output::plain(device, "state", [1, STATE_WORDS], Some(start()), number)?;
             let mut recorder = Recorder::new(device, StepValues { step: STEP, ..StepValues::default() });
-            global_norm(&mut recorder, io, &gradient, &partial.matrix.view)?;
-            step_state(&mut recorder, io, (&partial.matrix.view, partials), &state.matrix.view, clip)?;
-            let live = StepValues { step: STEP, ..StepValues::default() };
-            Ok(Run { program: recorder.finish(), live, outputs: vec![partial, state] })
+            global_norm(&mut recorder, access, &gradient, &partial.matrix.view)?;
+            step_state(&mut recorder, access, (&partial.matrix.view, partials), &state.matrix.view, clip)?;
+            let values = StepValues { step: STEP, ..StepValues::default() };
+            Ok(Run { program: recorder.finish(), values, outputs: vec![partial, state] })
         }),
         oracle: Box::new(move || {
             let gradient = wide(&gradient());
@@ -225,7 +225,7 @@ pub fn adamw_case(arithmetic: Arithmetic, step: u32, halted: bool, rows: usize, 
         bytes: 4.0 * 8.0 * floats as f64,
         specs: row_specs(FLAT_COLUMNS),
         build: Box::new(move |device, spec| {
-            let io = row_io(spec, "adamw")?;
+            let access = row_access(spec, "adamw")?;
             let names = ["values", "gradients", "first_moments", "second_moments"];
             let mut outputs = Vec::new();
             for (name, start) in names.into_iter().zip(slab(floats)) {
@@ -239,12 +239,12 @@ pub fn adamw_case(arithmetic: Arithmetic, step: u32, halted: bool, rows: usize, 
                 first_moments: &outputs[2].matrix,
                 second_moments: &outputs[3].matrix,
             };
-            let live = StepValues { updates: step, real: 1.into(), lr, ..StepValues::default() };
-            let mut recorder = Recorder::new(device, live);
+            let values = StepValues { adam_step: step, loss_counts: 1.into(), lr, ..StepValues::default() };
+            let mut recorder = Recorder::new(device, values);
             for range in ranges() {
-                adamw(&mut recorder, io, &slab, &state, AdamW { arithmetic, ..ADAM }, range)?;
+                adamw(&mut recorder, access, &slab, &state, AdamW { arithmetic, ..ADAM }, range)?;
             }
-            Ok(Run { program: recorder.finish(), live, outputs })
+            Ok(Run { program: recorder.finish(), values, outputs })
         }),
         oracle: Box::new(move || {
             let [mut p, mut g, mut m, mut v] = slab(floats).map(|x| wide(&x));

@@ -1,11 +1,11 @@
 //! CASES of task_loss: classes of one sequence or two, a number, candidates that vary; scores to ±100, answers not known.
 
-use super::{row_io, table};
+use super::{row_access, table};
 use crate::data::batch::LossCounts;
 use crate::gpu::{Recorder, View};
 use crate::ops::layout::UNKNOWN;
 use crate::ops::task_loss::{Logits, TaskLoss, task_loss};
-use crate::ops::{Io, Spec, StepValues};
+use crate::ops::{RowAccess, Spec, StepValues};
 use crate::reference::task_loss::{self as oracle, Answer};
 use crate::verify::{Case, Output, Purpose, Run, float, numbers, wide};
 use std::ops::Range;
@@ -57,12 +57,12 @@ pub fn case(kind: Logits, pairs: bool, reach: f32, [b, live, l]: [usize; 3], pur
         flops: 10.0 * (live * l) as f64,
         bytes: 4.0 * (4 * live * l) as f64,
         specs: Box::new(|caps| {
-            let chosen = Io::scalars(caps);
-            let others = Io::all(caps).into_iter().filter(|io| *io != chosen);
+            let chosen = RowAccess::scalars(caps);
+            let others = RowAccess::all(caps).into_iter().filter(|access| *access != chosen);
             std::iter::once(chosen).chain(others).map(Spec::Row).collect()
         }),
         build: Box::new(move |device, spec| {
-            let io = row_io(spec, "task_loss")?;
+            let access = row_access(spec, "task_loss")?;
             let examples = examples(kind, pairs, live, l);
             let words: Vec<u32> = examples
                 .iter()
@@ -88,19 +88,19 @@ pub fn case(kind: Logits, pairs: bool, reach: f32, [b, live, l]: [usize; 3], pur
                 dlogits: &dlogits.matrix,
                 losses: &losses.matrix.view,
             };
-            task_loss(&mut rec, io, &call)?;
+            task_loss(&mut rec, access, &call)?;
             let count = examples.iter().filter(|e| e.1 != Answer::Unknown).count() + OTHERS;
             let numbers = StepValues {
                 sequences: live as u32,
                 examples: examples.len() as u32,
-                real: LossCounts { targets: 0, examples: count as u32 },
+                loss_counts: LossCounts { targets: 0, examples: count as u32 },
                 ..StepValues::default()
             };
             let rows = |output: Output| Output { rows: live, ..output };
             // A gradient of about 1/count has the rounding of the 1 that it is the difference to.
             let least = |output: Output| Output { least: 1.0 / count as f64, ..rows(output) };
             let outputs = vec![least(dscores), rows(logits), least(dlogits), Output { rows: examples.len(), ..losses }];
-            Ok(Run { program: rec.finish(), live: numbers, outputs })
+            Ok(Run { program: rec.finish(), values: numbers, outputs })
         }),
         oracle: Box::new(move || {
             let examples = examples(kind, pairs, live, l);

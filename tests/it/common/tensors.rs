@@ -3,7 +3,7 @@
 use wgpt::data::batch::Batch;
 use wgpt::gpu::{Device, Matrix, View};
 use wgpt::ops::StepValues;
-use wgpt::ops::layout::{Capacity, Layout, SMALLEST_TILE};
+use wgpt::ops::layout::{LayoutBuffer, LayoutCapacity, SMALLEST_TILE};
 
 /// A matrix of zeros.
 pub fn zeros(device: &Device, name: &str, rows: usize, columns: usize) -> Matrix {
@@ -30,9 +30,9 @@ pub fn layout(
     batch: &Batch,
     local_block: Option<usize>,
     kv_factor: Option<usize>,
-) -> (Layout, StepValues) {
+) -> (LayoutBuffer, StepValues) {
     let (rows, sequences) = (batch.rows(), batch.sequences());
-    let capacity = Capacity {
+    let capacity = LayoutCapacity {
         rows,
         sequences,
         vocab: 1,
@@ -42,7 +42,7 @@ pub fn layout(
         task: false,
         tile_rows: SMALLEST_TILE,
     };
-    let layout = Layout::new(device, capacity).expect("a layout");
+    let layout = LayoutBuffer::new(device, capacity).expect("a layout");
     let values = layout.upload(device, batch).expect("an upload");
     (layout, values)
 }

@@ -1,0 +1,86 @@
+//! How many rows of a matrix a program uses, and which.
+
+use super::values::StepValues;
+use crate::gpu::program::Rows;
+use crate::gpu::{Caps, Matrix};
+
+/// How many rows of a tensor are live: a number that is fixed, or one of the [`StepValues`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowCount {
+    /// Always this many.
+    Fixed(u32),
+    /// N.
+    Rows,
+    /// Compressed slots.
+    Slots,
+    /// Null keys.
+    NullKeys,
+    /// Sequences that a task's head reads.
+    Sequences,
+    /// A task's examples.
+    Examples,
+    /// Rows `skip` to `skip + at_most` of N: a chunk of the head.
+    Chunk {
+        /// Rows before it.
+        skip: u32,
+        /// Its size at capacity.
+        at_most: u32,
+    },
+}
+
+impl RowCount {
+    /// The number of rows for these values.
+    pub fn at(self, values: &StepValues) -> u32 {
+        match self {
+            RowCount::Fixed(n) => n,
+            RowCount::Rows => values.rows,
+            RowCount::Slots => values.slots,
+            RowCount::NullKeys => values.null_keys,
+            RowCount::Sequences => values.sequences,
+            RowCount::Examples => values.examples,
+            RowCount::Chunk { skip, at_most } => values.rows.saturating_sub(skip).min(at_most),
+        }
+    }
+
+    /// The same as a function that a recorded program keeps.
+    pub(super) fn rows(self) -> Rows<StepValues> {
+        Box::new(move |values| self.at(values))
+    }
+}
+
+/// Some of the N rows of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowRange {
+    /// Rows before it.
+    pub skip: usize,
+    /// Its rows at capacity.
+    pub count: usize,
+    /// How many of them are live.
+    pub rows: RowCount,
+}
+
+impl RowRange {
+    /// Cuts the rows of `matrices`, which all have equally many, into the fewest ranges that an adapter can bind, and can
+    /// hold as image copies where it reads images.
+    pub fn of_all(caps: &Caps, matrices: &[&Matrix]) -> Vec<RowRange> {
+        let rows = matrices.iter().map(|m| m.rows).max().unwrap_or(0);
+        let row_bytes = matrices.iter().map(|m| m.pitch() * 4).max().unwrap_or(1);
+        let bindable = usize::try_from(caps.max_binding).unwrap_or(usize::MAX) / row_bytes.max(1);
+        let largest = if caps.reads_images() { bindable.min(caps.max_texture as usize) } else { bindable };
+        if rows <= largest {
+            return vec![RowRange { skip: 0, count: rows, rows: RowCount::Rows }];
+        }
+        // A multiple of 64: whole tiles, and whole blocks of partial sums.
+        let largest = (largest / 64).max(1) * 64;
+        let range = |skip| {
+            let count = largest.min(rows - skip);
+            RowRange { skip, count, rows: RowCount::Chunk { skip: skip as u32, at_most: count as u32 } }
+        };
+        (0..rows).step_by(largest).map(range).collect()
+    }
+
+    /// These rows of a matrix.
+    pub fn of(&self, matrix: &Matrix) -> Matrix {
+        matrix.rows_from(self.skip, self.count)
+    }
+}
