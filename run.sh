@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Trains a small GPT on stories and shows its curve and a sample; installs what is missing first.
-# Words after ./run.sh go to `wgpt demo`.
+# Trains a small GPT on made-up stories and shows its loss curve and a sample. Installs what is missing first.
+# Arguments of ./run.sh are passed to `wgpt demo`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck source=scripts/setup.sh
 . scripts/setup.sh
-cargo build --release
+cargo build --locked --release
 need_adapter --release
-exec cargo run --release -- demo "$@"
+exec cargo run --locked --release -- demo "$@"

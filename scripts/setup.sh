@@ -1,5 +1,6 @@
-# Sourced by run.sh, test.sh and .ci/run: installs what is missing, and only that, each with a line that says why.
-# On Debian and its children by apt, as root or with sudo; elsewhere it says what to install and goes on.
+# shellcheck shell=bash
+# Sourced by run.sh, test.sh and .ci/run. Installs what is missing, and prints the reason for each installation.
+# On Debian and its derivatives it uses apt, as root or with sudo. On other systems it prints what to install and continues.
 
 say() { printf '%s\n' "setup: $*" >&2; }
 
@@ -11,7 +12,7 @@ as_root() {
     elif command -v sudo >/dev/null; then
         sudo "$@"
     else
-        say "this needs root, and there is no sudo; as root: $*"
+        say "root is needed, and sudo is not installed; run as root: $*"
         return 1
     fi
 }
@@ -23,7 +24,7 @@ apt_install() {
     local why=$1
     shift
     if ! on_debian; then
-        say "$why; install what your system has for: $*"
+        say "$why; install your system's packages for: $*"
         return 0
     fi
     say "installing $* ($why)"
@@ -38,7 +39,7 @@ links() { printf 'int main(void) { return 0; }\n' | cc -x c - -o /dev/null 2>/de
 
 need_linker() {
     case $(uname -s) in
-        Linux) links || apt_install "Rust links with a C compiler, and there is none that works" gcc libc6-dev ;;
+        Linux) links || apt_install "Rust needs a C compiler to link, and none works" gcc libc6-dev ;;
         Darwin) xcode-select -p >/dev/null 2>&1 || say "no C linker; run: xcode-select --install" ;;
     esac
 }
@@ -55,9 +56,9 @@ cargo_is_new_enough() {
 install_rust() {
     local why=$1
     if ! command -v curl >/dev/null; then
-        apt_install "Rust's installer is fetched with it" curl ca-certificates
+        apt_install "Rust's installer is downloaded with it" curl ca-certificates
     fi
-    say "installing Rust by its own installer from https://sh.rustup.rs ($why)"
+    say "installing Rust with its own installer, https://sh.rustup.rs ($why)"
     curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
         RUSTUP_INIT_SKIP_PATH_CHECK=yes sh -s -- -y -q --profile minimal --default-toolchain stable
     hash -r
@@ -65,37 +66,52 @@ install_rust() {
 
 need_rust() {
     local bin=${CARGO_HOME:-$HOME/.cargo}/bin
-    # A Rust that an earlier call installed, in a shell that has not heard of it yet.
+    # An earlier call may have installed Rust without this shell's PATH knowing it.
     case ":$PATH:" in
         *":$bin:"*) ;;
         *) PATH=$bin:$PATH ;;
     esac
     export PATH
     if ! command -v cargo >/dev/null; then
-        install_rust "there is no cargo"
+        install_rust "cargo is not installed"
     elif ! cargo_is_new_enough; then
         if command -v rustup >/dev/null; then
-            say "fetching the stable Rust (this one is older than $(oldest_rust))"
+            say "installing stable Rust (the installed one is older than $(oldest_rust))"
             rustup toolchain install stable --profile minimal
             export RUSTUP_TOOLCHAIN=stable
         else
-            install_rust "this one is older than $(oldest_rust)"
+            install_rust "the installed one is older than $(oldest_rust)"
         fi
     fi
 }
 
-# need_component NAME COMMAND...: clippy and rustfmt, for .ci/run.
+# need_component NAME COMMAND...: installs a component of Rust for .ci/run, if COMMAND does not work.
 need_component() {
     local name=$1
     shift
     if ! "$@" --version >/dev/null 2>&1; then
         if command -v rustup >/dev/null; then
-            say "adding the Rust component $name (.ci/run calls it)"
+            say "installing the Rust component $name (.ci/run uses it)"
             rustup component add "$name"
         else
-            say "no $name: install the component of your Rust that has it"
+            say "$name is not installed; install your system's package for it"
         fi
     fi
+}
+
+# need_target NAME: installs Rust's library for another system. Fails if it cannot.
+need_target() {
+    command -v rustup >/dev/null && rustup target add "$1"
+}
+
+# need_toolchain VERSION: installs a version of Rust beside the default one. Fails if it cannot.
+need_toolchain() {
+    command -v rustup >/dev/null && { rustup toolchain list | grep -q "^$1" || rustup toolchain install "$1" --profile minimal; }
+}
+
+# need_shellcheck: for .ci/run.
+need_shellcheck() {
+    command -v shellcheck >/dev/null || apt_install ".ci/run checks the shell scripts with it" shellcheck
 }
 
 has_vulkan() {
@@ -111,21 +127,21 @@ has_vulkan() {
 }
 
 install_software_vulkan() {
-    apt_install "$1: Vulkan in software, on the CPU" mesa-vulkan-drivers libvulkan1
+    apt_install "$1; this driver runs Vulkan on the CPU" mesa-vulkan-drivers libvulkan1
 }
 
-# Without a driver's file no adapter can be found; that is known before anything is built.
+# Without a driver's file no adapter can be found. This can be checked before anything is built.
 need_vulkan() {
     if [ "$(uname -s)" = Linux ] && ! has_vulkan; then
-        install_software_vulkan "there is no Vulkan driver"
+        install_software_vulkan "no Vulkan driver is installed"
     fi
 }
 
-# need_adapter CARGO-OPTION...: a driver may be there without its GPU, so the program itself is asked. It exits with 3
-# when it finds no adapter.
+# need_adapter CARGO-OPTION...: installs the CPU driver if `wgpt devices` finds no adapter (exit code 3). A driver may be
+# installed on a machine that has no GPU for it, so need_vulkan is not enough.
 need_adapter() {
     local status=0
-    cargo run --quiet "$@" -- devices >/dev/null 2>&1 || status=$?
+    cargo run --locked --quiet "$@" -- devices >/dev/null 2>&1 || status=$?
     if [ "$status" -eq 3 ] && [ "$(uname -s)" = Linux ]; then
         install_software_vulkan "the program finds no adapter"
     fi

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Five real tasks, from scratch and from a model pretrained on the text at hand, three seeds a row:
+# Fine-tunes on five real tasks, from scratch and from a model pretrained on the tasks' texts, three seeds a row:
 #   scripts/tasks.sh DATA OUT [ROW…]
-# DATA holds sst2/, sick/, msr-paraphrase/, mctest/ and wikitext-2/. A ROW is TASK:START:λ: sst2, sick-entail, sick-relate, msr
-# or mctest; scratch or pretrained; 0.5 or 0. Without ROWs, the three of each task that the README's table has. What a row
-# came to is in OUT/ROW.txt, and is not done again where it is there.
+# DATA holds the folders sst2, sick, msr-paraphrase, mctest and wikitext-2. A ROW is TASK:START:LM_COEF: the task sst2,
+# sick-entail, sick-relate, msr or mctest; the start scratch or pretrained; the coefficient 0.5 or 0. Without ROWs it runs
+# the three rows of each task that docs/results.md reports. The results of a row are in OUT/ROW.txt; a row that has
+# this file already is not run again.
 set -euo pipefail
 shopt -s inherit_errexit
 
@@ -18,12 +19,13 @@ wgpt=${WGPT:-$(dirname "${BASH_SOURCE[0]}")/../target/release/wgpt}
 mkdir -p "$out"
 
 vocabulary=(--pretokenizer bert --vocab-size 2048)
-# mctest's contexts have up to 900 tokens.
+# The contexts of mctest have up to 900 tokens.
 short=(--n-positions 256)
 long=(--n-positions 1024 --attention-pattern LMLML --n-layer 5 --n-embd 64)
 
-# The tasks' training texts and WikiText-2's validation part. Pairs stand line after line: one says much of the other. Of
-# SST-2's phrases, most of which are parts of others, the long ones.
+# Writes the texts to pretrain on: the tasks' training texts and the validation part of WikiText-2. The two texts of a pair
+# are on consecutive lines, since one helps to predict the other. Most phrases of SST-2 are parts of longer ones: only those
+# above 100 characters are taken.
 texts() {
     [ ! -e "$out/texts" ] || return 0
     local new="$out/texts.new"
@@ -37,7 +39,7 @@ texts() {
     mv "$new" "$out/texts"
 }
 
-# pretrain NAME OPTION…: OUT/NAME, if it is not whole.
+# pretrain NAME OPTION…: trains the model OUT/NAME, unless it is complete.
 pretrain() {
     local model=$out/$1
     shift
@@ -48,7 +50,7 @@ pretrain() {
     touch "$model.done"
 }
 
-# first COUNT FILE: a file of its first lines.
+# first COUNT FILE: writes the first lines of FILE to a file in OUT and prints its path.
 first() {
     local file
     file=$out/first-$1-$(basename "$(dirname "$2")").${2##*.}
@@ -56,6 +58,7 @@ first() {
     printf '%s\n' "$file"
 }
 
+# row TASK:START:LM_COEF: fine-tunes and writes OUT/TASK:START:LM_COEF.txt.
 row() {
     local task start lm_coef train model=pretrained shape=("${short[@]}") command
     IFS=: read -r task start lm_coef <<<"$1"
@@ -85,7 +88,7 @@ row() {
         model=pretrained-long shape=("${long[@]}")
         ;;
     *)
-        echo "$1: no task $task: sst2, sick-entail, sick-relate, msr or mctest" >&2
+        echo "$1: unknown task \"$task\": must be sst2, sick-entail, sick-relate, msr or mctest" >&2
         return 2
         ;;
     esac
@@ -94,13 +97,13 @@ row() {
     pretrained:pretrained) pretrain "$model" "${shape[@]}" --steps 3000 ;;
     pretrained:pretrained-long) pretrain "$model" "${shape[@]}" --steps 2000 --batch 2 ;;
     *)
-        echo "$1: no start $start: scratch or pretrained" >&2
+        echo "$1: unknown start \"$start\": must be scratch or pretrained" >&2
         return 2
         ;;
     esac
     [ "$start" = scratch ] || command+=(--model "$out/$model")
     rm -rf "${out:?}/$1"
-    command+=(--lm-coef "$lm_coef" --lr 1e-3 --warmup 0.1 --seeds 1,2,3 --out "$out/$1")
+    command+=(--lm-coef "$lm_coef" --lr 1e-3 --warmup 0.1 --seeds "1,2,3" --out "$out/$1")
     "$wgpt" finetune "${command[@]}" >"$out/$1.new"
     mv "$out/$1.new" "$out/$1.txt"
 }
