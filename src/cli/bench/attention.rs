@@ -1,8 +1,8 @@
-//! `wgpt bench attention`: what the attention of a layer costs over the length of a sequence: full, local, memory-compressed,
-//! and the mean over the five layers of LMLML. Every run is held to the oracle before it counts.
+//! `wgpt bench attention`: time and memory of one layer's attention by sequence length: full, local, memory-compressed, and
+//! the mean over the five layers of LMLML. Each program is compared with the oracle before it is timed.
 
-use super::median;
-use crate::cli::arguments::json_flag;
+use super::timing::seconds_per_run;
+use crate::cli::arguments::{json_flag, path_option};
 use crate::cli::context::Context;
 use crate::cli::numbers::{bytes, grouped};
 use crate::cli::output::{note, output_folder};
@@ -19,33 +19,32 @@ use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use std::path::PathBuf;
 
-/// The patterns that are timed: a layer of each kind.
+/// The attention patterns that are timed: one layer of each kind.
 const KINDS: [&str; 3] = ["F", "L", "M"];
 const DIRECTIONS: [&str; 2] = ["forward", "backward"];
-/// The mean over the layers of this one comes of those.
+/// The pattern whose mean is computed from [`KINDS`].
 const MIXED: &str = "LMLML";
-/// Differences from the oracle, over the largest output, and of the gradients' identities that are taken for rounding.
+/// Largest relative error, as [`forward_error`] and [`backward_error`] return it, that is taken for rounding.
 const TOLERANCE: f64 = 1e-4;
 
 pub(super) fn command() -> Command {
     Command::new("attention")
-        .about("The attention of a layer over the length of a sequence: C 128, H 4, B 1; W 256, f 3")
+        .about("Time one layer's attention by sequence length: full, local and memory-compressed")
+        .after_help(
+            "One sequence; width 128, 4 heads; local blocks of 256 tokens, 3 tokens per compressed slot. Times are medians, and \
+             those of M include the compression. Memory: the activations that attention reads and keeps, in the backward pass \
+             with their gradients. LMLML: the mean over its five layers.",
+        )
         .arg(
             Arg::new("lengths")
                 .long("lengths")
-                .value_name("T,…")
+                .value_name("N,N,…")
                 .value_delimiter(',')
                 .default_value("512,1024,2048,4096,8192,16384")
                 .value_parser(value_parser!(u32).range(1..=1 << 20))
-                .help("Tokens of the sequence"),
+                .help("Sequence lengths, in tokens"),
         )
-        .arg(
-            Arg::new("out")
-                .long("out")
-                .value_name("FILE")
-                .value_parser(value_parser!(PathBuf))
-                .help("Draws time and memory a token into an SVG"),
-        )
+        .arg(path_option("out", "FILE").help("Write an SVG with time and memory per token to FILE"))
         .arg(json_flag())
 }
 
@@ -57,8 +56,7 @@ struct Row {
     ms: f64,
     us_per_token: f64,
     bytes: usize,
-    /// The largest difference from the oracle: forward of some rows, over the largest output; backward of two sums over all
-    /// rows that must be equal, over their size.
+    /// Relative error, as [`forward_error`] and [`backward_error`] return it.
     error: f64,
 }
 
@@ -80,7 +78,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         right("length"),
         ("direction", Align::Left),
         right("ms"),
-        right("µs a token"),
+        right("µs per token"),
         right("memory"),
         right("error"),
     ]);
@@ -105,11 +103,11 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     if !matches.get_flag("json") {
         write!(context.out, "{table}")?;
     }
-    note("ms: median, of an M layer with its compression; LMLML: the mean over its five layers");
-    note("memory: the activations that a layer's attention reads and keeps, backward with their gradients");
+    note("ms: median; M includes the compression; LMLML: the mean over its five layers");
+    note("memory: the activations that attention reads and keeps, in the backward pass with their gradients");
     if let Some(path) = out {
-        write_atomic(path, panels(&picture(&all, &device.caps().name)).as_bytes())?;
-        note(format_args!("drawn: {}", path.display()));
+        write_atomic(path, panels(&diagram(&all, &device.caps().name)).as_bytes())?;
+        note(format_args!("diagram: {}", path.display()));
     }
     Ok(())
 }
@@ -124,7 +122,7 @@ fn model(pattern: &str, length: usize) -> ModelConfig {
     }
 }
 
-/// The rows of a length: each kind in both directions, then the mixed pattern.
+/// The rows of one length: each kind in both directions, then the mixed pattern.
 fn measure(device: &Device, length: usize) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for pattern in KINDS {
@@ -133,13 +131,15 @@ fn measure(device: &Device, length: usize) -> Result<Vec<Row>> {
         let layer = LayerAttention::new(device, &config, &parameters)?;
         let errors = check(&layer, &config, &parameters)?;
         if errors.iter().any(|error| error.is_nan() || *error > TOLERANCE) {
-            let [forward, backward] = errors.map(|error| format!("{error:.1e}"));
-            let message = format!("{pattern}, {length} tokens: off by {forward} forward, {backward} backward");
-            return Err(Error::device(message));
+            let [forward, backward] = errors;
+            return Err(Error::device(format!(
+                "attention {pattern}, {length} tokens: relative error {forward:.1e} forward, {backward:.1e} backward: \
+                 expected at most {TOLERANCE:.0e}"
+            )));
         }
         let bytes = attention_bytes(&config, Capacity { rows: length, sequences: 1 });
         for (direction, program) in [&layer.forward, &layer.backward].into_iter().enumerate() {
-            let ms = median(device, program, &layer.live)? * 1e3;
+            let ms = seconds_per_run(device, program, &layer.live)? * 1e3;
             rows.push(Row::new(pattern, length, direction, ms, bytes[direction], errors[direction]));
         }
     }
@@ -162,7 +162,7 @@ fn mixed(rows: &[Row], length: usize, direction: usize) -> Row {
     Row::new(MIXED, length, direction, ms, bytes, layers.iter().map(|row| row.error).fold(0.0, f64::max))
 }
 
-/// Runs both directions on numbers drawn at random, and says how far off they are.
+/// Runs both directions on random numbers, and returns the errors of forward and backward.
 fn check(layer: &LayerAttention, config: &ModelConfig, parameters: &[Vec<f32>]) -> Result<[f64; 2]> {
     let (n, c) = (config.n_positions, config.n_embd);
     let mut words = Words::new(n as u64, Stream::Weights, 0, 0);
@@ -178,20 +178,20 @@ fn check(layer: &LayerAttention, config: &ModelConfig, parameters: &[Vec<f32>]) 
     Ok([forward_error(config, parameters, &qkv, &y), backward_error(&qkv, &split(&dqkv, c), &y, &dy)])
 }
 
-/// The largest difference of the rows at both ends and around the middle, over the largest number of all.
+/// The largest difference from the oracle in the rows at both ends and around the middle, relative to the largest output.
 fn forward_error(config: &ModelConfig, parameters: &[Vec<f32>], [q, k, v]: &[Vec<f64>; 3], y: &[f64]) -> f64 {
     let (n, c, f) = (config.n_positions, config.n_embd, config.kv_factor);
-    let borders = [0, n as u32];
+    let cu_seqlens = [0, n as u32];
     let (seen, [k, v]) = match config.attention_pattern.as_str() {
         "L" => (Seen::Local(config.local_block), [k.clone(), v.clone()]),
         "M" => {
-            let rules = kv_compress::Rules { c, factor: f, group_width: c, cu_seqlens: &borders };
+            let rules = kv_compress::Rules { c, factor: f, group_width: c, cu_seqlens: &cu_seqlens };
             let tensor = |part: &str, name: &str| {
-                let wanted = format!("compress_{part}.{name}");
-                let at = config.parameters().iter().position(|shape| shape.name.ends_with(&wanted));
-                at.map(|at| wide(&parameters[at])).unwrap_or_default()
+                let suffix = format!("compress_{part}.{name}");
+                let index = config.parameters().iter().position(|shape| shape.name.ends_with(&suffix));
+                index.map(|index| wide(&parameters[index])).unwrap_or_default()
             };
-            // The null key and value start as zeros.
+            // The initial null key and value are zeros.
             let slots = |x: &[f64], part| {
                 let of = kv_compress::forward(x, &tensor(part, "weight"), &tensor(part, "bias"), &rules);
                 [vec![0.0; c], of].concat()
@@ -201,28 +201,30 @@ fn forward_error(config: &ModelConfig, parameters: &[Vec<f32>], [q, k, v]: &[Vec
         _ => (Seen::Full, [k.clone(), v.clone()]),
     };
     let scale = head_scale(c, config.n_head);
-    let rules = Rules { c, heads: config.n_head, cu_seqlens: &borders, seen, scale };
-    let wanted = |row: usize| row < 4 || row + 4 >= n || row.abs_diff(n / 2) < 2;
-    let expected = forward_of([q, &k, &v], &rules, None, wanted).y;
-    let rows = (0..n).filter(|row| wanted(*row)).flat_map(|row| row * c..(row + 1) * c);
+    let rules = Rules { c, heads: config.n_head, cu_seqlens: &cu_seqlens, seen, scale };
+    let checked = |row: usize| row < 4 || row + 4 >= n || row.abs_diff(n / 2) < 2;
+    let expected = forward_of([q, &k, &v], &rules, None, checked).y;
+    let rows = (0..n).filter(|row| checked(*row)).flat_map(|row| row * c..(row + 1) * c);
     let difference = rows.map(|i| (y[i] - expected[i]).abs()).fold(0.0, larger);
     difference / y.iter().map(|x| x.abs()).fold(1e-30, larger)
 }
 
-/// Without dropout Σ v·dv = Σ y·dy and Σ q·dq = Σ k·dk, whatever the weights, as long as biases and nulls are zero: sums over
-/// every row, which no oracle must be run for.
+/// The larger relative difference of the sums in two identities of attention without dropout: Σ v·dv = Σ y·dy and
+/// Σ q·dq = Σ k·dk over all rows.
+///
+/// They hold for any weights as long as biases and null keys and values are zero, and need no oracle.
 fn backward_error([q, k, v]: &[Vec<f64>; 3], [dq, dk, dv]: &[Vec<f64>; 3], y: &[f64], dy: &[f64]) -> f64 {
-    let off = |[a, da, b, db]: [&[f64]; 4]| {
-        let sums = |x: &[f64], dx: &[f64]| {
-            x.iter().zip(dx).map(|(x, dx)| x * dx).fold([0.0, 0.0], |[sum, squares], t| [sum + t, squares + t * t])
-        };
-        let ([a, a_squares], [b, b_squares]) = (sums(a, da), sums(b, db));
+    /// Sum and sum of squares of the products.
+    fn sums(x: &[f64], dx: &[f64]) -> (f64, f64) {
+        x.iter().zip(dx).map(|(x, dx)| x * dx).fold((0.0, 0.0), |(sum, squares), t| (sum + t, squares + t * t))
+    }
+    let difference = |(a, a_squares): (f64, f64), (b, b_squares): (f64, f64)| {
         (a - b).abs() / (a_squares + b_squares).sqrt().max(1e-30)
     };
-    larger(off([v, dv, y, dy]), off([q, dq, k, dk]))
+    larger(difference(sums(v, dv), sums(y, dy)), difference(sums(q, dq), sums(k, dk)))
 }
 
-/// The larger one; a NaN wins.
+/// The larger number; NaN if `a` is NaN.
 fn larger(a: f64, b: f64) -> f64 {
     if a.is_nan() || a > b { a } else { b }
 }
@@ -231,8 +233,8 @@ fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|x| f64::from(*x)).collect()
 }
 
-/// Time a token above, memory a token below; forward at the left, backward at the right.
-fn picture(rows: &[Row], adapter: &str) -> Panels {
+/// Time per token above, memory per token below; forward on the left, backward on the right.
+fn diagram(rows: &[Row], adapter: &str) -> Panels {
     let lines = |direction: &str, cost: &dyn Fn(&Row) -> f64| -> Vec<Line> {
         let of = |pattern: &&str| {
             let of = rows.iter().filter(|row| row.pattern == *pattern && row.direction == direction);
@@ -244,23 +246,23 @@ fn picture(rows: &[Row], adapter: &str) -> Panels {
     let per_token = |row: &Row| row.bytes as f64 / row.length as f64;
     let mut all: Vec<Panel> = DIRECTIONS
         .map(|direction| Panel {
-            title: format!("{direction}: µs a token"),
+            title: format!("{direction}: µs per token"),
             lines: lines(direction, &|row| row.us_per_token),
         })
         .into();
     all.extend(DIRECTIONS.map(|direction| {
         let mut lines = lines(direction, &per_token);
-        // What nobody holds here: a number a head for every query and key.
+        // For comparison: full attention that also keeps one f32 score per head, query and key, which wgpt does not.
         let heads = ModelConfig::default().n_head as f64;
-        let held = |point: &(f64, f64)| (point.0, point.1 + 4.0 * heads * point.0);
-        let points = lines[0].points.iter().map(held).collect();
-        lines.push(Line { name: "F, T×T held".into(), points, mark: true });
-        Panel { title: format!("{direction}: bytes a token"), lines }
+        let with_scores = |(length, bytes): &(f64, f64)| (*length, bytes + 4.0 * heads * length);
+        let points = lines[0].points.iter().map(with_scores).collect();
+        lines.push(Line { name: "F, T×T kept".into(), points, mark: true });
+        Panel { title: format!("{direction}: bytes per token"), lines }
     }));
     Panels {
-        title: "The attention of a layer over the length of a sequence".into(),
-        subtitle: format!("C 128, H 4, one sequence; blocks of 256 tokens, 3 tokens a slot · {adapter}"),
-        size: "tokens of the sequence".into(),
+        title: "Attention of one layer by sequence length".into(),
+        subtitle: format!("C 128, H 4, one sequence; blocks of 256 tokens, 3 tokens per slot · {adapter}"),
+        size: "sequence length, tokens".into(),
         panels: all,
     }
 }
@@ -279,9 +281,8 @@ mod tests {
         assert_eq!((mean.pattern, mean.direction), ("LMLML", "forward"));
     }
 
-    /// Numbers that are off are seen, in whatever direction.
     #[test]
-    fn what_is_wrong_is_no_measurement() {
+    fn wrong_numbers_are_found_in_both_directions() {
         let device = Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter");
         for pattern in KINDS {
             let config = model(pattern, 300);
@@ -290,9 +291,9 @@ mod tests {
             let errors = check(&layer, &config, &parameters).expect("a run");
             assert!(errors.iter().all(|error| *error < 1e-5), "{pattern}: {errors:?}");
             if pattern == "M" {
-                let at =
+                let index =
                     config.parameters().iter().position(|p| p.name.ends_with("compress_v.weight")).expect("weight");
-                parameters[at][0] += 0.5;
+                parameters[index][0] += 0.5;
                 let [forward, _] = check(&layer, &config, &parameters).expect("a run");
                 assert!(forward > 1e-3, "{forward}");
             }

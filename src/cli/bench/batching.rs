@@ -1,7 +1,7 @@
-//! `wgpt bench batching`: the same batches of a text packed, grouped and padded: the share of rows that are real, the time of
-//! a step, and the loss, which must be one.
+//! `wgpt bench batching`: a training step on the same batches packed, grouped and padded: the share of rows with a real
+//! token, the time, and the loss, which must be the same in each layout.
 
-use super::middle;
+use super::timing::median;
 use crate::cli::arguments::json_flag;
 use crate::cli::context::Context;
 use crate::cli::options;
@@ -21,16 +21,22 @@ use clap::{ArgMatches, Command};
 use std::path::Path;
 use std::time::Instant;
 
-/// Batches that are drawn.
-const DRAWS: usize = 8;
-/// Updates of a padded run's own order that are looked at: a bucket of it.
-const OWN: usize = 50;
-/// Losses and norms of one batch that differ by more, as a share, are no rounding.
+/// Batches that are timed.
+const BATCHES: usize = 8;
+/// Batches of a run's own order that its share of real rows is computed from: one bucket of sequences.
+const BUCKET: usize = 50;
+/// Largest difference of losses and gradient norms of one batch, as a share, that is taken for rounding.
 const TOLERANCE: f64 = 1e-4;
 
 pub(super) fn command() -> Command {
-    let about = "A training step on the same batches packed, grouped and padded; no weight changes";
-    options::add(Command::new("batching").about(about), Stage::Pretraining).arg(json_flag())
+    let command = Command::new("batching")
+        .about("Time a training step on the same batches packed, grouped and padded; weights do not change")
+        .after_help(
+            "Prints the share of rows with a real token and the median time of a step, over the same batches in each layout, \
+             and the share in a run with this layout, which groups sequences of similar length into buckets. The benchmark \
+             fails if the losses differ.",
+        );
+    options::add(command, Stage::Pretraining).arg(json_flag())
 }
 
 #[derive(serde::Serialize)]
@@ -38,9 +44,9 @@ struct Row {
     batching: BatchForm,
     real_share: f64,
     step_ms: f64,
-    /// The real share of a run in this form, which takes windows of about one length together.
+    /// Share of real rows in a run with this layout, which groups sequences of similar length into buckets.
     real_share_in_buckets: f64,
-    /// Nats a target before the first update.
+    /// Loss before the first optimizer step, in nats per target.
     loss: f64,
 }
 
@@ -49,116 +55,133 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     settings.batching = BatchForm::Packed;
     let run = Prepared::with_cache(settings, None, Path::new("bench"), &user_cache())?;
     let mut order = run.order()?;
-    let draws = (0..DRAWS).map(|_| order.next_batch()).collect::<Result<Vec<Batch>>>()?;
-    let own = BatchForm::ALL.iter().map(|form| own_share(&run, *form)).collect::<Result<Vec<f64>>>()?;
+    let batches = (0..BATCHES).map(|_| order.next_batch()).collect::<Result<Vec<Batch>>>()?;
+    let shares = BatchForm::ALL.iter().map(|form| share_in_run(&run, *form)).collect::<Result<Vec<f64>>>()?;
     let device = context.open()?;
-    let rows = measure(&device, &run, &order, &draws, &own)?;
+    let rows = measure(&device, &run, &order, &batches, &shares)?;
     if matches.get_flag("json") {
         return rows.iter().try_for_each(|row| context.json(row));
     }
     let right = |head| (head, Align::Right);
-    let heads = [("batching", Align::Left), right("real rows"), right("ms a step"), right("in buckets"), right("loss")];
-    let mut table = Table::new(&heads);
+    let mut table = Table::new(&[
+        ("batching", Align::Left),
+        right("real rows"),
+        right("ms per step"),
+        right("real rows in a run"),
+        right("loss"),
+    ]);
     for row in rows {
         let percent = |share: f64| format!("{:.1} %", 100.0 * share);
         let numbers = [percent(row.real_share), format!("{:.2}", row.step_ms), percent(row.real_share_in_buckets)];
         table.row([row.batching.to_string()].into_iter().chain(numbers).chain([format!("{:.6}", row.loss)]));
     }
     write!(context.out, "{table}")?;
-    note(format_args!("{DRAWS} batches in the plain order, each in every form in turn; medians of their steps"));
-    note("in buckets: the real rows of a run in this form, whose order takes sequences of about one length together");
+    note(format_args!("{BATCHES} batches in random order, each in every layout in turn; ms: median"));
+    note("real rows in a run: with this layout's own order, which groups sequences of similar length into buckets");
     Ok(())
 }
 
-/// The share of real rows in a run of this form, by its own order.
-fn own_share(run: &Prepared, form: BatchForm) -> Result<f64> {
-    let mut own = run.clone();
-    own.settings.batching = form;
-    let (mut order, mut real, mut all) = (own.order()?, 0, 0);
-    for _ in 0..OWN {
+/// The share of real rows in a run with this layout, in its own order.
+fn share_in_run(run: &Prepared, form: BatchForm) -> Result<f64> {
+    let mut run = run.clone();
+    run.settings.batching = form;
+    let (mut order, mut real, mut all) = (run.order()?, 0, 0);
+    for _ in 0..BUCKET {
         let batch = order.next_batch()?;
-        // In pretraining every row of a window has a target.
-        (real, all) = (real + batch.target_count as usize, all + batch.rows());
+        // In pretraining every real row has a target.
+        real += batch.target_count as usize;
+        all += batch.rows();
     }
     Ok(real as f64 / all.max(1) as f64)
 }
 
-/// One form of the draws: their micro-batches, and what came of them.
+/// The batches in one layout, and the results of their steps.
 struct Form {
     form: BatchForm,
-    parts: Vec<Vec<Batch>>,
+    /// The micro-batches of each batch.
+    micro_batches: Vec<Vec<Batch>>,
     seconds: Vec<f64>,
     nats: f64,
 }
 
-fn measure(device: &Device, run: &Prepared, order: &Order, draws: &[Batch], own: &[f64]) -> Result<Vec<Row>> {
+fn measure(device: &Device, run: &Prepared, order: &Order, batches: &[Batch], shares: &[f64]) -> Result<Vec<Row>> {
     let mut forms = Vec::new();
     for form in BatchForm::ALL {
-        let cut = |draw: &Batch| Ok(order.micro_batches(form.of(draw.clone())?));
-        let parts = draws.iter().map(cut).collect::<Result<Vec<_>>>()?;
-        forms.push(Form { form, parts, seconds: Vec::new(), nats: 0.0 });
+        let split = |batch: &Batch| Ok(order.micro_batches(form.of(batch.clone())?));
+        let micro_batches = batches.iter().map(split).collect::<Result<Vec<_>>>()?;
+        forms.push(Form { form, micro_batches, seconds: Vec::new(), nats: 0.0 });
     }
-    let parts = || forms.iter().flat_map(|form| &form.parts).flatten();
-    let most = |of: fn(&Batch) -> usize| parts().map(of).max().unwrap_or(1);
+    let all = || forms.iter().flat_map(|form| &form.micro_batches).flatten();
+    let most = |count: fn(&Batch) -> usize| all().map(count).max().unwrap_or(1);
     let capacity = Capacity { rows: most(Batch::rows), sequences: most(Batch::sequences) };
     let (model, seed) = (&run.settings.model, run.settings.seed);
     let parameters = run.weights.clone().unwrap_or_else(|| initial_parameters(model, seed));
     let mut training = Training::new(device, model, &parameters, capacity, text::optimizer_options(&run.settings))?;
     let mut targets = 0.0;
-    for (i, draw) in draws.iter().enumerate() {
-        // The first draw's first round counts for nothing.
-        for round in usize::from(i > 0)..2 {
-            let mut seen = Vec::new();
+    for (i, batch) in batches.iter().enumerate() {
+        // The first batch runs once more before, untimed.
+        for timed in if i == 0 { &[false, true][..] } else { &[true] } {
+            let mut outcomes = Vec::new();
             for form in &mut forms {
-                let (seconds, nats, norm) =
-                    step(&mut training, &form.parts[i], draw.target_count, step_key(seed, i as u32))?;
-                seen.push([nats, norm]);
-                if round == 1 {
+                let key = step_key(seed, i as u32);
+                let (seconds, outcome) = step(&mut training, &form.micro_batches[i], batch.target_count, key)?;
+                outcomes.push(outcome);
+                if *timed {
                     form.seconds.push(seconds);
-                    form.nats += nats;
+                    form.nats += outcome.nats;
                 }
             }
-            agree(&seen, i)?;
+            check_agreement(&outcomes, i)?;
         }
-        targets += f64::from(draw.target_count);
+        targets += f64::from(batch.target_count);
     }
-    let real: usize = draws.iter().map(Batch::rows).sum();
-    let row = |(form, own): (Form, &f64)| {
-        let rows: usize = form.parts.iter().flatten().map(Batch::rows).sum();
+    let real: usize = batches.iter().map(Batch::rows).sum();
+    let row = |(form, share): (Form, &f64)| {
+        let rows: usize = form.micro_batches.iter().flatten().map(Batch::rows).sum();
         let Form { form: batching, mut seconds, nats, .. } = form;
         Row {
             batching,
             real_share: real as f64 / rows.max(1) as f64,
-            step_ms: middle(&mut seconds) * 1e3,
-            real_share_in_buckets: *own,
+            step_ms: median(&mut seconds) * 1e3,
+            real_share_in_buckets: *share,
             loss: nats / targets,
         }
     };
-    Ok(forms.into_iter().zip(own).map(row).collect())
+    Ok(forms.into_iter().zip(shares).map(row).collect())
 }
 
-/// One step at rate 0, from the first micro-batch until its result is read: seconds, nats of all targets, the gradient's norm.
-fn step(training: &mut Training, parts: &[Batch], targets: u32, key: [u32; 2]) -> Result<(f64, f64, f64)> {
+/// The numbers of a step that must be the same in each layout.
+#[derive(Clone, Copy)]
+struct Outcome {
+    /// Loss, summed over all targets.
+    nats: f64,
+    grad_norm: f64,
+}
+
+/// Takes one step with learning rate 0. Returns its seconds, from the first micro-batch until its result is read, and its
+/// numbers.
+fn step(training: &mut Training, micro_batches: &[Batch], targets: u32, key: [u32; 2]) -> Result<(f64, Outcome)> {
     let start = Instant::now();
-    for part in parts {
-        training.accumulate_gradients(part, targets, key)?;
+    for micro_batch in micro_batches {
+        training.accumulate_gradients(micro_batch, targets, key)?;
     }
     training.optimizer_step(0.0)?;
     let results = training.wait_for_results()?;
     let seconds = start.elapsed().as_secs_f64();
     let Some(result) = results.last() else { return Err(Error::device("the step has no result")) };
-    Ok((seconds, result.loss * f64::from(result.targets), f64::from(result.grad_norm)))
+    let (nats, grad_norm) = (result.loss * f64::from(result.targets), f64::from(result.grad_norm));
+    Ok((seconds, Outcome { nats, grad_norm }))
 }
 
-/// Checks that all forms of a draw gave the loss and the gradient of the first.
-fn agree(seen: &[[f64; 2]], draw: usize) -> Result<()> {
-    let [first, others @ ..] = seen else { return Ok(()) };
+/// Checks that all layouts of a batch have the loss and the gradient of the first, which is packed.
+fn check_agreement(outcomes: &[Outcome], batch: usize) -> Result<()> {
+    let [packed, others @ ..] = outcomes else { return Ok(()) };
     for (other, form) in others.iter().zip(&BatchForm::ALL[1..]) {
-        let close = other.iter().zip(first).all(|(a, b)| (a - b).abs() <= TOLERANCE * b.abs());
-        if !close {
+        let close = |a: f64, b: f64| (a - b).abs() <= TOLERANCE * b.abs(); // false if one is NaN
+        if !(close(other.nats, packed.nats) && close(other.grad_norm, packed.grad_norm)) {
             return Err(Error::device(format!(
-                "batch {draw}: {form} has {} nats and a gradient of {}, packed {} and {}",
-                other[0], other[1], first[0], first[1]
+                "batch {batch} {form}: loss {} and gradient norm {}: expected those of packed, {} and {}",
+                other.nats, other.grad_norm, packed.nats, packed.grad_norm
             )));
         }
     }
@@ -170,10 +193,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_form_that_differs_is_no_measurement() {
-        assert!(agree(&[[3.0, 1.0], [3.0001, 1.0], [2.9999, 1.00009]], 0).is_ok());
-        let error = agree(&[[3.0, 1.0], [3.0, 1.0], [3.0, 1.1]], 4).expect_err("another gradient");
-        assert_eq!(error.to_string(), "device: batch 4: padded has 3 nats and a gradient of 1.1, packed 3 and 1");
-        assert!(agree(&[[3.0, 1.0], [f64::NAN, 1.0]], 0).is_err());
+    fn a_layout_with_another_loss_or_gradient_is_an_error() {
+        let check = |outcomes: &[[f64; 2]], batch| {
+            let outcomes: Vec<_> =
+                outcomes.iter().map(|[nats, norm]| Outcome { nats: *nats, grad_norm: *norm }).collect();
+            check_agreement(&outcomes, batch)
+        };
+        assert!(check(&[[3.0, 1.0], [3.0001, 1.0], [2.9999, 1.00009]], 0).is_ok());
+        let error = check(&[[3.0, 1.0], [3.0, 1.0], [3.0, 1.1]], 4).expect_err("another gradient");
+        let message = "device: batch 4 padded: loss 3 and gradient norm 1.1: expected those of packed, 3 and 1";
+        assert_eq!(error.to_string(), message);
+        assert!(check(&[[3.0, 1.0], [f64::NAN, 1.0]], 0).is_err());
     }
 }

@@ -1,11 +1,12 @@
-//! `wgpt bench generate`: a token's time beside that of reading the weights once at the rate at which the adapter copies.
+//! `wgpt bench generate`: the time of one generated token, beside the time of reading the weights once at the adapter's copy
+//! rate, which no implementation that keeps f32 weights can beat.
 
-use super::middle;
-use super::step::{peers_batch, peers_model, peers_parameters};
-use crate::cli::arguments::json_flag;
+use super::fixture;
+use super::profile::by_kernel;
+use super::timing::median;
+use crate::cli::arguments::{flag, json_flag, required};
 use crate::cli::context::Context;
 use crate::cli::numbers::bytes;
-use crate::cli::output::note;
 use crate::cli::stop::Done;
 use crate::config::{AttentionKind, ModelConfig};
 use crate::gpu::{Device, Program, Recorder, View};
@@ -15,14 +16,18 @@ use crate::report::{Align, Table};
 use crate::train::settings::PRESETS;
 use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command, value_parser};
-use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// Bytes of a copy.
-const COPY: usize = 64 << 20;
-/// Tokens before those that count, and in a round, which ends with a copy.
+/// Bytes that one copy reads.
+const COPY_BYTES: usize = 64 << 20;
+/// Copies in one timing.
+const COPIES: usize = 4;
+/// Tokens before those that are timed.
 const WARM_UP: usize = 4;
-const ROUND: usize = 8;
+/// Tokens between two timings of the copy rate.
+const TOKENS_PER_COPY: usize = 8;
+/// Largest difference of the two losses, as a share, that is taken for rounding.
+const TOLERANCE: f64 = 1e-4;
 
 pub(super) fn command() -> Command {
     let number = |name: &'static str, default: &'static str, most: i64| {
@@ -33,29 +38,37 @@ pub(super) fn command() -> Command {
             .value_parser(value_parser!(u32).range(1..=most))
     };
     Command::new("generate")
-        .about("A token's time, and the time of reading the weights once at the adapter's copy rate")
-        .arg(Arg::new("preset").long("preset").value_name("NAME").value_parser(PRESETS).help("[default: all of them]"))
-        .arg(number("tokens", "64", 100_000).help("Tokens that the median is of, up to the model's positions"))
-        .arg(number("samples", "1", 64).help("Texts side by side"))
+        .about("Time one generated token, and reading the weights once at the adapter's copy rate")
+        .after_help(
+            "Prints medians of tokens and of copies, timed in turn. The text's loss is computed token by token and again in \
+             one pass over the whole text; the benchmark fails if the two differ.",
+        )
+        .arg(
+            Arg::new("preset")
+                .long("preset")
+                .value_name("NAME")
+                .value_parser(PRESETS)
+                .help("Preset that gives the model's size [default: each preset in turn]"),
+        )
+        .arg(number("tokens", "64", 100_000).help("Tokens that the median is taken over; fewer if the model's positions end"))
+        .arg(number("samples", "1", 64).help("Texts that are generated side by side"))
         .arg(
             Arg::new("attention-pattern")
                 .long("attention-pattern")
                 .value_name("LETTERS")
-                .help("Another attention than the preset's, in blocks and slots of the default sizes"),
+                .help("Attention kinds of the layers: F full, L local, M memory-compressed [default: the preset's]"),
         )
         .arg(
             Arg::new("n-positions")
                 .long("n-positions")
-                .value_name("P")
+                .value_name("N")
                 .value_parser(value_parser!(u32).range(8..=1 << 20))
-                .help("More or fewer positions than the preset's"),
+                .help("Positions of the model, in tokens [default: the preset's]"),
         )
         .arg(
-            Arg::new("profile")
-                .long("profile")
-                .action(clap::ArgAction::SetTrue)
+            flag("profile")
                 .conflicts_with("json")
-                .help("A token more, dispatch by dispatch, each awaited: where its time goes"),
+                .help("Also generate one token that waits for each dispatch, and print its time by kernel"),
         )
         .arg(json_flag())
 }
@@ -77,8 +90,9 @@ struct Row {
     copy_gbps: f64,
     dispatches: usize,
     first_token_s: f64,
-    /// Nats a token of the text that is read, by the logits token by token, and by a pass over the whole of it.
+    /// Loss of the text in nats per token, computed token by token.
     loss: f64,
+    /// The same loss, computed in one pass over the whole text.
     loss_forward: f64,
 }
 
@@ -87,10 +101,10 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         Some(preset) => vec![preset],
         None => PRESETS.to_vec(),
     };
-    let number = |name: &str| matches.get_one::<u32>(name).copied().unwrap_or(1) as usize;
-    let (tokens, samples) = (number("tokens"), number("samples"));
+    let number = |name: &str| -> Result<usize> { Ok(*required::<u32>(matches, name)? as usize) };
+    let (tokens, samples) = (number("tokens")?, number("samples")?);
     let model = |preset: &&str| -> Result<ModelConfig> {
-        let mut model = peers_model(preset)?;
+        let mut model = fixture::model(preset)?;
         if let Some(pattern) = matches.get_one::<String>("attention-pattern") {
             model.attention_pattern.clone_from(pattern);
         }
@@ -105,15 +119,15 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let right = |head| (head, Align::Right);
     let mut table = Table::new(&[
         ("preset", Align::Left),
-        right("ms a token"),
+        right("ms per token"),
         right("ms to read the weights"),
         right("ratio"),
-        right("tokens a second"),
-        right("copies, GB/s"),
+        right("tokens per second"),
+        right("copy rate, GB/s"),
         right("dispatches"),
         right("keys and values"),
-        right("loss"),
-        right("of a whole pass"),
+        right("loss, by token"),
+        right("loss, one pass"),
     ]);
     let mut profiles = Vec::new();
     for (preset, model) in presets.into_iter().zip(&models) {
@@ -128,14 +142,13 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         let counts = [row.dispatches.to_string(), bytes(row.cache_bytes)];
         table.row(std::iter::once(row.preset).chain(numbers).chain(counts).chain(losses));
         if matches.get_flag("profile") {
-            profiles.push(profile(&mut generator)?);
+            profiles.push(by_kernel(generator.profile()?));
         }
     }
     if !matches.get_flag("json") {
         write!(context.out, "{table}")?;
         profiles.iter().try_for_each(|profile| write!(context.out, "\n{profile}"))?;
     }
-    note("medians of tokens and of copies in turn; the two losses must be one: the work was done, and rightly");
     Ok(())
 }
 
@@ -146,44 +159,44 @@ fn measure(
     samples: usize,
 ) -> Result<(Row, Generator)> {
     let count = tokens.min(model.n_positions - WARM_UP - 1);
-    let text = peers_batch(1, WARM_UP + count + 1, model.vocab_size)?;
+    let text = fixture::batch(1, WARM_UP + count + 1, model.vocab_size)?;
     let begin = Instant::now();
-    let mut generator = Generator::new(device, model, &peers_parameters(model), samples)?;
+    let mut generator = Generator::new(device, model, &fixture::parameters(model), samples)?;
     let copy = Copy::new(device)?;
     let mut logits = generator.start(&text.ids[..1])?;
     let first_token_s = begin.elapsed().as_secs_f64();
     let (mut seconds, mut rates, mut nats) = (Vec::new(), Vec::new(), 0.0);
-    // Tokens that end a slot take longer: what counts is the mean of as many as make one.
-    let turn = if model.has(AttentionKind::Compressed) { model.kv_factor.min(count) } else { 1 };
-    let mut turns = Vec::with_capacity(turn);
+    // A token that completes a slot takes longer, so one timing is the mean over the tokens of a slot.
+    let per_timing = if model.has(AttentionKind::Compressed) { model.kv_factor.min(count) } else { 1 };
+    let mut timing = Vec::with_capacity(per_timing);
     for (i, id) in text.ids.iter().enumerate().skip(1) {
         nats += loss(&logits[..model.vocab_size], *id as usize);
         let start = Instant::now();
         logits = generator.next(&vec![*id; samples])?;
         if i > WARM_UP {
-            turns.push(start.elapsed().as_secs_f64());
+            timing.push(start.elapsed().as_secs_f64());
         }
-        if turns.len() == turn {
-            seconds.push(turns.drain(..).sum::<f64>() / turn as f64);
+        if timing.len() == per_timing {
+            seconds.push(timing.drain(..).sum::<f64>() / per_timing as f64);
         }
-        if i % ROUND == 1 {
-            rates.push(copy.rate()?);
+        if i % TOKENS_PER_COPY == 1 {
+            rates.push(copy.bytes_per_second()?);
         }
     }
-    // The text's last target is not looked at: its row is one more than was drawn from.
+    // The last row of the batch predicts a target that no token was generated for, so it is left out.
     let capacity = Capacity { rows: text.rows(), sequences: 1 };
     let whole = Inference::with_parameters(device, model, generator.parameters().clone(), capacity)?.losses(&text)?;
     let rows = text.rows() - 1;
     let loss_forward = whole[..rows].iter().map(|x| f64::from(*x)).sum::<f64>() / rows as f64;
     let loss = nats / rows as f64;
-    // A NaN is no agreement.
-    let close = (loss - loss_forward).abs() <= 1e-4 * loss_forward;
-    if !close {
-        return Err(Error::device(format!("{preset}: {loss} nats a token, {loss_forward} by a whole pass")));
+    let agrees = (loss - loss_forward).abs() <= TOLERANCE * loss_forward; // false if one is NaN
+    if !agrees {
+        let message = format!("{preset}: loss {loss} by token, {loss_forward} in one pass: expected the same loss");
+        return Err(Error::device(message));
     }
-    let (second, rate) = (middle(&mut seconds), middle(&mut rates));
+    let (second, copy_rate) = (median(&mut seconds), median(&mut rates));
     let weights_bytes = 4 * weights_read(model) as u64;
-    let read = weights_bytes as f64 / rate;
+    let read = weights_bytes as f64 / copy_rate;
     let row = Row {
         preset: preset.into(),
         adapter: device.caps().name.clone(),
@@ -197,7 +210,7 @@ fn measure(
         tokens_per_second: samples as f64 / second,
         weights_bytes,
         cache_bytes: generator.cache_bytes() as u64,
-        copy_gbps: rate / 1e9,
+        copy_gbps: copy_rate / 1e9,
         dispatches: generator.dispatches(),
         first_token_s,
         loss,
@@ -206,19 +219,19 @@ fn measure(
     Ok((row, generator))
 }
 
-/// −log of the target's probability.
+/// The cross-entropy loss of one target, in nats.
 fn loss(logits: &[f32], target: usize) -> f64 {
     let top = logits.iter().fold(f64::NEG_INFINITY, |m, x| m.max(f64::from(*x)));
     let total: f64 = logits.iter().map(|x| (f64::from(*x) - top).exp()).sum();
     top + total.ln() - f64::from(logits[target])
 }
 
-/// Weights that a token needs whole: all but the table of positions.
+/// Number of weights that one token reads: all but the table of positions.
 fn weights_read(model: &ModelConfig) -> usize {
     model.parameter_count() - model.n_positions * model.n_embd
 }
 
-/// A copy from buffer to buffer.
+/// A copy from one buffer to another.
 struct Copy {
     device: Device,
     program: Program<StepValues>,
@@ -226,36 +239,20 @@ struct Copy {
 
 impl Copy {
     fn new(device: &Device) -> Result<Self> {
-        let view = |name| View::new(device, name, COPY / 4);
-        let mut rec = Recorder::new(device, StepValues::default());
-        rec.copy(&view("from")?, &view("to")?);
-        let copy = Copy { device: device.clone(), program: rec.finish() };
-        copy.rate()?;
+        let view = |name| View::new(device, name, COPY_BYTES / 4);
+        let mut recorder = Recorder::new(device, StepValues::default());
+        recorder.copy(&view("from")?, &view("to")?);
+        let copy = Copy { device: device.clone(), program: recorder.finish() };
+        copy.bytes_per_second()?;
         Ok(copy)
     }
 
-    /// Bytes copied a second.
-    fn rate(&self) -> Result<f64> {
+    /// Bytes copied per second.
+    fn bytes_per_second(&self) -> Result<f64> {
         self.device.wait()?;
         let start = Instant::now();
-        self.program.repeat(&StepValues::default(), 4)?;
+        self.program.repeat(&StepValues::default(), COPIES)?;
         self.device.wait()?;
-        Ok((4 * COPY) as f64 / start.elapsed().as_secs_f64())
+        Ok((COPIES * COPY_BYTES) as f64 / start.elapsed().as_secs_f64())
     }
-}
-
-/// A token's time by kernel, the longest first.
-fn profile(generator: &mut Generator) -> Result<Table> {
-    let mut kernels: BTreeMap<String, (usize, f64)> = BTreeMap::new();
-    for timing in generator.profile()? {
-        let sum = kernels.entry(timing.label).or_default();
-        *sum = (sum.0 + 1, sum.1 + timing.ms);
-    }
-    let mut kernels: Vec<_> = kernels.into_iter().collect();
-    kernels.sort_by(|a, b| b.1.1.total_cmp(&a.1.1));
-    let mut table = Table::new(&[("kernel", Align::Left), ("dispatches", Align::Right), ("ms", Align::Right)]);
-    for (kernel, (count, ms)) in kernels {
-        table.row([kernel, count.to_string(), format!("{ms:.3}")]);
-    }
-    Ok(table)
 }
