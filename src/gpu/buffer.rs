@@ -1,8 +1,19 @@
-//! Memory on the device. Everything is words of 4 bytes; a view names a range; a matrix adds rows, columns and pitch.
+//! Memory on the device. All of it consists of words of 4 bytes: a view is a named range of words, a matrix adds rows,
+//! columns and a pitch.
 
 use super::Device;
+use super::device::within;
+use crate::error::{InvalidValue, Origin};
 use crate::{Error, Result, dims};
 use std::sync::Arc;
+
+/// How a buffer is used: bound by kernels, written and read by the host.
+const USAGE: wgpu::BufferUsages =
+    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
+
+/// Bytes that the start of every view is a multiple of: WebGPU's alignment of storage bindings and of the rows of
+/// buffer-to-texture copies.
+const ALIGNMENT: u64 = dims::PITCH as u64 * 4;
 
 /// A buffer on the device.
 #[derive(Clone, Debug)]
@@ -13,36 +24,32 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// `words` words (one at least), zero, named for error messages.
+    /// A buffer of at least `words` zeros. The name is used in error messages.
     ///
     /// # Errors
-    /// [`Error::Device`] when it passes the device's largest buffer.
+    /// [`Error::Device`] if it exceeds the largest buffer of the device or memory is exhausted.
     pub fn new(device: &Device, name: &str, words: usize) -> Result<Self> {
         let words = (words as u64).max(64).next_multiple_of(64);
-        let limit = device.caps().max_buffer;
-        if words * 4 > limit {
-            return Err(Error::device(format!("buffer `{name}`: {} bytes, the device allows {limit}", words * 4)));
-        }
-        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let size = words * 4;
-        let descriptor = wgpu::BufferDescriptor { label: Some(name), size, usage, mapped_at_creation: false };
+        within(|| format!("buffer `{name}`: bytes"), size, device.caps().max_buffer)?;
+        let descriptor = wgpu::BufferDescriptor { label: Some(name), size, usage: USAGE, mapped_at_creation: false };
         let raw = device.make(&format!("buffer `{name}` of {size} bytes"), |d| d.create_buffer(&descriptor))?;
-        device.count_bytes(words * 4);
+        device.count_bytes(size);
         Ok(Buffer { raw, name: name.into(), words })
     }
 
-    /// All of it.
+    /// The whole buffer.
     pub fn view(&self) -> View {
         View { buffer: self.clone(), name: self.name.clone(), offset: 0, words: self.words }
     }
 
-    /// `words` words from word `offset`, under a name of its own.
+    /// `words` words from word `offset` on, with a name.
     pub fn range(&self, name: &str, offset: usize, words: usize) -> View {
         View { buffer: self.clone(), name: name.into(), offset: offset as u64, words: words as u64 }
     }
 }
 
-/// A named range of a buffer: `offset` and `words` in words of 4 bytes.
+/// A named range of a buffer. `offset` and `words` count words of 4 bytes.
 #[derive(Clone, Debug)]
 pub struct View {
     pub(super) buffer: Buffer,
@@ -54,7 +61,7 @@ pub struct View {
 }
 
 impl View {
-    /// A fresh buffer of its own.
+    /// A view of a new buffer.
     ///
     /// # Errors
     /// As [`Buffer::new`].
@@ -64,34 +71,47 @@ impl View {
         Ok(view)
     }
 
-    /// Writes words from its start; they are there before the next submission.
+    /// A range of the caller's own buffer, which must belong to the device that programs are recorded for: `words` words
+    /// from byte `offset` on. Nothing is copied.
     ///
     /// # Errors
-    /// [`Error::Device`] when `data` is longer than the view.
+    /// [`BufferError`] if the usage flags, the offset or the size do not fit.
+    pub fn from_wgpu(name: &str, buffer: &wgpu::Buffer, offset: u64, words: usize) -> Result<Self, BufferError> {
+        let name: Arc<str> = name.into();
+        let missing = USAGE.difference(buffer.usage());
+        if !missing.is_empty() {
+            return Err(BufferError::Usage { name, missing });
+        }
+        if !offset.is_multiple_of(ALIGNMENT) {
+            return Err(BufferError::Offset { name, found: offset, alignment: ALIGNMENT });
+        }
+        let (words, size) = (words.max(1) as u64, buffer.size());
+        let needed = words.checked_mul(4).and_then(|bytes| bytes.checked_add(offset)).unwrap_or(u64::MAX);
+        if needed > size {
+            return Err(BufferError::Size { name, found: size, needed });
+        }
+        let buffer = Buffer { raw: buffer.clone(), name: name.clone(), words: size / 4 };
+        Ok(View { buffer, name, offset: offset / 4, words })
+    }
+
+    /// Writes words from the start of the view. They are in place before the next submission.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if `data` is longer than the view.
     pub fn write<T: bytemuck::Pod>(&self, device: &Device, data: &[T]) -> Result<()> {
         let bytes: &[u8] = bytemuck::cast_slice(data);
-        if bytes.len() as u64 > self.words * 4 {
-            return Err(Error::device(format!("{}: {} bytes written to {} words", self.name, bytes.len(), self.words)));
-        }
+        within(|| format!("write to `{}`: bytes", self.name), bytes.len() as u64, self.words * 4)?;
         device.queue().write_buffer(&self.buffer.raw, self.offset * 4, bytes);
         Ok(())
     }
 
-    /// Reads it all, waiting for the device.
-    ///
-    /// # Errors
-    /// [`Error::Device`] when the device is lost.
-    pub fn read<T: bytemuck::Pod>(&self, device: &Device) -> Result<Vec<T>> {
-        super::readback::read(device, self)
-    }
-
-    /// The `words` words before and after it in its buffer: where tests put fences.
-    pub fn neighbours(&self, words: usize) -> (View, View) {
+    /// The `words` words before and after it in its buffer, where tests put guard values.
+    pub fn neighbors(&self, words: usize) -> (View, View) {
         let at = |offset| View { buffer: self.buffer.clone(), name: self.name.clone(), offset, words: words as u64 };
         (at(self.offset.saturating_sub(words as u64)), at(self.offset + self.words))
     }
 
-    /// `words` words of it from word `offset`.
+    /// `words` words of it from word `offset` on.
     pub fn part(&self, offset: usize, words: usize) -> View {
         View { offset: self.offset + offset as u64, words: words as u64, ..self.clone() }
     }
@@ -105,19 +125,33 @@ impl View {
     }
 }
 
-/// A matrix in a buffer: rows of [`dims::pitch`] floats, padding zero.
+/// A matrix in a buffer: rows of [`dims::pitch`] floats. The floats past the columns are zero.
 #[derive(Clone, Debug)]
 pub struct Matrix {
-    /// Where it lies.
+    /// The range of the buffer.
     pub view: View,
-    /// Rows, at capacity.
+    /// Rows at capacity.
     pub rows: usize,
     /// Columns without the padding.
     pub columns: usize,
 }
 
+/// Where a matrix is stored in a buffer of the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Bytes before the first row; a multiple of 256.
+    pub offset: u64,
+    /// Rows.
+    pub rows: usize,
+    /// Columns without the padding.
+    pub columns: usize,
+    /// Floats from the start of a row to the start of the next: [`dims::pitch`] of the columns, since kernels read whole
+    /// vectors and whole 256-byte lines.
+    pub pitch: usize,
+}
+
 impl Matrix {
-    /// A fresh zero matrix.
+    /// A new matrix of zeros.
     ///
     /// # Errors
     /// As [`Buffer::new`].
@@ -130,31 +164,104 @@ impl Matrix {
         Matrix { view, rows, columns }
     }
 
-    /// Rows `first` to `first + rows` of it.
+    /// A matrix in the caller's own buffer of 32-bit floats, which must belong to the device that programs are recorded for.
+    /// Nothing is copied. In a matrix that kernels read, the floats between the last column and the next row must be zero.
+    ///
+    /// # Errors
+    /// [`BufferError`] if the usage flags, the offset, the size, the shape or the pitch do not fit.
+    pub fn from_wgpu(name: &str, buffer: &wgpu::Buffer, place: Placement) -> Result<Self, BufferError> {
+        let Placement { offset, rows, columns, pitch } = place;
+        if rows == 0 || columns == 0 {
+            return Err(BufferError::Shape { name: name.into(), rows, columns });
+        }
+        let expected = dims::pitch(columns);
+        if pitch != expected {
+            return Err(BufferError::Pitch { name: name.into(), columns, found: pitch, expected });
+        }
+        let view = View::from_wgpu(name, buffer, offset, rows.saturating_mul(pitch))?;
+        Ok(Matrix { view, rows, columns })
+    }
+
+    /// The rows from `first` to `first + rows`.
     pub fn rows_from(&self, first: usize, rows: usize) -> Matrix {
         Matrix::over(self.view.part(first * self.pitch(), rows * self.pitch()), rows, self.columns)
     }
 
-    /// Floats from one row to the next.
+    /// Floats from the start of a row to the start of the next.
     pub fn pitch(&self) -> usize {
         dims::pitch(self.columns)
     }
 
-    /// Writes dense rows.
+    /// Writes rows without padding.
     ///
     /// # Errors
     /// As [`View::write`].
     pub fn write(&self, device: &Device, dense: &[f32]) -> Result<()> {
         self.view.write(device, &dims::pad_rows(dense, self.columns))
     }
+}
 
-    /// Reads dense rows, waiting for the device.
-    ///
-    /// # Errors
-    /// As [`View::read`].
-    pub fn read(&self, device: &Device) -> Result<Vec<f32>> {
-        let padded: Vec<f32> = self.view.read(device)?;
-        let rows = self.rows * self.pitch();
-        Ok(dims::unpad_rows(&padded[..rows.min(padded.len())], self.columns))
+/// Why a buffer of the caller cannot be used as a view or a matrix.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BufferError {
+    /// The buffer was created without a usage that is needed.
+    #[error("buffer of `{name}`: usage {missing:?} is missing")]
+    Usage {
+        /// The tensor's name.
+        name: Arc<str>,
+        /// The missing flags of STORAGE, COPY_SRC and COPY_DST.
+        missing: wgpu::BufferUsages,
+    },
+    /// The offset is not aligned.
+    #[error("offset of `{name}`: {found} bytes, expected a multiple of {alignment}")]
+    Offset {
+        /// The tensor's name.
+        name: Arc<str>,
+        /// The offset in bytes.
+        found: u64,
+        /// What it has to be a multiple of.
+        alignment: u64,
+    },
+    /// The buffer is too small.
+    #[error("buffer of `{name}`: {found} bytes, expected at least {needed}")]
+    Size {
+        /// The tensor's name.
+        name: Arc<str>,
+        /// Bytes of the buffer.
+        found: u64,
+        /// Bytes of offset and tensor together.
+        needed: u64,
+    },
+    /// A matrix has no rows or no columns.
+    #[error("shape of `{name}`: [{rows}, {columns}], expected at least [1, 1]")]
+    Shape {
+        /// The tensor's name.
+        name: Arc<str>,
+        /// Rows.
+        rows: usize,
+        /// Columns.
+        columns: usize,
+    },
+    /// The rows are not stored at the distance that kernels expect.
+    #[error("pitch of `{name}`: {found} floats, expected {expected} for {columns} columns (the next multiple of 64)")]
+    Pitch {
+        /// The tensor's name.
+        name: Arc<str>,
+        /// Columns.
+        columns: usize,
+        /// The pitch in floats.
+        found: usize,
+        /// The one pitch that kernels can read: [`dims::pitch`] of the columns.
+        expected: usize,
+    },
+}
+
+impl From<BufferError> for Error {
+    fn from(error: BufferError) -> Self {
+        let text = error.to_string();
+        let (name, expected) = text.split_once(": ").unwrap_or((&text, ""));
+        let (name, expected) = (name.to_string(), Some(expected.to_string()));
+        Error::Value(InvalidValue { name, origin: Origin::Argument, found: None, expected })
     }
 }

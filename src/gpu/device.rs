@@ -2,10 +2,13 @@
 
 use super::caps::{AdapterKind, Caps};
 use super::kernel::{self, Pipeline, Variant};
+use crate::error::DeviceError;
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+type Fault = Arc<Mutex<Option<DeviceError>>>;
 
 /// An opened device, cheap to clone.
 #[derive(Clone)]
@@ -17,8 +20,8 @@ struct Inner {
     caps: Caps,
     pipelines: Mutex<HashMap<Variant, Pipeline>>,
     bytes: AtomicU64,
-    /// The first error that no scope caught, on devices that we opened: reported by the next wait.
-    fault: Arc<Mutex<Option<String>>>,
+    /// The first error that no scope caught, on devices opened here. The next wait reports it.
+    fault: Fault,
 }
 
 impl std::fmt::Debug for Device {
@@ -34,6 +37,23 @@ fn instance() -> wgpu::Instance {
         flags: wgpu::InstanceFlags::empty(),
         ..wgpu::InstanceDescriptor::new_without_display_handle()
     })
+}
+
+/// Held while adapters are listed and a device is made: drivers of NVIDIA hang or crash when several threads do so.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Checks a request against a limit of the device.
+///
+/// # Errors
+/// [`DeviceError::Limit`] if it is larger.
+pub(super) fn within(what: impl FnOnce() -> String, requested: u64, allowed: u64) -> Result<()> {
+    if requested <= allowed {
+        return Ok(());
+    }
+    Err(Error::Device(DeviceError::Limit { what: what(), requested, allowed }))
 }
 
 /// The optional features that kernels or tools use where an adapter has them.
@@ -123,10 +143,19 @@ fn adapters() -> Vec<wgpu::Adapter> {
     all
 }
 
+fn device_error(what: &str, error: &wgpu::Error) -> DeviceError {
+    let message = error.to_string();
+    match error {
+        wgpu::Error::OutOfMemory { .. } => DeviceError::OutOfMemory { what: what.into(), message },
+        _ => DeviceError::Rejected(format!("{what}: {message}")),
+    }
+}
+
 impl Device {
     /// Every adapter's capabilities, in the order of preference: discrete, integrated, other, CPU. An index into this list
     /// names an adapter for [`Device::open`].
     pub fn list() -> Vec<Caps> {
+        let _lock = one_at_a_time();
         adapters().iter().map(|a| caps(a, a.features() & wanted(), &limits(a))).collect()
     }
 
@@ -140,6 +169,7 @@ impl Device {
     /// # Errors
     /// [`Error::NoAdapter`] when there is none at all, [`Error::Value`] when none matches.
     pub fn open(selector: Option<&str>) -> Result<Device> {
+        let _lock = one_at_a_time();
         let all = adapters();
         if all.is_empty() {
             return Err(Self::none_found());
@@ -167,11 +197,7 @@ impl Device {
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .map_err(|e| Error::device(format!("{}: {e}", names[index])))?;
         let device = Device::from_wgpu(adapter, device, queue)?;
-        let fault = device.0.fault.clone();
-        device.0.device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
-            let mut first = fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            first.get_or_insert_with(|| e.to_string());
-        }));
+        device.record_faults();
         Ok(device)
     }
 
@@ -216,9 +242,7 @@ impl Device {
                 u64::from(need.max_compute_workgroups_per_dimension),
             ),
         ] {
-            if got < expected {
-                return Err(Error::device(format!("the device was opened with {name} = {got}: needs {expected}")));
-            }
+            within(|| format!("{name} of the caller's device"), expected, got)?;
         }
         let caps = caps(adapter, device.features(), &has);
         Ok(Device(Arc::new(Inner {
@@ -271,11 +295,29 @@ impl Device {
         let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let rules = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let made = make(device);
-        let faults = [pollster::block_on(rules.pop()), pollster::block_on(memory.pop())];
-        match faults.into_iter().flatten().next() {
+        let errors = [pollster::block_on(rules.pop()), pollster::block_on(memory.pop())];
+        match errors.into_iter().flatten().next() {
             None => Ok(made),
-            Some(e) => Err(Error::device(format!("{what}: {e}"))),
+            Some(error) => Err(Error::Device(device_error(what, &error))),
         }
+    }
+
+    /// Keeps the first error that no scope catches, and the loss of the device, for the next wait.
+    fn record_faults(&self) {
+        let record = |fault: &Fault| {
+            let fault = fault.clone();
+            move |error| {
+                fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
+        };
+        let uncaptured = record(&self.0.fault);
+        self.0.device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| uncaptured(device_error("submission", &e))));
+        let lost = record(&self.0.fault);
+        self.0.device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                lost(DeviceError::Lost(message));
+            }
+        });
     }
 
     pub(super) fn count_bytes(&self, bytes: u64) {
@@ -296,18 +338,23 @@ impl Device {
 
     fn poll_with(&self, how: wgpu::PollType) -> Result<()> {
         self.0.device.poll(how).map_err(|e| Error::device(e.to_string()))?;
-        match &*self.0.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        self.check()
+    }
+
+    /// Reports the first error that no scope caught.
+    pub(super) fn check(&self) -> Result<()> {
+        match &*self.0.fault.lock().unwrap_or_else(PoisonError::into_inner) {
             None => Ok(()),
-            Some(fault) => Err(Error::device(fault.clone())),
+            Some(fault) => Err(Error::Device(fault.clone())),
         }
     }
 
     pub(super) fn pipeline(&self, variant: &Variant) -> Result<Pipeline> {
-        let cache = || self.0.pipelines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let cache = || self.0.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipeline) = cache().get(variant) {
             return Ok(pipeline.clone());
         }
-        let pipeline = kernel::build(self, variant)?;
+        let pipeline = kernel::build(&self.0.device, &self.0.caps, variant)?;
         cache().insert(variant.clone(), pipeline.clone());
         Ok(pipeline)
     }

@@ -1,6 +1,7 @@
 //! Tensors in textures, four floats a texel: what software drivers load many times quicker than buffers (a texel for each
 //! lane, without a branch). An image stands alone, unlike the twins that a [`super::Recorder`] keeps of buffers.
 
+use super::device::within;
 use super::{Buffer, Device, Matrix};
 use crate::{Error, Result, dims};
 use std::sync::Arc;
@@ -36,13 +37,13 @@ pub struct Image {
     /// Columns without the padding.
     pub columns: usize,
     /// How they lie.
-    pub lay: ImageLayout,
+    pub layout: ImageLayout,
 }
 
 impl Image {
-    /// The lay of a matrix's rows for a device that has textures of `side`: plain where they fit, else layers of rows.
-    /// `None` when they fit in no way.
-    pub fn lay_of_rows(side: u32, rows: usize, columns: usize) -> Option<ImageLayout> {
+    /// Layers of rows for a matrix on a device whose textures have at most `side` texels on a side; `None` if it fits in no
+    /// way.
+    pub fn layout_of_rows(side: u32, rows: usize, columns: usize) -> Option<ImageLayout> {
         let high = side as usize / dims::PITCH * dims::PITCH;
         let fits = dims::pitch(columns) / TEXEL <= side as usize && rows.div_ceil(high.max(1)) <= LAYERS;
         // As many rows a layer as make the layers equal, within 64 rows.
@@ -63,12 +64,12 @@ impl Image {
         Self::with(device, name, [rows, columns], ImageLayout::Plain)
     }
 
-    /// A matrix as it is now, in `lay`.
+    /// A matrix as it is now, in the given layout.
     ///
     /// # Errors
     /// [`Error::Device`] when it does not fit.
-    pub fn of(device: &Device, matrix: &Matrix, lay: ImageLayout) -> Result<Self> {
-        let image = Self::with(device, &matrix.view.name, [matrix.rows, matrix.columns], lay)?;
+    pub fn of(device: &Device, matrix: &Matrix, layout: ImageLayout) -> Result<Self> {
+        let image = Self::with(device, &matrix.view.name, [matrix.rows, matrix.columns], layout)?;
         let mut encoder = device.raw().create_command_encoder(&Default::default());
         image.copy_in(&mut encoder, matrix, 0);
         device.queue().submit([encoder.finish()]);
@@ -97,17 +98,17 @@ impl Image {
         Ok(image)
     }
 
-    fn with(device: &Device, name: &str, [rows, columns]: [usize; 2], lay: ImageLayout) -> Result<Self> {
+    fn with(device: &Device, name: &str, [rows, columns]: [usize; 2], layout: ImageLayout) -> Result<Self> {
         let texels = dims::pitch(columns).max(TEXEL) / TEXEL;
-        let (width, height, layers) = match lay {
+        let (width, height, layers) = match layout {
             ImageLayout::Plain => (texels, rows.max(1), 1),
             ImageLayout::Panels => (dims::PITCH / TEXEL, rows.max(1), texels * TEXEL / dims::PITCH),
             ImageLayout::Layers { rows: high } => (texels, high as usize, rows.div_ceil(high.max(1) as usize).max(1)),
         };
         let side = device.caps().max_texture as usize;
-        if width > side || height > side || layers > LAYERS {
-            let what = format!("{width}×{height} texels in {layers} layers");
-            return Err(Error::device(format!("image `{name}`: {what}, the device has {side}² in {LAYERS}")));
+        for (quantity, needed, limit) in [("width", width, side), ("height", height, side), ("layers", layers, LAYERS)]
+        {
+            within(|| format!("image `{name}`: {quantity}"), needed as u64, limit as u64)?;
         }
         let size = wgpu::Extent3d { width: width as u32, height: height as u32, depth_or_array_layers: layers as u32 };
         let descriptor = wgpu::TextureDescriptor {
@@ -125,17 +126,17 @@ impl Image {
         };
         let raw = device.make(&format!("image `{name}`"), |d| d.create_texture(&descriptor))?;
         device.count_bytes((width * height * layers * TEXEL * 4) as u64);
-        let array = lay != ImageLayout::Plain;
+        let array = layout != ImageLayout::Plain;
         let view = raw.create_view(&wgpu::TextureViewDescriptor {
             dimension: Some(if array { wgpu::TextureViewDimension::D2Array } else { wgpu::TextureViewDimension::D2 }),
             ..Default::default()
         });
-        Ok(Image { raw, view, name: name.into(), rows, columns, lay })
+        Ok(Image { raw, view, name: name.into(), rows, columns, layout })
     }
 
     /// Whether it is bound as an array of textures.
     pub(super) fn is_array(&self) -> bool {
-        self.lay != ImageLayout::Plain
+        self.layout != ImageLayout::Plain
     }
 
     /// Copies a matrix's rows to the rows from `first` on.
@@ -153,7 +154,7 @@ impl Image {
                 wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
             );
         };
-        match self.lay {
+        match self.layout {
             ImageLayout::Plain => copy(0, [first, 0], [texels, rows]),
             ImageLayout::Panels => {
                 let panel = dims::PITCH;
@@ -239,10 +240,10 @@ mod tests {
 
     #[test]
     fn rows_are_cut_in_equal_layers() {
-        assert_eq!(Image::lay_of_rows(16384, 40478, 768), Some(ImageLayout::Layers { rows: 13504 }));
-        assert_eq!(Image::lay_of_rows(16384, 512, 128), Some(ImageLayout::Layers { rows: 512 }));
-        assert_eq!(Image::lay_of_rows(8192, 1, 1), Some(ImageLayout::Layers { rows: 64 }));
-        assert_eq!(Image::lay_of_rows(8192, 10, 8192 * 4 + 1), None);
+        assert_eq!(Image::layout_of_rows(16384, 40478, 768), Some(ImageLayout::Layers { rows: 13504 }));
+        assert_eq!(Image::layout_of_rows(16384, 512, 128), Some(ImageLayout::Layers { rows: 512 }));
+        assert_eq!(Image::layout_of_rows(8192, 1, 1), Some(ImageLayout::Layers { rows: 64 }));
+        assert_eq!(Image::layout_of_rows(8192, 10, 8192 * 4 + 1), None);
         assert!(Image::fits_in_panels(16384, 3072, 768) && !Image::fits_in_panels(8192, 8193, 64));
         assert!(!Image::fits_in_panels(8192, 1, 64 * 256 + 1));
     }

@@ -1,7 +1,7 @@
 //! A variant of a kernel, as data, and the pipelines made from it.
 
+use super::Caps;
 use super::wgsl::{self, BindingKind, Module};
-use super::{Caps, Device};
 use crate::{Error, Result};
 
 /// One text: a shader file with the numbers, aliases and library choices of a Spec. Equal variants share a pipeline.
@@ -91,12 +91,31 @@ impl Variant {
 pub(super) struct Pipeline {
     pub raw: wgpu::ComputePipeline,
     pub layout: wgpu::BindGroupLayout,
-    pub bindings: std::sync::Arc<[(u32, BindingKind)]>,
+    bindings: std::sync::Arc<[(u32, BindingKind)]>,
 }
 
-pub(super) fn build(device: &Device, variant: &Variant) -> Result<Pipeline> {
+impl Pipeline {
+    /// Bytes of the parameters, the uniform at binding 0, if the kernel has one.
+    pub fn uniform_bytes(&self) -> Option<u32> {
+        match self.bindings.first() {
+            Some(&(0, BindingKind::Uniform(bytes))) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// The bindings of tensors: numbers in ascending order, with kinds.
+    pub fn tensors(&self) -> &[(u32, BindingKind)] {
+        &self.bindings[usize::from(self.uniform_bytes().is_some())..]
+    }
+}
+
+/// Compiles a variant.
+///
+/// # Errors
+/// [`Error::Shader`] if naga or the driver rejects it, [`Error::Kernel`] if it exceeds a limit of the device.
+pub(super) fn build(raw: &wgpu::Device, caps: &Caps, variant: &Variant) -> Result<Pipeline> {
     let module = variant.module()?;
-    variant.fits(&module, device.caps())?;
+    variant.fits(&module, caps)?;
     let (plane, array) = (wgpu::TextureViewDimension::D2, wgpu::TextureViewDimension::D2Array);
     let storage = |access, view_dimension| wgpu::BindingType::StorageTexture {
         access,
@@ -134,7 +153,6 @@ pub(super) fn build(device: &Device, variant: &Variant) -> Result<Pipeline> {
         })
         .collect();
     let bindings: std::sync::Arc<[_]> = module.bindings.clone().into();
-    let raw = device.raw();
     let scope = raw.push_error_scope(wgpu::ErrorFilter::Validation);
     let layout =
         raw.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(variant.stem), entries: &entries });

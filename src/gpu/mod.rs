@@ -1,19 +1,27 @@
-//! Knows wgpu, knows no maths: adapters, buffers, shader text, and programs of dispatches.
+//! The layer over wgpu: adapters, buffers, shader text, and programs of dispatches. It contains no mathematics of models.
 
+mod bind;
 pub mod buffer;
 pub mod caps;
 pub mod device;
 pub mod image;
+mod image_copy;
 pub mod kernel;
+mod launch;
+mod parameters;
 pub mod program;
 pub mod quiet;
 pub mod readback;
+mod recorder;
 pub mod wgsl;
 
-pub use buffer::{Buffer, Matrix, View};
+pub use bind::Bind;
+pub use buffer::{Buffer, BufferError, Matrix, Placement, View};
 pub use caps::{AdapterKind, Caps};
 pub use device::Device;
 pub use image::{Image, ImageLayout, Tensor};
 pub use kernel::Variant;
-pub use program::{Bind, Launch, Program, Recorder};
+pub use launch::{Launch, LiveValues};
+pub use program::{Program, Timing};
 pub use readback::Ring;
+pub use recorder::Recorder;

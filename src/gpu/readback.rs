@@ -1,94 +1,211 @@
-//! From the device back: one awaited read for tests and checkpoints, a ring of staging buffers for the loop.
+//! Reading device memory: once, blocking or as a future, and in a loop through a ring of staging buffers.
 
-use super::{Device, View};
-use crate::{Error, Result};
+use super::{Device, Matrix, View};
+use crate::{Error, Result, dims};
 use std::collections::VecDeque;
-use std::sync::mpsc;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
 
-pub(super) fn read<T: bytemuck::Pod>(device: &Device, view: &View) -> Result<Vec<T>> {
-    let mut ring = Ring::new(device, view.words as usize, 1);
-    let mut encoder = device.raw().create_command_encoder(&Default::default());
-    let slot = ring.copy(&mut encoder, view);
-    device.queue().submit([encoder.finish()]);
-    ring.submitted(slot);
-    device.wait()?;
-    let words = ring.take()?.ok_or_else(|| Error::device(format!("{}: nothing was read back", view.name)))?;
-    Ok(bytemuck::cast_slice(&words).to_vec())
+impl View {
+    /// Reads the view after everything submitted so far. Blocks until the device has finished.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device is lost.
+    pub fn read<T: bytemuck::Pod>(&self, device: &Device) -> Result<Vec<T>> {
+        let staging = copy_out(device, self)?;
+        device.wait()?;
+        let words = staging.try_words()?;
+        let words = words.ok_or_else(|| Error::device(format!("`{}`: nothing was read back", self.name)))?;
+        Ok(bytemuck::cast_slice(&words).to_vec())
+    }
+
+    /// Reads the view after everything submitted so far, as a future that never blocks: the copy is submitted now, and the
+    /// future completes when the caller polls the device ([`wgpu::Device::poll`]) after the copy has finished.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device is lost.
+    pub fn read_async<T: bytemuck::Pod>(
+        &self,
+        device: &Device,
+    ) -> impl Future<Output = Result<Vec<T>>> + Send + use<T> {
+        let (device, staging) = (device.clone(), copy_out(device, self));
+        async move {
+            let words = staging?.words().await?;
+            device.check()?;
+            Ok(bytemuck::cast_slice(&words).to_vec())
+        }
+    }
 }
 
-type Mapped = mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>;
+impl Matrix {
+    /// Reads all rows without padding, after everything submitted so far. Blocks until the device has finished.
+    ///
+    /// # Errors
+    /// As [`View::read`].
+    pub fn read(&self, device: &Device) -> Result<Vec<f32>> {
+        Ok(unpad(&self.view.read(device)?, self.rows, self.columns))
+    }
 
-/// Staging buffers that a submission copies into and the host reads when they are there: a few steps late, never awaited
-/// in the loop.
+    /// Reads all rows without padding, as a future that never blocks: see [`View::read_async`].
+    ///
+    /// # Errors
+    /// As [`View::read_async`].
+    pub fn read_async(&self, device: &Device) -> impl Future<Output = Result<Vec<f32>>> + Send + use<> {
+        let (padded, rows, columns) = (self.view.read_async(device), self.rows, self.columns);
+        async move { Ok(unpad(&padded.await?, rows, columns)) }
+    }
+}
+
+fn unpad(padded: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    dims::unpad_rows(&padded[..dims::floats(rows, columns).min(padded.len())], columns)
+}
+
+fn copy_out(device: &Device, view: &View) -> Result<Mapping> {
+    let staging = device.make(&format!("readback of `{}`", view.name), |d| staging_buffer(d, view.words as usize))?;
+    let mut encoder = device.raw().create_command_encoder(&Default::default());
+    copy(&mut encoder, view, &staging, view.words);
+    device.queue().submit([encoder.finish()]);
+    Ok(Mapping::start(staging))
+}
+
+fn staging_buffer(device: &wgpu::Device, words: usize) -> wgpu::Buffer {
+    device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("readback"),
+        size: words as u64 * 4,
+        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    })
+}
+
+fn copy(encoder: &mut wgpu::CommandEncoder, view: &View, staging: &wgpu::Buffer, words: u64) {
+    encoder.copy_buffer_to_buffer(&view.buffer.raw, view.offset * 4, staging, 0, words * 4);
+}
+
+/// A staging buffer that wgpu is mapping for reading.
+struct Mapping {
+    buffer: wgpu::Buffer,
+    state: Arc<Mutex<MapState>>,
+}
+
+#[derive(Default)]
+struct MapState {
+    result: Option<Result<(), wgpu::BufferAsyncError>>,
+    waker: Option<Waker>,
+}
+
+impl Mapping {
+    /// Requests the mapping of a buffer after the copy into it was submitted.
+    fn start(buffer: wgpu::Buffer) -> Self {
+        let state = Arc::<Mutex<MapState>>::default();
+        let shared = state.clone();
+        buffer.map_async(wgpu::MapMode::Read, .., move |result| {
+            let waker = {
+                let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                state.result = Some(result);
+                state.waker.take()
+            };
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        });
+        Mapping { buffer, state }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, MapState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The words, if the buffer is mapped by now.
+    fn try_words(&self) -> Result<Option<Vec<u32>>> {
+        let result = self.state().result.clone();
+        match result {
+            None => Ok(None),
+            Some(Err(e)) => Err(Error::device(format!("readback: {e}"))),
+            Some(Ok(())) => {
+                let range = self.buffer.get_mapped_range(..).map_err(|e| Error::device(format!("readback: {e}")))?;
+                let bytes: &[u8] = &range;
+                let word = |b: &[u8]| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]);
+                Ok(Some(bytes.chunks_exact(4).map(word).collect()))
+            }
+        }
+    }
+
+    /// The words, as soon as the buffer is mapped.
+    fn words(&self) -> impl Future<Output = Result<Vec<u32>>> + Send + '_ {
+        std::future::poll_fn(|context| {
+            {
+                let mut state = self.state();
+                if state.result.is_none() {
+                    state.waker = Some(context.waker().clone());
+                    return Poll::Pending;
+                }
+            }
+            self.try_words().transpose().map_or(Poll::Pending, Poll::Ready)
+        })
+    }
+}
+
+/// Staging buffers that submissions copy into and the host reads later, so that a loop reads back without waiting.
 pub struct Ring {
     device: Device,
     free: Vec<wgpu::Buffer>,
-    flying: VecDeque<(wgpu::Buffer, Mapped)>,
+    in_flight: VecDeque<Mapping>,
     words: usize,
 }
 
 impl Ring {
     /// `slots` staging buffers of `words` words.
     pub fn new(device: &Device, words: usize, slots: usize) -> Self {
-        let make = |_| {
-            device.raw().create_buffer(&wgpu::BufferDescriptor {
-                label: Some("readback"),
-                size: words as u64 * 4,
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            })
-        };
-        Ring { device: device.clone(), free: (0..slots).map(make).collect(), flying: VecDeque::new(), words }
+        let free = (0..slots).map(|_| staging_buffer(device.raw(), words)).collect();
+        Ring { device: device.clone(), free, in_flight: VecDeque::new(), words }
     }
 
-    /// Whether every slot is in flight: then [`Ring::wait`] before the next copy.
+    /// Whether every slot is in flight; then the next copy has to be preceded by [`Ring::wait`].
     pub fn is_full(&self) -> bool {
         self.free.is_empty()
     }
 
+    /// Records the copy of the first words of a view into a free slot; `None` if there is none.
     pub(super) fn copy(&mut self, encoder: &mut wgpu::CommandEncoder, view: &View) -> Option<wgpu::Buffer> {
         let slot = self.free.pop()?;
-        encoder.copy_buffer_to_buffer(&view.buffer.raw, view.offset * 4, &slot, 0, self.words as u64 * 4);
+        copy(encoder, view, &slot, self.words as u64);
         Some(slot)
     }
 
+    /// Puts a slot in flight after its copy was submitted.
     pub(super) fn submitted(&mut self, slot: Option<wgpu::Buffer>) {
-        let Some(slot) = slot else { return };
-        let (tell, mapped) = mpsc::channel();
-        slot.map_async(wgpu::MapMode::Read, .., move |result| drop(tell.send(result)));
-        self.flying.push_back((slot, mapped));
+        self.in_flight.extend(slot.map(Mapping::start));
     }
 
-    /// The oldest copy, if it is there; `None` when it is not, or nothing flies.
+    /// Frees the oldest slot in flight, after its words were read.
+    fn release_oldest(&mut self) {
+        if let Some(Mapping { buffer, .. }) = self.in_flight.pop_front() {
+            buffer.unmap();
+            self.free.push(buffer);
+        }
+    }
+
+    /// The oldest copy, without waiting; `None` if it is not finished or no slot is in flight.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device is lost.
+    /// [`Error::Device`] if the device is lost.
     pub fn take(&mut self) -> Result<Option<Vec<u32>>> {
         self.device.poll()?;
-        let Some((_, mapped)) = self.flying.front() else { return Ok(None) };
-        match mapped.try_recv() {
-            Err(mpsc::TryRecvError::Empty) => return Ok(None),
-            Err(e) => return Err(Error::device(e.to_string())),
-            Ok(Err(e)) => return Err(Error::device(format!("readback: {e}"))),
-            Ok(Ok(())) => {}
+        let Some(oldest) = self.in_flight.front() else { return Ok(None) };
+        let words = oldest.try_words()?;
+        if words.is_some() {
+            self.release_oldest();
         }
-        let Some((slot, _)) = self.flying.pop_front() else { return Ok(None) };
-        let words = {
-            let range = slot.get_mapped_range(..).map_err(|e| Error::device(format!("readback: {e}")))?;
-            let bytes: &[u8] = &range;
-            bytes.chunks_exact(4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect()
-        };
-        slot.unmap();
-        self.free.push(slot);
-        Ok(Some(words))
+        Ok(words)
     }
 
-    /// The oldest copy, awaited; `None` when nothing flies.
+    /// The oldest copy, waiting for the device; `None` if no slot is in flight.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device is lost.
+    /// [`Error::Device`] if the device is lost.
     pub fn wait(&mut self) -> Result<Option<Vec<u32>>> {
-        if self.flying.is_empty() {
+        if self.in_flight.is_empty() {
             return Ok(None);
         }
         if let Some(words) = self.take()? {
@@ -96,5 +213,18 @@ impl Ring {
         }
         self.device.wait()?;
         self.take()
+    }
+
+    /// The oldest copy, as a future that never blocks; `None` if no slot is in flight. It completes when the caller polls
+    /// the device ([`wgpu::Device::poll`]) after the copy has finished. A dropped future loses no copy.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device is lost.
+    pub async fn wait_async(&mut self) -> Result<Option<Vec<u32>>> {
+        let Some(oldest) = self.in_flight.front() else { return Ok(None) };
+        let words = oldest.words().await?;
+        self.device.check()?;
+        self.release_oldest();
+        Ok(Some(words))
     }
 }

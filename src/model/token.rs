@@ -29,7 +29,9 @@ impl Specs {
     /// Images where they are quick and all tensors fit.
     pub fn choose(device: &Device, config: &ModelConfig, parameters: &Parameters, sequences: usize) -> Result<Specs> {
         let caps = device.caps();
-        let fits = |form, name: &str| Ok(matvec::fits(caps, form, &parameters.named(ParameterData::Weights, name)?));
+        let fits = |form, name: &str| {
+            Ok::<_, crate::Error>(matvec::fits(caps, form, &parameters.named(ParameterData::Weights, name)?))
+        };
         // The prompt's rows, its slots' keys and values, and every layer's cache.
         let compressed = AttentionKind::Compressed;
         let slots = if config.has(compressed) { 2 * kept::rows(config, compressed)[0] } else { 0 };

@@ -4,7 +4,7 @@
 
 use super::layout::{LayoutBuffer, kind_index};
 use super::row_access::RowAccess;
-use super::rows::RowCount;
+use super::rows::{BlockCount, RowCount};
 use super::shapes::check_shapes;
 use super::values::StepValues;
 use crate::config::AttentionKind;
@@ -255,7 +255,7 @@ impl Attention<'_> {
         rec: &mut Recorder<StepValues>,
         spec: Spec,
         pass: Pass,
-        binds: &[Bind<'_, StepValues>],
+        binds: &[Bind<'_, BlockCount>],
     ) -> Result<()> {
         let queries = !matches!(pass, Pass::BackwardKv);
         let params = self.params(queries);
@@ -286,13 +286,13 @@ pub fn forward(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Attention
     let (n, c) = (recorder.capacity().rows, call.y.columns);
     let lists = [(call.log_sum_exp, n as usize * call.heads)];
     check_shapes("attention", &[(call.queries, n, call.queries.columns), (call.y, n, c)], &lists)?;
-    let (rows, key_rows) = (|| RowCount::Rows.rows(), || call.kv.rows.rows());
+    let (rows, key_rows) = (RowCount::Rows.into(), call.kv.rows.into());
     let (table, y) = (Bind::Read(&call.layout.table), Bind::Write(&call.y.view));
     let lse = Bind::Write(call.log_sum_exp);
     let binds = match spec {
         Spec::Tiled { .. } => vec![Bind::Read(&call.queries.view), Bind::Read(&call.kv.matrix.view), table, y, lse],
         Spec::Image => {
-            vec![Bind::Image(call.queries, &rows), Bind::Image(call.kv.matrix, &key_rows), table, y, lse]
+            vec![Bind::Image(call.queries, rows), Bind::Image(call.kv.matrix, key_rows), table, y, lse]
         }
     };
     call.record(recorder, spec, Pass::Forward, &binds)
@@ -323,18 +323,18 @@ pub fn backward(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Attentio
     let dkv = (to.dkv, kv.rows as u32, kv.columns);
     let all = [(queries, n, queries.columns), (call.y, n, c), (to.dy, n, c), (to.dq, n, queries.columns), dkv];
     check_shapes("attention_backward", &all, &lists)?;
-    let (rows, key_rows) = (|| RowCount::Rows.rows(), || call.kv.rows.rows());
-    let image = |m| Bind::Image(m, &rows);
+    let (rows, key_rows) = (RowCount::Rows.into(), call.kv.rows.into());
+    let image = |m| Bind::Image(m, rows);
     let (table, lse) = (&call.layout.table, call.log_sum_exp);
     let mut binds = match spec {
         Spec::Tiled { .. } => [&queries.view, &kv.view, &to.dy.view, &call.y.view].map(Bind::Read).into(),
-        Spec::Image => vec![image(queries), Bind::Image(kv, &key_rows), image(to.dy), image(call.y)],
+        Spec::Image => vec![image(queries), Bind::Image(kv, key_rows), image(to.dy), image(call.y)],
     };
     binds.extend([Bind::Read(table), Bind::Read(lse), Bind::Write(to.delta), Bind::Write(&to.dq.view)]);
     call.record(recorder, spec, Pass::BackwardQ, &binds)?;
     let mut binds = match spec {
         Spec::Tiled { .. } => [&queries.view, &kv.view, &to.dy.view].map(Bind::Read).into(),
-        Spec::Image => vec![Bind::Image(kv, &key_rows), image(queries), image(to.dy)],
+        Spec::Image => vec![Bind::Image(kv, key_rows), image(queries), image(to.dy)],
     };
     binds.extend([Bind::Read(table), Bind::Read(lse), Bind::Read(to.delta), Bind::Update(&to.dkv.view)]);
     call.record(recorder, spec, Pass::BackwardKv, &binds)

@@ -241,7 +241,7 @@ pub fn decode(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Decode) ->
 }
 
 /// Records that rows of a tensor go to the stretches of a cache. `which` says which rows; of all live sizes, those at
-/// capacity give the most. An image goes to an image or a buffer; a buffer to a buffer, or through its image twin to an image.
+/// capacity give the most. An image goes to an image or a buffer; a buffer to a buffer, or through its image copy to an image.
 ///
 /// # Errors
 /// [`Error::Kernel`] when shapes do not meet.
@@ -286,7 +286,6 @@ pub fn append(
         let [x, y, _] = grid_of(rows);
         Launch::new(params, [x, y, stretches])
     };
-    let rows = || call.live.rows();
     if let (Tensor::Buffer(x), Tensor::Buffer(cache)) = (call.x, call.cache) {
         let binds = [Bind::Read(&x.view), Bind::Update(&cache.view)];
         return recorder.dispatch(&append_variant(Spec::Buffer, Spec::Buffer), &binds, plan);
@@ -300,7 +299,7 @@ pub fn append(
     }
     let x = match call.x {
         Tensor::Image(x) => Bind::ReadImage(x),
-        Tensor::Buffer(x) => Bind::Image(x, &rows),
+        Tensor::Buffer(x) => Bind::Image(x, call.live.into()),
     };
     let (to, cache) = match call.cache {
         Tensor::Image(cache) => (Spec::Image, Bind::WriteImage(cache)),

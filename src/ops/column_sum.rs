@@ -1,10 +1,9 @@
 //! Sums over rows: the gradients of biases, and the second pass of every partial sum.
 
 use super::row_access::RowAccess;
-use super::rows::RowCount;
+use super::rows::{BlockCount, RowCount};
 use super::shapes::check_shapes;
 use super::values::StepValues;
-use crate::gpu::program::Rows;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant};
 use crate::{Result, dims};
 
@@ -45,8 +44,8 @@ pub fn column_sum(
     let n = rows.at(rec.capacity());
     let all = [(x, n, x.columns), (partial, n.div_ceil(BLOCK as u32), x.columns), (out, 1, x.columns)];
     check_shapes("column_sum", &all, &[])?;
-    pass(rec, access, x, partial, false, move |values| rows.at(values), BLOCK as u32)?;
-    add(rec, access, partial, move |values| rows.at(values).div_ceil(BLOCK as u32), out)
+    pass(rec, access, x, partial, false, rows.into(), BLOCK as u32)?;
+    add(rec, access, partial, rows.blocks(BLOCK as u32), out)
 }
 
 /// Records out [1, C] += the column sums of the first `rows` rows of x.
@@ -54,7 +53,7 @@ pub(super) fn add(
     rec: &mut Recorder<StepValues>,
     access: RowAccess,
     x: &Matrix,
-    rows: impl Fn(&StepValues) -> u32 + Send + Sync + Copy + 'static,
+    rows: BlockCount,
     out: &Matrix,
 ) -> Result<()> {
     pass(rec, access, x, out, true, rows, u32::MAX)
@@ -66,14 +65,13 @@ fn pass(
     x: &Matrix,
     out: &Matrix,
     add: bool,
-    rows: impl Fn(&StepValues) -> u32 + Send + Sync + Copy + 'static,
+    rows: BlockCount,
     block: u32,
 ) -> Result<()> {
     let packs = dims::pitch(x.columns) as u32 / 8;
-    let live_rows = move || -> Rows<StepValues> { Box::new(rows) };
     let out = if add { Bind::Update(&out.view) } else { Bind::Write(&out.view) };
-    rec.dispatch(&variant(access, add), &[access.input(x, &live_rows), out], move |values| {
-        let rows = rows(values);
+    rec.dispatch(&variant(access, add), &[access.input(x, rows), out], move |values| {
+        let rows = rows.at(values);
         let block = block.min(rows.max(1));
         let params = Params { rows, packs, block, pad: 0 };
         Launch::new(params, [packs.div_ceil(access.group()), rows.div_ceil(block), 1])

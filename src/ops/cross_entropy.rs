@@ -49,9 +49,8 @@ pub fn cross_entropy(recorder: &mut Recorder<StepValues>, access: RowAccess, cal
     let n = rows.at(recorder.capacity());
     let lists = [(call.targets, n as usize), (call.losses, n as usize)];
     check_shapes("cross_entropy", &[(call.logits, n, call.logits.columns)], &lists)?;
-    let live_rows = || rows.rows();
     let mut binds = vec![Bind::Update(&call.logits.view), Bind::Read(call.targets), Bind::Write(call.losses)];
-    binds.extend(access.updated(call.logits, &live_rows));
+    binds.extend(access.updated(call.logits, rows));
     recorder.dispatch(&access.apply(Variant::new("cross_entropy", SOURCE)), &binds, move |values| {
         let count = rows.at(values);
         let params = Params { rows: count, packs, columns, scale: weight / values.loss_counts.targets.max(1) as f32 };

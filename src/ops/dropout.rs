@@ -56,9 +56,8 @@ pub fn dropout(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &Dr
     let lists = [(call.positions, n as usize), (call.sequences, n as usize)];
     check_shapes("dropout", &[(call.x, n, call.x.columns)], &lists)?;
     let packs = dims::pitch(call.x.columns) as u32 / 8;
-    let rows = || count.rows();
     let mut binds = vec![Bind::Update(&call.x.view), Bind::Read(call.positions), Bind::Read(call.sequences)];
-    binds.extend(access.updated(call.x, &rows));
+    binds.extend(access.updated(call.x, count));
     let (threshold, place, scale) = (philox::threshold(call.rate), call.place, 1.0 / (1.0 - call.rate));
     recorder.dispatch(&access.apply(Variant::new("dropout", SOURCE)), &binds, move |values| {
         let rows = count.at(values);

@@ -56,10 +56,9 @@ pub fn embedding(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &
     let packs = dims::pitch(c) as u32 / 8;
     let all = |m: &Matrix| RowCount::Fixed(m.rows as u32);
     let (token_rows, position_rows) = (all(call.tokens), all(call.positions_embed));
-    let (tokens, positions) = (move || token_rows.rows(), move || position_rows.rows());
     let binds = [
-        access.input(call.tokens, &tokens),
-        access.input(call.positions_embed, &positions),
+        access.input(call.tokens, token_rows),
+        access.input(call.positions_embed, position_rows),
         Bind::Read(call.ids),
         Bind::Read(call.positions),
         Bind::Write(&call.x.view),
@@ -110,9 +109,8 @@ pub fn backward(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &E
     let lists = [(call.owners, 3 * table.owners(&capacity) as usize), (call.rows, capacity.rows as usize)];
     check_shapes("embedding_backward", &[(call.dx, capacity.rows, c), (call.gradient, 1, c)], &lists)?;
     let packs = dims::pitch(c) as u32 / 8;
-    let rows = || RowCount::Rows.rows();
     let binds = [
-        access.input(call.dx, &rows),
+        access.input(call.dx, RowCount::Rows),
         Bind::Read(call.owners),
         Bind::Read(call.rows),
         Bind::Update(&call.gradient.view),

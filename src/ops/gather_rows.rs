@@ -68,14 +68,13 @@ fn record(
     let all = [(call.x, x_rows.at(&capacity), c), (call.out, out_rows.at(&capacity), c)];
     check_shapes(variant.stem, &all, &[(call.index, count.at(&capacity) as usize)])?;
     let packs = dims::pitch(c) as u32 / 8;
-    let rows = || x_rows.rows();
     let out = match out_rows {
         RowCount::Fixed(_) => Bind::Update(&call.out.view),
         _ => Bind::Write(&call.out.view),
     };
     recorder.dispatch(
         &access.apply(variant),
-        &[access.input(call.x, &rows), Bind::Read(call.index), out],
+        &[access.input(call.x, x_rows), Bind::Read(call.index), out],
         move |values| {
             let rows = count.at(values);
             Launch::new(Params { rows, packs }, grid_of(rows))

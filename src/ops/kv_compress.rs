@@ -9,10 +9,9 @@ use super::grid::grid_of;
 use super::kernels::Kernels;
 use super::matmul::{self, Epilogue, Form, Matmul};
 use super::row_access::RowAccess;
-use super::rows::RowCount;
+use super::rows::{BlockCount, RowCount};
 use super::shapes::check_shapes;
 use super::values::StepValues;
-use crate::gpu::program::Rows;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Error, Result};
 
@@ -152,12 +151,7 @@ impl Compress<'_> {
         }
     }
 
-    fn input<'b>(
-        &self,
-        access: RowAccess,
-        matrix: &'b Matrix,
-        rows: &'b dyn Fn() -> Rows<StepValues>,
-    ) -> Bind<'b, StepValues> {
+    fn input<'b>(&self, access: RowAccess, matrix: &'b Matrix, rows: RowCount) -> Bind<'b, BlockCount> {
         self.access(access).input(matrix, rows)
     }
 
@@ -184,8 +178,7 @@ impl Compress<'_> {
 
     fn record_gather(&self, rec: &mut Recorder<StepValues>, access: RowAccess) -> Result<()> {
         let (slots, params) = (self.slots, self.params(self.room.pitch()));
-        let rows = || self.rows.rows();
-        let binds = [self.input(access, self.x, &rows), Bind::Read(self.slot_rows), Bind::Write(&self.room.view)];
+        let binds = [self.input(access, self.x, self.rows), Bind::Read(self.slot_rows), Bind::Write(&self.room.view)];
         rec.dispatch(&self.variant(access, GATHER), &binds, move |values| {
             let slots = slots.at(values);
             Launch::new(Params { slots, ..params }, grid_of(slots))
@@ -232,10 +225,10 @@ pub fn forward(
     check_shapes("kv_compress", &[], &[(bias, call.c())])?;
     let (slots, params, call) = (call.slots, call.params(y.pitch()), *call);
     let flops = call.flops(1);
-    let (rows, weights) = (|| call.rows.rows(), || RowCount::Fixed(call.weight.rows as u32).rows());
+    let weights = RowCount::Fixed(call.weight.rows as u32);
     let binds = [
-        call.input(access, call.x, &rows),
-        call.input(access, call.weight, &weights),
+        call.input(access, call.x, call.rows),
+        call.input(access, call.weight, weights),
         Bind::Read(bias),
         Bind::Read(call.slot_rows),
         Bind::Write(&y.view),
@@ -273,12 +266,11 @@ pub fn backward(rec: &mut Recorder<StepValues>, access: RowAccess, call: &Compre
     call.check(rec, &tensors)?;
     check_shapes("kv_compress_backward", &[], &[(to.tail_rows, capacity.tail_rows as usize)])?;
     let slots = call.slots;
-    let slot_rows = || slots.rows();
     if call.is_full() {
         call.product(rec, Form::ABt, [to.dy, call.weight, call.room], Epilogue::None)?;
         let params = call.params(call.room.pitch());
         let binds = [
-            call.input(access, call.room, &slot_rows),
+            call.input(access, call.room, slots),
             Bind::Read(call.slot_rows),
             Bind::Read(to.tail_rows),
             Bind::Update(&to.dx.view),
@@ -302,11 +294,10 @@ pub fn backward(rec: &mut Recorder<StepValues>, access: RowAccess, call: &Compre
 
 fn grouped_dx(rec: &mut Recorder<StepValues>, access: RowAccess, call: &Compress, to: &Gradients) -> Result<()> {
     let (slots, params, flops) = (call.slots, call.params(to.dy.pitch()), call.flops(1));
-    let slot_rows = || slots.rows();
-    let weights = || RowCount::Fixed(call.weight.rows as u32).rows();
+    let weights = RowCount::Fixed(call.weight.rows as u32);
     let binds = [
-        call.input(access, to.dy, &slot_rows),
-        call.input(access, call.weight, &weights),
+        call.input(access, to.dy, slots),
+        call.input(access, call.weight, weights),
         Bind::Read(call.slot_rows),
         Bind::Read(to.tail_rows),
         Bind::Update(&to.dx.view),
@@ -326,10 +317,9 @@ fn grouped_dw(
     dweight: &Matrix,
 ) -> Result<()> {
     let (slots, params, flops) = (call.slots, call.params(dy.pitch()), call.flops(1));
-    let (rows, slot_rows) = (|| call.rows.rows(), || slots.rows());
     let binds = [
-        call.input(access, call.x, &rows),
-        call.input(access, dy, &slot_rows),
+        call.input(access, call.x, call.rows),
+        call.input(access, dy, slots),
         Bind::Read(call.slot_rows),
         Bind::Write(&call.room.view),
     ];
@@ -346,7 +336,7 @@ fn grouped_dw(
     let blocks = call.room.view.words as usize / floats;
     let partial = Matrix::over(call.room.view.clone(), blocks, floats);
     let dweight = Matrix::over(dweight.view.clone(), 1, floats);
-    let blocks = move |values: &StepValues| slots.at(values).div_ceil(BLOCK as u32);
+    let blocks = slots.blocks(BLOCK as u32);
     let access = call.kernels.row_wise(rec.device().caps(), floats, &[&partial]);
     column_sum::add(rec, access, &partial, blocks, &dweight)
 }

@@ -84,12 +84,12 @@ pub fn layer_norm(recorder: &mut Recorder<StepValues>, access: RowAccess, call: 
     let all = [&wide[..], &[(call.gain, 1, columns), (call.bias, 1, columns)]].concat();
     check_shapes("layer_norm", &all, &[(call.stats, 2 * n as usize)])?;
     let packs = dims::pitch(columns) as u32 / 8;
-    let (rows, one) = (|| RowCount::Rows.rows(), || RowCount::Fixed(1).rows());
+    let (rows, one) = (RowCount::Rows, RowCount::Fixed(1));
     let binds = [
-        access.input(call.x, &rows),
-        access.input(call.branch, &rows),
-        access.input(call.gain, &one),
-        access.input(call.bias, &one),
+        access.input(call.x, rows),
+        access.input(call.branch, rows),
+        access.input(call.gain, one),
+        access.input(call.bias, one),
         Bind::Write(&call.sum.view),
         Bind::Write(&call.y.view),
         Bind::Write(call.stats),
@@ -131,11 +131,11 @@ pub fn backward(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &L
     let all = [&wide[..], &single, &partial].concat();
     check_shapes("layer_norm_backward", &all, &[(call.stats, 2 * n as usize)])?;
     let packs = dims::pitch(columns) as u32 / 8;
-    let (rows, one) = (|| RowCount::Rows.rows(), || RowCount::Fixed(1).rows());
+    let (rows, one) = (RowCount::Rows, RowCount::Fixed(1));
     let binds = [
-        access.input(call.dy, &rows),
-        access.input(call.sum, &rows),
-        access.input(call.gain, &one),
+        access.input(call.dy, rows),
+        access.input(call.sum, rows),
+        access.input(call.gain, one),
         Bind::Read(call.stats),
         Bind::Write(&call.dsum.view),
         Bind::Write(&call.partial[0].view),
@@ -146,7 +146,7 @@ pub fn backward(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &L
         let params = BackwardParams { rows: values.rows, packs, columns: columns as u32, block };
         Launch::new(params, [values.rows.div_ceil(block), 1, 1])
     })?;
-    let blocks = |values: &StepValues| values.rows.div_ceil(BLOCK as u32);
+    let blocks = RowCount::Rows.blocks(BLOCK as u32);
     call.gradients
         .into_iter()
         .flatten()

@@ -357,8 +357,8 @@ fn image_pass(
     (first, end): (u32, u32),
 ) -> Result<()> {
     let (form, rows) = (call.form, call.rows);
-    let live_rows = || rows.rows();
-    let b_rows = || RowCount::Fixed(b.rows as u32).rows();
+    let live_rows = rows.into();
+    let b_rows = RowCount::Fixed(b.rows as u32).into();
     let packs = dims::pitch(call.c.columns) as u32 / 8;
     let column_groups = dims::pitch((end - first) as usize) as u32 / 64;
     let last = k0 + 128 >= s.k;
@@ -366,15 +366,15 @@ fn image_pass(
     let epilogue = if last { call.epilogue } else { Epilogue::None };
     let variant = image_variant(form == Form::ABt, add, epilogue.file());
     let out = if add { Bind::Update(&call.c.view) } else { Bind::Write(&call.c.view) };
-    let mut binds = vec![Bind::Image(call.a, &live_rows), Bind::Image(b, &b_rows), out];
+    let mut binds = vec![Bind::Image(call.a, live_rows), Bind::Image(b, b_rows), out];
     match &epilogue {
         Epilogue::None => {}
         Epilogue::Bias(bias) => binds.push(Bind::Read(bias)),
         Epilogue::BiasGelu(bias, pre) => binds.extend([Bind::Read(bias), Bind::Write(&pre.view)]),
-        Epilogue::GeluBackward(x) | Epilogue::Residual(x) => binds.push(Bind::Image(x, &live_rows)),
+        Epilogue::GeluBackward(x) | Epilogue::Residual(x) => binds.push(Bind::Image(x, live_rows)),
     }
     if add {
-        binds.push(Bind::Image(call.c, &live_rows));
+        binds.push(Bind::Image(call.c, live_rows));
     }
     let capacity = rows.at(rec.capacity());
     let most = capacity.div_ceil(rows_a_group(capacity, column_groups)).max(1);
@@ -392,18 +392,17 @@ fn image_pass(
 
 fn image_at(rec: &mut Recorder<StepValues>, call: &Matmul, s: Sizes) -> Result<()> {
     let rows = call.rows;
-    let live_rows = || rows.rows();
+    let live_rows = rows.into();
     let packs = dims::pitch(call.c.columns) as u32 / 8;
     for (first, end) in texture_ranges(rec, s.m) {
         let m = end - first;
         let c = call.c.rows_from(first as usize, m as usize);
-        let c_rows = || RowCount::Fixed(m).rows();
         for k0 in (0..s.k).step_by(128) {
             let add = k0 > 0 || call.accumulate;
             let out = if add { Bind::Update(&c.view) } else { Bind::Write(&c.view) };
-            let mut binds = vec![Bind::Image(call.a, &live_rows), Bind::Image(call.b, &live_rows), out];
+            let mut binds = vec![Bind::Image(call.a, live_rows), Bind::Image(call.b, live_rows), out];
             if add {
-                binds.push(Bind::Image(&c, &c_rows));
+                binds.push(Bind::Image(&c, RowCount::Fixed(m).into()));
             }
             rec.dispatch(&image_at_variant(add), &binds, move |values| {
                 let depth = rows.at(values);

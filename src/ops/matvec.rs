@@ -5,7 +5,7 @@
 
 use super::form::Form;
 use super::row_access::RowAccess;
-use super::rows::RowCount;
+use super::rows::{BlockCount, RowCount};
 use super::shapes::check_shapes;
 use super::values::StepValues;
 use crate::gpu::{Bind, Caps, Device, Image, ImageLayout, Launch, Matrix, Recorder, Tensor, Variant, View};
@@ -46,7 +46,7 @@ pub fn specs(caps: &Caps) -> Vec<Spec> {
 /// Whether B can be an image on an adapter.
 pub fn fits(caps: &Caps, form: Form, b: &Matrix) -> bool {
     match form {
-        Form::ABt => Image::lay_of_rows(caps.max_texture, b.rows, b.columns).is_some(),
+        Form::ABt => Image::layout_of_rows(caps.max_texture, b.rows, b.columns).is_some(),
         _ => Image::fits_in_panels(caps.max_texture, b.rows, b.columns),
     }
 }
@@ -58,7 +58,7 @@ pub fn fits(caps: &Caps, form: Form, b: &Matrix) -> bool {
 pub fn weight(device: &Device, spec: Spec, form: Form, b: Matrix) -> Result<Tensor> {
     let lay = match (spec, form) {
         (Spec::Buffer, _) => return Ok(Tensor::Buffer(b)),
-        (Spec::Image, Form::ABt) => Image::lay_of_rows(device.caps().max_texture, b.rows, b.columns),
+        (Spec::Image, Form::ABt) => Image::layout_of_rows(device.caps().max_texture, b.rows, b.columns),
         (Spec::Image, _) => Some(ImageLayout::Panels),
     };
     let Some(lay) = lay else {
@@ -110,7 +110,7 @@ impl Out<'_> {
 pub struct Matvec<'a> {
     /// A·B or A·Bᵀ.
     pub form: Form,
-    /// [M, K]; a buffer is read through its image twin by [`Spec::Image`].
+    /// [M, K]; a buffer is read through its image copy by [`Spec::Image`].
     pub a: &'a Tensor,
     /// Layer norm of A's rows first.
     pub norm: Option<Norm<'a>>,
@@ -270,7 +270,7 @@ pub fn matvec(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matvec) ->
     let packs = dims::pitch(n) as u32 / 8;
     let flops = move |m: u32| 2.0 * f64::from(m) * n as f64 * k as f64;
     let k32 = k as u32;
-    let (row_count, rows) = (call.rows, || call.rows.rows());
+    let (row_count, rows) = (call.rows, call.rows);
     match (spec, call.b) {
         (Spec::Buffer, Tensor::Buffer(b)) => {
             let (form, tile) = (call.form, Tile::of(call.form, a_rows, n, k));
@@ -297,17 +297,17 @@ pub fn matvec(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matvec) ->
             })
         }
         (Spec::Image, Tensor::Image(b)) => {
-            let high = match (b.lay, call.form) {
+            let high = match (b.layout, call.form) {
                 (ImageLayout::Panels, Form::AB) => 0,
                 (ImageLayout::Layers { rows }, Form::ABt) => rows,
                 (lay, form) => return refuse(format!("{form:?}: `{}` lies in {lay:?}", b.name)),
             };
-            let mut binds = vec![read(call.a, &rows), Bind::ReadImage(b)];
+            let mut binds = vec![read(call.a, rows), Bind::ReadImage(b)];
             binds.push(if call.form == Form::AB { write_image(call.c)? } else { write(call.c)? });
             match &call.out {
                 Out::Plain => {}
                 Out::Bias(bias) | Out::BiasAct(bias) => binds.push(Bind::Read(bias)),
-                Out::BiasResidual(bias, residual) => binds.extend([Bind::Read(bias), read(residual, &rows)]),
+                Out::BiasResidual(bias, residual) => binds.extend([Bind::Read(bias), read(residual, rows)]),
             }
             if let Some(norm) = &call.norm {
                 let Some(image) = norm.image else {
@@ -365,21 +365,21 @@ fn buffer(tensor: &Tensor) -> Result<&Matrix> {
     }
 }
 
-fn write(tensor: &Tensor) -> Result<Bind<'_, StepValues>> {
+fn write(tensor: &Tensor) -> Result<Bind<'_, BlockCount>> {
     Ok(Bind::Write(&buffer(tensor)?.view))
 }
 
-fn write_image(tensor: &Tensor) -> Result<Bind<'_, StepValues>> {
+fn write_image(tensor: &Tensor) -> Result<Bind<'_, BlockCount>> {
     match tensor {
         Tensor::Image(image) => Ok(Bind::WriteImage(image)),
         Tensor::Buffer(matrix) => refuse(format!("`{}` is a buffer: expected an image", matrix.view.name)),
     }
 }
 
-fn read<'a>(tensor: &'a Tensor, rows: &'a dyn Fn() -> crate::gpu::program::Rows<StepValues>) -> Bind<'a, StepValues> {
+fn read(tensor: &Tensor, rows: RowCount) -> Bind<'_, BlockCount> {
     match tensor {
         Tensor::Image(image) => Bind::ReadImage(image),
-        Tensor::Buffer(matrix) => Bind::Image(matrix, rows),
+        Tensor::Buffer(matrix) => Bind::Image(matrix, rows.into()),
     }
 }
 

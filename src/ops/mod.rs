@@ -28,6 +28,6 @@ mod values;
 
 pub use registry::{ALL, Kernel};
 pub use row_access::RowAccess;
-pub use rows::{RowCount, RowRange};
+pub use rows::{BlockCount, RowCount, RowRange};
 pub use spec::Spec;
 pub use values::StepValues;

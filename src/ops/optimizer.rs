@@ -2,7 +2,7 @@
 
 use super::grid::grid_of;
 use super::row_access::RowAccess;
-use super::rows::RowCount;
+use super::rows::{BlockCount, RowCount};
 use super::shapes::check_shapes;
 use super::values::StepValues;
 use crate::data::batch::LossCounts;
@@ -177,8 +177,8 @@ pub fn global_norm(rec: &mut Recorder<StepValues>, access: RowAccess, gradient: 
     let least = norm_partials(gradient.rows * FLAT_COLUMNS);
     check_shapes("global_norm", &[(gradient, gradient.rows as u32, FLAT_COLUMNS)], &[(partial, least)])?;
     let packs = (gradient.rows * FLAT_COLUMNS / 8) as u32;
-    let rows = || RowCount::Fixed(gradient.rows as u32).rows();
-    let binds = [access.input(gradient, &rows), Bind::Write(partial)];
+    let rows = RowCount::Fixed(gradient.rows as u32);
+    let binds = [access.input(gradient, rows), Bind::Write(partial)];
     rec.dispatch(&access.apply(Variant::new("global_norm", GLOBAL_NORM)), &binds, move |_| {
         Launch::new(NormParams { packs, block: NORM_BLOCK }, [packs.div_ceil(NORM_BLOCK), 1, 1])
     })
@@ -250,10 +250,10 @@ pub fn adamw(
         let message = format!("range {start}..{end}: expected multiples of 64 within {all} rows of {FLAT_COLUMNS}");
         return Err(Error::Kernel { kernel: "adamw".into(), message });
     }
-    let rows = || RowCount::Fixed(all).rows();
-    let mut binds: Vec<Bind<'_, StepValues>> = tensors.iter().map(|t| Bind::Update(&t.view)).collect();
+    let rows = RowCount::Fixed(all);
+    let mut binds: Vec<Bind<'_, BlockCount>> = tensors.iter().map(|t| Bind::Update(&t.view)).collect();
     binds.push(Bind::Read(state));
-    binds.extend(tensors.iter().filter_map(|t| access.updated(t, &rows)));
+    binds.extend(tensors.iter().filter_map(|t| access.updated(t, rows)));
     let a_group = access.group() * PER_LANE;
     rec.dispatch(&adamw_variant(access, adam.arithmetic), &binds, move |values| {
         let t = values.adam_step.saturating_sub(range.t0).max(1);

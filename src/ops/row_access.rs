@@ -1,7 +1,6 @@
 //! How a row-wise kernel reads its tensors, and how many invocations a group has.
 
-use super::values::StepValues;
-use crate::gpu::program::Rows;
+use super::rows::{BlockCount, RowCount};
 use crate::gpu::{Bind, Caps, Matrix, Variant};
 
 /// How a row-wise kernel reads its tensors: from storage buffers, two vec4 at a time; or through image copies, with 64-bit
@@ -78,19 +77,15 @@ impl RowAccess {
     }
 
     /// Binds a matrix that the shader declares as `#input`.
-    pub(super) fn input<'a>(self, matrix: &'a Matrix, rows: &'a dyn Fn() -> Rows<StepValues>) -> Bind<'a, StepValues> {
+    pub(super) fn input(self, matrix: &Matrix, rows: impl Into<BlockCount>) -> Bind<'_, BlockCount> {
         match self {
             RowAccess::Buffer { .. } => Bind::Read(&matrix.view),
-            RowAccess::Image => Bind::Image(matrix, rows),
+            RowAccess::Image => Bind::Image(matrix, rows.into()),
         }
     }
 
     /// Binds the image copy of a matrix that the shader declares as `#update`; it comes after all other bindings.
-    pub(super) fn updated<'a>(
-        self,
-        matrix: &'a Matrix,
-        rows: &'a dyn Fn() -> Rows<StepValues>,
-    ) -> Option<Bind<'a, StepValues>> {
-        (self == RowAccess::Image).then_some(Bind::Image(matrix, rows))
+    pub(super) fn updated(self, matrix: &Matrix, rows: RowCount) -> Option<Bind<'_, BlockCount>> {
+        (self == RowAccess::Image).then(|| Bind::Image(matrix, rows.into()))
     }
 }

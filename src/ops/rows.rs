@@ -1,8 +1,7 @@
 //! How many rows of a matrix a program uses, and which.
 
 use super::values::StepValues;
-use crate::gpu::program::Rows;
-use crate::gpu::{Caps, Matrix};
+use crate::gpu::{Caps, LiveValues, Matrix};
 
 /// How many rows of a tensor are live: a number that is fixed, or one of the [`StepValues`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +41,39 @@ impl RowCount {
         }
     }
 
-    /// The same as a function that a recorded program keeps.
-    pub(super) fn rows(self) -> Rows<StepValues> {
-        Box::new(move |values| self.at(values))
+    /// The number of blocks of `size` rows.
+    pub(super) fn blocks(self, size: u32) -> BlockCount {
+        BlockCount { rows: self, size }
+    }
+}
+
+/// How many blocks of rows are live. A tensor of partial sums has one row for each block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockCount {
+    /// The rows.
+    pub rows: RowCount,
+    /// Rows of a block; 1 counts the rows themselves.
+    pub size: u32,
+}
+
+impl BlockCount {
+    /// The number of blocks for these values; the last one may have fewer rows.
+    pub fn at(self, values: &StepValues) -> u32 {
+        self.rows.at(values).div_ceil(self.size)
+    }
+}
+
+impl From<RowCount> for BlockCount {
+    fn from(rows: RowCount) -> Self {
+        rows.blocks(1)
+    }
+}
+
+impl LiveValues for StepValues {
+    type RowCount = BlockCount;
+
+    fn row_count(&self, count: BlockCount) -> u32 {
+        count.at(self)
     }
 }
 

@@ -128,7 +128,7 @@ impl Output {
     }
 
     fn fences(&self) -> (View, View) {
-        self.matrix.view.neighbours(FENCE)
+        self.matrix.view.neighbors(FENCE)
     }
 }
 

@@ -5,6 +5,7 @@ mod batching;
 mod cli;
 mod common;
 mod data;
+mod embed;
 mod eval;
 mod finetune;
 mod generate;

@@ -1,9 +1,9 @@
-//! What the recorder refuses, with the words that tell where; and that an image twin holds all that is read from it.
+//! What the recorder refuses, with the words that tell where; and that an image copy holds all that is read from it.
 
 use crate::common::device;
 use crate::common::tensors::{list, matrix, zeros};
 use wgpt::Error;
-use wgpt::gpu::{Bind, Buffer, Device, Launch, Matrix, Recorder, Variant, View};
+use wgpt::gpu::{Bind, Buffer, Device, Launch, LiveValues, Matrix, Program, Recorder, Variant, View};
 use wgpt::ops::column_sum::column_sum;
 use wgpt::ops::embedding::{Embedding, embedding};
 use wgpt::ops::optimizer::{AdamW, Arithmetic, FLAT_COLUMNS, Range, STATE_WORDS, Slab, adamw};
@@ -17,10 +17,22 @@ const PROBE: &str = "struct Params { n: u32, a: u32, b: u32, c: u32 }
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) { if id.x < p.n { y[id.x] = 2.0 * x[id.x]; } }";
 
+/// The probe's one live value.
+#[derive(Clone, Copy)]
+struct Count(u32);
+
+impl LiveValues for Count {
+    type RowCount = u32;
+
+    fn row_count(&self, count: u32) -> u32 {
+        count
+    }
+}
+
 /// Records one dispatch of the probe; `groups` and `words` of parameters from the live number.
-fn record(device: &Device, binds: &[Bind<'_, u32>], words: usize) -> Result<wgpt::gpu::Program<u32>, Error> {
-    let mut recorder = Recorder::new(device, 64);
-    recorder.dispatch(&Variant::new("probe", PROBE), binds, move |n| {
+fn record(device: &Device, binds: &[Bind<'_, u32>], words: usize) -> Result<Program<Count>, Error> {
+    let mut recorder = Recorder::new(device, Count(64));
+    recorder.dispatch(&Variant::new("probe", PROBE), binds, move |Count(n)| {
         let mut params = vec![0u8; words * 4];
         params[..4].copy_from_slice(&n.to_ne_bytes());
         Launch { params, groups: [n.div_ceil(64), 1, 1], flops: 0.0 }
@@ -32,7 +44,7 @@ fn read_write<'a>(x: &'a View, y: &'a View) -> [Bind<'a, u32>; 2] {
     [Bind::Read(x), Bind::Write(y)]
 }
 
-fn refused(result: Result<wgpt::gpu::Program<u32>, Error>, words: &[&str]) {
+fn refused(result: Result<Program<Count>, Error>, words: &[&str]) {
     match result.map(drop) {
         Err(Error::Kernel { kernel, message }) => {
             assert_eq!(kernel, "probe");
@@ -60,8 +72,7 @@ fn misuse_is_refused_by_name() {
     refused(record(&device, &read_write(&x, &both.range("odd", 32, 64)), 4), &["`odd`", "word 32", "64"]);
     refused(record(&device, &read_write(&x, &both.range("long", 448, 128)), 4), &["`long`", "past its buffer"]);
     let matrix = Matrix::new(&device, "m", 1, 64).expect("m");
-    let rows = || -> wgpt::gpu::program::Rows<u32> { Box::new(|_| 1) };
-    refused(record(&device, &[Bind::Image(&matrix, &rows), Bind::Write(&y)], 4), &["`m`", "Image", "Read"]);
+    refused(record(&device, &[Bind::Image(&matrix, 1), Bind::Write(&y)], 4), &["`m`", "Image", "Read"]);
 }
 
 #[test]
@@ -70,14 +81,14 @@ fn groups_past_the_limit_are_refused_when_recorded_and_when_run() {
     let (x, y) = (View::new(&device, "x", 64).expect("x"), View::new(&device, "y", 64).expect("y"));
     let limit = device.caps().max_groups;
     let dispatch = |capacity: u32| {
-        let mut recorder = Recorder::new(&device, capacity);
+        let mut recorder = Recorder::new(&device, Count(capacity));
         let binds = [Bind::Read(&x), Bind::Write(&y)];
-        let plan = |n: &u32| Launch::new([0u32; 4], [1, *n, 1]);
+        let plan = |n: &Count| Launch::new([0u32; 4], [1, n.0, 1]);
         recorder.dispatch(&Variant::new("probe", PROBE), &binds, plan).map(|()| recorder.finish())
     };
     refused(dispatch(limit + 1), &[&(limit + 1).to_string(), &limit.to_string()]);
     let program = dispatch(1).expect("a program");
-    refused(program.run(&(limit + 1)).map(|()| program), &["groups"]);
+    refused(program.run(&Count(limit + 1)).map(|()| program), &["groups"]);
 }
 
 #[test]
@@ -89,15 +100,16 @@ fn live_numbers_decide_what_runs() {
     let program = record(&device, &[Bind::Read(&x), Bind::Write(&y)], 4).expect("a program");
     let mut seen = Vec::new();
     for n in [0, 5] {
-        program.run(&n).expect("a run");
+        program.run(&Count(n)).expect("a run");
         seen.push(y.read::<f32>(&device).expect("read").iter().filter(|y| **y == 6.0).count());
     }
     assert_eq!(seen, [0, 5]);
 }
 
-/// Two lookups in one table, of which the first knows one row alone: a twin made for it would be too low for the second.
+/// Two lookups in one table, of which the first knows one row alone: an image copy made for it has too few rows for the
+/// second.
 #[test]
-fn a_taller_matrix_over_the_same_words_has_a_twin_of_its_own() {
+fn a_taller_matrix_over_the_same_words_has_its_own_image_copy() {
     let device = device();
     let columns = 3;
     for io in RowAccess::all(device.caps()) {

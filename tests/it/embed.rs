@@ -1,0 +1,178 @@
+//! Programs inside another program: on a device that the caller opened, over its buffers, in its command encoder, and read
+//! back without blocking.
+
+use crate::common::device;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use wgpt::gpu::{Bind, BufferError, Device, Launch, Matrix, Placement, Recorder, Ring, Variant, View};
+use wgpt::ops::matmul::{Epilogue, Form, Matmul, choose, matmul};
+use wgpt::ops::{RowCount, StepValues};
+use wgpt::{Error, dims, wgpu};
+
+const USAGE: wgpu::BufferUsages =
+    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
+
+/// y = factor · x, 64 values.
+const SCALE: &str = "struct Params { factor: f32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(64)
+fn main(@builtin(local_invocation_index) i: u32) { y[i] = p.factor * x[i]; }";
+
+fn buffer(device: &Device, floats: usize, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+    let size = floats as u64 * 4;
+    let descriptor = wgpu::BufferDescriptor { label: Some("caller's"), size, usage, mapped_at_creation: false };
+    device.raw().create_buffer(&descriptor)
+}
+
+/// Completes a future by polling the device without blocking, as an event loop does.
+fn poll_until_ready<T>(device: &Device, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..1_000_000 {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
+            return value;
+        }
+        device.raw().poll(wgpu::PollType::Poll).expect("a device");
+        std::thread::yield_now();
+    }
+    panic!("the future does not complete");
+}
+
+#[test]
+fn a_program_runs_over_the_callers_buffer_inside_its_encoder() {
+    let device = device();
+    let (rows, inner, columns) = (3, 70, 5);
+    let pitch = dims::pitch(inner);
+    // A and C share one buffer with work of the caller; B is in another.
+    let [first, second] = [1024, inner * dims::pitch(columns)].map(|floats| buffer(&device, floats, USAGE));
+    let place = |offset, rows, columns| Placement { offset, rows, columns, pitch: dims::pitch(columns) };
+    let a_end = 256 + (rows * pitch * 4) as u64;
+    let a = Matrix::from_wgpu("a", &first, place(256, rows, inner)).expect("a");
+    let b = Matrix::from_wgpu("b", &second, place(0, inner, columns)).expect("b");
+    let c = Matrix::new(&device, "c", rows, columns).expect("c");
+    b.write(&device, &vec![0.5; inner * columns]).expect("write");
+
+    let values = StepValues { rows: rows as u32, ..StepValues::default() };
+    let mut recorder = Recorder::new(&device, values);
+    let (form, epilogue) = (Form::AB, Epilogue::None);
+    let call = Matmul { form, a: &a, b: &b, c: &c, rows: RowCount::Rows, epilogue, accumulate: false };
+    matmul(&mut recorder, choose(device.caps(), form, &a, &b), &call).expect("a product");
+    let program = recorder.finish();
+
+    // The caller's own commands write A before the program reads it, and copy C after it.
+    let ones = dims::pad_rows(&vec![1.0; rows * inner], inner);
+    let upload = View::from_wgpu("upload", &buffer(&device, ones.len(), USAGE), 0, ones.len()).expect("a view");
+    upload.write(&device, &ones).expect("write");
+    let out = buffer(&device, rows * dims::pitch(columns), USAGE);
+    let copied = Matrix::from_wgpu("copied", &out, place(0, rows, columns)).expect("a matrix");
+    let mut fill = Recorder::new(&device, ());
+    fill.copy(&upload, &a.view);
+    let mut copy = Recorder::new(&device, ());
+    copy.copy(&c.view, &copied.view);
+    let mut encoder = device.raw().create_command_encoder(&Default::default());
+    encoder.clear_buffer(&first, 0, Some(a_end));
+    fill.finish().encode_into(&mut encoder, &()).expect("encode");
+    program.encode_into(&mut encoder, &values).expect("encode");
+    copy.finish().encode_into(&mut encoder, &()).expect("encode");
+    device.queue().submit([encoder.finish()]);
+
+    assert_eq!(copied.read(&device).expect("read"), vec![35.0; rows * columns]);
+    assert_eq!(poll_until_ready(&device, c.read_async(&device)).expect("read"), vec![35.0; rows * columns]);
+}
+
+#[test]
+fn one_program_is_encoded_twice_with_other_values() {
+    let device = device();
+    let [x, y] = ["x", "y"].map(|name| View::new(&device, name, 64).expect("a view"));
+    let kept = View::new(&device, "kept", 64).expect("a view");
+    x.write(&device, &[1.0f32; 64]).expect("write");
+    let program = scale(&device, &x, &y);
+    let mut copy = Recorder::new(&device, Factor(0.0));
+    copy.copy(&y, &kept);
+    let copy = copy.finish();
+    let mut encoder = device.raw().create_command_encoder(&Default::default());
+    program.encode_into(&mut encoder, &Factor(2.0)).expect("encode");
+    copy.encode_into(&mut encoder, &Factor(0.0)).expect("encode");
+    program.encode_into(&mut encoder, &Factor(3.0)).expect("encode");
+    // A run that is submitted first does not change what was encoded.
+    program.run(&Factor(7.0)).expect("a run");
+    device.queue().submit([encoder.finish()]);
+    assert_eq!(kept.read::<f32>(&device).expect("read"), [2.0; 64]);
+    assert_eq!(y.read::<f32>(&device).expect("read"), [3.0; 64]);
+}
+
+/// The live value of [`SCALE`].
+struct Factor(f32);
+
+impl wgpt::gpu::LiveValues for Factor {
+    type RowCount = u32;
+
+    fn row_count(&self, count: u32) -> u32 {
+        count
+    }
+}
+
+fn scale(device: &Device, x: &View, y: &View) -> wgpt::gpu::Program<Factor> {
+    let mut recorder = Recorder::new(device, Factor(0.0));
+    let plan = |factor: &Factor| Launch::new([factor.0, 0.0, 0.0, 0.0], [1, 1, 1]);
+    recorder.dispatch(&Variant::new("scale", SCALE), &[Bind::Read(x), Bind::Write(y)], plan).expect("a dispatch");
+    recorder.finish()
+}
+
+#[test]
+fn reads_complete_when_the_caller_polls() {
+    let device = device();
+    let [x, y] = ["x", "y"].map(|name| View::new(&device, name, 64).expect("a view"));
+    x.write(&device, &[1.0f32; 64]).expect("write");
+    let program = scale(&device, &x, &y);
+    let mut ring = Ring::new(&device, 64, 2);
+    assert_eq!(poll_until_ready(&device, ring.wait_async()).expect("a ring"), None);
+    program.run_and_read(&Factor(2.0), &y, &mut ring).expect("a run");
+    let early = y.read_async::<f32>(&device);
+    program.run_and_read(&Factor(4.0), &y, &mut ring).expect("a run");
+    assert!(ring.is_full());
+    // The copy was submitted when the read was requested, not when its future is polled.
+    assert_eq!(poll_until_ready(&device, early).expect("a read"), [2.0; 64]);
+    for expected in [2.0f32, 4.0] {
+        let words = poll_until_ready(&device, ring.wait_async()).expect("a ring").expect("a copy");
+        assert_eq!(words, [expected.to_bits(); 64]);
+    }
+    assert!(!ring.is_full() && ring.take().expect("a ring").is_none());
+}
+
+#[test]
+fn buffers_that_do_not_fit_are_refused_with_the_reason() {
+    let device = device();
+    let whole = buffer(&device, 256, USAGE);
+    let place = Placement { offset: 256, rows: 2, columns: 40, pitch: 64 };
+    assert!(Matrix::from_wgpu("m", &whole, place).is_ok());
+    let wrap = |buffer: &wgpu::Buffer, place| Matrix::from_wgpu("m", buffer, place).map(drop).expect_err("an error");
+    let name = || "m".into();
+    let stored = buffer(&device, 256, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST);
+    let missing = wgpu::BufferUsages::COPY_SRC;
+    assert_eq!(wrap(&stored, place), BufferError::Usage { name: name(), missing });
+    let odd = wrap(&whole, Placement { offset: 16, ..place });
+    assert_eq!(odd, BufferError::Offset { name: name(), found: 16, alignment: 256 });
+    let long = wrap(&whole, Placement { rows: 4, ..place });
+    assert_eq!(long, BufferError::Size { name: name(), found: 1024, needed: 256 + 4 * 256 });
+    let dense = wrap(&whole, Placement { pitch: 40, ..place });
+    assert_eq!(dense, BufferError::Pitch { name: name(), columns: 40, found: 40, expected: 64 });
+    let empty = wrap(&whole, Placement { rows: 0, ..place });
+    assert_eq!(empty, BufferError::Shape { name: name(), rows: 0, columns: 40 });
+    let error = Error::from(dense);
+    assert!(error.is_invalid_input());
+    assert_eq!(error.to_string(), "pitch of `m`: 40 floats, expected 64 for 40 columns (the next multiple of 64)");
+}
+
+#[test]
+fn devices_can_be_opened_by_several_threads_at_once() {
+    let open = || device().caps().name.clone();
+    let names: Vec<String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(open)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a device")).collect()
+    });
+    assert!(names.iter().all(|name| *name == names[0]));
+}
