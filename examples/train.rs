@@ -3,9 +3,9 @@
 //! `cargo run --release --example train [STEPS]`
 
 use wgpt::config::ModelConfig;
-use wgpt::data::batch_form::BatchForm;
 use wgpt::data::corpus::Corpus;
-use wgpt::data::order::{BatchSize, Batching, Order};
+use wgpt::data::data_loader::{BatchSize, Batching, DataLoader};
+use wgpt::data::padding::Padding;
 use wgpt::data::synthetic::stories::stories;
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
 use wgpt::data::windows::evaluation_batches;
@@ -26,8 +26,8 @@ fn main() -> wgpt::Result<()> {
     let options = TrainingOptions::default();
     let capacity = Capacity { rows: 8 * config.n_positions, sequences: 8 };
     let mut training = Training::new(&device, &config, &initial_parameters(&config, SEED), capacity, options)?;
-    let batching = Batching { size: BatchSize::Windows(8), micro_batches: 1, form: BatchForm::Packed };
-    let mut order = Order::new(train, config.n_positions, batching, SEED)?;
+    let batching = Batching { size: BatchSize::Windows(8), micro_batches: 1, padding: Padding::Packed };
+    let mut order = DataLoader::new(train, config.n_positions, batching, SEED)?;
     for step in 0..steps {
         let batch = order.next_batch()?;
         training.accumulate_gradients(&batch, batch.target_count, step_key(SEED, step))?;

@@ -8,7 +8,7 @@ use super::predict;
 use super::stop::Done;
 use super::token_cache::user_cache;
 use super::{model_argument, options};
-use crate::data::source::{Source, Sources};
+use crate::data::text_files::{TextFile, TextFiles};
 use crate::data::tokenizer::{Tokenizer, UNKNOWN};
 use crate::gpu::Device;
 use crate::model::Inference;
@@ -71,7 +71,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let model = model_argument::load(matches)?;
     let tokenizer = model.tokenizer()?;
     if let Some(path) = per_token {
-        check_output(path, Sources::find(&data, separator.as_deref())?.files(), model.folder.as_deref())?;
+        check_output(path, TextFiles::find(&data, separator.as_deref())?.files(), model.folder.as_deref())?;
     }
     let text = Text::read(data, separator, &model.config, tokenizer, &user_cache())?;
     if let Some(warning) = unknown(&text, tokenizer) {
@@ -94,7 +94,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
 
 /// What a vocabulary of words has no token for.
 fn unknown(text: &Text, tokenizer: &Tokenizer) -> Option<String> {
-    let unknown = tokenizer.id(UNKNOWN).filter(|_| tokenizer.pretokenizer().ends_words())?;
+    let unknown = tokenizer.id(UNKNOWN).filter(|_| tokenizer.pretokenizer().marks_word_ends())?;
     let tokens = text.corpus.tokens();
     let count = tokens.iter().filter(|id| **id == unknown).count() as u64;
     let (count, all) = (Some(count).filter(|count| *count > 0)?, grouped(tokens.len() as u64));
@@ -102,7 +102,7 @@ fn unknown(text: &Text, tokenizer: &Tokenizer) -> Option<String> {
 }
 
 /// Checks that a file can be written and is not one that is read: not the data, nothing in the model's folder.
-fn check_output(path: &Path, data: &[Source], model: Option<&Path>) -> Result<()> {
+fn check_output(path: &Path, data: &[TextFile], model: Option<&Path>) -> Result<()> {
     let folder = output_folder("per-token", path)?;
     let wrong = |why: &str| Err(invalid_option("per-token", path.display(), why));
     let there = path.canonicalize().ok();

@@ -152,8 +152,10 @@ fn prompt(matches: &ArgMatches) -> Result<String> {
     };
     let name = if name == "-" { "stdin" } else { name };
     read.map_err(|e| Error::file(name, format!("could not be read: {e}")))?;
-    String::from_utf8(bytes)
-        .map_err(|e| Error::file(name, format!("not UTF-8 at byte offset {}", e.utf8_error().valid_up_to())))
+    String::from_utf8(bytes).map_err(|e| {
+        let place = format!("byte offset {}", e.utf8_error().valid_up_to());
+        Error::file(name, "not UTF-8").at(place).expected("expected UTF-8 text")
+    })
 }
 
 /// A sample on its way: the first is printed as it comes, the others when their turn has come.

@@ -53,7 +53,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     RunFolder::check_new(out)?;
     let mut model = openai::import(dir, matches.get_one("n_head").copied().unwrap_or(openai::N_HEAD))?;
     if let (Some(tokenizer), Some(pretokenizer)) = (&model.tokenizer, matches.get_one("pretokenizer")) {
-        model.tokenizer = Some(tokenizer.cut_by(*pretokenizer)?);
+        model.tokenizer = Some(tokenizer.with_pretokenizer(*pretokenizer)?);
     }
     model.save(out)?;
     writeln!(context.out, "{} parameters  {}", grouped(model.config.parameter_count() as u64), out.display())?;

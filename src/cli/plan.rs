@@ -7,7 +7,7 @@ use super::options;
 use super::stop::Done;
 use crate::Error;
 use crate::config::ModelConfig;
-use crate::data::order::BatchSize;
+use crate::data::data_loader::BatchSize;
 use crate::model::{self, Cache, Capacity, Memory};
 use crate::report::{Align, Table};
 use crate::train::Stage;

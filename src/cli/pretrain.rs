@@ -8,7 +8,7 @@ use super::output::note;
 use super::progress::Progress;
 use super::stop::{Done, Stop};
 use super::token_cache::user_cache;
-use crate::data::source::Sources;
+use crate::data::text_files::TextFiles;
 use crate::report::{Align, Table};
 use crate::train::{Layers, Prepared, Settings, Stage, Stopped, Summary, Trained, text};
 use crate::{Error, Result};
@@ -55,7 +55,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
 fn say_reading(settings: &Settings) {
     const LONG: u64 = 32 << 20;
     // What is wrong with the files is said where they are read.
-    let Ok(sources) = Sources::find(&settings.data, None) else { return };
+    let Ok(sources) = TextFiles::find(&settings.data, None) else { return };
     let all: u64 = sources.files().iter().map(|file| file.bytes).sum();
     if all >= LONG {
         note(format_args!("reading {} of text; its tokens are kept for the next time", bytes(all)));

@@ -3,9 +3,9 @@
 use super::context::Context;
 use super::options;
 use super::stop::Done;
-use crate::data::source::{self, Sources};
+use crate::data::text_files::{self, TextFiles};
 use crate::data::tokenizer::words::WordCounts;
-use crate::data::tokenizer::{FILE, Tokenizer};
+use crate::data::tokenizer::{FILE_NAME, Tokenizer};
 use crate::store::atomic::{Existing, write_folder};
 use crate::store::model_folder;
 use crate::train::Stage;
@@ -63,12 +63,12 @@ fn train(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let settings = options::layers(matches, Stage::Pretraining)?.settings()?;
     let out = given(matches, "out");
     RunFolder::check_new(out)?;
-    let sources = Sources::find(settings.data_files()?, settings.document_separator.as_deref())?;
+    let sources = TextFiles::find(settings.data_files()?, settings.document_separator.as_deref())?;
     let mut words = WordCounts::new(settings.pretokenizer);
     sources.read(true, &mut |block| words.add(block))?;
     let tokenizer = Tokenizer::train_on(&words, settings.model.vocab_size)?;
     write_folder(out, Existing::Refuse, |folder| model_folder::write_tokenizer(folder, &tokenizer, None))?;
-    writeln!(context.out, "{} ids  {}", tokenizer.vocab_size(), out.join(FILE).display())?;
+    writeln!(context.out, "{} ids  {}", tokenizer.vocab_size(), out.join(FILE_NAME).display())?;
     Ok(())
 }
 
@@ -77,7 +77,7 @@ fn encode(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let (mut input, name) = input(matches)?;
     let out = &mut context.out;
     let mut gap = "";
-    let read = source::read_from(&mut *input, &name, None, tokenizer.is_cuttable(), &mut |block| {
+    let read = text_files::read_from(&mut *input, &name, None, tokenizer.is_splittable(), &mut |block| {
         for id in tokenizer.encode(block.text)? {
             write!(out, "{gap}{id}").map_err(|e| Error::io("stdout", e))?;
             gap = " ";

@@ -1,6 +1,6 @@
 //! The tokens of a text, where its documents end, and the part that is held out.
 
-use super::shared::{Shared, Tokens};
+use super::shared_slice::{SharedSlice, Tokens};
 use crate::{Error, Result};
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ pub struct Corpus {
 /// Where documents end, counted in tokens from the beginning of the whole corpus. A part cuts its first and its last one.
 #[derive(Clone, Debug)]
 struct Documents {
-    ends: Shared<u64>,
+    ends: SharedSlice<u64>,
     /// Tokens of the whole corpus before this part.
     before: u64,
 }
@@ -30,7 +30,7 @@ impl Corpus {
     ///
     /// # Errors
     /// [`Error::Value`] when the ends do not ascend to the number of tokens.
-    pub fn documents(tokens: impl Into<Tokens>, ends: impl Into<Shared<u64>>) -> Result<Self> {
+    pub fn documents(tokens: impl Into<Tokens>, ends: impl Into<SharedSlice<u64>>) -> Result<Self> {
         let (tokens, ends) = (tokens.into(), ends.into());
         if !ends.is_sorted() || ends.last().copied().unwrap_or(0) != tokens.len() as u64 {
             return Err(Error::input(format!(

@@ -1,19 +1,24 @@
-//! Text to batches: knows files, knows no GPU.
+//! Text to batches, without a GPU.
 //!
-//! [`source`] (files as a stream of [`pieces`]) → [`tokenizer`] → ids,
-//! [`shared`] → [`corpus`] (documents, held-out part) → [`windows`] → [`order`] → [`batch`] in its [`batch_form`].
-//! [`baseline`] says what counting alone reaches on the same ids; [`synthetic`] writes text
-//! where there is none. [`task_file`] reads the examples of a task.
+//! Text files ([`text_files`], in [`block`]s) → token ids ([`tokenizer`]) → [`corpus`] (documents, held-out part) →
+//! [`windows`] → [`data_loader`] → [`batch`] (with [`padding`], if the kernels need it).
+//! [`baseline`] computes the loss of simple count models on the same ids; [`synthetic`] generates text.
 
 pub mod baseline;
 pub mod batch;
-pub mod batch_form;
+pub mod block;
+pub(crate) mod block_builder;
+#[cfg(feature = "tokenizers")]
+mod chunk;
 pub mod corpus;
-pub mod order;
-pub mod pieces;
-pub mod shared;
-pub mod source;
+pub mod data_loader;
+pub(crate) mod file_errors;
+pub mod padding;
+#[cfg(feature = "tokenizers")]
+pub(crate) mod parallel;
+pub mod shared_slice;
 pub mod synthetic;
-pub mod task_file;
+pub mod text_files;
+mod text_reader;
 pub mod tokenizer;
 pub mod windows;

@@ -276,7 +276,7 @@ impl Training {
     }
 
     fn step_values_of(&self, batch: &Batch) -> Result<StepValues> {
-        self.step_values(&self.batch_capacity().lay_out(batch)?, batch.real(), [0; 2])
+        self.step_values(&self.batch_capacity().lay_out(batch)?, batch.loss_counts(), [0; 2])
     }
 
     /// Runs forward and backward on one micro-batch and adds its gradients to those accumulated. Returns at once.

@@ -184,7 +184,8 @@ impl LayoutCapacity {
             sequence_of_row.resize(batch.rows_of(s).end, *number);
         }
         put(3, &sequence_of_row);
-        let mut values = StepValues { rows: batch.rows() as u32, loss_counts: batch.real(), ..StepValues::default() };
+        let mut values =
+            StepValues { rows: batch.rows() as u32, loss_counts: batch.loss_counts(), ..StepValues::default() };
         let (owners, rows) = owners(&batch.ids);
         put(4, &owners);
         put(5, &rows);

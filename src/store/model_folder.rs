@@ -21,7 +21,7 @@ pub const INDEX: &str = "model.safetensors.index.json";
 /// The file of the model's configuration.
 pub const CONFIG: &str = "config.json";
 /// The file of the tokenizer.
-pub const TOKENIZER: &str = crate::data::tokenizer::FILE;
+pub const TOKENIZER: &str = crate::data::tokenizer::FILE_NAME;
 /// The file of transformers' tokenizer settings.
 pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 /// The folder of a run's checkpoints.
@@ -146,7 +146,7 @@ impl Model {
     /// [`Error::File`] naming the folder; [`Error::Value`] for a model that was not loaded.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
         self.tokenizer.as_ref().ok_or_else(|| match &self.folder {
-            Some(folder) => Tokenizer::missing(folder),
+            Some(folder) => Tokenizer::missing_in(folder),
             None => Error::value("tokenizer", "none", "the model must have one"),
         })
     }

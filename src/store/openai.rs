@@ -38,7 +38,7 @@ pub fn import(dir: &Path, n_head: usize) -> Result<Model> {
     if held != named {
         return Err(Error::file(dir, format!("its {PARTS} parts hold {held} numbers: {SHAPES} has {named}")));
     }
-    let Some((path, tokenizer)) = Tokenizer::in_folder(dir)? else { return Err(Tokenizer::missing(dir)) };
+    let Some((path, tokenizer)) = Tokenizer::in_folder(dir)? else { return Err(Tokenizer::missing_in(dir)) };
     let (has, allows) = (tokenizer.vocab_size(), config.vocab_size);
     if has > allows {
         return Err(Error::file(path, format!("has {has} ids: the token table of {SHAPES} has {allows} rows")));

@@ -1,6 +1,6 @@
 //! The tokens of texts that were tokenized before, in the user's cache folder.
 //!
-//! `tokens/<recipe>/<contents>/` holds what a text gave: `ids` (u32), `bytes` (of [`Extents`]), `ends` (u64, of
+//! `tokens/<recipe>/<contents>/` holds what a text gave: `ids` (u32), `bytes` (of [`TokenBytes`]), `ends` (u64, of
 //! documents), tokenizer.json where one was trained on it, and `entry`, which counts and hashes the others. `recipe`
 //! hashes what is known without reading the text (settings, sizes), `contents` that and the text. An entry is written
 //! beside its place and renamed, whole; it is read through before it is believed.
@@ -9,10 +9,11 @@ use super::mmap::Numbers;
 use super::model_folder::TOKENIZER;
 use super::sha256::{self, hex};
 use crate::data::corpus::Corpus;
-use crate::data::shared::{Shared, Tokens};
-use crate::data::source::{Digests, Sources};
+use crate::data::shared_slice::{SharedSlice, Tokens};
+use crate::data::text_files::{Digests, TextFiles, TextFormat};
 use crate::data::tokenizer::Tokenizer;
-use crate::data::tokenizer::encoder::{Encoded, Extents, Totals};
+use crate::data::tokenizer::encoder::EncodedBlock;
+use crate::data::tokenizer::token_bytes::{TokenBytes, Totals};
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -46,7 +47,7 @@ pub struct Tokenized {
     /// The tokens, in mapped files.
     pub corpus: Corpus,
     /// The bytes that they stand for.
-    pub extents: Extents,
+    pub token_bytes: TokenBytes,
     /// The tokenizer that was trained on the text.
     pub trained: Option<Tokenizer>,
     /// The folder they lie in; none where it goes with the process.
@@ -66,10 +67,15 @@ impl TokenCache {
     }
 
     /// The place of texts of these sizes that are tokenized as `recipe` says.
-    pub fn shelf(&self, sources: &Sources, recipe: &str) -> Shelf {
+    pub fn shelf(&self, sources: &TextFiles, recipe: &str) -> Shelf {
         let mut hash = Sha256::new();
         hash.update(format!("{FORMAT} {} {:?} {recipe}", env!("CARGO_PKG_VERSION"), sources.separator()));
-        sources.files().iter().for_each(|file| hash.update(format!(" {:?} {}", file.kind, file.bytes)));
+        // These names are part of the hash: another name would make every entry of the cache useless.
+        let name = |format| match format {
+            TextFormat::Text => "Text",
+            TextFormat::JsonLines => "Lines",
+        };
+        sources.files().iter().for_each(|file| hash.update(format!(" {} {}", name(file.format), file.bytes)));
         let recipe = hex(&hash.finalize());
         let folder = self.folder.as_ref().map(|folder| folder.join("tokens"));
         Shelf { path: folder.as_ref().map(|folder| folder.join(&recipe[..16])), folder, recipe }
@@ -236,11 +242,11 @@ impl Draft {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn push(&mut self, encoded: &Encoded) -> Result<()> {
+    pub fn push(&mut self, encoded: &EncodedBlock) -> Result<()> {
         self.ids.write(bytemuck::cast_slice(&encoded.ids))?;
         self.bytes.write(&encoded.bytes)?;
-        self.documents += encoded.ends.len() as u64;
-        self.ends.write(bytemuck::cast_slice(&encoded.ends))
+        self.documents += encoded.document_ends.len() as u64;
+        self.ends.write(bytemuck::cast_slice(&encoded.document_ends))
     }
 
     /// Everything is written; `trained` is the tokenizer that was trained on the text.
@@ -331,19 +337,19 @@ impl<T: bytemuck::AnyBitPattern> AsRef<[T]> for Held<T> {
 
 /// Maps an entry's files.
 fn open(folder: &Path, entry: &Entry, space: Option<Arc<Space>>) -> Result<Tokenized> {
-    fn shared<T>(path: &Path, count: u64, space: &Option<Arc<Space>>) -> Result<Shared<T>>
+    fn shared<T>(path: &Path, count: u64, space: &Option<Arc<Space>>) -> Result<SharedSlice<T>>
     where
         T: bytemuck::AnyBitPattern + Send + Sync,
     {
-        Ok(Shared::new(Held { numbers: Numbers::<T>::open(path, count)?, _space: space.clone() }))
+        Ok(SharedSlice::new(Held { numbers: Numbers::<T>::open(path, count)?, _space: space.clone() }))
     }
     let tokens: Tokens = shared(&folder.join(IDS), entry.totals.tokens, &space)?;
-    let bytes: Shared<u8> = shared(&folder.join(BYTES), entry.totals.tokens, &space)?;
+    let bytes: SharedSlice<u8> = shared(&folder.join(BYTES), entry.totals.tokens, &space)?;
     let corpus = match entry.documents {
         None => Corpus::stream(tokens),
         Some(count) => Corpus::documents(tokens, shared::<u64>(&folder.join(ENDS), count, &space)?)?,
     };
-    Ok(Tokenized { corpus, extents: Extents::new(bytes, entry.totals.clone()), trained: None, folder: None })
+    Ok(Tokenized { corpus, token_bytes: TokenBytes::new(bytes, entry.totals.clone()), trained: None, folder: None })
 }
 
 /// Reads an entry through; none when anything about it is not as it was written.
@@ -375,14 +381,14 @@ fn read(folder: &Path, vocab_size: Option<usize>) -> Option<Tokenized> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::pieces::Block;
+    use crate::data::block::Block;
     use crate::data::tokenizer::Pretokenizer;
     use crate::data::tokenizer::encoder::Encoder;
 
     struct Place {
         _folder: tempfile::TempDir,
         cache: PathBuf,
-        sources: Sources,
+        sources: TextFiles,
         tokenizer: Tokenizer,
     }
 
@@ -394,7 +400,7 @@ mod tests {
             let file = folder.path().join("text.txt");
             std::fs::write(&file, TEXT).expect("write");
             let tokenizer = Tokenizer::train(TEXT, 262, Pretokenizer::Bytes).expect("train");
-            let sources = Sources::find(&[file], Some("=")).expect("find");
+            let sources = TextFiles::find(&[file], Some("=")).expect("find");
             Place { cache: folder.path().join("a/cache"), _folder: folder, sources, tokenizer }
         }
 
@@ -440,7 +446,10 @@ mod tests {
         let found = shelf.find(&digests, None).expect("found");
         assert_eq!(ids(&found), place.tokenizer.encode(TEXT).expect("encode"));
         assert_eq!((ids(&kept), found.corpus.document_count(), found.corpus.is_stream()), (ids(&found), 1, false));
-        assert_eq!((found.extents.behind(0), kept.extents.behind(3)), (TEXT.len() as u64, found.extents.behind(3)));
+        assert_eq!(
+            (found.token_bytes.after(0), kept.token_bytes.after(3)),
+            (TEXT.len() as u64, found.token_bytes.after(3))
+        );
         let json = |t: &Tokenized| t.trained.as_ref().expect("trained").to_json().expect("json");
         assert_eq!(json(&found), place.tokenizer.to_json().expect("json"));
         assert_eq!((json(&kept), place.beside()), (json(&found), 0));
@@ -449,7 +458,7 @@ mod tests {
         assert!(shelf.find(&other, None).is_none());
         let cache = TokenCache::new(Some(place.cache.clone()));
         assert!(cache.shelf(&place.sources, "another").is_empty());
-        let sources = Sources::find(&[place.sources.files()[0].path.clone()], None).expect("find");
+        let sources = TextFiles::find(&[place.sources.files()[0].path.clone()], None).expect("find");
         assert!(cache.shelf(&sources, "recipe").is_empty());
     }
 
@@ -505,7 +514,7 @@ mod tests {
         let place = Place::new();
         let shelf = place.shelf();
         let (mut draft, _) = shelf.begin().expect("begin");
-        draft.push(&Encoded { ids: vec![1, 300], bytes: vec![1, 1], ends: vec![2] }).expect("push");
+        draft.push(&EncodedBlock { ids: vec![1, 300], bytes: vec![1, 1], document_ends: vec![2] }).expect("push");
         let totals = Totals { tokens: 2, ..Totals::default() };
         let written = draft.finish(totals, true, None).expect("finish");
         let digests = vec![[1; 32]];

@@ -1,8 +1,9 @@
-//! The columns of a task's file by name, and its rows as records: texts, and an answer by its id.
+//! The columns of a file of examples, and its rows as records: texts, and the id of the answer.
 
-use super::Answer;
+use super::example_file::{ExampleFile, Row};
+use super::record::{Record, Texts};
 use crate::config::{Answers, Task, TaskKind};
-use crate::data::task_file::{Row, TaskFile};
+use crate::data::batch::Answer;
 use crate::{Error, Result};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -19,21 +20,21 @@ pub enum Inputs {
     Entail {
         /// The first text.
         premise: String,
-        /// The second.
+        /// The second text.
         hypothesis: String,
     },
     /// similar
     Similar {
-        /// One text.
+        /// The first text.
         a: String,
-        /// The other.
+        /// The second text.
         b: String,
     },
     /// choose
     Choose {
-        /// What every candidate follows.
+        /// The text before every candidate.
         context: String,
-        /// A list of candidates, as many as each row likes.
+        /// A list of candidates. Rows may have different numbers of them.
         choices: String,
     },
 }
@@ -41,60 +42,23 @@ pub enum Inputs {
 /// The column that holds the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AnswerColumn {
-    /// A label, a word or a number; for choose the right candidate's place from 0, or its text.
+    /// A label, which is a word or a number; for choose the index of the right candidate, from 0, or its text.
     Label(String),
-    /// A number to come near to; similar alone has it.
+    /// A number to predict. Only similar has scores.
     Score(String),
 }
 
-/// What a command line says of a file.
+/// The columns of a file of examples.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Columns {
-    /// Where the texts are.
+    /// The columns of the texts.
     pub inputs: Inputs,
-    /// Where the answer is; none where only the texts are wanted.
+    /// The column of the answer; `None` where only the texts are needed.
     pub answer: Option<AnswerColumn>,
 }
 
-/// The texts of an example.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Texts {
-    /// One text.
-    Classify(String),
-    /// Premise and hypothesis.
-    Entail(String, String),
-    /// Two texts in no order.
-    Similar(String, String),
-    /// A context and its candidates.
-    Choose(String, Vec<String>),
-}
-
-impl Texts {
-    /// All of them.
-    pub fn all(&self) -> Vec<&str> {
-        match self {
-            Texts::Classify(text) => vec![text],
-            Texts::Entail(one, other) | Texts::Similar(one, other) => vec![one, other],
-            Texts::Choose(context, candidates) => {
-                std::iter::once(context).chain(candidates).map(String::as_str).collect()
-            }
-        }
-    }
-}
-
-/// A row of a file as an example.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Record {
-    /// Its line in the file, from 1.
-    pub line: usize,
-    /// Its texts.
-    pub texts: Texts,
-    /// What is right.
-    pub answer: Answer,
-}
-
-/// Labels that an error writes out at most.
-const SHOWN: usize = 20;
+/// The number of labels that an error lists at most.
+const LISTED: usize = 20;
 
 impl Inputs {
     /// The task that has these columns.
@@ -117,7 +81,7 @@ impl Inputs {
                 let candidates: Vec<String> = row.list(choices)?.into_iter().map(String::from).collect();
                 if candidates.len() < 2 {
                     let n = candidates.len();
-                    return Err(row.error(format!("its `{choices}` has {n} candidates: must have 2 or more")));
+                    return Err(row.error(format!("`{choices}` has {n} candidates")).expected("expected 2 or more"));
                 }
                 Ok(Texts::Choose(text(context)?, candidates))
             }
@@ -126,59 +90,70 @@ impl Inputs {
 }
 
 impl Columns {
-    /// Reads the file that a model is trained on: what its answers are is learned from it. Labels get their ids in order:
-    /// numbers by size where all of them are numbers, else words by their characters.
+    /// Reads the training file, which determines the labels of the task. Their ids are in ascending order: of numbers, if
+    /// all labels are numbers, or else of text.
     ///
     /// # Errors
-    /// [`Error::File`]: those of [`TaskFile::read`], a missing column, an empty text, a score that is no number, a
-    /// candidate that is none of the row's, fewer than two labels, each with file and line; no answer's column.
+    /// [`Error::File`] with file and line, as [`ExampleFile::read`], and for a missing column, an empty text, a score that
+    /// is not a number, a candidate that is not in the row, or fewer than two labels. [`Error::Value`] without a column for
+    /// the answer, or with columns that the task does not have.
     pub fn read_training(&self, path: &Path) -> Result<(Task, Vec<Record>)> {
-        let file = TaskFile::read(path)?;
+        let file = ExampleFile::read(path)?;
         let kind = self.inputs.kind();
         let answers = match (kind, &self.answer) {
-            (_, None) => return Err(Error::input(format!("task {kind}: no column is named for the answer"))),
+            (_, None) => {
+                let expected = "expected a column for the answer";
+                return Err(Error::value("task", kind, expected));
+            }
             (TaskKind::Choose, Some(AnswerColumn::Label(_))) => Answers::Candidate,
             (_, Some(AnswerColumn::Label(column))) => {
                 let labels = file.rows().map(|row| row.label(column)).collect::<Result<BTreeSet<_>>>()?;
-                Answers::Labels(ordered(labels))
+                Answers::Labels(in_order(labels))
             }
             (_, Some(AnswerColumn::Score(_))) => Answers::Score,
         };
         let task = Task { kind, answers };
         self.check(&task)?;
         let records = self.records(&file, &task)?;
-        // Last, so that what is wrong in a line is told first.
+        // Checked last, so that an error in a line is reported first.
         task.validate().map_err(|e| Error::file(path, e))?;
         Ok((task, records))
     }
 
-    /// Reads a file for a model that has its task.
+    /// Reads a file of examples for a model that is fine-tuned for a task.
     ///
     /// # Errors
-    /// As [`Columns::read_training`]; a label that the model does not know, with those it knows; columns of another task.
+    /// As [`Columns::read_training`]; for a label that the training file does not have, and for columns of another task.
     pub fn read(&self, path: &Path, task: &Task) -> Result<Vec<Record>> {
         self.check(task)?;
-        self.records(&TaskFile::read(path)?, task)
+        self.records(&ExampleFile::read(path)?, task)
     }
 
-    /// Whether these are the columns of the task.
+    /// Checks that these are the columns of the task.
     fn check(&self, task: &Task) -> Result<()> {
-        let (kind, given) = (task.kind, self.inputs.kind());
-        if given != kind {
-            return Err(Error::input(format!("the model's task is {kind}: the columns are those of {given}")));
+        let (kind, own) = (task.kind, self.inputs.kind());
+        if own != kind {
+            let expected = format!("expected the columns of {kind}, the model's task");
+            return Err(Error::value("columns", format!("those of {own}"), expected));
         }
-        let right = match (&task.answers, &self.answer) {
-            (Answers::Score, Some(AnswerColumn::Label(_))) => "a score, the model's answer is a number",
-            (_, Some(AnswerColumn::Score(_))) if kind != TaskKind::Similar => "a label: only similar has scores",
+        let expected = match (&task.answers, &self.answer) {
+            (Answers::Score, Some(AnswerColumn::Label(_))) => "expected a score: the model's answers are numbers",
+            (_, Some(AnswerColumn::Score(_))) if kind != TaskKind::Similar => {
+                "expected a label: only similar has scores"
+            }
             (Answers::Labels(_) | Answers::Candidate, Some(AnswerColumn::Score(_))) => {
-                "a label, as the model's answers"
+                "expected a label: the model's answers are labels"
             }
             _ => return Ok(()),
         };
-        Err(Error::input(format!("task {kind}: the answer's column must be {right}")))
+        let found = match self.answer {
+            Some(AnswerColumn::Score(_)) => "a score",
+            _ => "a label",
+        };
+        Err(Error::value("answer", found, expected))
     }
 
-    fn records(&self, file: &TaskFile, task: &Task) -> Result<Vec<Record>> {
+    fn records(&self, file: &ExampleFile, task: &Task) -> Result<Vec<Record>> {
         let labels = match &task.answers {
             Answers::Labels(labels) => labels.as_slice(),
             Answers::Score | Answers::Candidate => &[],
@@ -194,7 +169,7 @@ impl Columns {
                 }
                 (Some(AnswerColumn::Label(column)), _) => {
                     let label = row.label(column)?;
-                    let unknown = || row.error(format!("its `{column}` is {label:?}: {}", known(labels)));
+                    let unknown = || row.error(format!("`{column}` is {label:?}")).expected(known(labels));
                     Answer::Class(*ids.get(label.as_str()).ok_or_else(unknown)?)
                 }
             };
@@ -204,19 +179,18 @@ impl Columns {
     }
 }
 
-/// The right candidate's place: a number says it, a text is the candidate's own or else a number.
+/// The index of the right candidate. A string is the text of a candidate, or else an index.
 fn candidate(row: Row<'_>, column: &str, candidates: &[String]) -> Result<u32> {
     let label = row.label(column)?;
-    let named = || candidates.iter().position(|c| c.trim() == label).filter(|_| !row.is_number(column));
-    let place = named().or_else(|| label.parse().ok().filter(|place| *place < candidates.len()));
-    let last = candidates.len() - 1;
-    let wrong =
-        || row.error(format!("its `{column}` is {label:?}: must be a candidate's place, 0 to {last}, or its text"));
-    place.map(|place| place as u32).ok_or_else(wrong)
+    let by_text = || candidates.iter().position(|c| c.trim() == label).filter(|_| !row.is_number(column));
+    let index = by_text().or_else(|| label.parse().ok().filter(|index| *index < candidates.len()));
+    let expected = || format!("expected the index of a candidate, 0 to {}, or its text", candidates.len() - 1);
+    let wrong = || row.error(format!("`{column}` is {label:?}")).expected(expected());
+    index.map(|index| index as u32).ok_or_else(wrong)
 }
 
 /// Labels in the order of their ids.
-fn ordered(labels: BTreeSet<String>) -> Vec<String> {
+fn in_order(labels: BTreeSet<String>) -> Vec<String> {
     let number = |label: &String| label.parse::<f64>().ok().filter(|n| n.is_finite());
     let numbers: Option<Vec<f64>> = labels.iter().map(number).collect();
     let labels: Vec<String> = labels.into_iter().collect();
@@ -224,19 +198,19 @@ fn ordered(labels: BTreeSet<String>) -> Vec<String> {
         None => labels,
         Some(numbers) => {
             let mut sorted: Vec<(f64, String)> = numbers.into_iter().zip(labels).collect();
-            // Stable: the same number written twice stays in the order of characters.
+            // The sort is stable: the same number written in two ways stays in the order of text.
             sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
             sorted.into_iter().map(|(_, label)| label).collect()
         }
     }
 }
 
-/// What an error says of the labels that there are.
+/// The known labels, for an error.
 fn known(labels: &[String]) -> String {
-    let more = labels.len().saturating_sub(SHOWN);
+    let more = labels.len().saturating_sub(LISTED);
     let shown = labels[..labels.len() - more].join(", ");
     let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("the training file's labels are {shown}{rest}")
+    format!("expected a label of the training file: {shown}{rest}")
 }
 
 #[cfg(test)]
@@ -277,8 +251,8 @@ mod tests {
         records.iter().map(|record| record.answer).collect()
     }
 
-    /// An error's words behind the folder: one line, exit code 2.
-    fn says<T: std::fmt::Debug>(result: Result<T>) -> String {
+    /// The message of an error without the folder.
+    fn message_of<T: std::fmt::Debug>(result: Result<T>) -> String {
         let error = result.expect_err("an error");
         let message = error.to_string();
         assert!(error.is_invalid_input() && message.lines().count() == 1, "{message}");
@@ -303,25 +277,25 @@ mod tests {
     }
 
     #[test]
-    fn other_files_have_the_training_files_labels() {
+    fn other_files_must_have_labels_of_the_training_file() {
         let task = Task { kind: TaskKind::Entail, answers: Answers::Labels(vec!["no".into(), "yes".into()]) };
         let columns =
             |answer| Columns { inputs: Inputs::Entail { premise: "p".into(), hypothesis: "h".into() }, answer };
         let file = File::new("x.csv", "l,p,h\nyes,\"a, b\",c\nmaybe,d,e\n");
         assert_eq!(
-            says(columns(label("l")).read(&file.path(), &task)),
-            "x.csv: line 3: its `l` is \"maybe\": the training file's labels are no, yes"
+            message_of(columns(label("l")).read(&file.path(), &task)),
+            "x.csv: line 3: `l` is \"maybe\": expected a label of the training file: no, yes"
         );
         let records = columns(None).read(&file.path(), &task).expect("no answers");
         assert_eq!(answers(&records), [Answer::Unknown; 2]);
         assert_eq!(records[0].texts, Texts::Entail("a, b".into(), "c".into()));
         assert_eq!(
-            says(columns(label("z")).read(&file.path(), &task)),
-            "x.csv: line 1: has no column `z`: its columns are l, p, h"
+            message_of(columns(label("z")).read(&file.path(), &task)),
+            "x.csv: line 1: no column `z`: the columns are l, p, h"
         );
         assert_eq!(
-            says(classify(None).read(&file.path(), &task)),
-            "the model's task is entail: the columns are those of classify"
+            message_of(classify(None).read(&file.path(), &task)),
+            "columns = those of classify: expected the columns of entail, the model's task"
         );
         assert!(known(&vec!["x".to_string(); 23]).ends_with("x, x and 3 more"));
     }
@@ -337,23 +311,23 @@ mod tests {
             (Answers::Score, vec![Answer::Score(4.5), Answer::Score(-1.0)])
         );
         assert_eq!(
-            says(similar(label("s")).read(&file.path(), &task)),
-            "task similar: the answer's column must be a score, the model's answer is a number"
+            message_of(similar(label("s")).read(&file.path(), &task)),
+            "answer = a label: expected a score: the model's answers are numbers"
         );
         let words = Task { kind: TaskKind::Similar, answers: Answers::Labels(vec!["0".into(), "1".into()]) };
         assert_eq!(
-            says(score.read(&file.path(), &words)),
-            "task similar: the answer's column must be a label, as the model's answers"
+            message_of(score.read(&file.path(), &words)),
+            "answer = a score: expected a label: the model's answers are labels"
         );
         let wrong = classify(Some(AnswerColumn::Score("s".into())));
         assert_eq!(
-            says(wrong.read_training(&file.path())),
-            "task classify: the answer's column must be a label: only similar has scores"
+            message_of(wrong.read_training(&file.path())),
+            "answer = a score: expected a label: only similar has scores"
         );
     }
 
     #[test]
-    fn a_candidate_is_named_by_its_place_or_its_text() {
+    fn a_candidate_is_given_by_its_index_or_its_text() {
         let line = |label: &str, choices: &str| format!("{{\"c\": \"k\", \"ch\": {choices}, \"l\": {label}}}\n");
         let text = [
             line("1", r#"["a", "b"]"#),
@@ -370,35 +344,35 @@ mod tests {
         assert_eq!(answers(&records), [1, 2, 1, 0, 1, 0].map(Answer::Class));
         assert_eq!(records[0].texts, Texts::Choose("k".into(), vec!["a".into(), "b".into()]));
         for (bad, message) in [
-            (line("2", r#"["a", "b"]"#), "its `l` is \"2\": must be a candidate's place, 0 to 1, or its text"),
-            (line("-1", r#"["a", "b"]"#), "its `l` is \"-1\": must be a candidate's place, 0 to 1, or its text"),
-            (line("0.0", r#"["a", "b"]"#), "its `l` is \"0.0\": must be a candidate's place, 0 to 1, or its text"),
-            (line("0", r#"["a"]"#), "its `ch` has 1 candidates: must have 2 or more"),
-            (line("0", "\"a\""), "its `ch` is a text: must be a list of texts"),
+            (line("2", r#"["a", "b"]"#), "`l` is \"2\": expected the index of a candidate, 0 to 1, or its text"),
+            (line("-1", r#"["a", "b"]"#), "`l` is \"-1\": expected the index of a candidate, 0 to 1, or its text"),
+            (line("0.0", r#"["a", "b"]"#), "`l` is \"0.0\": expected the index of a candidate, 0 to 1, or its text"),
+            (line("0", r#"["a"]"#), "`ch` has 1 candidates: expected 2 or more"),
+            (line("0", "\"a\""), "`ch` is a string: expected a list of strings"),
         ] {
             let file = File::new("x.jsonl", &bad);
-            assert_eq!(says(choose(label("l")).read(&file.path(), &task)), format!("x.jsonl: line 1: {message}"));
+            assert_eq!(message_of(choose(label("l")).read(&file.path(), &task)), format!("x.jsonl: line 1: {message}"));
         }
         let table = File::new("x.tsv", "c\tch\tl\nk\ta|b\t0\n");
-        let message = says(choose(label("l")).read_training(&table.path()));
-        assert!(message.starts_with("x.tsv: line 2: a table's `ch` is no list: must be a .jsonl with"), "{message}");
+        let message = message_of(choose(label("l")).read_training(&table.path()));
+        assert!(message.starts_with("x.tsv: line 2: `ch` is a cell of a table: expected a list"), "{message}");
     }
 
     #[test]
-    fn too_few_labels_and_none() {
+    fn one_label_and_no_answer_column_are_refused() {
         let file = File::new("x.tsv", "t\tl\na\t1\nb\t1\n");
         assert_eq!(
-            says(classify(label("l")).read_training(&file.path())),
+            message_of(classify(label("l")).read_training(&file.path())),
             "x.tsv: task classify: 1 labels, must be 2 to 65536"
         );
         assert_eq!(
-            says(classify(None).read_training(&file.path())),
-            "task classify: no column is named for the answer"
+            message_of(classify(None).read_training(&file.path())),
+            "task = classify: expected a column for the answer"
         );
         let empty = File::new("x.tsv", "t\tl\na\t1\nb\t \n");
         assert_eq!(
-            says(classify(label("l")).read_training(&empty.path())),
-            "x.tsv: line 3: its `l` is empty: must be a word or a number"
+            message_of(classify(label("l")).read_training(&empty.path())),
+            "x.tsv: line 3: `l` is empty: expected a word or a number"
         );
     }
 }

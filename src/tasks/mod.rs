@@ -1,10 +1,15 @@
-//! Fine-tuning's tasks (SPEC 3) on the host: [`columns`] of a file to records with answers, [`transform`] to token
-//! sequences, [`metrics`] of what a model answered.
+//! The tasks of fine-tuning (docs/spec.md section 3), without a GPU.
+//!
+//! [`example_file`] (rows of a file) → [`columns`] ([`Record`]s: texts and an answer) → [`transform`] (token sequences and
+//! batches); [`metrics`] compares a model's answers with the true ones.
 
 pub mod columns;
+pub mod example_file;
 pub mod metrics;
+pub mod record;
 pub mod transform;
 
 pub use crate::data::batch::Answer;
-pub use columns::{AnswerColumn, Columns, Inputs, Record, Texts};
-pub use transform::{Encoded, Example, encode, pack};
+pub use columns::{AnswerColumn, Columns, Inputs};
+pub use record::{Record, Texts};
+pub use transform::{EncodedExample, EncodedExamples, encode, pack};

@@ -1,6 +1,6 @@
 //! The next batches, prepared by a thread while a step runs, so that the device never waits for the host.
 
-use crate::data::order::Cursor;
+use crate::data::data_loader::Cursor;
 use crate::ops::layout::BatchLayout;
 use crate::{Error, Result};
 use std::sync::mpsc::{Receiver, sync_channel};

@@ -2,7 +2,7 @@
 //! depends on.
 
 use crate::data::corpus::Corpus;
-use crate::data::order::Cursor;
+use crate::data::data_loader::Cursor;
 use crate::model::StepState;
 use crate::store::{checksums, sha256};
 use crate::train::settings::Stage;

@@ -5,7 +5,7 @@ use crate::common::models::{random_batch, small_config};
 use crate::common::{device, files, program};
 use wgpt::config::ModelConfig;
 use wgpt::data::batch::Batch;
-use wgpt::data::batch_form::BatchForm;
+use wgpt::data::padding::Padding;
 use wgpt::data::synthetic::stories::stories;
 use wgpt::model::parameters::ParameterData;
 use wgpt::model::{Capacity, Training, TrainingOptions, initial_parameters};
@@ -38,7 +38,7 @@ fn padding_changes_no_loss_and_no_gradient() {
     for (pattern, dropout) in [("FLM", 0.0), ("LML", 0.2)] {
         let config = config(pattern, dropout);
         let packed = random_batch(&config, &[3, 70, 1, 12, 90, 2, 31, 33, 8, 64], SEED);
-        let formed = BatchForm::ALL.map(|form| form.of(packed.clone()).expect("formed"));
+        let formed = Padding::ALL.map(|form| form.apply(packed.clone()).expect("formed"));
         assert_eq!(formed.each_ref().map(Batch::rows), [314, 3 * 3 + 3 * 31 + 3 * 70 + 90, 900]);
         let capacity = Capacity { rows: 900, sequences: 10 };
         let options = TrainingOptions::default();
@@ -68,7 +68,7 @@ fn three_forms_are_timed_on_the_same_batches() {
         --vocab-size 270 --steps 9 --accumulate 2 --json";
     let rows = program::json_rows(&program::run(folder.path(), &arguments.split_whitespace().collect::<Vec<_>>()));
     let of = |key: &str| rows.iter().map(|row| row[key].as_f64().expect("a number")).collect::<Vec<_>>();
-    assert_eq!(rows.iter().map(|row| row["batching"].as_str().expect("a name")).collect::<Vec<_>>(), BatchForm::NAMES);
+    assert_eq!(rows.iter().map(|row| row["batching"].as_str().expect("a name")).collect::<Vec<_>>(), Padding::NAMES);
     let (shares, own, losses) = (of("real_share"), of("real_share_in_buckets"), of("loss"));
     assert!(shares[0] == 1.0 && shares[0] > shares[1] && shares[1] > shares[2] && shares[2] > 0.0, "{shares:?}");
     assert!(own[0] == 1.0 && own[1] > shares[1] && own[2] > shares[2], "{own:?}");

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use wgpt::Result;
 use wgpt::data::synthetic::stories::stories;
-use wgpt::data::tokenizer::{PAIRS, Pretokenizer, Tokenizer};
+use wgpt::data::tokenizer::{GPT1_FILES, Pretokenizer, Tokenizer};
 use wgpt::store::token_cache::TokenCache;
 use wgpt::train::text::tokens::Origin;
 use wgpt::train::{Layers, Prepared, Settings};
@@ -94,9 +94,9 @@ fn what_is_wrong_leaves_nothing_in_the_cache() {
         assert!(error.to_string().contains(what) && error.is_invalid_input(), "{error}");
         assert!(!place.path("cache").exists(), "{what}");
     };
-    says("bad.jsonl", &[], "bad.jsonl: line 51: its `text` is a number");
+    says("bad.jsonl", &[], "bad.jsonl: line 51: `text` is a number");
     says("short.txt", &[], "the training part of the data has 2 tokens");
-    says("long.txt", &["vocab_size=200"], "so at least 256");
+    says("long.txt", &["vocab_size=200"], "expected at least 256");
     says("long.txt", &["valid=0.001"], "the held-out part of the data has");
     let tokenizer = Tokenizer::train("the", 280, Pretokenizer::Bytes).expect("train");
     std::fs::write(place.path("tokenizer.json"), tokenizer.to_json().expect("json")).expect("write");
@@ -248,11 +248,11 @@ fn gpt1s_own_tokenizer_comes_by_its_key() {
     // The files do not say how words are cut: the key may.
     let settings = Settings { pretokenizer: Pretokenizer::OpenAi, ..settings };
     let cut = Prepared::with_cache(settings, None, &place.path("run"), &cache).expect("cut");
-    let openai = gpt1.cut_by(Pretokenizer::OpenAi).expect("another cut");
+    let openai = gpt1.with_pretokenizer(Pretokenizer::OpenAi).expect("another cut");
     assert!(ids(&cut) == openai.encode(&stories(2, 20_000)).expect("encode") && ids(&cut) != ids(&run));
     assert_eq!(cut.settings.pretokenizer, Pretokenizer::OpenAi);
     let missing = Tokenizer::open(&place.path("cache")).expect_err("none").to_string();
-    assert!(PAIRS.iter().flatten().all(|name| missing.contains(name)), "{missing}");
+    assert!(GPT1_FILES.iter().flatten().all(|name| missing.contains(name)), "{missing}");
 }
 
 fn tokenizer(place: &Place, words: &[&str], input: &[u8]) -> Output {
@@ -299,11 +299,11 @@ fn texts_go_through_the_program_and_come_back() {
         assert_refused(&tokenizer(&place, words, input), &[says]);
     };
     refused(&train, b"", "--out t: exists already: must be a new folder");
-    refused(&["train", "--data", "d", "--vocab-size", "9", "--out", "u"], b"", "vocab_size = 9: a bytes vocabulary");
+    refused(&["train", "--data", "d", "--vocab-size", "9", "--out", "u"], b"", "vocab_size = 9: expected at least 256");
     refused(&["train", "--out", "u"], b"", "no data");
-    refused(&["encode", "--tokenizer", "t", "latin1"], b"", "latin1: not UTF-8 at byte offset 3");
-    refused(&["encode", "--tokenizer", "t"], b"\xff", "stdin: not UTF-8 at byte offset 0");
-    refused(&["encode", "--tokenizer", "d"], b"", "d: holds no tokenizer: must have tokenizer.json, or vocab.json and");
+    refused(&["encode", "--tokenizer", "t", "latin1"], b"", "latin1: byte offset 3: not UTF-8");
+    refused(&["encode", "--tokenizer", "t"], b"\xff", "stdin: byte offset 0: not UTF-8");
+    refused(&["encode", "--tokenizer", "d"], b"", "d: no tokenizer: expected tokenizer.json, or vocab.json and");
     refused(&["encode", "--tokenizer", "none"], b"", "none: could not be read");
     refused(&["encode", "--model", "t", "none"], b"", "t: has no config.json");
     refused(&["decode", "--tokenizer", "t"], b"1 300", "id 300 has no token: the vocabulary has 300 ids");

@@ -76,7 +76,7 @@ fn a_batch_is_its_examples_one_at_a_time() {
     for (kind, answers, sequences) in cases {
         let model = model(kind, answers, 0.2);
         let batch = examples(&model.0, sequences);
-        let (real, key) = (batch.real(), step_key(SEED, 3));
+        let (real, key) = (batch.loss_counts(), step_key(SEED, 3));
         let mut whole = training(&device, &model, &batch);
         whole.accumulate_gradients(&batch, real, key).expect("a step");
         let mut parts = training(&device, &model, &batch);
@@ -130,7 +130,7 @@ fn the_gradient_is_that_of_the_loss_behind_its_masks() {
             let (mut config, parameters) = model(kind, answers.clone(), body);
             config.summary_first_dropout = head;
             let batch = examples(&config, sequences);
-            let (real, key) = (batch.real(), step_key(SEED, 1));
+            let (real, key) = (batch.loss_counts(), step_key(SEED, 1));
             let mut words = Words::new(SEED, Stream::Weights, 7, 7);
             let direction: Vec<Vec<f32>> =
                 parameters.iter().map(|t| t.iter().map(|_| words.uniform() as f32 - 0.5).collect()).collect();
@@ -166,12 +166,12 @@ fn frozen_parts_stay_and_new_ones_learn() {
         let (config, before) = &model;
         let batch = examples(config, &[1, 1, 1, 1]);
         let mut all = training(&device, &model, &batch);
-        all.accumulate_gradients(&batch, batch.real(), [0; 2]).expect("a step");
+        all.accumulate_gradients(&batch, batch.loss_counts(), [0; 2]).expect("a step");
         let full = all.read(ParameterData::Gradients).expect("gradients");
         let mut frozen = training(&device, &model, &batch);
         let unfrozen_at = vec![None, None, Some(0)];
         frozen.set_learning(Learning { layer_lr_decay: 1.0, unfrozen_at }).expect("a recording");
-        frozen.accumulate_gradients(&batch, batch.real(), [0; 2]).expect("a step");
+        frozen.accumulate_gradients(&batch, batch.loss_counts(), [0; 2]).expect("a step");
         let some = frozen.read(ParameterData::Gradients).expect("gradients");
         let learns = |tensor: usize, row: usize| match config.parts()[tensor] {
             wgpt::config::Part::Head | wgpt::config::Part::Layer(1) => true,
@@ -210,7 +210,7 @@ fn lower_layers_learn_slower() {
     let batch = examples(config, &[1, 1, 1]);
     let mut training = training(&device, &model, &batch);
     training.set_learning(Learning { layer_lr_decay: 0.5, unfrozen_at: vec![Some(0); 3] }).expect("a recording");
-    training.accumulate_gradients(&batch, batch.real(), [0; 2]).expect("a step");
+    training.accumulate_gradients(&batch, batch.loss_counts(), [0; 2]).expect("a step");
     training.optimizer_step(1e-2).expect("an update");
     let after = training.parameters().expect("weights");
     let largest = |name: &str, rows: std::ops::Range<usize>| {
@@ -380,7 +380,7 @@ fn bad_input_is_one_line_and_writes_nothing() {
     let run = |change: &str| format!("{RUN} --out run {change}");
     for (line, says) in [
         (run("--text words"), "train.tsv: line 1: has no column `words`"),
-        (run("--valid odd.tsv"), "odd.tsv: line 3: its `label` is \"tepid\": "),
+        (run("--valid odd.tsv"), "odd.tsv: line 3: `label` is \"tepid\": "),
         (run("--train empty.tsv"), "empty.tsv: line 2: "),
         (run("--valid none.tsv"), "none.tsv: holds no example"),
         (run("--valid missing.tsv"), "missing.tsv: "),

@@ -59,7 +59,7 @@ fn judge(
     let capacity = Capacity { rows: batch.rows(), sequences: batch.sequences() };
     let options = TrainingOptions { lm_coef, ..options(0.0, 0.0, Arithmetic::Torch) };
     let mut training = Training::new(device, config, weights, capacity, options).expect("a recording");
-    training.accumulate_gradients(batch, batch.real(), [0; 2]).expect("a step");
+    training.accumulate_gradients(batch, batch.loss_counts(), [0; 2]).expect("a step");
     let mut worst = 0.0f64;
     for (shape, got) in config.parameters().iter().zip(&training.read(ParameterData::Gradients).expect("gradients")) {
         worst = worst.max(case.judge(&format!("grad.{}", rename(&shape.name)), &wide(got), |_| true));

@@ -18,7 +18,7 @@ use wgpt::gpu::Device;
 use wgpt::model::{Capacity, Inference, initial_parameters};
 use wgpt::reference::widen;
 use wgpt::store::model_folder::{Model, resolve};
-use wgpt::tasks::{Answer, Example, Record, Texts, encode, pack};
+use wgpt::tasks::{Answer, EncodedExample, Record, Texts, encode, pack};
 use wgpt::train::task::scores;
 use wgpt::train::text::evaluate::{Losses, Text};
 
@@ -227,7 +227,7 @@ fn tuned(pretokenizer: Pretokenizer, kind: TaskKind, answers: Answers) -> Model 
 }
 
 /// The head's logits of every sequence, by the decoder's oracle.
-fn expected_logits(model: &Model, examples: &[Example]) -> Vec<Vec<f64>> {
+fn expected_logits(model: &Model, examples: &[EncodedExample]) -> Vec<Vec<f64>> {
     let config = ModelConfig { task: None, ..model.config.clone() };
     let parameters = widen_all(&model.parameters);
     let head = model.config.head().expect("a head");
@@ -309,7 +309,7 @@ fn heads_both_ways() {
             texts.into_iter().map(|texts| Record { line: 1, texts, answer: Answer::Class(0) }).collect();
         let model = Model::load(&place.join(name)).expect("a model");
         let encoded = encode(&records, model.tokenizer().expect("a tokenizer"), 24).expect("examples");
-        assert!(encoded.cut > 0, "{name}");
+        assert!(encoded.truncated > 0, "{name}");
         let ids: Vec<&Vec<u32>> = encoded.examples.iter().flat_map(|example| &example.sequences).collect();
         assert_eq!(json!(ids), theirs["ids"], "{name}");
         let ours: Vec<f64> = expected_logits(&model, &encoded.examples).concat();

@@ -138,7 +138,7 @@ fn damaged_files_are_named() {
     });
     import(&dir, 12).expect("the good one");
     std::fs::remove_file(dir.join("encoder_bpe_40000.json")).expect("remove");
-    says("", "holds no tokenizer");
+    says("", "no tokenizer");
     std::fs::remove_file(dir.join("params_9.npy")).expect("remove");
     says("params_9.npy", "");
     let error = import(&dir.join("none"), 12).expect_err("none").to_string();

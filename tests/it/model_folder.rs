@@ -107,7 +107,7 @@ fn hugging_faces_own_folder_is_read() {
     assert!((0.001..10.0).contains(&spread(&model.parameters[0])));
     let error = model.tokenizer().expect_err("no tokenizer").to_string();
     assert!(
-        error.contains("a_lm_flat: holds no tokenizer: must have tokenizer.json, or vocab.json and merges.txt"),
+        error.contains("a_lm_flat: no tokenizer: expected tokenizer.json, or vocab.json and merges.txt"),
         "{error}"
     );
 }
@@ -218,7 +218,7 @@ fn tokenizers_are_found_and_foreign_ones_refused() {
     let mut bad = good.clone();
     bad["model"] = serde_json::json!({"type": "WordPiece", "vocab": {"[UNK]": 0}, "unk_token": "[UNK]"});
     put(&json, &bad.to_string());
-    says(&dir, &json, "model.type is \"WordPiece\": must be BPE");
+    says(&dir, &json, "model.type: \"WordPiece\": expected BPE");
     let big =
         Tokenizer::train("ab cd ef gh ij kl mn op qr st uv wx yz zz yy xx", 271, Pretokenizer::Bytes).expect("train");
     put(&json, &big.to_json().expect("json"));
@@ -229,13 +229,13 @@ fn tokenizers_are_found_and_foreign_ones_refused() {
     let bert = Tokenizer::train("the cat and the hat, the dog", 40, Pretokenizer::Bert).expect("train");
     let parts: serde_json::Value = serde_json::from_str(&bert.to_json().expect("json")).expect("JSON");
     put(&dir.join("vocab.json"), &parts["model"]["vocab"].to_string());
-    says(&dir, &dir.join("merges.txt"), "is missing beside vocab.json");
+    says(&dir, &dir.join("merges.txt"), "missing: expected it beside vocab.json");
     let pair = |m: &serde_json::Value| format!("{} {}\n", m[0].as_str().expect("left"), m[1].as_str().expect("right"));
     let merges: String = parts["model"]["merges"].as_array().expect("merges").iter().map(pair).collect();
     put(&dir.join("merges.txt"), &format!("#version: 0.2\n{merges}"));
     assert_eq!(ids(&dir), bert.encode("the cat 🐈").expect("ids"));
     put(&dir.join("merges.txt"), &format!("{merges}zz zz\n"));
-    assert!(refused(&dir).contains("is \"zz zz\": \"zz\" is not in model.vocab"));
+    assert!(refused(&dir).contains("\"zz zz\": expected \"zz\" in model.vocab"));
 }
 
 #[test]

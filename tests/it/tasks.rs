@@ -31,7 +31,7 @@ fn packed(records: &[Record], n_positions: usize) -> (usize, usize) {
     let encoded = encode(&records[..100], &tokenizer, n_positions).expect("examples");
     let batch = pack(&encoded.examples).expect("a batch");
     batch.validate(259, n_positions).expect("valid");
-    (batch.rows(), encoded.cut)
+    (batch.rows(), encoded.truncated)
 }
 
 fn labels(labels: &[&str]) -> Answers {

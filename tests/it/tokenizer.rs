@@ -6,8 +6,8 @@ use crate::common::program::this_test;
 use std::path::PathBuf;
 use wgpt::data::baseline::baseline;
 use wgpt::data::corpus::Corpus;
-use wgpt::data::source;
 use wgpt::data::synthetic::stories;
+use wgpt::data::text_files;
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
 use wgpt::philox::{Stream, Words};
 
@@ -35,7 +35,7 @@ fn made_up_text() -> String {
 
 fn train_all() -> String {
     let mut text = vec![made_up_text()];
-    text.extend(shakespeare().map(|path| source::read_text(path).expect("shakespeare")));
+    text.extend(shakespeare().map(|path| text_files::read_text(path).expect("shakespeare")));
     let mut out = String::new();
     for text in &text {
         for vocab_size in [512, 8192] {
@@ -68,7 +68,7 @@ fn two_processes_train_the_same_tokenizer() {
 #[test]
 fn the_baseline_on_shakespeare_is_the_known_one() {
     let Some(path) = shakespeare() else { return };
-    let text = source::read_text(path).expect("text");
+    let text = text_files::read_text(path).expect("text");
     let tokenizer = Tokenizer::train(&text, 512, Pretokenizer::Bytes).expect("train");
     let ids = tokenizer.encode(&text).expect("encode");
     let (train, valid) = Corpus::stream(ids.clone()).split(0.05);

@@ -9,8 +9,8 @@ use crate::cli::output::note;
 use crate::cli::stop::Done;
 use crate::cli::token_cache::user_cache;
 use crate::data::batch::Batch;
-use crate::data::batch_form::BatchForm;
-use crate::data::order::Order;
+use crate::data::data_loader::DataLoader;
+use crate::data::padding::Padding;
 use crate::gpu::Device;
 use crate::model::{Capacity, Training, initial_parameters};
 use crate::philox::step_key;
@@ -41,7 +41,7 @@ pub(super) fn command() -> Command {
 
 #[derive(serde::Serialize)]
 struct Row {
-    batching: BatchForm,
+    batching: Padding,
     real_share: f64,
     step_ms: f64,
     /// Share of real rows in a run with this layout, which groups sequences of similar length into buckets.
@@ -52,11 +52,11 @@ struct Row {
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let mut settings = options::layers(matches, Stage::Pretraining)?.settings()?;
-    settings.batching = BatchForm::Packed;
+    settings.batching = Padding::Packed;
     let run = Prepared::with_cache(settings, None, Path::new("bench"), &user_cache())?;
     let mut order = run.order()?;
     let batches = (0..BATCHES).map(|_| order.next_batch()).collect::<Result<Vec<Batch>>>()?;
-    let shares = BatchForm::ALL.iter().map(|form| share_in_run(&run, *form)).collect::<Result<Vec<f64>>>()?;
+    let shares = Padding::ALL.iter().map(|form| share_in_run(&run, *form)).collect::<Result<Vec<f64>>>()?;
     let device = context.open()?;
     let rows = measure(&device, &run, &order, &batches, &shares)?;
     if matches.get_flag("json") {
@@ -82,7 +82,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
 }
 
 /// The share of real rows in a run with this layout, in its own order.
-fn share_in_run(run: &Prepared, form: BatchForm) -> Result<f64> {
+fn share_in_run(run: &Prepared, form: Padding) -> Result<f64> {
     let mut run = run.clone();
     run.settings.batching = form;
     let (mut order, mut real, mut all) = (run.order()?, 0, 0);
@@ -97,17 +97,17 @@ fn share_in_run(run: &Prepared, form: BatchForm) -> Result<f64> {
 
 /// The batches in one layout, and the results of their steps.
 struct Form {
-    form: BatchForm,
+    form: Padding,
     /// The micro-batches of each batch.
     micro_batches: Vec<Vec<Batch>>,
     seconds: Vec<f64>,
     nats: f64,
 }
 
-fn measure(device: &Device, run: &Prepared, order: &Order, batches: &[Batch], shares: &[f64]) -> Result<Vec<Row>> {
+fn measure(device: &Device, run: &Prepared, order: &DataLoader, batches: &[Batch], shares: &[f64]) -> Result<Vec<Row>> {
     let mut forms = Vec::new();
-    for form in BatchForm::ALL {
-        let split = |batch: &Batch| Ok(order.micro_batches(form.of(batch.clone())?));
+    for form in Padding::ALL {
+        let split = |batch: &Batch| Ok(order.micro_batches(form.apply(batch.clone())?));
         let micro_batches = batches.iter().map(split).collect::<Result<Vec<_>>>()?;
         forms.push(Form { form, micro_batches, seconds: Vec::new(), nats: 0.0 });
     }
@@ -176,7 +176,7 @@ fn step(training: &mut Training, micro_batches: &[Batch], targets: u32, key: [u3
 /// Checks that all layouts of a batch have the loss and the gradient of the first, which is packed.
 fn check_agreement(outcomes: &[Outcome], batch: usize) -> Result<()> {
     let [packed, others @ ..] = outcomes else { return Ok(()) };
-    for (other, form) in others.iter().zip(&BatchForm::ALL[1..]) {
+    for (other, form) in others.iter().zip(&Padding::ALL[1..]) {
         let close = |a: f64, b: f64| (a - b).abs() <= TOLERANCE * b.abs(); // false if one is NaN
         if !(close(other.nats, packed.nats) && close(other.grad_norm, packed.grad_norm)) {
             return Err(Error::device(format!(

@@ -1,134 +1,250 @@
-//! What a tokenizer.json must be before the tokenizers crate sees it, which takes it on trust: one of our pipelines, ids
-//! without a gap, merges of what is in the vocabulary.
+//! tokenizer.json: writing one for a [`Pretokenizer`], and checking one before it is used.
+//!
+//! The tokenizers crate trusts a file: it accepts ids beyond the vocabulary and panics on merges whose parts are not in
+//! it. So every file is checked here first: one of our pipelines, ids without a gap, merges of known tokens.
 
-use super::Pretokenizer;
-use serde_json::Value;
+use super::pretokenizer::Pretokenizer;
+use crate::{Error, Result};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::path::Path;
 
-/// What [`check`] learns of a tokenizer.json on the way.
-pub(super) struct Checked {
-    pub pretokenizer: Pretokenizer,
-    pub vocab_size: usize,
-    /// Whether a text may be cut before white space without changing any id.
-    pub cuttable: bool,
+/// The file of a tokenizer.
+pub const FILE_NAME: &str = "tokenizer.json";
+
+/// The token for a character that is not in the vocabulary of a `bert` or `openai` tokenizer. Its id is 0.
+pub const UNKNOWN: &str = "<unk>";
+
+/// What the last symbol of a word ends in, where a [`Pretokenizer`] marks word ends.
+pub(super) const END_OF_WORD: &str = "</w>";
+
+/// A tokenizer.json.
+pub(super) fn document(vocab: Value, merges: Value, pretokenizer: Pretokenizer) -> Value {
+    let marked = pretokenizer.marks_word_ends();
+    let unknown = json!([{"id": vocab[UNKNOWN].as_u64().unwrap_or(0), "content": UNKNOWN, "single_word": false, "lstrip": false,
+        "rstrip": false, "normalized": false, "special": true}]);
+    let decoder =
+        if marked { json!({"type": "BPEDecoder", "suffix": END_OF_WORD}) } else { pretokenizer.pre_tokenizer() };
+    json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": if marked { unknown } else { json!([]) },
+        "normalizer": pretokenizer.normalizer(),
+        "pre_tokenizer": pretokenizer.pre_tokenizer(),
+        "post_processor": null,
+        "decoder": decoder,
+        "model": {
+            "type": "BPE",
+            "dropout": null,
+            "unk_token": if marked { json!(UNKNOWN) } else { Value::Null },
+            "continuing_subword_prefix": null,
+            "end_of_word_suffix": if marked { json!(END_OF_WORD) } else { Value::Null },
+            "fuse_unk": false,
+            "byte_fallback": false,
+            "ignore_merges": false,
+            "vocab": vocab,
+            "merges": merges,
+        }
+    })
 }
 
-/// Everything that the crate takes on trust. The message is for the file's reader.
-pub(super) fn check(value: &Value) -> Result<Checked, String> {
-    let kind = |part: &str| value[part]["type"].as_str().unwrap_or("nothing").to_string();
+/// Makes null what the tokenizers crate must not do here: truncate and pad texts, and put tokens around them.
+#[cfg(feature = "tokenizers")]
+pub(super) fn clear_unused(value: &mut Value) {
+    if let Some(object) = value.as_object_mut() {
+        for key in ["truncation", "padding", "post_processor"] {
+            object.insert(key.into(), Value::Null);
+        }
+        // GPT-2's file writes "no unknown token" like this, and the crate would look it up.
+        if object["model"]["unk_token"] == "" {
+            object["model"]["unk_token"] = Value::Null;
+        }
+    }
+}
+
+/// What [`check`] finds out about a tokenizer.json.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Summary {
+    pub pretokenizer: Pretokenizer,
+    /// V, with the added tokens.
+    pub vocab_size: usize,
+    /// Whether a text may be encoded in chunks that begin with white space: see `Tokenizer::is_splittable`.
+    pub splittable: bool,
+}
+
+fn wrong(path: &Path, place: impl Into<String>, found: impl Display, expected: impl Into<String>) -> Error {
+    Error::file(path, found).at(place).expected(expected)
+}
+
+/// Checks a tokenizer.json; `path` names it in errors.
+///
+/// # Errors
+/// [`Error::File`] with the key, what it has and what it should have.
+pub(super) fn check(value: &Value, path: &Path) -> Result<Summary> {
+    let pretokenizer = check_pipeline(value, path)?;
+    let vocab = check_model(&value["model"], path)?;
+    let added = check_added_tokens(&value["added_tokens"], vocab, path)?;
+    let splittable = is_splittable(value, pretokenizer);
+    Ok(Summary { pretokenizer, vocab_size: vocab.len() + added, splittable })
+}
+
+fn check_pipeline(value: &Value, path: &Path) -> Result<Pretokenizer> {
+    let kind = |part: &str| value[part]["type"].as_str().unwrap_or("null").to_string();
     let pretokenizer = match kind("pre_tokenizer").as_str() {
         "ByteLevel" => Pretokenizer::Bytes,
         "BertPreTokenizer" => Pretokenizer::Bert,
         "Sequence" if all_are(&value["pre_tokenizer"]["pretokenizers"], &["Split"]) => Pretokenizer::OpenAi,
         other => {
-            let must = "ByteLevel, BertPreTokenizer or a Sequence of Splits";
-            return Err(format!("pre_tokenizer is {other}: must be {must}"));
+            let expected = "expected ByteLevel, BertPreTokenizer or a Sequence of Split";
+            return Err(wrong(path, "pre_tokenizer", other, expected));
         }
     };
-    let (known, must) = match pretokenizer {
+    let (known, expected) = match pretokenizer {
         Pretokenizer::OpenAi => {
             let known = all_are(&value["normalizer"]["normalizers"], &["Replace", "NFC", "Lowercase"]);
-            (known, "a Sequence of Replace, NFC and Lowercase")
+            (known, "expected a Sequence of Replace, NFC and Lowercase")
         }
         Pretokenizer::Bytes | Pretokenizer::Bert => {
-            (value["normalizer"].is_null() || kind("normalizer") == "BertNormalizer", "null or BertNormalizer")
+            let known = value["normalizer"].is_null() || kind("normalizer") == "BertNormalizer";
+            (known, "expected null or BertNormalizer")
         }
     };
     if !known {
-        return Err(format!("normalizer is {}: must be {must}", kind("normalizer")));
+        return Err(wrong(path, "normalizer", kind("normalizer"), expected));
     }
-    if !["ByteLevel", "BPEDecoder"].contains(&kind("decoder").as_str()) {
-        return Err(format!("decoder is {}: must be ByteLevel or BPEDecoder", kind("decoder")));
+    match kind("decoder").as_str() {
+        "ByteLevel" | "BPEDecoder" => Ok(pretokenizer),
+        other => Err(wrong(path, "decoder", other, "expected ByteLevel or BPEDecoder")),
     }
-    let model = &value["model"];
-    // Files of older versions do not say it.
+}
+
+/// Checks the part `model` and returns its vocabulary.
+fn check_model<'a>(model: &'a Value, path: &Path) -> Result<&'a Map<String, Value>> {
+    // Files of older versions do not have the key.
     if model["type"].as_str().unwrap_or("BPE") != "BPE" {
-        return Err(format!("model.type is {}: must be BPE", model["type"]));
+        return Err(wrong(path, "model.type", &model["type"], "expected BPE"));
     }
     if model["dropout"].as_f64().unwrap_or(0.0) != 0.0 {
-        return Err(format!("model.dropout is {}: must be null, for ids must not be random", model["dropout"]));
+        return Err(wrong(path, "model.dropout", &model["dropout"], "expected null: ids must not be random"));
     }
-    if !model["continuing_subword_prefix"].as_str().unwrap_or("").is_empty() {
-        return Err(format!("model.continuing_subword_prefix is {}: must be null", model["continuing_subword_prefix"]));
+    let prefix = &model["continuing_subword_prefix"];
+    if !prefix.as_str().unwrap_or("").is_empty() {
+        return Err(wrong(path, "model.continuing_subword_prefix", prefix, "expected null"));
     }
     let Some(vocab) = model["vocab"].as_object() else {
-        return Err("model.vocab is missing: must be an object of tokens and ids".into());
+        return Err(wrong(path, "model.vocab", "missing", "expected an object of tokens and ids"));
     };
-    let mut seen = vec![false; vocab.len()];
-    for (token, id) in vocab {
-        let place = id.as_u64().and_then(|id| seen.get_mut(usize::try_from(id).ok()?));
-        match place {
-            Some(place) if !*place => *place = true,
-            Some(_) => return Err(format!("model.vocab gives id {id} twice, the second time to {token:?}")),
-            None => {
-                return Err(format!(
-                    "model.vocab gives {token:?} the id {id}: {} entries have ids from 0 to {}",
-                    vocab.len(),
-                    vocab.len() - 1
-                ));
-            }
-        }
-    }
+    check_ids(vocab, path)?;
     if let Some(unknown) = model["unk_token"].as_str()
         && !unknown.is_empty()
         && !vocab.contains_key(unknown)
     {
-        return Err(format!("model.unk_token is {unknown:?}, which model.vocab does not have"));
+        return Err(wrong(path, "model.unk_token", format!("{unknown:?}"), "expected a token of model.vocab"));
     }
-    let Some(merges) = model["merges"].as_array() else {
-        return Err("model.merges is missing: must be a list of pairs".into());
+    check_merges(&model["merges"], vocab, path)?;
+    Ok(vocab)
+}
+
+/// Checks that each id from 0 to the number of tokens is given once.
+fn check_ids(vocab: &Map<String, Value>, path: &Path) -> Result<()> {
+    let place = "model.vocab";
+    let mut seen = vec![false; vocab.len()];
+    for (token, id) in vocab {
+        match id.as_u64().and_then(|id| seen.get_mut(usize::try_from(id).ok()?)) {
+            Some(seen) if !*seen => *seen = true,
+            Some(_) => {
+                let found = format!("id {id} for a second token, {token:?}");
+                return Err(wrong(path, place, found, "expected each id once"));
+            }
+            None => {
+                let (n, last) = (vocab.len(), vocab.len() - 1);
+                let found = format!("id {id} for {token:?}");
+                return Err(wrong(path, place, found, format!("expected ids from 0 to {last} for {n} tokens")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the parts of every merge and their concatenation are in the vocabulary.
+fn check_merges(merges: &Value, vocab: &Map<String, Value>, path: &Path) -> Result<()> {
+    let Some(merges) = merges.as_array() else {
+        return Err(wrong(path, "model.merges", "missing", "expected a list of pairs of tokens"));
     };
     for (i, merge) in merges.iter().enumerate() {
+        let place = || format!("model.merges[{i}]");
         let parts: Vec<&str> = match merge {
             Value::String(line) => line.split(' ').collect(),
             Value::Array(parts) => parts.iter().filter_map(Value::as_str).collect(),
             _ => Vec::new(),
         };
         let [left, right] = parts[..] else {
-            return Err(format!("model.merges[{i}] is {merge}: must be two tokens"));
+            return Err(wrong(path, place(), merge, "expected two tokens"));
         };
         for token in [left, right, &format!("{left}{right}")] {
             if !vocab.contains_key(token) {
-                return Err(format!("model.merges[{i}] is {merge}: {token:?} is not in model.vocab"));
+                return Err(wrong(path, place(), merge, format!("expected {token:?} in model.vocab")));
             }
         }
     }
-    let vocab_size = vocab.len() + check_added(&value["added_tokens"], vocab)?;
-    let prefixed = value["pre_tokenizer"]["add_prefix_space"].as_bool().unwrap_or(true);
-    let whole = !value["pre_tokenizer"]["use_regex"].as_bool().unwrap_or(true);
-    let cuttable = match pretokenizer {
-        Pretokenizer::Bytes => !prefixed && !whole && value["normalizer"].is_null(),
-        Pretokenizer::Bert => true,
-        // Of other rules of this kind nobody knows.
-        Pretokenizer::OpenAi => {
-            ["normalizer", "pre_tokenizer"].map(|part| &value[part])
-                == [&pretokenizer.normalizer(), &pretokenizer.pre_tokenizer()]
-        }
-    };
-    Ok(Checked { pretokenizer, vocab_size, cuttable })
+    Ok(())
 }
 
-/// Whether a list holds parts of some types and no others.
+/// Checks that added tokens have the ids that the crate will give them: their own in the vocabulary, or the next ids
+/// after it. Returns the number of those after it.
+fn check_added_tokens(added: &Value, vocab: &Map<String, Value>, path: &Path) -> Result<usize> {
+    let mut extra = BTreeSet::new();
+    for (i, token) in added.as_array().into_iter().flatten().enumerate() {
+        let place = format!("added_tokens[{i}]");
+        let (Some(content), Some(id)) = (token["content"].as_str(), token["id"].as_u64()) else {
+            return Err(wrong(path, place, token, "expected an object with content and id"));
+        };
+        let right = match vocab.get(content) {
+            Some(id) => id.as_u64().unwrap_or_default(),
+            None => (vocab.len() + extra.len()) as u64,
+        };
+        if content.is_empty() || id != right || (!vocab.contains_key(content) && !extra.insert(content)) {
+            let found = format!("id {id} for {content:?}");
+            return Err(wrong(path, place, found, format!("expected id {right}, and each token once")));
+        }
+    }
+    Ok(extra.len())
+}
+
+/// Whether a tokenizer.json has a token of this name.
+pub(super) fn has_token(value: &Value, token: &str) -> bool {
+    let mut added = value["added_tokens"].as_array().into_iter().flatten();
+    value["model"]["vocab"].get(token).is_some() || added.any(|added| added["content"] == token)
+}
+
+/// Whether a list holds parts of these types alone, and at least one.
 fn all_are(parts: &Value, types: &[&str]) -> bool {
     let known = |part: &Value| part["type"].as_str().is_some_and(|kind| types.contains(&kind));
     parts.as_array().is_some_and(|parts| !parts.is_empty() && parts.iter().all(known))
 }
 
-/// Added tokens have the ids that the crate will give them: their own in the vocabulary, or the next ones behind it.
-/// Returns how many are behind it.
-fn check_added(added: &Value, vocab: &serde_json::Map<String, Value>) -> Result<usize, String> {
-    let mut behind = BTreeSet::new();
-    for token in added.as_array().map(Vec::as_slice).unwrap_or_default() {
-        let (Some(content), Some(id)) = (token["content"].as_str(), token["id"].as_u64()) else {
-            return Err(format!("added_tokens has {token}: must have content and id"));
-        };
-        let right = match vocab.get(content) {
-            Some(id) => id.as_u64().unwrap_or_default(),
-            None => (vocab.len() + behind.len()) as u64,
-        };
-        if content.is_empty() || id != right || (!vocab.contains_key(content) && !behind.insert(content)) {
-            return Err(format!("added_tokens gives {content:?} the id {id}: must be {right}, and each token once"));
+fn is_splittable(value: &Value, pretokenizer: Pretokenizer) -> bool {
+    let part = &value["pre_tokenizer"];
+    let pipeline = match pretokenizer {
+        Pretokenizer::Bytes => {
+            let adds_space = part["add_prefix_space"].as_bool().unwrap_or(true);
+            let splits_words = part["use_regex"].as_bool().unwrap_or(true);
+            !adds_space && splits_words && value["normalizer"].is_null()
         }
-    }
-    Ok(behind.len())
+        Pretokenizer::Bert => true,
+        // Nothing is known about other rules of this kind.
+        Pretokenizer::OpenAi => {
+            value["normalizer"] == pretokenizer.normalizer() && *part == pretokenizer.pre_tokenizer()
+        }
+    };
+    pipeline && value["added_tokens"].as_array().into_iter().flatten().all(is_plain)
+}
+
+/// Whether an added token takes no white space around it and has none in it.
+fn is_plain(token: &Value) -> bool {
+    let flag = |key: &str| token[key].as_bool().unwrap_or(false);
+    let content = token["content"].as_str().unwrap_or_default();
+    !flag("lstrip") && !flag("rstrip") && !flag("single_word") && !content.contains(char::is_whitespace)
 }

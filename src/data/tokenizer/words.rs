@@ -1,14 +1,16 @@
-//! How often each word of a text occurs: all that a tokenizer's training needs of it.
+//! The words of a text and how often each occurs: all that training a tokenizer needs.
 
-use super::Pretokenizer;
-use crate::data::pieces::{Block, PIECE, Piece, on_threads};
+use super::pretokenizer::Pretokenizer;
+use crate::data::block::Block;
+use crate::data::chunk::{CHUNK_BYTES, Chunk};
+use crate::data::parallel::map_shares;
 use crate::{Error, Result};
 use std::collections::HashMap;
 use tokenizers::{
     Normalizer, NormalizerWrapper, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, PreTokenizerWrapper,
 };
 
-/// The words of a text, as the pipeline's model would see them, counted block by block.
+/// Counts of the words that a [`Pretokenizer`] splits a text into, block by block.
 #[derive(Clone, Debug)]
 pub struct WordCounts {
     pretokenizer: Pretokenizer,
@@ -16,25 +18,27 @@ pub struct WordCounts {
 }
 
 impl WordCounts {
-    /// No words yet.
+    /// No words.
     pub fn new(pretokenizer: Pretokenizer) -> Self {
         WordCounts { pretokenizer, counts: HashMap::new() }
     }
 
-    /// How words are cut.
+    /// The pipeline that splits the text.
     pub fn pretokenizer(&self) -> Pretokenizer {
         self.pretokenizer
     }
 
-    /// Counts a block's words, too.
+    /// Adds the words of a block.
     ///
     /// # Errors
-    /// [`Error::Value`] when the crate refuses the text.
+    /// [`Error::Value`] when the tokenizers crate cannot split the text.
     pub fn add(&mut self, block: Block<'_>) -> Result<()> {
         let pretokenizer = self.pretokenizer;
-        let counted = on_threads(&block.pieces(PIECE, true), |pieces| count(pieces, pretokenizer));
+        let counted = map_shares(&block.chunks(CHUNK_BYTES, true), |chunks| count(chunks, pretokenizer));
         for counts in counted {
-            let counts = counts.map_err(|e| Error::input(format!("text could not be cut in words: {e}")))?;
+            let size = || format!("{} bytes", block.text.len());
+            let counts =
+                counts.map_err(|e| Error::value("text", size(), format!("could not be split into words: {e}")))?;
             if self.counts.is_empty() {
                 self.counts = counts;
             } else {
@@ -44,22 +48,22 @@ impl WordCounts {
         Ok(())
     }
 
-    /// Words and counts, in no order.
+    /// Words and their counts, in no particular order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
         self.counts.iter().map(|(word, count)| (word.as_str(), *count))
     }
 }
 
-fn count(pieces: &[Piece<'_>], pretokenizer: Pretokenizer) -> tokenizers::Result<HashMap<String, u64>> {
+fn count(chunks: &[Chunk<'_>], pretokenizer: Pretokenizer) -> tokenizers::Result<HashMap<String, u64>> {
     let mut counts: HashMap<String, u64> = HashMap::new();
     let normalizer: Option<NormalizerWrapper> = serde_json::from_value(pretokenizer.normalizer())?;
-    let cut: PreTokenizerWrapper = serde_json::from_value(pretokenizer.pre_tokenizer())?;
-    for piece in pieces {
-        let mut string = PreTokenizedString::from(piece.text);
+    let pre_tokenizer: PreTokenizerWrapper = serde_json::from_value(pretokenizer.pre_tokenizer())?;
+    for chunk in chunks {
+        let mut string = PreTokenizedString::from(chunk.text);
         if let Some(normalizer) = &normalizer {
             string.normalize(|s| normalizer.normalize(s))?;
         }
-        cut.pre_tokenize(&mut string)?;
+        pre_tokenizer.pre_tokenize(&mut string)?;
         for (word, _, _) in string.get_splits(OffsetReferential::Original, OffsetType::Byte) {
             match counts.get_mut(word) {
                 Some(count) => *count += 1,

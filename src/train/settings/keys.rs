@@ -5,7 +5,7 @@ use super::run::{Length, Settings};
 use super::stage::Stage;
 use super::value::{LayerDecay, Optimizer, Precision, Range, ScheduleKind, Setting, Warmup};
 use crate::config::{KvGroups, KvNull, KvScale};
-use crate::data::batch_form::BatchForm;
+use crate::data::padding::Padding;
 use crate::data::tokenizer::Pretokenizer;
 use std::path::PathBuf;
 
@@ -80,7 +80,7 @@ pub static KEYS: &[Key] = &[
         "How text is cut before byte-pair encoding: bytes is reversible, bert is GPT-1's in Hugging Face, openai its own"),
     key!(Data, "document_separator", String => document_separator?, Range::Free, ["separator", "doc_separator"],
         "A line that ends a document in text files, \"\" an empty one; none: text is one stream"),
-    key!(Training, "batching", BatchForm => batching, Range::Free, ["packing", "group_by_length"],
+    key!(Training, "batching", Padding => batching, Range::Free, ["packing", "group_by_length"],
         "How sequences of different lengths lie in a batch: without padding, in groups padded to their longest, or all to one"),
     // It takes the place of batch_tokens from farther below, and makes way for one that stands beside it.
     key!(

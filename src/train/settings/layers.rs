@@ -248,8 +248,8 @@ mod tests {
     use super::super::run::{Length, PRESETS};
     use super::super::value::{Optimizer, ScheduleKind, Warmup};
     use super::*;
-    use crate::data::batch_form::BatchForm;
-    use crate::data::order::{BatchSize, Batching};
+    use crate::data::data_loader::{BatchSize, Batching};
+    use crate::data::padding::Padding;
     use crate::data::tokenizer::Pretokenizer;
 
     fn layers(file: &str, sets: &[&str], options: &[(&str, &str)]) -> Result<Settings> {
@@ -310,8 +310,8 @@ mod tests {
     fn batch_and_batch_tokens() {
         let of = |file, options| layers(file, &[], options).expect("settings");
         let s = of("batch_tokens = 512\nbatch = 6\naccumulate = 4", &[]);
-        let form = BatchForm::Packed;
-        assert_eq!(s.batching(), Batching { size: BatchSize::Rows(512), micro_batches: 4, form });
+        let padding = Padding::Packed;
+        assert_eq!(s.batching(), Batching { size: BatchSize::Rows(512), micro_batches: 4, padding });
         assert_eq!(of("batch_tokens = 512", &[("batch", "2")]).batching().size, BatchSize::Windows(2));
         assert_eq!(of("batch = 4", &[("batch_tokens", "300")]).batching().size, BatchSize::Rows(300));
     }
@@ -385,7 +385,7 @@ mod tests {
         odd.data = vec!["a \"b\".txt".into(), "c.txt".into()];
         odd.warmup = Warmup::Share(0.002);
         (odd.tokenizer, odd.document_separator) = (Some("a/tokenizer.json".into()), Some(String::new()));
-        (odd.batch, odd.batch_tokens, odd.batching) = (3, Some(4096), BatchForm::Grouped);
+        (odd.batch, odd.batch_tokens, odd.batching) = (3, Some(4096), Padding::Grouped);
         odd.model.embd_pdrop = 0.3;
         odd.model.attention_pattern = "FL".into();
         (odd.lr, odd.eps, odd.seed) = (1.0 / 3.0, 1e-9, i64::MAX as u64);

@@ -4,8 +4,8 @@ use super::stage::Stage;
 use super::task::TaskSettings;
 use super::value::{Optimizer, ScheduleKind, Warmup, one_of};
 use crate::config::ModelConfig;
-use crate::data::batch_form::BatchForm;
-use crate::data::order::{BatchSize, Batching};
+use crate::data::data_loader::{BatchSize, Batching};
+use crate::data::padding::Padding;
 use crate::data::tokenizer::{Pretokenizer, Tokenizer};
 use crate::train::schedule::Schedule;
 use crate::{Error, Result};
@@ -43,7 +43,7 @@ pub struct Settings {
     /// A line that ends a document in text files.
     pub document_separator: Option<String>,
     /// How sequences of different lengths lie in a batch.
-    pub batching: BatchForm,
+    pub batching: Padding,
     /// Sequences an update.
     pub batch: usize,
     /// Instead of `batch`: sequences until the next would pass so many tokens.
@@ -97,7 +97,7 @@ impl Default for Settings {
             tokenizer: None,
             pretokenizer: Pretokenizer::Bytes,
             document_separator: None,
-            batching: BatchForm::Packed,
+            batching: Padding::Packed,
             batch: 8,
             batch_tokens: None,
             accumulate: 1,
@@ -185,7 +185,7 @@ impl Settings {
         let Some(path) = &self.tokenizer else { return Ok(None) };
         let tokenizer = Tokenizer::open(path)?;
         match (self.pretokenizer, tokenizer.pretokenizer()) {
-            (Pretokenizer::OpenAi, Pretokenizer::Bert) => tokenizer.cut_by(Pretokenizer::OpenAi).map(Some),
+            (Pretokenizer::OpenAi, Pretokenizer::Bert) => tokenizer.with_pretokenizer(Pretokenizer::OpenAi).map(Some),
             _ => Ok(Some(tokenizer)),
         }
     }
@@ -193,7 +193,7 @@ impl Settings {
     /// How updates are made of sequences.
     pub fn batching(&self) -> Batching {
         let size = self.batch_tokens.map_or(BatchSize::Windows(self.batch), BatchSize::Rows);
-        Batching { size, micro_batches: self.accumulate, form: self.batching }
+        Batching { size, micro_batches: self.accumulate, padding: self.batching }
     }
 
     /// Updates in all; `updates_in` says how many there are in so many epochs of the data.

@@ -1,7 +1,7 @@
 //! The types that settings have, and how each is read from text or TOML and written as TOML.
 
 use crate::config::{KvGroups, KvNull, KvScale};
-use crate::data::batch_form::BatchForm;
+use crate::data::padding::Padding;
 use crate::data::tokenizer::Pretokenizer;
 
 /// A value as it was given.
@@ -154,7 +154,7 @@ named_choice! {
     KvGroups, "1|head|channel";
     KvNull, "learned|zero";
     KvScale, "head|width";
-    BatchForm, "packed|grouped|padded";
+    Padding, "packed|grouped|padded";
 }
 
 macro_rules! choice {

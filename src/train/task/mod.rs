@@ -6,7 +6,7 @@ pub mod scores;
 
 use self::scores::{self as task_scores, Scores};
 use crate::data::batch::LossCounts;
-use crate::data::order::Cursor;
+use crate::data::data_loader::Cursor;
 use crate::gpu::Device;
 use crate::model::{Capacity, Inference, StepResult, Training, TrainingOptions};
 use crate::philox;
@@ -221,7 +221,7 @@ impl Run {
         let done = self.training.progress().step;
         let key = philox::step_key(self.prepared.settings.seed, done);
         let (parts, cursor) = self.prepared.update(order, self.state.cursor)?;
-        let real = parts.iter().map(|part| part.real()).fold(LossCounts::default(), |sum, part| LossCounts {
+        let real = parts.iter().map(|part| part.loss_counts()).fold(LossCounts::default(), |sum, part| LossCounts {
             targets: sum.targets + part.targets,
             examples: sum.examples + part.examples,
         });

@@ -3,13 +3,13 @@
 
 use crate::config::{ModelConfig, Part, Task, TaskKind};
 use crate::data::batch::Batch;
-use crate::data::order::Cursor;
+use crate::data::data_loader::Cursor;
 use crate::data::tokenizer::Tokenizer;
 use crate::model::{Capacity, Learning, initial_parameters};
 use crate::philox::{Stream, Words};
 use crate::store::Model;
 use crate::store::sha256;
-use crate::tasks::{Answer, Columns, Encoded, Example, Record, encode, pack};
+use crate::tasks::{Answer, Columns, EncodedExample, EncodedExamples, Record, encode, pack};
 use crate::train::run_folder::RunFolder;
 use crate::train::settings::{Length, Settings};
 use crate::train::state::Identity;
@@ -26,7 +26,7 @@ pub struct Examples {
     /// Where they are from.
     pub path: PathBuf,
     /// One a row of the file, in order.
-    pub all: Vec<Example>,
+    pub all: Vec<EncodedExample>,
     /// Examples of which a text was cut to fit in the model's positions.
     pub cut: usize,
 }
@@ -40,7 +40,7 @@ impl Examples {
         if records.is_empty() {
             return Err(Error::file(path, "holds no example"));
         }
-        let Encoded { examples, cut } = encode(records, tokenizer, n_positions)?;
+        let EncodedExamples { examples, truncated: cut } = encode(records, tokenizer, n_positions)?;
         Ok(Examples { path: path.to_path_buf(), all: examples, cut })
     }
 
@@ -62,7 +62,7 @@ impl Examples {
     }
 }
 
-fn size_of(example: &Example) -> Capacity {
+fn size_of(example: &EncodedExample) -> Capacity {
     Capacity { rows: example.sequences.iter().map(Vec::len).sum(), sequences: example.sequences.len() }
 }
 
@@ -142,7 +142,7 @@ impl PreparedTask {
         let Some(task) = &model.task else {
             return Err(Error::file(dir, "is a run on text: `wgpt pretrain --resume` goes on with it"));
         };
-        let tokenizer = checkpoint.tokenizer.clone().ok_or_else(|| Tokenizer::missing(dir))?;
+        let tokenizer = checkpoint.tokenizer.clone().ok_or_else(|| Tokenizer::missing_in(dir))?;
         let columns = settings.task.columns(task.kind)?;
         let records = columns.read(named(&settings.task.train, "train")?, task)?;
         Self::read(settings, model, tokenizer, &columns, &records, dir)
@@ -202,8 +202,8 @@ impl PreparedTask {
 
     /// What the training examples are known again by.
     pub fn identity(&self) -> Identity {
-        let ids = |example: &Example| example.sequences.iter().map(|ids| ids.len() as u64).collect::<Vec<_>>();
-        let answer = |example: &Example| match example.answer {
+        let ids = |example: &EncodedExample| example.sequences.iter().map(|ids| ids.len() as u64).collect::<Vec<_>>();
+        let answer = |example: &EncodedExample| match example.answer {
             Answer::Class(class) => [1, u64::from(class)],
             Answer::Score(score) => [2, u64::from(score.to_bits())],
             Answer::Unknown => [0, 0],
@@ -319,7 +319,7 @@ impl Start {
                 let Model { folder, config, parameters, tokenizer, mut warnings } = Model::load(dir)?;
                 let folder = folder.as_deref().unwrap_or(dir);
                 let named = settings.named_tokenizer()?;
-                let tokenizer = named.or(tokenizer).ok_or_else(|| Tokenizer::missing(folder))?;
+                let tokenizer = named.or(tokenizer).ok_or_else(|| Tokenizer::missing_in(folder))?;
                 let ModelConfig { resid_pdrop, embd_pdrop, attn_pdrop, .. } = settings.model;
                 let of_body = config.parts().into_iter().zip(parameters).filter(|(part, _)| *part != Part::Head);
                 let body = of_body.map(|(_, tensor)| tensor).collect();

@@ -2,7 +2,7 @@
 
 use crate::config::{Answers, Task, TaskKind};
 use crate::model::{Inference, Prediction};
-use crate::tasks::{Answer, Example, metrics, pack};
+use crate::tasks::{Answer, EncodedExample, metrics, pack};
 use crate::train::task::prepare::Examples;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -62,8 +62,8 @@ pub fn score(inference: &mut Inference, task: &Task, examples: &Examples) -> Res
     Ok(of(task, &examples.all, answers))
 }
 
-fn of(task: &Task, examples: &[Example], answers: Vec<Prediction>) -> Scores {
-    let known: Vec<(&Example, &Prediction)> =
+fn of(task: &Task, examples: &[EncodedExample], answers: Vec<Prediction>) -> Scores {
+    let known: Vec<(&EncodedExample, &Prediction)> =
         examples.iter().zip(&answers).filter(|(example, _)| example.answer != Answer::Unknown).collect();
     let mut values = BTreeMap::new();
     let mut put = |name, value: Option<f64>| {
@@ -134,18 +134,18 @@ fn softmax(logits: &[f32]) -> Vec<f64> {
 }
 
 /// The accuracy of the most frequent class alone; none for scores.
-pub fn majority(examples: &[Example]) -> Option<f64> {
+pub fn majority(examples: &[EncodedExample]) -> Option<f64> {
     let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
     examples.iter().filter_map(class_of).for_each(|class| *counts.entry(class).or_default() += 1);
     let all: usize = counts.values().sum();
     counts.values().max().map(|most| *most as f64 / all as f64)
 }
 
-fn score_of(example: &Example) -> Option<f64> {
+fn score_of(example: &EncodedExample) -> Option<f64> {
     if let Answer::Score(score) = example.answer { Some(f64::from(score)) } else { None }
 }
 
-fn class_of(example: &Example) -> Option<u32> {
+fn class_of(example: &EncodedExample) -> Option<u32> {
     if let Answer::Class(class) = example.answer { Some(class) } else { None }
 }
 
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn scores_leave_out_what_is_not_known_or_not_defined() {
         let task = Task { kind: TaskKind::Entail, answers: Answers::Labels(vec!["a".into(), "b".into()]) };
-        let example = |answer| Example { sequences: vec![vec![1]], answer };
+        let example = |answer| EncodedExample { sequences: vec![vec![1]], answer };
         let examples = [Answer::Class(0), Answer::Unknown, Answer::Class(0), Answer::Class(1)].map(example);
         let answers = vec![answered(&[1.0, 0.0]), answered(&[0.0, 9.0]), answered(&[0.0, 1.0]), answered(&[0.0, 1.0])];
         let scores = of(&task, &examples, answers);

@@ -108,7 +108,7 @@ impl Text {
         let settings = Settings { data, document_separator, model: model.clone(), ..Settings::default() };
         let check = |corpus: &Corpus| Text::new(corpus.clone(), 0, positions).map(drop);
         let text = tokens::of_files(&settings, Some(tokenizer.clone()), cache, check)?;
-        Text::new(text.corpus, text.extents.behind(0), positions)
+        Text::new(text.corpus, text.token_bytes.after(0), positions)
     }
 
     /// Of a corpus that stands for so many bytes, in windows of at most `positions` inputs.

@@ -6,7 +6,7 @@ pub mod prepare;
 pub mod tokens;
 
 use crate::data::baseline::Baseline;
-use crate::data::order::Cursor;
+use crate::data::data_loader::Cursor;
 use crate::data::tokenizer::Tokenizer;
 use crate::gpu::Device;
 use crate::model::{StepResult, Training, TrainingOptions, initial_parameters};

@@ -5,7 +5,7 @@ use crate::config::ModelConfig;
 use crate::data::baseline::{Baseline, baseline};
 use crate::data::batch::Batch;
 use crate::data::corpus::Corpus;
-use crate::data::order::{BatchSize, Order};
+use crate::data::data_loader::{BatchSize, DataLoader};
 use crate::data::tokenizer::Tokenizer;
 use crate::data::windows::{Windows, evaluation_batches};
 use crate::model::Capacity;
@@ -96,17 +96,17 @@ impl Prepared {
     }
 
     fn tokenized(mut settings: Settings, text: Text, start: Start, out: &Path) -> Result<Self> {
-        let Text { tokenizer, corpus, extents, origin } = text;
+        let Text { tokenizer, corpus, token_bytes, origin } = text;
         settings.pretokenizer = tokenizer.pretokenizer();
         let (training, held_out) = corpus.split(settings.valid);
         let order = order(&settings, &training)?;
-        let steps = settings.steps(|epochs| order.updates_in(epochs))?;
+        let steps = settings.steps(|epochs| order.steps_in(epochs))?;
         let largest = order.largest_micro_batch(u64::from(steps))?;
         // A sequence that is held out, or a sample, may be longer than all micro-batches.
         let rows = largest.rows.max(settings.model.n_positions);
         Ok(Prepared {
             baseline: baseline(&training, &held_out, tokenizer.vocab_size())?,
-            held_out_bytes: extents.behind(training.tokens().len()),
+            held_out_bytes: token_bytes.after(training.tokens().len()),
             capacity: Capacity { rows, sequences: largest.sequences },
             training,
             held_out,
@@ -124,8 +124,8 @@ impl Prepared {
     /// The run's batches from the beginning; a cursor goes elsewhere.
     ///
     /// # Errors
-    /// As [`Order::new`].
-    pub fn order(&self) -> Result<Order> {
+    /// As [`DataLoader::new`].
+    pub fn order(&self) -> Result<DataLoader> {
         order(&self.settings, &self.training)
     }
 
@@ -224,8 +224,8 @@ impl Start {
     }
 }
 
-fn order(settings: &Settings, training: &Corpus) -> Result<Order> {
-    Order::new(training.clone(), settings.model.n_positions, settings.batching(), settings.seed)
+fn order(settings: &Settings, training: &Corpus) -> Result<DataLoader> {
+    DataLoader::new(training.clone(), settings.model.n_positions, settings.batching(), settings.seed)
 }
 
 /// Checks that there is something to train on and something to evaluate.

@@ -1,11 +1,12 @@
 //! A run's text to tokens, by way of the cache: a text that was tokenized before is read once, to know it again; else it
 //! is read to train a tokenizer, where none is given, and to encode it.
 
+use crate::data::block::Block;
 use crate::data::corpus::Corpus;
-use crate::data::pieces::Block;
-use crate::data::source::{self, Digests, Sources};
+use crate::data::text_files::{self, Digests, TextFiles};
 use crate::data::tokenizer::Tokenizer;
-use crate::data::tokenizer::encoder::{Encoder, Extents};
+use crate::data::tokenizer::encoder::Encoder;
+use crate::data::tokenizer::token_bytes::TokenBytes;
 use crate::data::tokenizer::words::WordCounts;
 use crate::store::token_cache::{Shelf, TokenCache, Tokenized};
 use crate::train::settings::Settings;
@@ -29,7 +30,7 @@ pub enum Origin {
 pub(crate) struct Text {
     pub tokenizer: Tokenizer,
     pub corpus: Corpus,
-    pub extents: Extents,
+    pub token_bytes: TokenBytes,
     pub origin: Origin,
 }
 
@@ -56,7 +57,7 @@ pub(in crate::train) fn of_files(
     cache: &TokenCache,
     check: impl FnOnce(&Corpus) -> Result<()>,
 ) -> Result<Text> {
-    let sources = Sources::find(settings.data_files()?, settings.document_separator.as_deref())?;
+    let sources = TextFiles::find(settings.data_files()?, settings.document_separator.as_deref())?;
     let recipe = match &given {
         Some(tokenizer) => tokenizer.to_json()?,
         None => format!("trained {} {}", settings.model.vocab_size, settings.pretokenizer),
@@ -65,11 +66,11 @@ pub(in crate::train) fn of_files(
     let mut known = if shelf.is_empty() { None } else { Some(sources.digests()?) };
     if let Some(digests) = &known
         && let Some(found) = shelf.find(digests, given.as_ref().map(Tokenizer::vocab_size))
-        && let Tokenized { corpus, extents, trained, folder: Some(folder) } = found
+        && let Tokenized { corpus, token_bytes, trained, folder: Some(folder) } = found
         && let Some(tokenizer) = given.clone().or(trained)
     {
         check(&corpus)?;
-        return Ok(Text { tokenizer, corpus, extents, origin: Origin::Cache(folder) });
+        return Ok(Text { tokenizer, corpus, token_bytes, origin: Origin::Cache(folder) });
     }
     let (tokenizer, is_trained) = match given {
         Some(tokenizer) => (tokenizer, false),
@@ -85,7 +86,7 @@ pub(in crate::train) fn of_files(
 }
 
 fn encode(
-    sources: &Sources,
+    sources: &TextFiles,
     known: &Option<Digests>,
     shelf: &Shelf,
     tokenizer: Tokenizer,
@@ -94,17 +95,17 @@ fn encode(
 ) -> Result<Text> {
     let (mut draft, why) = shelf.begin()?;
     let mut encoder = Encoder::new(&tokenizer);
-    let digests = sources.read(tokenizer.is_cuttable(), &mut |block| draft.push(&encoder.encode(block)?))?;
+    let digests = sources.read(tokenizer.is_splittable(), &mut |block| draft.push(&encoder.encode(block)?))?;
     same(sources, known, &digests)?;
     let written = draft.finish(encoder.finish(), sources.are_documents(), is_trained.then_some(&tokenizer))?;
     check(&written.corpus()?)?;
-    let Tokenized { corpus, extents, folder, .. } = written.keep(shelf, &digests)?;
+    let Tokenized { corpus, token_bytes, folder, .. } = written.keep(shelf, &digests)?;
     let origin = folder.map_or(Origin::Dropped(why), Origin::Kept);
-    Ok(Text { tokenizer, corpus, extents, origin })
+    Ok(Text { tokenizer, corpus, token_bytes, origin })
 }
 
 /// Checks that a text is still the one that was read before.
-fn same(sources: &Sources, known: &Option<Digests>, digests: &Digests) -> Result<()> {
+fn same(sources: &TextFiles, known: &Option<Digests>, digests: &Digests) -> Result<()> {
     let Some(known) = known else { return Ok(()) };
     match sources.files().iter().zip(known.iter().zip(digests)).find(|(_, (before, now))| before != now) {
         Some((file, _)) => Err(Error::file(&file.path, "changed while it was read: must stay as it is")),
@@ -116,7 +117,7 @@ fn same(sources: &Sources, known: &Option<Digests>, digests: &Digests) -> Result
 pub(in crate::train) fn of_text(settings: &Settings, given: Option<Tokenizer>, text: &str) -> Result<Text> {
     let separator = settings.document_separator.as_deref();
     let read = |cuttable, each: &mut dyn FnMut(Block<'_>) -> Result<()>| {
-        source::read_from(&mut text.as_bytes(), Path::new("the text"), separator, cuttable, each)
+        text_files::read_from(&mut text.as_bytes(), Path::new("the text"), separator, cuttable, each)
     };
     let tokenizer = match given {
         Some(tokenizer) => tokenizer,
@@ -128,14 +129,14 @@ pub(in crate::train) fn of_text(settings: &Settings, given: Option<Tokenizer>, t
     };
     let mut encoder = Encoder::new(&tokenizer);
     let (mut ids, mut bytes, mut ends) = (Vec::new(), Vec::new(), Vec::new());
-    read(tokenizer.is_cuttable(), &mut |block| {
+    read(tokenizer.is_splittable(), &mut |block| {
         let encoded = encoder.encode(block)?;
         ids.extend(encoded.ids);
         bytes.extend(encoded.bytes);
-        ends.extend(encoded.ends);
+        ends.extend(encoded.document_ends);
         Ok(())
     })?;
-    let extents = Extents::new(bytes, encoder.finish());
+    let token_bytes = TokenBytes::new(bytes, encoder.finish());
     let corpus = if separator.is_some() { Corpus::documents(ids, ends)? } else { Corpus::stream(ids) };
-    Ok(Text { tokenizer, corpus, extents, origin: Origin::Memory })
+    Ok(Text { tokenizer, corpus, token_bytes, origin: Origin::Memory })
 }

@@ -1,34 +1,34 @@
-//! A slice that many hold and nobody changes, wherever it lies: in memory, or in a file that is mapped.
+//! An immutable slice with shared ownership, in memory or in a mapped file.
 
 use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-/// Ids of a text. More of them than memory holds may lie in a mapped file.
-pub type Tokens = Shared<u32>;
+/// Token ids of a text. If memory is too small for them, they are in a mapped file.
+pub type Tokens = SharedSlice<u32>;
 
-/// A part of a slice whose owner lives as long as any part of it. Cloning copies nothing.
-pub struct Shared<T: 'static> {
+/// A slice, or a part of one, that keeps its owner alive. Cloning copies no items.
+pub struct SharedSlice<T: 'static> {
     owner: Arc<dyn AsRef<[T]> + Send + Sync>,
     range: Range<usize>,
 }
 
-impl<T> Shared<T> {
-    /// All of what `owner` holds.
+impl<T> SharedSlice<T> {
+    /// All items of `owner`.
     pub fn new(owner: impl AsRef<[T]> + Send + Sync + 'static) -> Self {
         let range = 0..owner.as_ref().len();
-        Shared { owner: Arc::new(owner), range }
+        SharedSlice { owner: Arc::new(owner), range }
     }
 
-    /// A part of this one; what lies past its end is left out.
+    /// The items in `range`; the part of `range` past the end is ignored.
     pub fn part(&self, range: Range<usize>) -> Self {
         let at = |i: usize| self.range.start + i.min(self.len());
         let start = at(range.start);
-        Shared { owner: Arc::clone(&self.owner), range: start..at(range.end).max(start) }
+        SharedSlice { owner: Arc::clone(&self.owner), range: start..at(range.end).max(start) }
     }
 }
 
-impl<T> Deref for Shared<T> {
+impl<T> Deref for SharedSlice<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -36,21 +36,21 @@ impl<T> Deref for Shared<T> {
     }
 }
 
-impl<T: Send + Sync> From<Vec<T>> for Shared<T> {
+impl<T: Send + Sync> From<Vec<T>> for SharedSlice<T> {
     fn from(all: Vec<T>) -> Self {
-        Shared::new(all)
+        SharedSlice::new(all)
     }
 }
 
-impl<T> Clone for Shared<T> {
+impl<T> Clone for SharedSlice<T> {
     fn clone(&self) -> Self {
-        Shared { owner: Arc::clone(&self.owner), range: self.range.clone() }
+        SharedSlice { owner: Arc::clone(&self.owner), range: self.range.clone() }
     }
 }
 
-impl<T> fmt::Debug for Shared<T> {
+impl<T> fmt::Debug for SharedSlice<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Shared({} items)", self.range.len())
+        write!(f, "SharedSlice({} items)", self.range.len())
     }
 }
 
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_of_the_part() {
+    fn a_part_of_a_part_counts_from_that_part() {
         let all = Tokens::from((0..10).collect::<Vec<u32>>());
         let part = all.part(2..8);
         assert_eq!(*part, [2, 3, 4, 5, 6, 7]);

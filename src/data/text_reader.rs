@@ -1,0 +1,112 @@
+//! Reads text files and JSON lines into blocks.
+
+use super::block_builder::BlockBuilder;
+use super::file_errors::{json_type, not_json, unreadable};
+use crate::{Error, Result};
+use std::io::{BufRead, Read};
+use std::path::Path;
+
+/// Bytes that are read at a time.
+pub(super) const READ_BYTES: usize = 1 << 16;
+
+fn not_utf8(path: &Path, offset: u64) -> Error {
+    Error::file(path, "not UTF-8").at(format!("byte offset {offset}")).expected("expected UTF-8 text")
+}
+
+/// Skips a byte-order mark and returns its length.
+pub(super) fn skip_byte_order_mark(reader: &mut impl BufRead) -> std::io::Result<u64> {
+    const MARK: &[u8] = "\u{feff}".as_bytes();
+    let marked = reader.fill_buf()?.starts_with(MARK);
+    if marked {
+        reader.consume(MARK.len());
+    }
+    Ok(if marked { MARK.len() as u64 } else { 0 })
+}
+
+/// Reads a text file line by line, a long line in parts. A line that equals `separator` ends a document. `offset` is that
+/// of the first byte, for errors.
+pub(super) fn read_text_file(
+    reader: &mut impl BufRead,
+    path: &Path,
+    mut offset: u64,
+    separator: Option<&str>,
+    blocks: &mut BlockBuilder<'_>,
+) -> Result<()> {
+    // A separator and its line break always fit into one part.
+    let most = READ_BYTES.max(separator.map_or(0, str::len) + 2) as u64;
+    let (mut part, mut at_line_start) = (Vec::new(), true);
+    loop {
+        let n = reader.by_ref().take(most).read_until(b'\n', &mut part).map_err(|e| unreadable(path, e))? as u64;
+        let valid = match std::str::from_utf8(&part) {
+            Ok(text) => text.len(),
+            // The other bytes of the last character are in the next part.
+            Err(e) if e.error_len().is_none() && n > 0 => e.valid_up_to(),
+            Err(e) => return Err(not_utf8(path, offset + e.valid_up_to() as u64)),
+        };
+        if n == 0 {
+            return Ok(());
+        }
+        let text = std::str::from_utf8(&part[..valid]).unwrap_or_default();
+        let ends_line = text.ends_with('\n');
+        let is_whole_line = at_line_start && (ends_line || n < most);
+        if is_whole_line && separator.is_some_and(|separator| without_line_break(text) == separator) {
+            blocks.end_document();
+        } else {
+            blocks.push(text)?;
+        }
+        at_line_start = ends_line;
+        offset += valid as u64;
+        part.drain(..valid);
+    }
+}
+
+fn without_line_break(line: &str) -> &str {
+    let line = line.strip_suffix('\n').unwrap_or(line);
+    line.strip_suffix('\r').unwrap_or(line)
+}
+
+#[derive(serde::Deserialize)]
+struct JsonLine {
+    #[serde(default)]
+    text: serde_json::Value,
+}
+
+/// Reads JSON lines, the text of one document in each. Lines of white space are skipped. `offset` is that of the first
+/// byte, for errors.
+pub(super) fn read_json_lines(
+    reader: &mut impl BufRead,
+    path: &Path,
+    mut offset: u64,
+    blocks: &mut BlockBuilder<'_>,
+) -> Result<()> {
+    let mut bytes = Vec::new();
+    for number in 1u64.. {
+        bytes.clear();
+        let n = reader.read_until(b'\n', &mut bytes).map_err(|e| unreadable(path, e))?;
+        if n == 0 {
+            break;
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|e| not_utf8(path, offset + e.valid_up_to() as u64))?;
+        offset += n as u64;
+        let text = text.trim();
+        if text.is_empty() {
+            continue;
+        }
+        let wrong = |found: String| Error::file(path, found).at(format!("line {number}"));
+        if !text.starts_with('{') {
+            return Err(wrong("not a JSON object".into()).expected("expected {\"text\": \"…\"}"));
+        }
+        let line: JsonLine = serde_json::from_str(text).map_err(|e| wrong(not_json(&e)))?;
+        match line.text {
+            serde_json::Value::String(text) => blocks.push(&text)?,
+            serde_json::Value::Null => {
+                return Err(wrong("no key `text`".into()).expected("expected the document's text in it"));
+            }
+            other => {
+                return Err(wrong(format!("`text` is {}", json_type(&other))).expected("expected a string"));
+            }
+        }
+        blocks.end_document();
+    }
+    Ok(())
+}

@@ -1,0 +1,385 @@
+//! Files of examples: `.tsv`, `.csv`, or `.jsonl` with an object a line. Columns have names.
+//!
+//! In a TSV file quotes are ordinary characters and nothing is escaped. A CSV file has the quotes of RFC 4180. Lines may
+//! end in CRLF, and a byte-order mark is skipped. Every row knows its line, for errors.
+
+use crate::data::file_errors::{json_type, not_json, unreadable};
+use crate::{Error, Result};
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+/// The rows of a file.
+#[derive(Clone, Debug)]
+pub struct ExampleFile {
+    path: PathBuf,
+    /// Names of the columns; `None` where every row has keys.
+    header: Option<Vec<String>>,
+    /// The line of each row, from 1, and its cells.
+    rows: Vec<(usize, Cells)>,
+}
+
+#[derive(Clone, Debug)]
+enum Cells {
+    /// One for each column of the header.
+    Texts(Vec<String>),
+    Keys(Map<String, Value>),
+}
+
+enum Cell<'a> {
+    Text(&'a str),
+    Json(&'a Value),
+}
+
+/// A row of an [`ExampleFile`].
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    file: &'a ExampleFile,
+    /// Its line, from 1.
+    pub line: usize,
+    cells: &'a Cells,
+}
+
+impl ExampleFile {
+    /// Reads a file. The extension is its format.
+    ///
+    /// # Errors
+    /// [`Error::File`] with file and line: another extension, a missing file, no rows, not UTF-8, a row with more or fewer
+    /// cells than the header, a line that is not a JSON object.
+    pub fn read(path: &Path) -> Result<Self> {
+        let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        let read = match extension.as_str() {
+            "tsv" => tsv,
+            "csv" => csv,
+            "jsonl" => jsonl,
+            _ => {
+                let error = Error::file(path, "not a file of examples");
+                return Err(error.expected("expected a .tsv, a .csv, or a .jsonl with an object a line"));
+            }
+        };
+        let bytes = std::fs::read(path).map_err(|e| unreadable(path, e))?;
+        let text = std::str::from_utf8(&bytes).map_err(|e| {
+            let line = bytes[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
+            at(path, line, "not UTF-8").expected("expected UTF-8 text")
+        })?;
+        let (header, rows) = read(text.strip_prefix('\u{feff}').unwrap_or(text), path)?;
+        if rows.is_empty() {
+            return Err(Error::file(path, "no examples").expected("expected one or more"));
+        }
+        Ok(ExampleFile { path: path.to_path_buf(), header, rows })
+    }
+
+    /// The path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether cells may be lists. They may not in a table.
+    pub fn has_lists(&self) -> bool {
+        self.header.is_none()
+    }
+
+    /// The rows.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = Row<'_>> {
+        self.rows.iter().map(|(line, cells)| Row { file: self, line: *line, cells })
+    }
+
+    /// An error about a line of the file.
+    pub fn error(&self, line: usize, found: impl std::fmt::Display) -> Error {
+        at(&self.path, line, found)
+    }
+}
+
+impl<'a> Row<'a> {
+    fn cell(&self, column: &str) -> Result<Cell<'a>> {
+        match (&self.file.header, self.cells) {
+            (Some(header), Cells::Texts(cells)) => {
+                let mut places = (0..header.len()).filter(|i| header[*i] == column);
+                match (places.next(), places.next()) {
+                    (Some(place), None) => Ok(Cell::Text(&cells[place])),
+                    (None, _) => {
+                        let error = self.file.error(1, format!("no column `{column}`"));
+                        Err(error.expected(format!("the columns are {}", header.join(", "))))
+                    }
+                    _ => Err(self.file.error(1, format!("two columns `{column}`")).expected("expected one")),
+                }
+            }
+            (_, Cells::Keys(keys)) => match keys.get(column) {
+                Some(value) => Ok(Cell::Json(value)),
+                None => {
+                    let known: Vec<&str> = keys.keys().map(String::as_str).collect();
+                    let error = self.error(format!("no key `{column}`"));
+                    Err(error.expected(format!("the keys are {}", known.join(", "))))
+                }
+            },
+            (None, Cells::Texts(_)) => Err(self.error(format!("no column `{column}`"))),
+        }
+    }
+
+    /// The text of a cell, as it is.
+    ///
+    /// # Errors
+    /// [`Error::File`] with file and line: no such column, not a string, or only white space.
+    pub fn text(&self, column: &str) -> Result<&'a str> {
+        let text = match self.cell(column)? {
+            Cell::Text(text) => text,
+            Cell::Json(Value::String(text)) => text,
+            Cell::Json(other) => return Err(self.wrong_type(column, other, "expected a string")),
+        };
+        if text.trim().is_empty() {
+            return Err(self.error(format!("`{column}` is empty")).expected("expected text"));
+        }
+        Ok(text)
+    }
+
+    /// A label: a word or a number, without white space around it.
+    ///
+    /// # Errors
+    /// As [`Row::text`].
+    pub fn label(&self, column: &str) -> Result<String> {
+        let label = match self.cell(column)? {
+            Cell::Text(text) => text.trim().to_string(),
+            Cell::Json(Value::String(text)) => text.trim().to_string(),
+            Cell::Json(Value::Number(number)) => number.to_string(),
+            Cell::Json(Value::Bool(value)) => value.to_string(),
+            Cell::Json(other) => return Err(self.wrong_type(column, other, "expected a word or a number")),
+        };
+        if label.is_empty() {
+            return Err(self.error(format!("`{column}` is empty")).expected("expected a word or a number"));
+        }
+        Ok(label)
+    }
+
+    /// A finite number.
+    ///
+    /// # Errors
+    /// [`Error::File`] with file and line: no such column, or not a number.
+    pub fn number(&self, column: &str) -> Result<f32> {
+        let label = self.label(column)?;
+        let number = label.parse::<f32>().ok().filter(|number| number.is_finite());
+        number.ok_or_else(|| self.error(format!("`{column}` is {label:?}")).expected("expected a number"))
+    }
+
+    /// A list of texts.
+    ///
+    /// # Errors
+    /// [`Error::File`] with file and line: no such key, not a list, or an item that is not a string or only white space.
+    pub fn list(&self, column: &str) -> Result<Vec<&'a str>> {
+        let items = match self.cell(column)? {
+            Cell::Json(Value::Array(items)) => items,
+            Cell::Json(other) => return Err(self.wrong_type(column, other, "expected a list of strings")),
+            Cell::Text(_) => {
+                let example = format!("{{\"{column}\": [\"one\", \"another\"]}}");
+                let error = self.error(format!("`{column}` is a cell of a table"));
+                return Err(error.expected(format!("expected a list, in a .jsonl with {example}")));
+            }
+        };
+        let text = |(i, item): (usize, &'a Value)| match item {
+            Value::String(text) if !text.trim().is_empty() => Ok(text.as_str()),
+            Value::String(_) => Err(self.error(format!("`{column}[{i}]` is empty")).expected("expected text")),
+            other => Err(self.wrong_type(&format!("{column}[{i}]"), other, "expected a string")),
+        };
+        items.iter().enumerate().map(text).collect()
+    }
+
+    /// Whether a cell is a JSON number, not a string.
+    pub fn is_number(&self, column: &str) -> bool {
+        matches!(self.cell(column), Ok(Cell::Json(Value::Number(_))))
+    }
+
+    /// An error about this row.
+    pub fn error(&self, found: impl std::fmt::Display) -> Error {
+        self.file.error(self.line, found)
+    }
+
+    fn wrong_type(&self, column: &str, value: &Value, expected: &str) -> Error {
+        self.error(format!("`{column}` is {}", json_type(value))).expected(expected)
+    }
+}
+
+type Table = (Option<Vec<String>>, Vec<(usize, Cells)>);
+
+fn at(path: &Path, line: usize, found: impl std::fmt::Display) -> Error {
+    Error::file(path, found).at(format!("line {line}"))
+}
+
+/// Numbered lines without line breaks and without empty lines.
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+    (1..).zip(lines).filter(|(_, line)| !line.is_empty())
+}
+
+/// Checks that a row has one cell for each column.
+fn row(header: &[String], cells: Vec<String>, line: usize, path: &Path) -> Result<(usize, Cells)> {
+    if cells.len() != header.len() {
+        let expected = format!("expected {}, as in the first line", header.len());
+        return Err(at(path, line, format!("{} columns", cells.len())).expected(expected));
+    }
+    Ok((line, Cells::Texts(cells)))
+}
+
+fn tsv(text: &str, path: &Path) -> Result<Table> {
+    let cells = |line: &str| line.split('\t').map(String::from).collect::<Vec<_>>();
+    let mut lines = lines(text);
+    let Some((_, first)) = lines.next() else { return Ok((Some(Vec::new()), Vec::new())) };
+    let header = cells(first);
+    let rows = lines.map(|(line, text)| row(&header, cells(text), line, path)).collect::<Result<_>>()?;
+    Ok((Some(header), rows))
+}
+
+fn csv(text: &str, path: &Path) -> Result<Table> {
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
+    let wrong = |e: csv::Error| Error::file(path, format!("not CSV: {e}"));
+    let cells = |record: &csv::StringRecord| record.iter().map(String::from).collect::<Vec<_>>();
+    let header = cells(reader.headers().map_err(wrong)?);
+    let mut records = Vec::new();
+    // Where the last record begins, for the check below.
+    let (mut last_start, mut last_line) = (0, 1);
+    for record in reader.records() {
+        let record = record.map_err(wrong)?;
+        let (start, line) = record.position().map_or((0, 1), |p| (p.byte() as usize, p.line() as usize));
+        // The crate counts empty lines before a record as a part of it.
+        let empty = text.as_bytes()[start..].iter().take_while(|b| b"\r\n".contains(b));
+        let line = line + empty.clone().filter(|b| **b == b'\n').count();
+        (last_start, last_line) = (start + empty.count(), line);
+        records.push((line, cells(&record)));
+    }
+    // The crate accepts a quote that is not closed at the end of the file.
+    let last = text[last_start..].trim_end();
+    if last.contains('\n') && last.matches('"').count() % 2 == 1 {
+        return Err(at(path, last_line, "a quote that is never closed"));
+    }
+    let rows = records.into_iter().map(|(line, cells)| row(&header, cells, line, path)).collect::<Result<_>>()?;
+    Ok((Some(header), rows))
+}
+
+fn jsonl(text: &str, path: &Path) -> Result<Table> {
+    let object = |(line, text): (usize, &str)| {
+        let value: Value = serde_json::from_str(text).map_err(|e| at(path, line, not_json(&e)))?;
+        match value {
+            Value::Object(keys) => Ok((line, Cells::Keys(keys))),
+            other => Err(at(path, line, json_type(&other)).expected("expected an object with a key for each column")),
+        }
+    };
+    Ok((None, lines(text).filter(|(_, line)| !line.trim().is_empty()).map(object).collect::<Result<_>>()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, bytes: &[u8]) -> Result<ExampleFile> {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).expect("write");
+        ExampleFile::read(&path)
+    }
+
+    fn texts(file: &ExampleFile, column: &str) -> Vec<(usize, String)> {
+        file.rows().map(|row| (row.line, row.text(column).expect("a text").to_string())).collect()
+    }
+
+    fn strings(all: &[(usize, &str)]) -> Vec<(usize, String)> {
+        all.iter().map(|(line, text)| (*line, text.to_string())).collect()
+    }
+
+    /// The message of an error without the folder.
+    fn message_of(name: &str, bytes: &[u8], of: impl Fn(&ExampleFile) -> Result<()>) -> String {
+        let error = read(name, bytes).and_then(|file| of(&file)).expect_err(name);
+        let message = error.to_string();
+        assert!(error.is_invalid_input() && message.lines().count() == 1, "{message}");
+        message[message.find(name).expect("the file")..].to_string()
+    }
+
+    #[test]
+    fn quotes_of_a_tsv_are_ordinary_characters() {
+        let bytes = b"\xef\xbb\xbflabel\t#1 String\r\n1\t\"a\" said, \"b\r\n\r\n0\t no, it's \" \r\n";
+        let file = read("x.TSV", bytes).expect("read");
+        assert_eq!(texts(&file, "#1 String"), strings(&[(2, "\"a\" said, \"b"), (4, " no, it's \" ")]));
+        assert_eq!(file.rows().map(|row| row.label("label").expect("label")).collect::<Vec<_>>(), ["1", "0"]);
+        assert!(!file.has_lists());
+    }
+
+    #[test]
+    fn quotes_of_a_csv_may_contain_commas_and_line_breaks() {
+        let bytes = b"\xef\xbb\xbftext,label\r\n\"one, \"\"two\"\"\r\nthree\",x\r\n\r\n\r\nplain, y \r\n\"\",z";
+        let file = read("x.csv", bytes).expect("read");
+        let lines: Vec<usize> = file.rows().map(|row| row.line).collect();
+        assert_eq!(lines, [2, 6, 7]);
+        let rows: Vec<Row<'_>> = file.rows().collect();
+        assert_eq!(rows[0].text("text").expect("a text"), "one, \"two\"\r\nthree");
+        assert_eq!((rows[1].label("label").expect("y"), rows[2].label("label").expect("z")), ("y".into(), "z".into()));
+        assert!(
+            rows[2]
+                .text("text")
+                .expect_err("empty")
+                .to_string()
+                .ends_with("x.csv: line 7: `text` is empty: expected text")
+        );
+    }
+
+    #[test]
+    fn a_jsonl_has_an_object_a_line() {
+        let bytes = "\u{feff}{\"c\": \"one\", \"ch\": [\"a\", \"b\"], \"l\": 1}\r\n\n {\"l\": \"x\", \"c\": \"é\\n\"}"
+            .as_bytes();
+        let file = read("x.jsonl", bytes).expect("read");
+        assert_eq!(texts(&file, "c"), strings(&[(1, "one"), (3, "é\n")]));
+        let rows: Vec<Row<'_>> = file.rows().collect();
+        assert_eq!(rows[0].list("ch").expect("a list"), ["a", "b"]);
+        assert_eq!((rows[0].number("l").expect("1"), rows[1].label("l").expect("x")), (1.0, "x".into()));
+        assert_eq!((rows[0].is_number("l"), rows[1].is_number("l"), file.has_lists()), (true, false, true));
+    }
+
+    #[test]
+    fn errors_name_file_and_line() {
+        let text =
+            |column: &'static str| move |file: &ExampleFile| file.rows().try_for_each(|row| row.text(column).map(drop));
+        let any = text("a");
+        for (name, bytes, message) in [
+            ("x.tsv", &b"b\tc\n1\t2"[..], "x.tsv: line 1: no column `a`: the columns are b, c"),
+            ("x.tsv", b"a\ta\n1\t2", "x.tsv: line 1: two columns `a`: expected one"),
+            ("x.tsv", b"a\tb\n1\t2\n3", "x.tsv: line 3: 1 columns: expected 2, as in the first line"),
+            ("x.tsv", b"a\tb\n1\t2\n\t \n", "x.tsv: line 3: `a` is empty: expected text"),
+            ("x.tsv", b"a\tb\n1\t2\n\xff\t", "x.tsv: line 3: not UTF-8: expected UTF-8 text"),
+            ("x.tsv", b"", "x.tsv: no examples: expected one or more"),
+            ("x.tsv", b"a\tb\r\n", "x.tsv: no examples: expected one or more"),
+            ("x.csv", b"a,b\n1,\"2\n\"\n3", "x.csv: line 4: 1 columns: expected 2, as in the first line"),
+            ("x.csv", b"", "x.csv: no examples: expected one or more"),
+            ("x.csv", b"a,b\n1,2\n3,\"4\n5,6\n7,8\n", "x.csv: line 3: a quote that is never closed"),
+            ("x.jsonl", b"\n{\"a\": \"\"}", "x.jsonl: line 2: `a` is empty: expected text"),
+            ("x.jsonl", b"{\"a\": null}", "x.jsonl: line 1: `a` is null: expected a string"),
+            ("x.jsonl", b"{\"b\": 1, \"c\": 2}", "x.jsonl: line 1: no key `a`: the keys are b, c"),
+            ("x.jsonl", b"[]", "x.jsonl: line 1: a list: expected an object with a key for each column"),
+            ("x.jsonl", b"{}\n{", "x.jsonl: line 2: not JSON: EOF while parsing an object at column 1"),
+            (
+                "x.txt",
+                b"a\nb",
+                "x.txt: not a file of examples: expected a .tsv, a .csv, or a .jsonl with an object a line",
+            ),
+        ] {
+            assert_eq!(message_of(name, bytes, any), message);
+        }
+        let list = |file: &ExampleFile| file.rows().try_for_each(|row| row.list("a").map(drop));
+        for (name, bytes, message) in [
+            ("x.jsonl", &b"{\"a\": \"b\"}"[..], "x.jsonl: line 1: `a` is a string: expected a list of strings"),
+            ("x.jsonl", b"{\"a\": [\"b\", 3]}", "x.jsonl: line 1: `a[1]` is a number: expected a string"),
+            ("x.jsonl", b"{\"a\": [\" \"]}", "x.jsonl: line 1: `a[0]` is empty: expected text"),
+            (
+                "x.csv",
+                b"a,b\n1,2",
+                "x.csv: line 2: `a` is a cell of a table: expected a list, in a .jsonl with {\"a\": [\"one\", \"another\"]}",
+            ),
+        ] {
+            assert_eq!(message_of(name, bytes, list), message);
+        }
+        let number = |file: &ExampleFile| file.rows().try_for_each(|row| row.number("a").map(drop));
+        for word in ["x", "nan", "inf", "1e99"] {
+            let message = message_of("x.tsv", format!("a\n2.5\n{word}").as_bytes(), number);
+            assert_eq!(message, format!("x.tsv: line 3: `a` is {word:?}: expected a number"));
+        }
+        let message =
+            message_of("x.jsonl", b"{\"a\": [1]}", |file| file.rows().try_for_each(|row| row.label("a").map(drop)));
+        assert_eq!(message, "x.jsonl: line 1: `a` is a list: expected a word or a number");
+        let missing = ExampleFile::read(Path::new("none.tsv")).expect_err("none").to_string();
+        assert!(missing.starts_with("none.tsv: could not be read"), "{missing}");
+    }
+}
