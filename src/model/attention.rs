@@ -1,5 +1,5 @@
-//! The attention of one layer by itself, forward and backward as programs of their own: what benches time, and what looks at
-//! a single layer without the rest of a step.
+//! The attention of one layer by itself, forward and backward as separate programs, for benchmarks and for experiments with a
+//! single layer.
 
 use super::activations::{Activations, Capacity, layout_capacity};
 use super::decoder::Decoder;
@@ -13,14 +13,14 @@ use crate::ops::kernels::Kernels;
 use crate::ops::layout::LayoutBuffer;
 use crate::{Error, Result};
 
-/// A model's first layer, of which attention alone runs, over one sequence of P tokens.
+/// Attention in a model of one layer, over one sequence of P tokens.
 pub struct LayerAttention {
-    /// From q, k, v to the output, of an M layer by way of its slots.
+    /// From q, k, v to the output; in an M layer with the compression of keys and values.
     pub forward: Program<StepValues>,
-    /// From the output's gradient to those of q, k, v and of the layer's convolutions. Runs behind `forward`.
+    /// From the output's gradient to those of q, k, v and of the layer's convolutions. Must run after `forward`.
     pub backward: Program<StepValues>,
-    /// The numbers that both run with.
-    pub live: StepValues,
+    /// The values to run both programs with.
+    pub values: StepValues,
     device: Device,
     activations: Activations,
 }
@@ -34,7 +34,7 @@ impl LayerAttention {
     pub fn new(device: &Device, config: &ModelConfig, parameters: &[Vec<f32>]) -> Result<Self> {
         config.validate()?;
         if config.n_layer != 1 {
-            return Err(Error::input(format!("n_layer = {}: a layer by itself is a model of 1", config.n_layer)));
+            return Err(Error::value("n_layer", config.n_layer, "must be 1"));
         }
         let capacity = Capacity { rows: config.n_positions, sequences: 1 };
         let parameters = Parameters::new(device, config, parameters)?;
@@ -50,11 +50,11 @@ impl LayerAttention {
         decoder.attend_backward(&mut backward, 0)?;
         let rows = config.n_positions;
         let batch = Batch::from_sequences(&[Sequence { ids: vec![0; rows], targets: vec![IGNORED; rows] }])?;
-        let live = layout.upload(device, &batch)?;
+        let values = layout.upload(device, &batch)?;
         Ok(LayerAttention {
             forward: forward.finish(),
             backward: backward.finish(),
-            live,
+            values,
             device: device.clone(),
             activations,
         })

@@ -1,17 +1,20 @@
-//! What generation keeps of every layer, for sequences of equal length that grow together: rows k | v, and for each sequence a
-//! ring of them, where what is numbered n lies in row n mod the ring's rows.
+//! The keys and values that generation keeps of every layer, for sequences of equal length that grow together.
 //!
-//! | layer | rows of a sequence's ring | numbered | bytes a sequence |
+//! Each layer has rows k | v, as many for each sequence, used as a ring: entry number n is stored in row n mod the ring's rows.
+//!
+//! | layer | rows of a sequence's ring | numbered by | bytes a sequence |
 //! | --- | --- | --- | --- |
-//! | full | P | by position | 8·C·P |
-//! | local | min(W, P): one block | by position | 8·C·min(W, P) |
-//! | memory-compressed | 1 + ⌊P/f⌋ | the null row 0, slots from 1 on | 8·C·(1 + ⌊P/f⌋) |
-//! | and its window | f: the tokens of the slot to come | by position | 8·C·f |
+//! | full | P | position | 8·C·P |
+//! | local | min(W, P): one block | position | 8·C·min(W, P) |
+//! | memory-compressed | 1 + ⌊P/f⌋ | slot: the null row is 0, slots start at 1 | 8·C·(1 + ⌊P/f⌋) |
+//! | its window | f: the tokens of the next slot | position | 8·C·f |
 //!
-//! A row's 2C floats are rounded up to [`dims::PITCH`]. The window is a buffer on every adapter, where the convolution reads.
+//! A row's 2C floats are rounded up to [`dims::PITCH`]. The window is in a buffer on every adapter: the convolution reads it
+//! there.
 
 use super::parameters::{ParameterData, Parameters};
-use crate::config::{AttentionKind, LayerTensor, ModelConfig};
+use super::tensors::LayerTensors;
+use crate::config::{AttentionKind, ModelConfig};
 use crate::gpu::{Device, Matrix, Recorder, Tensor};
 use crate::ops::cache::{self, Append, Rows, Span, Spec};
 use crate::ops::tiles::Rule;
@@ -25,45 +28,55 @@ pub struct Cache {
     sequences: usize,
 }
 
-/// A ring of rows k | v for each sequence.
+/// Rings of rows k | v, one for each sequence, one below the other.
 struct Rings {
-    /// [S·rows, 2C]
+    /// [sequences · rows, 2C]
     all: Tensor,
-    /// Of one.
+    /// Of one ring.
     rows: usize,
 }
 
 struct Layer {
     kind: AttentionKind,
-    /// What tokens see: tokens, or a null row and slots.
-    seen: Rings,
-    /// Tokens of a slot to come. None where P tokens make no slot.
+    /// The rows that tokens attend to: tokens, or a null row and slots.
+    visible: Rings,
+    /// The tokens of the next slot, in an M layer whose slots fit into P tokens.
     window: Option<Rings>,
 }
 
-/// What goes into rings.
-struct Part<'a> {
+/// Rows that are appended to rings.
+struct Source<'a> {
     x: &'a Tensor,
-    live: RowCount,
+    rows: RowCount,
     columns: Range<usize>,
-    /// Rows of x from one sequence's to the next's.
-    apart: usize,
-    /// The first column there.
-    at: usize,
+    /// Rows of x from one sequence's to the next's; 0 if all sequences take the same.
+    rows_apart: usize,
+    /// The first column in the ring.
+    first_column: usize,
 }
 
-/// Rows of a sequence's ring, and of its window, in a layer of a kind.
-pub fn rows(config: &ModelConfig, kind: AttentionKind) -> [usize; 2] {
+/// Rows of one sequence in a layer's cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheRows {
+    /// That tokens attend to.
+    pub visible: usize,
+    /// Of the window of an M layer; 0 elsewhere.
+    pub window: usize,
+}
+
+/// Rows of one sequence in the cache of a layer of this kind.
+pub fn rows_per_sequence(config: &ModelConfig, kind: AttentionKind) -> CacheRows {
     let (positions, f) = (config.n_positions, config.kv_factor.max(1));
-    match kind {
-        AttentionKind::Full => [positions, 0],
-        AttentionKind::Local => [config.local_block.min(positions), 0],
-        AttentionKind::Compressed => [Rule::compressed(f).keys(positions), if f > positions { 0 } else { f }],
-    }
+    let (visible, window) = match kind {
+        AttentionKind::Full => (positions, 0),
+        AttentionKind::Local => (config.local_block.min(positions), 0),
+        AttentionKind::Compressed => (Rule::compressed(f).keys(positions), if f > positions { 0 } else { f }),
+    };
+    CacheRows { visible, window }
 }
 
 impl Cache {
-    /// Room for `sequences` sequences of P tokens.
+    /// Allocates the cache of `sequences` sequences of P tokens.
     ///
     /// # Errors
     /// [`crate::Error::Device`] past the device's limits.
@@ -73,10 +86,10 @@ impl Cache {
         };
         let layer = |l| -> Result<Layer> {
             let kind = config.attention(l);
-            let [seen, window] = rows(config, kind);
+            let CacheRows { visible, window } = rows_per_sequence(config, kind);
             Ok(Layer {
                 kind,
-                seen: rings(spec == Spec::Image, "keys and values", seen)?,
+                visible: rings(spec == Spec::Image, "keys and values", visible)?,
                 window: (window > 0).then(|| rings(false, "window", window)).transpose()?,
             })
         };
@@ -85,124 +98,141 @@ impl Cache {
 
     /// Bytes that `sequences` sequences of P tokens take.
     pub fn bytes(config: &ModelConfig, sequences: usize) -> usize {
-        let rows: usize = (0..config.n_layer).flat_map(|l| rows(config, config.attention(l))).sum();
-        4 * dims::floats(sequences * rows, 2 * config.n_embd)
+        let rows = |l| {
+            let CacheRows { visible, window } = rows_per_sequence(config, config.attention(l));
+            visible + window
+        };
+        4 * dims::floats(sequences * (0..config.n_layer).map(rows).sum::<usize>(), 2 * config.n_embd)
     }
 
-    /// What the tokens of a layer see, the sequences' rings one below the other.
+    /// The rows that a layer's tokens attend to, the sequences' rings one below the other.
     pub fn layer(&self, layer: usize) -> &Tensor {
-        &self.layers[layer].seen.all
+        &self.layers[layer].visible.all
     }
 
-    /// The windows of a memory-compressed layer [S·f, 2C]; none where P tokens make no slot.
+    /// The windows of a memory-compressed layer [S·f, 2C]; `None` in other layers, and if P tokens fill no slot.
     pub fn window(&self, layer: usize) -> Option<&Tensor> {
         self.layers[layer].window.as_ref().map(|window| &window.all)
     }
 
-    fn put(
+    fn append(
         &self,
         rec: &mut Recorder<StepValues>,
         rings: &Rings,
-        part: Part,
-        which: impl Fn(&StepValues) -> Rows + Send + Sync + 'static,
+        source: Source,
+        rows: impl Fn(&StepValues) -> Rows + Send + Sync + 'static,
     ) -> Result<()> {
-        let Part { x, live, columns, apart, at } = part;
-        let (cache, stretches, stretch) = (&rings.all, self.sequences, rings.rows);
-        cache::append(rec, &Append { x, live, columns, apart, cache, at, stretches, stretch }, which)
+        let call = Append {
+            x: source.x,
+            live: source.rows,
+            columns: source.columns,
+            apart: source.rows_apart,
+            cache: &rings.all,
+            at: source.first_column,
+            stretches: self.sequences,
+            stretch: rings.rows,
+        };
+        cache::append(rec, &call, rows)
     }
 
-    /// Where a layer puts tokens, by position.
-    fn tokens(&self, layer: usize) -> Option<&Rings> {
+    /// The rings that a layer's tokens are appended to, by position.
+    fn token_rings(&self, layer: usize) -> Option<&Rings> {
         let layer = &self.layers[layer];
-        if layer.kind == AttentionKind::Compressed { layer.window.as_ref() } else { Some(&layer.seen) }
+        if layer.kind == AttentionKind::Compressed { layer.window.as_ref() } else { Some(&layer.visible) }
     }
 
-    /// Records what is there before all tokens: the learned null rows.
+    /// Records that the cache is emptied: it then holds the learned null rows only.
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn begin(&self, rec: &mut Recorder<StepValues>, config: &ModelConfig, parameters: &Parameters) -> Result<()> {
+    pub fn record_reset(
+        &self,
+        rec: &mut Recorder<StepValues>,
+        config: &ModelConfig,
+        parameters: &Parameters,
+    ) -> Result<()> {
         let c = config.n_embd;
         for (l, layer) in self.layers.iter().enumerate() {
-            for (part, of) in [LayerTensor::NullK, LayerTensor::NullV].into_iter().enumerate() {
-                let Some(index) = config.index(l, of) else { continue };
-                let x = &Tensor::Buffer(parameters.tensor(ParameterData::Weights, index));
-                let part = Part { x, live: RowCount::Fixed(1), columns: 0..c, apart: 0, at: part * c };
-                self.put(rec, &layer.seen, part, |_| Rows { skip: 0, count: 1, number: 0 })?;
+            let tensors = LayerTensors::new(config, parameters, ParameterData::Weights, l)?;
+            for (part, compression) in tensors.compression.into_iter().flatten().enumerate() {
+                let Some(null) = compression.null else { continue };
+                let x = &Tensor::Buffer(null);
+                let source =
+                    Source { x, rows: RowCount::Fixed(1), columns: 0..c, rows_apart: 0, first_column: part * c };
+                self.append(rec, &layer.visible, source, |_| Rows { skip: 0, count: 1, number: 0 })?;
             }
         }
         Ok(())
     }
 
-    /// Records that every sequence keeps a prompt's last rows of `qkv` [N, 3C], as many as its ring has.
+    /// Records that every sequence takes the last rows of a prompt's `qkv` [N, 3C], as many as its ring has.
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn keep_prompt(&self, rec: &mut Recorder<StepValues>, layer: usize, qkv: &Matrix) -> Result<()> {
-        let Some(rings) = self.tokens(layer) else { return Ok(()) };
+    pub fn record_prompt(&self, rec: &mut Recorder<StepValues>, layer: usize, qkv: &Matrix) -> Result<()> {
+        let Some(rings) = self.token_rings(layer) else { return Ok(()) };
         let (x, c, rows) = (&Tensor::Buffer(qkv.clone()), qkv.columns / 3, rings.rows as u32);
-        let part = Part { x, live: RowCount::Rows, columns: c..3 * c, apart: 0, at: 0 };
-        self.put(rec, rings, part, move |live| Rows::last(live.rows, rows))
+        let source = Source { x, rows: RowCount::Rows, columns: c..3 * c, rows_apart: 0, first_column: 0 };
+        self.append(rec, rings, source, move |values| Rows::last(values.rows, rows))
     }
 
-    /// Records that every sequence keeps a prompt's slots: `compressed` holds keys, and from the middle on values.
+    /// Records that every sequence takes a prompt's slots. The upper half of `compressed` holds keys, the lower half values.
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn keep_prompts_slots(&self, rec: &mut Recorder<StepValues>, layer: usize, compressed: &Matrix) -> Result<()> {
-        let Layer { seen, window: Some(_), .. } = &self.layers[layer] else { return Ok(()) };
-        let (x, c, below) = (&Tensor::Buffer(compressed.clone()), compressed.columns, compressed.rows as u32 / 2);
-        // As attention reads it, so that they share a twin.
-        let live = RowCount::Fixed(compressed.rows as u32);
+    pub fn record_prompt_slots(&self, rec: &mut Recorder<StepValues>, layer: usize, compressed: &Matrix) -> Result<()> {
+        let Layer { visible, window: Some(_), .. } = &self.layers[layer] else { return Ok(()) };
+        let (x, c, half) = (&Tensor::Buffer(compressed.clone()), compressed.columns, compressed.rows as u32 / 2);
+        // All rows, as attention reads them, so that both use one image copy.
+        let rows = RowCount::Fixed(compressed.rows as u32);
         for part in [0, 1] {
-            let which = move |live: &StepValues| Rows { skip: part * below, count: live.slots, number: 1 };
-            let part = Part { x, live, columns: 0..c, apart: 0, at: part as usize * c };
-            self.put(rec, seen, part, which)?;
+            let source = Source { x, rows, columns: 0..c, rows_apart: 0, first_column: part as usize * c };
+            let slots = move |values: &StepValues| Rows { skip: part * half, count: values.slots, number: 1 };
+            self.append(rec, visible, source, slots)?;
         }
         Ok(())
     }
 
-    /// Records that the window of a memory-compressed layer takes the token of every sequence: rows of `qkv` [S, 3C]. Where
-    /// tokens see tokens, attention itself leaves them.
+    /// Records that every sequence's token, a row of `qkv` [S, 3C], goes into the window of a memory-compressed layer. In other
+    /// layers the attention kernel itself appends it.
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn keep_token(&self, rec: &mut Recorder<StepValues>, layer: usize, qkv: &Tensor) -> Result<()> {
+    pub fn record_token(&self, rec: &mut Recorder<StepValues>, layer: usize, qkv: &Tensor) -> Result<()> {
         let Some(rings) = &self.layers[layer].window else { return Ok(()) };
         let c = qkv.shape()[1] / 3;
-        let part = Part { x: qkv, live: RowCount::Rows, columns: c..3 * c, apart: 1, at: 0 };
-        self.put(rec, rings, part, |live| Rows { skip: 0, count: 1, number: live.step.saturating_sub(1) })
+        let source = Source { x: qkv, rows: RowCount::Rows, columns: c..3 * c, rows_apart: 1, first_column: 0 };
+        let row = |values: &StepValues| Rows { skip: 0, count: 1, number: values.step.saturating_sub(1) };
+        self.append(rec, rings, source, row)
     }
 
-    /// Records that every sequence keeps the slot that ends with this token, if one does: keys and values [S, C].
+    /// Records that every sequence takes the slot that ends with this token, if one does. `slots` are keys and values [S, C].
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn keep_slot(&self, rec: &mut Recorder<StepValues>, layer: usize, slots: [&Tensor; 2]) -> Result<()> {
-        let Layer { seen, window: Some(window), .. } = &self.layers[layer] else { return Ok(()) };
+    pub fn record_slot(&self, rec: &mut Recorder<StepValues>, layer: usize, slots: [&Tensor; 2]) -> Result<()> {
+        let Layer { visible, window: Some(window), .. } = &self.layers[layer] else { return Ok(()) };
         let factor = window.rows as u32;
         for (part, x) in slots.into_iter().enumerate() {
             let c = x.shape()[1];
-            let part = Part { x, live: RowCount::Slots, columns: 0..c, apart: 1, at: part * c };
-            // The first slot is number 1.
-            self.put(rec, seen, part, move |live| Rows {
-                skip: 0,
-                count: live.slots.min(1),
-                number: live.step / factor,
-            })?;
+            let source = Source { x, rows: RowCount::Slots, columns: 0..c, rows_apart: 1, first_column: part * c };
+            // The first slot has number 1.
+            let row =
+                move |values: &StepValues| Rows { skip: 0, count: values.slots.min(1), number: values.step / factor };
+            self.append(rec, visible, source, row)?;
         }
         Ok(())
     }
 
-    /// What the token at `position` sees of a kind's layers, sequence by sequence.
+    /// The cached rows that the token at `position` attends to in layers of a kind, for each sequence.
     pub fn spans(&self, config: &ModelConfig, kind: AttentionKind, position: usize) -> Vec<Span> {
-        let [ring, _] = rows(config, kind);
-        let seen = match kind {
+        let ring = rows_per_sequence(config, kind).visible;
+        let visible = match kind {
             AttentionKind::Full | AttentionKind::Local => position % ring,
             AttentionKind::Compressed => Rule::compressed(config.kv_factor).visible(position),
         };
         let span = |sequence: usize| {
-            let [first, rows, own] = [sequence * ring, seen, sequence * ring + seen].map(|x| x as u32);
+            let [first, rows, own] = [sequence * ring, visible, sequence * ring + visible].map(|x| x as u32);
             Span { first, rows, own, pad: 0 }
         };
         (0..self.sequences).map(span).collect()
@@ -214,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rings_are_as_long_as_what_is_seen() {
+    fn rings_have_one_row_for_each_visible_key() {
         let config = ModelConfig {
             n_layer: 3,
             n_embd: 32,
@@ -224,10 +254,14 @@ mod tests {
             kv_factor: 3,
             ..ModelConfig::default()
         };
+        let rows = |config: &ModelConfig, kind| {
+            let CacheRows { visible, window } = rows_per_sequence(config, kind);
+            (visible, window)
+        };
         let kinds = [AttentionKind::Full, AttentionKind::Local, AttentionKind::Compressed];
-        assert_eq!(kinds.map(|kind| rows(&config, kind)), [[100, 0], [7, 0], [34, 3]]);
+        assert_eq!(kinds.map(|kind| rows(&config, kind)), [(100, 0), (7, 0), (34, 3)]);
         assert_eq!(Cache::bytes(&config, 2), 8 * 32 * 2 * (100 + 7 + 34 + 3));
         let short = ModelConfig { n_positions: 5, kv_factor: 6, ..config };
-        assert_eq!(kinds.map(|kind| rows(&short, kind)), [[5, 0], [5, 0], [1, 0]]);
+        assert_eq!(kinds.map(|kind| rows(&short, kind)), [(5, 0), (5, 0), (1, 0)]);
     }
 }

@@ -1,14 +1,16 @@
-//! The decoder's passes, recorded door by door: embedding, blocks, head; under each forward pass its backward pass, in mirror
-//! order. Gradients of parameters are `+=`, of activations `=`.
+//! The decoder's forward and backward pass, recorded layer by layer: embedding, then blocks of attention and MLP.
+//!
+//! Gradients of parameters are accumulated (`+=`), gradients of activations are overwritten (`=`). The heads are recorded by
+//! [`super::lm_head`] and [`super::task_head`].
 
-use super::activations::{Activations, Block, chunk_rows};
+use super::activations::{Activations, Block};
 use super::cache::Cache;
 use super::learning::{Learning, new_rows};
 use super::parameters::{ParameterData, Parameters};
-use crate::config::{AttentionKind, KvNull, KvScale, LayerTensor as Of, ModelConfig};
+use super::tensors::{Compression, LayerTensors, Linear, Norm, POSITIONS_EMBED, TOKENS_EMBED};
+use crate::config::{AttentionKind, KvScale, ModelConfig};
 use crate::gpu::{Matrix, Recorder};
 use crate::ops::attention::{self, Attention, Gradients, KeyValues};
-use crate::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use crate::ops::dropout::{Dropout, dropout};
 use crate::ops::embedding::{self, Embedding, EmbeddingBackward, Table, embedding};
 use crate::ops::gather_rows::{Rows, gather_rows};
@@ -19,31 +21,29 @@ use crate::ops::layout::LayoutBuffer;
 use crate::ops::matmul::{self, Epilogue, Form, Matmul};
 use crate::ops::{RowAccess, RowCount, RowRange, StepValues, column_sum};
 use crate::philox::{Site, place};
-use crate::{Error, Result, dims};
+use crate::{Result, dims};
 
-pub(super) const TOKENS: usize = 0;
-const POSITIONS: usize = 1;
-
-/// What a recording needs.
+/// What recording the decoder needs.
 pub struct Decoder<'a> {
-    /// The model's numbers.
+    /// The model's configuration.
     pub config: &'a ModelConfig,
     /// Its tensors.
     pub parameters: &'a Parameters,
-    /// The step's memory.
+    /// The memory of a step.
     pub activations: &'a Activations,
     /// The batch's integers.
     pub layout: &'a LayoutBuffer,
-    /// Who chooses Specs.
+    /// Chooses the kernels' Specs.
     pub kernels: &'a Kernels,
-    /// In training, what learns: all else has no gradients. None: dropout is off, and there is no backward pass.
+    /// In training, the parts that learn; other parts have no gradients. `None` outside training: dropout is off, and there is
+    /// no backward pass.
     pub training: Option<&'a Learning>,
-    /// Where a prompt's keys and values go; then nothing is computed past those of the last layer.
+    /// The cache that takes a prompt's keys and values. With it, nothing is computed past those of the last layer.
     pub cache: Option<&'a Cache>,
 }
 
 impl<'a> Decoder<'a> {
-    /// For inference, without a cache.
+    /// The decoder for inference, without a cache.
     pub fn new(
         config: &'a ModelConfig,
         parameters: &'a Parameters,
@@ -55,23 +55,60 @@ impl<'a> Decoder<'a> {
     }
 }
 
+/// output = input · weight (`Form::AB`) or input · weightᵀ (`Form::ABt`) over the rows of the batch, with an epilogue.
+pub(super) struct RowProduct<'a> {
+    pub form: Form,
+    pub input: &'a Matrix,
+    pub weight: &'a Matrix,
+    pub output: &'a Matrix,
+    pub epilogue: Epilogue<'a>,
+}
+
+/// The backward pass of a linear layer to its tensors: dW += inputᵀ · doutput, db += Σ doutput.
+struct LinearBackward<'a> {
+    input: &'a Matrix,
+    doutput: &'a Matrix,
+    gradients: &'a Linear,
+}
+
+/// A block's half: sum = input + branch, normalized.
+struct NormForward<'a> {
+    input: &'a Matrix,
+    branch: &'a Matrix,
+    weights: &'a Norm,
+    sum: &'a Matrix,
+    stats: &'a Matrix,
+    output: &'a Matrix,
+}
+
+/// The backward pass of [`NormForward`] to dsum and the gradients of its tensors, if the layer learns.
+struct NormBackward<'a> {
+    doutput: &'a Matrix,
+    weights: &'a Norm,
+    sum: &'a Matrix,
+    stats: &'a Matrix,
+    gradients: Option<&'a Norm>,
+}
+
+/// The keys' (part 0) or the values' (part 1) rows in a block's `compressed`.
+struct CompressedRows {
+    first_slot: usize,
+    first_null: usize,
+}
+
 impl Decoder<'_> {
-    fn tensor(&self, data: ParameterData, layer: usize, of: Of) -> Result<Matrix> {
-        let index = self.config.index(layer, of).ok_or_else(|| Error::Kernel {
-            kernel: "decoder".into(),
-            message: format!("layer {layer} has no tensor {}", of.name()),
-        })?;
-        Ok(self.parameters.tensor(data, index))
+    fn weights(&self, layer: usize) -> Result<LayerTensors> {
+        LayerTensors::new(self.config, self.parameters, ParameterData::Weights, layer)
     }
 
-    fn value(&self, layer: usize, of: Of) -> Result<Matrix> {
-        self.tensor(ParameterData::Weights, layer, of)
+    /// The gradients of a layer that learns.
+    fn gradients(&self, layer: usize) -> Result<Option<LayerTensors>> {
+        let learns = self.training.is_some_and(|learning| learning.layer(layer));
+        let gradients = || LayerTensors::new(self.config, self.parameters, ParameterData::Gradients, layer);
+        learns.then(gradients).transpose()
     }
 
-    fn gradient(&self, layer: usize, of: Of) -> Result<Matrix> {
-        self.tensor(ParameterData::Gradients, layer, of)
-    }
-
+    /// The input of block `layer`: the embedding, or the output of the block below.
     fn input(&self, layer: usize) -> &Matrix {
         match layer {
             0 => &self.activations.embedded,
@@ -79,11 +116,13 @@ impl Decoder<'_> {
         }
     }
 
-    fn learns(&self, layer: usize) -> bool {
-        self.training.is_some_and(|learning| learning.layer(layer))
+    /// The last block's output [N, C].
+    pub(super) fn output(&self) -> &Matrix {
+        self.input(self.config.n_layer)
     }
 
-    pub(super) fn rate(&self, rate: f32) -> f32 {
+    /// The dropout rate of this pass.
+    pub(super) fn dropout_rate(&self, rate: f32) -> f32 {
         if self.training.is_some() { rate } else { 0.0 }
     }
 
@@ -96,69 +135,79 @@ impl Decoder<'_> {
         matmul::matmul(rec, spec, &call)
     }
 
-    fn attention_spec(&self, rec: &Recorder<StepValues>, block: &Block) -> attention::Spec {
-        let rows = block.qkv.rows.max(block.compressed.rows);
-        self.kernels.attention(rec.device().caps(), rows, self.config.head_dim())
-    }
-
-    /// C = A·B or A·Bᵀ with an epilogue, over N rows.
-    fn rows(
-        &self,
-        rec: &mut Recorder<StepValues>,
-        form: Form,
-        [a, b, c]: [&Matrix; 3],
-        epilogue: Epilogue<'_>,
-    ) -> Result<()> {
-        let kept = epilogue.matrix().unwrap_or(c);
-        for range in RowRange::of_all(rec.device().caps(), &[a, c, kept]) {
-            let [a, c, kept] = [a, c, kept].map(|m| range.of(m));
-            let epilogue = epilogue.with(&kept);
-            self.product(rec, Matmul { form, a: &a, b, c: &c, rows: range.rows, epilogue, accumulate: false })?;
+    pub(super) fn row_product(&self, rec: &mut Recorder<StepValues>, product: RowProduct) -> Result<()> {
+        let RowProduct { form, input, weight, output, epilogue } = product;
+        let third = epilogue.matrix().unwrap_or(output);
+        for range in RowRange::of_all(rec.device().caps(), &[input, output, third]) {
+            let [a, c, third] = [input, output, third].map(|matrix| range.of(matrix));
+            let (rows, epilogue) = (range.rows, epilogue.with(&third));
+            self.product(rec, Matmul { form, a: &a, b: weight, c: &c, rows, epilogue, accumulate: false })?;
         }
         Ok(())
     }
 
-    /// dW += xᵀ·dy, db += Σ dy, for a layer that learns.
-    fn weight_gradient(
-        &self,
-        rec: &mut Recorder<StepValues>,
-        layer: usize,
-        [x, dy]: [&Matrix; 2],
-        [weight, bias]: [Of; 2],
-    ) -> Result<()> {
-        if !self.learns(layer) {
-            return Ok(());
-        }
-        let (dw, db) = (self.gradient(layer, weight)?, self.gradient(layer, bias)?);
-        for range in RowRange::of_all(rec.device().caps(), &[x, dy]) {
-            let (x, dy, rows) = (range.of(x), range.of(dy), range.rows);
+    fn linear_backward(&self, rec: &mut Recorder<StepValues>, call: LinearBackward) -> Result<()> {
+        let Linear { weight: dweight, bias: dbias } = call.gradients;
+        for range in RowRange::of_all(rec.device().caps(), &[call.input, call.doutput]) {
+            let (input, doutput, rows) = (range.of(call.input), range.of(call.doutput), range.rows);
             let (form, epilogue) = (Form::AtB, Epilogue::None);
-            self.product(rec, Matmul { form, a: &x, b: &dy, c: &dw, rows, epilogue, accumulate: true })?;
-            column_sum::column_sum(rec, self.io(rec, &dy), [&dy, &self.activations.partial[0], &db], rows)?;
+            let product = Matmul { form, a: &input, b: &doutput, c: dweight, rows, epilogue, accumulate: true };
+            self.product(rec, product)?;
+            let sums = [&doutput, &self.activations.partial[0], dbias];
+            column_sum::column_sum(rec, self.io(rec, &doutput), sums, rows)?;
         }
         Ok(())
     }
 
-    fn drop(&self, rec: &mut Recorder<StepValues>, x: &Matrix, rate: f32, layer: usize, site: Site) -> Result<()> {
+    fn norm(&self, rec: &mut Recorder<StepValues>, call: NormForward) -> Result<()> {
+        let NormForward { input: x, branch, weights, sum, stats, output: y } = call;
+        let (gain, bias, eps) = (&weights.gain, &weights.bias, self.config.layer_norm_epsilon);
+        let stats = &stats.view;
+        layer_norm(rec, self.io(rec, x), &LayerNorm { x, branch, gain, bias, eps, sum, y, stats })
+    }
+
+    fn norm_backward(&self, rec: &mut Recorder<StepValues>, call: NormBackward) -> Result<()> {
+        let NormBackward { doutput: dy, weights, sum, stats, gradients } = call;
+        let blocks = dy.rows.div_ceil(layer_norm::BLOCK);
+        let partial = [0, 1].map(|i| self.partial(i, self.config.n_embd).rows_from(0, blocks));
+        let call = LayerNormBackward {
+            dy,
+            sum,
+            stats: &stats.view,
+            gain: &weights.gain,
+            dsum: &self.activations.dsum,
+            gradients: gradients.map(|norm| [&norm.gain, &norm.bias]),
+            partial: partial.each_ref(),
+        };
+        layer_norm::backward(rec, self.io(rec, dy), &call)
+    }
+
+    /// A workspace of partial sums as a matrix of `columns` columns.
+    pub(super) fn partial(&self, i: usize, columns: usize) -> Matrix {
+        let view = &self.activations.partial[i].view;
+        Matrix::over(view.clone(), view.words as usize / dims::pitch(columns), columns)
+    }
+
+    fn dropout(&self, rec: &mut Recorder<StepValues>, x: &Matrix, rate: f32, layer: usize, site: Site) -> Result<()> {
         let call = Dropout {
             x,
             positions: &self.layout.positions,
             sequences: &self.layout.sequences,
             rows: RowCount::Rows,
-            rate: self.rate(rate),
+            rate: self.dropout_rate(rate),
             place: place(0, layer as u32, site),
         };
         dropout(rec, self.io(rec, x), &call)
     }
 
-    /// The summed embedding and all blocks.
+    /// Records the embedding and all blocks.
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
     pub fn forward(&self, rec: &mut Recorder<StepValues>) -> Result<()> {
         let acts = self.activations;
-        let tokens = self.parameters.tensor(ParameterData::Weights, TOKENS);
-        let positions = self.parameters.tensor(ParameterData::Weights, POSITIONS);
+        let tokens = self.parameters.tensor(ParameterData::Weights, TOKENS_EMBED);
+        let positions = self.parameters.tensor(ParameterData::Weights, POSITIONS_EMBED);
         let io = self.kernels.row_wise(rec.device().caps(), self.config.n_embd, &[&tokens, &positions, &acts.embedded]);
         let call = Embedding {
             tokens: &tokens,
@@ -168,61 +217,172 @@ impl Decoder<'_> {
             x: &acts.embedded,
         };
         embedding(rec, io, &call)?;
-        self.drop(rec, &acts.embedded, self.config.embd_pdrop, 0, Site::Embedding)?;
+        self.dropout(rec, &acts.embedded, self.config.embd_pdrop, 0, Site::Embedding)?;
         (0..self.config.n_layer).try_for_each(|layer| self.block(rec, layer))
+    }
+
+    /// Records the backward pass from dx, the gradient of the last block's output, to the gradients of all tensors.
+    ///
+    /// # Errors
+    /// [`crate::Error::Kernel`].
+    pub fn backward(&self, rec: &mut Recorder<StepValues>) -> Result<()> {
+        (0..self.config.n_layer).rev().try_for_each(|layer| self.block_backward(rec, layer))?;
+        let dx = &self.activations.dx;
+        self.dropout(rec, dx, self.config.embd_pdrop, 0, Site::Embedding)?;
+        // While the embeddings are frozen, only the rows that a task added to the token table learn.
+        let frozen = !self.training.is_some_and(Learning::embeddings);
+        self.embedding_backward(rec, Table::Tokens)?;
+        if !frozen {
+            return self.embedding_backward(rec, Table::Positions);
+        }
+        let old_rows = 0..new_rows(self.config).map_or(self.config.vocab_size, |new| new.start);
+        rec.clear(&self.parameters.rows(ParameterData::Gradients, TOKENS_EMBED, old_rows));
+        Ok(())
+    }
+
+    fn embedding_backward(&self, rec: &mut Recorder<StepValues>, table: Table) -> Result<()> {
+        let (layout, dx) = (self.layout, &self.activations.dx);
+        let (owners, rows, index) = match table {
+            Table::Tokens => (&layout.token_owners, &layout.token_rows, TOKENS_EMBED),
+            Table::Positions => (&layout.position_owners, &layout.position_rows, POSITIONS_EMBED),
+        };
+        let gradient = &self.parameters.tensor(ParameterData::Gradients, index);
+        embedding::backward(rec, self.io(rec, dx), &EmbeddingBackward { table, dx, owners, rows, gradient })
+    }
+
+    fn block(&self, rec: &mut Recorder<StepValues>, layer: usize) -> Result<()> {
+        let (acts, block, input) = (self.activations, &self.activations.blocks[layer], self.input(layer));
+        let (weights, resid_pdrop) = (self.weights(layer)?, self.config.resid_pdrop);
+        let (form, branch) = (Form::AB, &acts.branch);
+
+        let Linear { weight, bias } = &weights.c_attn;
+        let epilogue = Epilogue::Bias(&bias.view);
+        self.row_product(rec, RowProduct { form, input, weight, output: &block.qkv, epilogue })?;
+        self.compress(rec, layer)?;
+        if let Some(cache) = self.cache {
+            cache.record_prompt(rec, layer, &block.qkv)?;
+            cache.record_prompt_slots(rec, layer, &block.compressed)?;
+            if layer + 1 == self.config.n_layer {
+                return Ok(());
+            }
+        }
+        self.attend(rec, layer)?;
+        let Linear { weight, bias } = &weights.c_proj;
+        let epilogue = Epilogue::Bias(&bias.view);
+        self.row_product(rec, RowProduct { form, input: &block.attention, weight, output: branch, epilogue })?;
+        self.dropout(rec, branch, resid_pdrop, layer, Site::ResidualAttention)?;
+        let call = NormForward {
+            input,
+            branch,
+            weights: &weights.ln_1,
+            sum: &block.sum_1,
+            stats: &block.stats_1,
+            output: &block.normed,
+        };
+        self.norm(rec, call)?;
+
+        let Linear { weight, bias } = &weights.c_fc;
+        let epilogue = Epilogue::BiasGelu(&bias.view, &block.pre_gelu);
+        self.row_product(rec, RowProduct { form, input: &block.normed, weight, output: &block.post_gelu, epilogue })?;
+        let Linear { weight, bias } = &weights.mlp_proj;
+        let epilogue = Epilogue::Bias(&bias.view);
+        self.row_product(rec, RowProduct { form, input: &block.post_gelu, weight, output: branch, epilogue })?;
+        self.dropout(rec, branch, resid_pdrop, layer, Site::ResidualMlp)?;
+        let call = NormForward {
+            input: &block.normed,
+            branch,
+            weights: &weights.ln_2,
+            sum: &block.sum_2,
+            stats: &block.stats_2,
+            output: &block.out,
+        };
+        self.norm(rec, call)
+    }
+
+    /// The block's backward pass: dx holds the gradient of its output before, and that of its input afterwards.
+    fn block_backward(&self, rec: &mut Recorder<StepValues>, layer: usize) -> Result<()> {
+        let (acts, block, input) = (self.activations, &self.activations.blocks[layer], self.input(layer));
+        let (weights, gradients) = (self.weights(layer)?, self.gradients(layer)?);
+        let (form, dx) = (Form::ABt, &acts.dx);
+
+        let call = NormBackward {
+            doutput: dx,
+            weights: &weights.ln_2,
+            sum: &block.sum_2,
+            stats: &block.stats_2,
+            gradients: gradients.as_ref().map(|gradients| &gradients.ln_2),
+        };
+        self.norm_backward(rec, call)?;
+        let dbranch = self.branch_gradient(rec, layer, Site::ResidualMlp)?;
+        let epilogue = Epilogue::GeluBackward(&block.pre_gelu);
+        let (weight, output) = (&weights.mlp_proj.weight, &acts.dpre_gelu);
+        self.row_product(rec, RowProduct { form, input: dbranch, weight, output, epilogue })?;
+        let (weight, epilogue) = (&weights.c_fc.weight, Epilogue::Residual(&acts.dsum));
+        self.row_product(rec, RowProduct { form, input: &acts.dpre_gelu, weight, output: dx, epilogue })?;
+        if let Some(LayerTensors { mlp_proj, c_fc, .. }) = &gradients {
+            let (input, doutput) = (&block.post_gelu, dbranch);
+            self.linear_backward(rec, LinearBackward { input, doutput, gradients: mlp_proj })?;
+            let (input, doutput) = (&block.normed, &acts.dpre_gelu);
+            self.linear_backward(rec, LinearBackward { input, doutput, gradients: c_fc })?;
+        }
+
+        let call = NormBackward {
+            doutput: dx,
+            weights: &weights.ln_1,
+            sum: &block.sum_1,
+            stats: &block.stats_1,
+            gradients: gradients.as_ref().map(|gradients| &gradients.ln_1),
+        };
+        self.norm_backward(rec, call)?;
+        let dbranch = self.branch_gradient(rec, layer, Site::ResidualAttention)?;
+        let (weight, output, epilogue) = (&weights.c_proj.weight, &acts.dattention, Epilogue::None);
+        self.row_product(rec, RowProduct { form, input: dbranch, weight, output, epilogue })?;
+        self.attend_backward(rec, layer)?;
+        let (weight, epilogue) = (&weights.c_attn.weight, Epilogue::Residual(&acts.dsum));
+        self.row_product(rec, RowProduct { form, input: &acts.dqkv, weight, output: dx, epilogue })?;
+        if let Some(LayerTensors { c_proj, c_attn, .. }) = &gradients {
+            let (attention, doutput) = (&block.attention, dbranch);
+            self.linear_backward(rec, LinearBackward { input: attention, doutput, gradients: c_proj })?;
+            self.linear_backward(rec, LinearBackward { input, doutput: &acts.dqkv, gradients: c_attn })?;
+        }
+        Ok(())
+    }
+
+    /// The gradient of a branch: dsum, behind the branch's dropout.
+    fn branch_gradient(&self, rec: &mut Recorder<StepValues>, layer: usize, site: Site) -> Result<&Matrix> {
+        let acts = self.activations;
+        if self.dropout_rate(self.config.resid_pdrop) <= 0.0 {
+            return Ok(&acts.dsum);
+        }
+        rec.copy(&acts.dsum.view, &acts.dbranch.view);
+        self.dropout(rec, &acts.dbranch, self.config.resid_pdrop, layer, site)?;
+        Ok(&acts.dbranch)
+    }
+
+    fn attention_spec(&self, rec: &Recorder<StepValues>, block: &Block) -> attention::Spec {
+        let rows = block.qkv.rows.max(block.compressed.rows);
+        self.kernels.attention(rec.device().caps(), rows, self.config.head_dim())
     }
 
     fn attention<'b>(&'b self, block: &'b Block, layer: usize) -> Attention<'b> {
         let (c, heads) = (self.config.n_embd, self.config.n_head);
         let compressed = self.config.attention(layer) == AttentionKind::Compressed;
-        let width = compressed && self.config.kv_scale == KvScale::Width;
+        let by_width = compressed && self.config.kv_scale == KvScale::Width;
         Attention {
             kind: self.config.attention(layer),
             heads,
             queries: &block.qkv,
             kv: if compressed { KeyValues::stacked(&block.compressed) } else { KeyValues::beside(&block.qkv) },
             y: &block.attention,
-            log_sum_exp: &block.log_sum_exp,
+            log_sum_exp: &block.log_sum_exp.view,
             layout: self.layout,
-            scale: attention::head_scale(c, if width { 1 } else { heads }),
-            rate: self.rate(self.config.attn_pdrop),
+            scale: attention::head_scale(c, if by_width { 1 } else { heads }),
+            rate: self.dropout_rate(self.config.attn_pdrop),
             layer: layer as u32,
         }
     }
 
-    fn block(&self, rec: &mut Recorder<StepValues>, layer: usize) -> Result<()> {
-        let (acts, block, x) = (self.activations, &self.activations.blocks[layer], self.input(layer));
-        let value = |of| self.value(layer, of);
-        let branch = &acts.branch;
-
-        let bias = value(Of::CAttnBias)?.view;
-        self.rows(rec, Form::AB, [x, &value(Of::CAttn)?, &block.qkv], Epilogue::Bias(&bias))?;
-        self.compress(rec, layer)?;
-        if let Some(cache) = self.cache {
-            cache.keep_prompt(rec, layer, &block.qkv)?;
-            cache.keep_prompts_slots(rec, layer, &block.compressed)?;
-            if layer + 1 == self.config.n_layer {
-                return Ok(());
-            }
-        }
-        self.attend(rec, layer)?;
-        let bias = value(Of::CProjBias)?.view;
-        self.rows(rec, Form::AB, [&block.attention, &value(Of::CProj)?, branch], Epilogue::Bias(&bias))?;
-        self.drop(rec, branch, self.config.resid_pdrop, layer, Site::ResidualAttention)?;
-        let (gain, bias) = (value(Of::Ln1Gain)?, value(Of::Ln1Bias)?);
-        self.norm(rec, [x, branch, &gain, &bias], [&block.sum_1, &block.normed], &block.stats_1)?;
-
-        let bias = value(Of::CFcBias)?.view;
-        let gelu = Epilogue::BiasGelu(&bias, &block.pre);
-        self.rows(rec, Form::AB, [&block.normed, &value(Of::CFc)?, &block.act], gelu)?;
-        let bias = value(Of::MlpProjBias)?.view;
-        self.rows(rec, Form::AB, [&block.act, &value(Of::MlpProj)?, branch], Epilogue::Bias(&bias))?;
-        self.drop(rec, branch, self.config.resid_pdrop, layer, Site::ResidualMlp)?;
-        let (gain, bias) = (value(Of::Ln2Gain)?, value(Of::Ln2Bias)?);
-        self.norm(rec, [&block.normed, branch, &gain, &bias], [&block.sum_2, &block.out], &block.stats_2)
-    }
-
-    /// A layer's attention: from q, k, v to its output. An M layer reads the slots that [`Decoder::compress`] left.
+    /// Records a layer's attention, from q, k, v to its output. An M layer reads the slots of [`Decoder::compress`].
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
@@ -231,7 +391,8 @@ impl Decoder<'_> {
         attention::forward(rec, self.attention_spec(rec, block), &self.attention(block, layer))
     }
 
-    /// From the gradient of attention's output to those of q, k, v and of the layer's convolutions.
+    /// Records the backward pass of a layer's attention, from the gradient of its output to those of q, k, v and, in an M
+    /// layer, of its convolutions.
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
@@ -239,24 +400,15 @@ impl Decoder<'_> {
         let (acts, block) = (self.activations, &self.activations.blocks[layer]);
         let compressed = self.config.attention(layer) == AttentionKind::Compressed;
         let dkv = if compressed { &acts.dcompressed } else { &acts.dqkv };
-        let to = Gradients { dy: &acts.dattention, delta: &acts.delta, dq: &acts.dqkv, dkv };
+        let to = Gradients { dy: &acts.dattention, delta: &acts.delta.view, dq: &acts.dqkv, dkv };
         attention::backward(rec, self.attention_spec(rec, block), &self.attention(block, layer), &to)?;
-        if compressed {
-            self.compress_backward(rec, block, layer)?;
-        }
-        Ok(())
+        self.compress_backward(rec, layer)
     }
 
-    /// Keys (part 0) or values (part 1) of an M layer: their tensors' names, and where their slots and their null rows begin in
-    /// the matrix of both.
-    fn compressed(&self, part: usize) -> ([Of; 3], [usize; 2]) {
-        let of = match (part, self.config.kv_shared) {
-            (0, _) => [Of::CompressK, Of::CompressKBias, Of::NullK],
-            (_, true) => [Of::CompressK, Of::CompressKBias, Of::NullV],
-            (_, false) => [Of::CompressV, Of::CompressVBias, Of::NullV],
-        };
-        let room = self.layout.capacity();
-        (of, [part * room.slot_rows(), part * room.slot_rows() + room.slots()])
+    fn compressed_rows(&self, part: usize) -> CompressedRows {
+        let capacity = self.layout.capacity();
+        let first_slot = part * capacity.slot_rows();
+        CompressedRows { first_slot, first_null: first_slot + capacity.slots() }
     }
 
     fn convolution<'b>(&'b self, block: &'b Block, part: usize, weight: &'b Matrix) -> Compress<'b> {
@@ -273,233 +425,50 @@ impl Decoder<'_> {
         }
     }
 
-    /// The slots and null rows of an M layer, from its q, k, v. Does nothing in other layers.
+    /// Records the slots and null rows of an M layer, from its q, k, v. Does nothing in other layers.
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
     pub fn compress(&self, rec: &mut Recorder<StepValues>, layer: usize) -> Result<()> {
-        if self.config.attention(layer) != AttentionKind::Compressed {
-            return Ok(());
-        }
-        let block = &self.activations.blocks[layer];
-        let room = self.layout.capacity();
-        for part in [0, 1] {
-            let ([weight, bias, null], [slots, nulls]) = self.compressed(part);
-            let (weight, bias) = (self.value(layer, weight)?, self.value(layer, bias)?.view);
-            let y = block.compressed.rows_from(slots, room.slots());
-            kv_compress::forward(rec, self.io(rec, &block.qkv), &self.convolution(block, part, &weight), &bias, &y)?;
-            if self.config.kv_null == KvNull::Learned {
-                let x = self.value(layer, null)?;
-                let out = block.compressed.rows_from(nulls, room.nulls());
-                let call = Rows { x: &x, index: &self.layout.nulls, out: &out, count: RowCount::NullKeys };
-                gather_rows(rec, self.io(rec, &x), &call)?;
+        let (block, capacity) = (&self.activations.blocks[layer], self.layout.capacity());
+        for (part, tensors) in self.weights(layer)?.compression.iter().flatten().enumerate() {
+            let Compression { convolution: Linear { weight, bias }, null } = tensors;
+            let CompressedRows { first_slot, first_null } = self.compressed_rows(part);
+            let slots = block.compressed.rows_from(first_slot, capacity.slots());
+            let call = self.convolution(block, part, weight);
+            kv_compress::forward(rec, self.io(rec, &block.qkv), &call, &bias.view, &slots)?;
+            if let Some(null) = null {
+                let out = &block.compressed.rows_from(first_null, capacity.nulls());
+                let call = Rows { x: null, index: &self.layout.nulls, out, count: RowCount::NullKeys };
+                gather_rows(rec, self.io(rec, null), &call)?;
             }
         }
         Ok(())
     }
 
-    /// From the gradients of slots and null rows to those of all tokens' keys and values and of the layer's tensors.
-    fn compress_backward(&self, rec: &mut Recorder<StepValues>, block: &Block, layer: usize) -> Result<()> {
-        let (room, acts) = (self.layout.capacity(), self.activations);
-        for part in [0, 1] {
-            let ([weight, bias, null], [slots, nulls]) = self.compressed(part);
-            let parameters = [self.gradient(layer, weight)?, self.gradient(layer, bias)?];
+    /// From the gradients of an M layer's slots and null rows to those of all tokens' keys and values and of the layer's
+    /// tensors. Does nothing in other layers.
+    fn compress_backward(&self, rec: &mut Recorder<StepValues>, layer: usize) -> Result<()> {
+        let (acts, block, capacity) = (self.activations, &self.activations.blocks[layer], self.layout.capacity());
+        let Some(weights) = self.weights(layer)?.compression else { return Ok(()) };
+        let gradients = self.gradients(layer)?.and_then(|gradients| gradients.compression);
+        let partial = &self.partial(0, self.config.n_embd);
+        for (part, weights) in weights.iter().enumerate() {
+            let gradients = gradients.as_ref().map(|parts| &parts[part]);
+            let CompressedRows { first_slot, first_null } = self.compressed_rows(part);
             let to = kv_compress::Gradients {
-                dy: &acts.dcompressed.rows_from(slots, room.slots()),
+                dy: &acts.dcompressed.rows_from(first_slot, capacity.slots()),
                 dx: &acts.dqkv,
-                parameters: self.learns(layer).then_some(parameters.each_ref()),
+                parameters: gradients.map(|Compression { convolution, .. }| [&convolution.weight, &convolution.bias]),
                 tail_rows: &self.layout.tail_rows,
-                partial: &self.partial(0, self.config.n_embd),
+                partial,
             };
-            let weight = self.value(layer, weight)?;
-            kv_compress::backward(rec, self.io(rec, &block.qkv), &self.convolution(block, part, &weight), &to)?;
-            if self.config.kv_null == KvNull::Learned && self.learns(layer) {
-                let dy = acts.dcompressed.rows_from(nulls, room.nulls());
-                let sums = [&dy, &self.partial(0, self.config.n_embd), &self.gradient(layer, null)?];
-                column_sum::column_sum(rec, self.io(rec, &dy), sums, RowCount::NullKeys)?;
+            let call = self.convolution(block, part, &weights.convolution.weight);
+            kv_compress::backward(rec, self.io(rec, &block.qkv), &call, &to)?;
+            if let Some(dnull) = gradients.and_then(|gradients| gradients.null.as_ref()) {
+                let dy = acts.dcompressed.rows_from(first_null, capacity.nulls());
+                column_sum::column_sum(rec, self.io(rec, &dy), [&dy, partial, dnull], RowCount::NullKeys)?;
             }
-        }
-        Ok(())
-    }
-
-    /// The room for partial sums as a matrix of so many columns.
-    pub(super) fn partial(&self, i: usize, columns: usize) -> Matrix {
-        let view = &self.activations.partial[i].view;
-        Matrix::over(view.clone(), view.words as usize / dims::pitch(columns), columns)
-    }
-
-    fn norm(
-        &self,
-        rec: &mut Recorder<StepValues>,
-        [x, branch, gain, bias]: [&Matrix; 4],
-        [sum, y]: [&Matrix; 2],
-        stats: &crate::gpu::View,
-    ) -> Result<()> {
-        let eps = self.config.layer_norm_epsilon;
-        layer_norm(rec, self.io(rec, x), &LayerNorm { x, branch, gain, bias, eps, sum, y, stats })
-    }
-
-    /// The block's backward pass: dx holds the gradient of its output, and then of its input.
-    fn block_backward(&self, rec: &mut Recorder<StepValues>, layer: usize) -> Result<()> {
-        let (acts, block, x) = (self.activations, &self.activations.blocks[layer], self.input(layer));
-        let value = |of| self.value(layer, of);
-        let (dx, dsum) = (&acts.dx, &acts.dsum);
-
-        self.norm_backward(rec, layer, [dx, &block.sum_2], &block.stats_2, [Of::Ln2Gain, Of::Ln2Bias])?;
-        let dbranch = self.branch_gradient(rec, layer, Site::ResidualMlp)?;
-        let gelu = Epilogue::GeluBackward(&block.pre);
-        self.rows(rec, Form::ABt, [dbranch, &value(Of::MlpProj)?, &acts.dpre], gelu)?;
-        self.rows(rec, Form::ABt, [&acts.dpre, &value(Of::CFc)?, dx], Epilogue::Residual(dsum))?;
-        self.weight_gradient(rec, layer, [&block.act, dbranch], [Of::MlpProj, Of::MlpProjBias])?;
-        self.weight_gradient(rec, layer, [&block.normed, &acts.dpre], [Of::CFc, Of::CFcBias])?;
-
-        self.norm_backward(rec, layer, [dx, &block.sum_1], &block.stats_1, [Of::Ln1Gain, Of::Ln1Bias])?;
-        let dbranch = self.branch_gradient(rec, layer, Site::ResidualAttention)?;
-        self.rows(rec, Form::ABt, [dbranch, &value(Of::CProj)?, &acts.dattention], Epilogue::None)?;
-        self.attend_backward(rec, layer)?;
-        self.rows(rec, Form::ABt, [&acts.dqkv, &value(Of::CAttn)?, dx], Epilogue::Residual(dsum))?;
-        self.weight_gradient(rec, layer, [&block.attention, dbranch], [Of::CProj, Of::CProjBias])?;
-        self.weight_gradient(rec, layer, [x, &acts.dqkv], [Of::CAttn, Of::CAttnBias])
-    }
-
-    fn norm_backward(
-        &self,
-        rec: &mut Recorder<StepValues>,
-        layer: usize,
-        [dy, sum]: [&Matrix; 2],
-        stats: &crate::gpu::View,
-        [gain, bias]: [Of; 2],
-    ) -> Result<()> {
-        let acts = self.activations;
-        let blocks = dy.rows.div_ceil(layer_norm::BLOCK);
-        let partial = [0, 1].map(|i| self.partial(i, self.config.n_embd).rows_from(0, blocks));
-        let partial = [&partial[0], &partial[1]];
-        let gradients = [self.gradient(layer, gain)?, self.gradient(layer, bias)?];
-        let (gain, dsum) = (self.value(layer, gain)?, &acts.dsum);
-        let gradients = self.learns(layer).then_some(gradients.each_ref());
-        let call = LayerNormBackward { dy, sum, stats, gain: &gain, dsum, gradients, partial };
-        layer_norm::backward(rec, self.io(rec, dy), &call)
-    }
-
-    /// The gradient of a branch: that of its sum, past the branch's dropout.
-    fn branch_gradient(&self, rec: &mut Recorder<StepValues>, layer: usize, site: Site) -> Result<&Matrix> {
-        let acts = self.activations;
-        if self.rate(self.config.resid_pdrop) <= 0.0 {
-            return Ok(&acts.dsum);
-        }
-        rec.copy(&acts.dsum.view, &acts.dbranch.view);
-        self.drop(rec, &acts.dbranch, self.config.resid_pdrop, layer, site)?;
-        Ok(&acts.dbranch)
-    }
-
-    pub(super) fn last(&self) -> &Matrix {
-        self.input(self.config.n_layer)
-    }
-
-    /// Losses of all rows; with a `backward` weight, dx and the token table's gradient of so many times the mean loss at once:
-    /// here forward turns into backward.
-    ///
-    /// # Errors
-    /// [`crate::Error::Kernel`].
-    pub fn head(&self, rec: &mut Recorder<StepValues>, backward: Option<f32>) -> Result<()> {
-        let acts = self.activations;
-        let rows = self.last().rows;
-        let chunk = chunk_rows(self.config, rows);
-        let table = self.parameters.tensor(ParameterData::Weights, TOKENS);
-        for skip in (0..rows).step_by(chunk) {
-            let count = chunk.min(rows - skip);
-            let extent = RowCount::Chunk { skip: skip as u32, at_most: count as u32 };
-            let hidden = self.last().rows_from(skip, count);
-            let logits = self.chunk(rec, skip)?;
-            let targets = self.layout.targets_from(skip, count);
-            let losses = acts.losses.part(skip, count);
-            let weight = backward.unwrap_or(1.0);
-            let call = CrossEntropy { logits: &logits, targets: &targets, losses: &losses, rows: extent, weight };
-            cross_entropy(rec, self.io(rec, &logits), &call)?;
-            if backward.is_some() {
-                let dhidden = acts.dx.rows_from(skip, count);
-                let call = Matmul {
-                    form: Form::AB,
-                    a: &logits,
-                    b: &table,
-                    c: &dhidden,
-                    rows: extent,
-                    epilogue: Epilogue::None,
-                    accumulate: false,
-                };
-                self.product(rec, call)?;
-                let dtable = self.parameters.tensor(ParameterData::Gradients, TOKENS);
-                let call = Matmul {
-                    form: Form::AtB,
-                    a: &logits,
-                    b: &hidden,
-                    c: &dtable,
-                    rows: extent,
-                    epilogue: Epilogue::None,
-                    accumulate: true,
-                };
-                self.product(rec, call)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The logits of a chunk of the head: rows from `skip` on, as many as [`chunk_rows`] says. Gives back where they lie, which
-    /// is the same place for every chunk.
-    ///
-    /// # Errors
-    /// [`crate::Error::Kernel`].
-    pub fn chunk(&self, rec: &mut Recorder<StepValues>, skip: usize) -> Result<Matrix> {
-        let rows = self.last().rows;
-        let count = chunk_rows(self.config, rows).min(rows - skip);
-        let (hidden, logits) = (self.last().rows_from(skip, count), self.activations.logits.rows_from(0, count));
-        let call = Matmul {
-            form: Form::ABt,
-            a: &hidden,
-            b: &self.parameters.tensor(ParameterData::Weights, TOKENS),
-            c: &logits,
-            rows: RowCount::Chunk { skip: skip as u32, at_most: count as u32 },
-            epilogue: Epilogue::None,
-            accumulate: false,
-        };
-        self.product(rec, call)?;
-        Ok(logits)
-    }
-
-    /// All logits [N, V] into `logits`.
-    ///
-    /// # Errors
-    /// [`crate::Error::Kernel`].
-    pub fn logits(&self, rec: &mut Recorder<StepValues>, logits: &Matrix) -> Result<()> {
-        let table = self.parameters.tensor(ParameterData::Weights, TOKENS);
-        self.rows(rec, Form::ABt, [self.last(), &table, logits], Epilogue::None)
-    }
-
-    /// From dx at the top to the gradients of all tensors.
-    ///
-    /// # Errors
-    /// [`crate::Error::Kernel`].
-    pub fn backward(&self, rec: &mut Recorder<StepValues>) -> Result<()> {
-        (0..self.config.n_layer).rev().try_for_each(|layer| self.block_backward(rec, layer))?;
-        let dx = &self.activations.dx;
-        self.drop(rec, dx, self.config.embd_pdrop, 0, Site::Embedding)?;
-        let layout = self.layout;
-        // Of a frozen embedding only the rows that a task added learn, and those are tokens.
-        let frozen = !self.training.is_some_and(Learning::embeddings);
-        for (table, owners, rows, at) in [
-            (Table::Tokens, &layout.token_owners, &layout.token_rows, TOKENS),
-            (Table::Positions, &layout.position_owners, &layout.position_rows, POSITIONS),
-        ] {
-            if frozen && at == POSITIONS {
-                continue;
-            }
-            let gradient = self.parameters.tensor(ParameterData::Gradients, at);
-            let call = EmbeddingBackward { table, dx, owners, rows, gradient: &gradient };
-            embedding::backward(rec, self.io(rec, dx), &call)?;
-        }
-        if frozen {
-            let old = 0..new_rows(self.config).map_or(self.config.vocab_size, |new| new.start);
-            rec.clear(&self.parameters.rows(ParameterData::Gradients, TOKENS, old));
         }
         Ok(())
     }

@@ -1,11 +1,12 @@
-//! What follows a prompt, token by token: the prompt's rows go through the decoder once and leave their keys and values in the
-//! cache of every sample; then a token of every sample at a time.
+//! Generation, token by token: the prompt goes through the decoder once, which fills the cache of every sample with its keys
+//! and values; then one token of every sample goes through at a time.
 
 use super::activations::{Activations, Capacity, layout_capacity};
-use super::cache::{self, Cache};
+use super::cache::{Cache, rows_per_sequence};
 use super::decoder::Decoder;
 use super::parameters::Parameters;
-use super::token::{Specs, Token};
+use super::token::TokenPass;
+use super::token_specs::TokenSpecs;
 use crate::config::ModelConfig;
 use crate::data::batch::{Batch, IGNORED, Sequence};
 use crate::gpu::{Device, Program, Recorder, Ring, Timing};
@@ -14,24 +15,23 @@ use crate::ops::kernels::Kernels;
 use crate::ops::layout::LayoutBuffer;
 use crate::{Error, Result, dims};
 
-/// A model on a device that goes on from a prompt, in several samples side by side.
+/// A model on a device that continues a prompt, in several samples side by side.
 pub struct Generator {
     device: Device,
     config: ModelConfig,
     parameters: Parameters,
     cache: Cache,
-    token: Token,
-    /// What the cache holds before all tokens.
-    begin: Program<StepValues>,
+    token: TokenPass,
+    reset_cache: Program<StepValues>,
     prefill: Option<Prefill>,
-    step: Program<StepValues>,
-    ring: Ring,
+    next_token: Program<StepValues>,
+    readback: Ring,
     samples: usize,
     /// Tokens of each sample so far.
     length: usize,
 }
 
-/// The prompt's pass, at a capacity of rows.
+/// The prompt's pass, recorded for prompts of up to `rows` tokens.
 struct Prefill {
     rows: usize,
     layout: LayoutBuffer,
@@ -39,7 +39,7 @@ struct Prefill {
 }
 
 impl Generator {
-    /// Uploads a model and makes room for `samples` samples of P tokens each. `parameters` are dense, in the order of
+    /// Uploads a model and allocates `samples` samples of P tokens each. `parameters` are dense, in the order of
     /// [`ModelConfig::parameters`].
     ///
     /// # Errors
@@ -49,8 +49,8 @@ impl Generator {
         Self::with_parameters(device, config, Parameters::for_inference(device, config, parameters)?, samples)
     }
 
-    /// As [`Generator::new`], with parameters that are on the device, as they are now: if they change, so does what
-    /// [`Generator::start`] reads of them, but not on CPU adapters, which keep a copy.
+    /// As [`Generator::new`], with parameters that are already on the device. They must not change while the generator is used:
+    /// a CPU adapter keeps image copies of some and would mix old and new weights.
     ///
     /// # Errors
     /// As [`Generator::new`].
@@ -61,15 +61,15 @@ impl Generator {
         samples: usize,
     ) -> Result<Self> {
         if samples == 0 {
-            return Err(Error::input("0 samples: must be 1 or more"));
+            return Err(Error::value("samples", 0, "must be 1 or more"));
         }
-        let specs = Specs::choose(device, config, &parameters, samples)?;
+        let specs = TokenSpecs::choose(device, config, &parameters, samples)?;
         let cache = Cache::new(device, config, specs.cache, samples)?;
         let mut rec = Recorder::new(device, StepValues::default());
-        cache.begin(&mut rec, config, &parameters)?;
-        let begin = rec.finish();
-        let token = Token::new(device, config, &parameters, specs, samples)?;
-        let mut rec = Recorder::new(device, Token::capacity(config, samples));
+        cache.record_reset(&mut rec, config, &parameters)?;
+        let reset_cache = rec.finish();
+        let token = TokenPass::new(device, config, &parameters, specs, samples)?;
+        let mut rec = Recorder::new(device, TokenPass::capacity(config, samples));
         token.record(&mut rec, config, &cache)?;
         Ok(Generator {
             device: device.clone(),
@@ -77,27 +77,31 @@ impl Generator {
             parameters,
             cache,
             token,
-            begin,
+            reset_cache,
             prefill: None,
-            step: rec.finish(),
-            ring: Ring::new(device, samples * dims::pitch(config.vocab_size), 1),
+            next_token: rec.finish(),
+            readback: Ring::new(device, samples * dims::pitch(config.vocab_size), 1),
             samples,
             length: 0,
         })
     }
 
-    /// The most samples that go side by side on a device: caches have limits there.
+    /// The largest number of samples side by side that a device's limits on buffers and images allow, at most 64.
     pub fn max_samples(device: &Device, config: &ModelConfig) -> usize {
         let caps = device.caps();
         let bytes = caps.max_binding.min(caps.max_buffer) as usize;
         let fit = |columns| bytes / (4 * dims::pitch(columns));
-        let kept = fit(2 * config.n_embd);
-        let kept = if caps.reads_images() { kept.min(caps.max_texture as usize) } else { kept };
-        let rows = (0..config.n_layer).flat_map(|l| cache::rows(config, config.attention(l))).max().unwrap_or(1).max(1);
-        (kept / rows).min(fit(config.vocab_size)).clamp(1, 64)
+        let cached = fit(2 * config.n_embd);
+        let cached = if caps.reads_images() { cached.min(caps.max_texture as usize) } else { cached };
+        let rows = |l| {
+            let rows = rows_per_sequence(config, config.attention(l));
+            rows.visible.max(rows.window)
+        };
+        let rows = (0..config.n_layer).map(rows).max().unwrap_or(1).max(1);
+        (cached / rows).min(fit(config.vocab_size)).clamp(1, 64)
     }
 
-    /// The model's numbers.
+    /// The model's configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
@@ -107,36 +111,36 @@ impl Generator {
         &self.parameters
     }
 
-    /// Tokens of each sample so far: what [`Generator::start`] and [`Generator::next`] were given.
+    /// Tokens of each sample so far: the prompt's and those given to [`Generator::next`].
     pub fn length(&self) -> usize {
         self.length
     }
 
-    /// Bytes of keys and values on the device.
+    /// Bytes of all keys and values on the device.
     pub fn cache_bytes(&self) -> usize {
         Cache::bytes(&self.config, self.samples)
     }
 
-    /// Dispatches of a token that ends a slot, if the model has memory-compressed layers: the others take fewer.
+    /// Dispatches for one token. In a model with memory-compressed layers, for a token that ends a slot: others take fewer.
     pub fn dispatches(&self) -> usize {
-        self.step.dispatches()
+        self.next_token.dispatches()
     }
 
-    /// Begins anew with a prompt, the same for all samples. Gives the logits of what follows, [S, V] dense. Waits.
+    /// Starts a new text with a prompt, the same for all samples. Returns the logits of the next token, [S, V] dense. Waits.
     ///
     /// # Errors
     /// [`Error::Value`] for a prompt without a token, past P, or with an id past V.
     pub fn start(&mut self, prompt: &[u32]) -> Result<Vec<f32>> {
         let positions = self.config.n_positions;
         let Some((last, before)) = prompt.split_last() else {
-            return Err(Error::input("a prompt without a token: must have one at least"));
+            return Err(Error::value("tokens of the prompt", 0, "must be 1 or more"));
         };
         if prompt.len() > positions {
-            let count = prompt.len();
-            return Err(Error::input(format!("a prompt of {count} tokens: the model has {positions} positions")));
+            let expected = format!("the model has {positions} positions");
+            return Err(Error::value("tokens of the prompt", prompt.len(), expected));
         }
         self.check(prompt)?;
-        self.begin.run(&StepValues::default())?;
+        self.reset_cache.run(&StepValues::default())?;
         if !before.is_empty() {
             self.fill(before)?;
         }
@@ -144,23 +148,25 @@ impl Generator {
         self.next(&vec![*last; self.samples])
     }
 
-    /// Takes the next token of every sample. Gives the logits of what follows, [S, V] dense. Waits.
+    /// Appends a token to every sample. Returns the logits of the next token, [S, V] dense. Waits.
     ///
     /// # Errors
-    /// [`Error::Value`] for more or fewer ids than samples, an id past V, or when P tokens are there.
+    /// [`Error::Value`] for more or fewer ids than samples, an id past V, or samples that already have P tokens.
     pub fn next(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
         let positions = self.config.n_positions;
         if ids.len() != self.samples {
-            return Err(Error::input(format!("{} tokens for {} samples: must be as many", ids.len(), self.samples)));
+            let expected = format!("must be {}, one for each sample", self.samples);
+            return Err(Error::value("tokens", ids.len(), expected));
         }
         if self.length >= positions {
-            return Err(Error::input(format!("a token past {positions}, the model's positions")));
+            let expected = format!("the model has {positions} positions");
+            return Err(Error::value("tokens of a sample", self.length + 1, expected));
         }
         self.check(ids)?;
         self.token.upload(&self.device, &self.config, &self.cache, ids, self.length)?;
-        let live = Token::live(&self.config, self.samples, self.length);
-        self.step.run_and_read(&live, &self.token.logits.view, &mut self.ring)?;
-        let words = self.ring.wait()?.ok_or_else(|| Error::device("the logits never came back"))?;
+        let values = TokenPass::values(&self.config, self.samples, self.length);
+        self.next_token.run_and_read(&values, &self.token.logits.view, &mut self.readback)?;
+        let words = self.readback.wait()?.ok_or_else(|| Error::device("the logits were not read back"))?;
         self.length += 1;
         Ok(dims::unpad_rows(bytemuck::cast_slice(&words), self.config.vocab_size))
     }
@@ -168,31 +174,31 @@ impl Generator {
     fn check(&self, ids: &[u32]) -> Result<()> {
         let vocab = self.config.vocab_size;
         match ids.iter().find(|id| **id as usize >= vocab) {
-            Some(id) => Err(Error::input(format!("token id {id}: the model has {vocab}"))),
+            Some(id) => Err(Error::value("token id", id, format!("the model has {vocab} ids"))),
             None => Ok(()),
         }
     }
 
-    /// Runs a token's pass dispatch by dispatch: where its time goes. The position is that of the next token, or the last one
-    /// when P tokens are there. What the cache holds is of no use after it: [`Generator::start`] begins anew.
+    /// Times each dispatch of a token's pass, at the next position, or at the last one if there is none. The cache is invalid
+    /// afterwards: continue with [`Generator::start`].
     ///
     /// # Errors
     /// [`Error::Device`].
     pub fn profile(&mut self) -> Result<Vec<Timing>> {
         let position = self.length.min(self.config.n_positions - 1);
         self.token.upload(&self.device, &self.config, &self.cache, &vec![0; self.samples], position)?;
-        self.step.profile(&Token::live(&self.config, self.samples, position))
+        self.next_token.profile(&TokenPass::values(&self.config, self.samples, position))
     }
 
-    /// The keys and values of a prompt's tokens.
+    /// Fills the cache with the keys and values of a prompt's tokens.
     fn fill(&mut self, ids: &[u32]) -> Result<()> {
         let batch = Batch::from_sequences(&[Sequence { ids: ids.to_vec(), targets: vec![IGNORED; ids.len()] }])?;
         let prefill = match self.prefill.take().filter(|prefill| prefill.rows >= ids.len()) {
             Some(prefill) => prefill,
             None => self.record_prefill(ids.len())?,
         };
-        let live = prefill.layout.upload(&self.device, &batch)?;
-        prefill.program.run(&live)?;
+        let values = prefill.layout.upload(&self.device, &batch)?;
+        prefill.program.run(&values)?;
         self.prefill = Some(prefill);
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! A model that is not trained: values alone, one block's activations for all blocks, the same recording of the forward pass.
+//! A model for inference on whole batches: weights only, the activations of one block for all blocks, and the same recording of
+//! the forward pass as in training.
 
 use super::activations::{Activations, Capacity, chunk_rows, layout_capacity};
 use super::decoder::Decoder;
@@ -11,7 +12,7 @@ use crate::ops::kernels::Kernels;
 use crate::ops::layout::LayoutBuffer;
 use crate::{Error, Result};
 
-/// A model on a device for inference alone. Dropout is off.
+/// A model on a device for inference on batches, without dropout.
 pub struct Inference {
     device: Device,
     config: ModelConfig,
@@ -24,16 +25,16 @@ pub struct Inference {
     answers: Option<Program<StepValues>>,
 }
 
-/// What a task's head says of an example.
+/// A task head's output for an example.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
-    /// In nats, or squared for a score; 0 where the answer is not known.
+    /// Cross-entropy in nats, or the squared error of a score; 0 where the answer is not known.
     pub loss: f32,
-    /// One a label, one a candidate, or the score.
+    /// One for each label, one for each candidate, or the score alone.
     pub logits: Vec<f32>,
 }
 
-/// The forward pass, and a program for each chunk of the head with the place of its logits.
+/// The forward pass, and for each chunk of the head a program with its matrix of logits.
 struct Logits {
     forward: Program<StepValues>,
     chunks: Vec<(Program<StepValues>, Matrix)>,
@@ -41,7 +42,7 @@ struct Logits {
 
 impl Inference {
     /// Allocates everything and records the forward pass. `parameters` are dense, in the order of
-    /// [`ModelConfig::parameters`]; `capacity` is the largest batch that will come.
+    /// [`ModelConfig::parameters`]; `capacity` is the largest batch that fits.
     ///
     /// # Errors
     /// [`crate::Error::Value`] for a config or shapes that do not fit, [`crate::Error::Device`] and
@@ -51,7 +52,7 @@ impl Inference {
         Self::with_parameters(device, config, Parameters::for_inference(device, config, parameters)?, capacity)
     }
 
-    /// As [`Inference::new`], with parameters that are on the device.
+    /// As [`Inference::new`], with parameters that are already on the device.
     ///
     /// # Errors
     /// As [`Inference::new`].
@@ -67,7 +68,7 @@ impl Inference {
         let decoder = Decoder::new(config, &parameters, &activations, &layout, &kernels);
         let mut rec = Recorder::new(device, layout.values_at_capacity());
         decoder.forward(&mut rec)?;
-        decoder.head(&mut rec, None)?;
+        decoder.lm_loss(&mut rec, None)?;
         let losses = rec.finish();
         Ok(Inference {
             device: device.clone(),
@@ -82,15 +83,15 @@ impl Inference {
         })
     }
 
-    /// The model's numbers.
+    /// The model's configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// The largest batch that it has room for.
+    /// The largest batch that fits.
     pub fn capacity(&self) -> Capacity {
-        let room = self.layout.capacity();
-        Capacity { rows: room.rows, sequences: room.sequences }
+        let capacity = self.layout.capacity();
+        Capacity { rows: capacity.rows, sequences: capacity.sequences }
     }
 
     /// The device.
@@ -102,28 +103,28 @@ impl Inference {
         Decoder::new(&self.config, &self.parameters, &self.activations, &self.layout, &self.kernels)
     }
 
-    /// The loss of each row of a batch in nats, N of them; rows without a target have 0. Waits.
+    /// The loss of each of the N rows of a batch, in nats; rows without a target have 0. Waits.
     ///
     /// # Errors
     /// [`crate::Error::Value`] for a batch past capacity.
     pub fn losses(&mut self, batch: &Batch) -> Result<Vec<f32>> {
-        let live = self.layout.upload(&self.device, batch)?;
+        let values = self.layout.upload(&self.device, batch)?;
         if batch.rows() == 0 {
             return Ok(Vec::new());
         }
-        self.losses.run(&live)?;
-        self.activations.losses.part(0, batch.rows()).read(&self.device)
+        self.losses.run(&values)?;
+        self.activations.losses.view.part(0, batch.rows()).read(&self.device)
     }
 
-    /// What the task's head says of each of the batch's examples. Waits.
+    /// The task head's output for each example of a batch. Waits.
     ///
     /// # Errors
     /// [`Error::Value`] for a model without a task and a batch past capacity.
     pub fn answers(&mut self, batch: &Batch) -> Result<Vec<Prediction>> {
         let Some(task) = &self.config.task else {
-            return Err(Error::input("the model has no task's head: it has to be fine-tuned first"));
+            return Err(Error::value("task of the model", "none", "must be a model that was fine-tuned on a task"));
         };
-        let live = self.layout.upload(&self.device, batch)?;
+        let values = self.layout.upload(&self.device, batch)?;
         if batch.examples.is_empty() {
             return Ok(Vec::new());
         }
@@ -132,15 +133,15 @@ impl Inference {
             None => {
                 let mut rec = Recorder::new(&self.device, self.layout.values_at_capacity());
                 self.decoder().forward(&mut rec)?;
-                self.decoder().task_head(&mut rec, false)?;
+                self.decoder().task_loss(&mut rec, false)?;
                 rec.finish()
             }
         };
-        program.run(&live)?;
+        program.run(&values)?;
         self.answers = Some(program);
-        let room = &self.activations.task;
-        let losses: Vec<f32> = room.losses.part(0, batch.examples.len()).read(&self.device)?;
-        let (logits, outputs) = (room.logits.rows_from(0, batch.sequences()).read(&self.device)?, task.outputs());
+        let acts = &self.activations.task;
+        let losses: Vec<f32> = acts.losses.view.part(0, batch.examples.len()).read(&self.device)?;
+        let (logits, outputs) = (acts.logits.rows_from(0, batch.sequences()).read(&self.device)?, task.outputs());
         let of = |(example, loss): (&Example, f32)| {
             let first = example.sequences.start * outputs;
             let count = if task.answers == Answers::Candidate { example.sequences.len() } else { outputs };
@@ -149,24 +150,24 @@ impl Inference {
         Ok(batch.examples.iter().zip(losses).map(of).collect())
     }
 
-    /// The logits [N, V] of a batch, dense. On the device a chunk of rows at a time exists, on the host all of them. Waits.
+    /// The logits [N, V] of a batch, dense. The device holds one chunk of rows at a time, the host all of them. Waits.
     ///
     /// # Errors
     /// [`crate::Error::Value`] for a batch past capacity.
     pub fn logits(&mut self, batch: &Batch) -> Result<Vec<f32>> {
-        let live = self.layout.upload(&self.device, batch)?;
+        let values = self.layout.upload(&self.device, batch)?;
         let programs = match self.logits.take() {
             Some(programs) => programs,
             None => self.record_logits()?,
         };
         let mut all = Vec::with_capacity(batch.rows() * self.config.vocab_size);
-        programs.forward.run(&live)?;
+        programs.forward.run(&values)?;
         for (program, logits) in &programs.chunks {
             let left = batch.rows() - all.len() / self.config.vocab_size;
             if left == 0 {
                 break;
             }
-            program.run(&live)?;
+            program.run(&values)?;
             all.extend(logits.rows_from(0, left.min(logits.rows)).read(&self.device)?);
         }
         self.logits = Some(programs);
@@ -181,7 +182,7 @@ impl Inference {
         let rows = self.activations.embedded.rows;
         let chunk = |skip| {
             let mut rec = recorder();
-            let logits = self.decoder().chunk(&mut rec, skip)?;
+            let logits = self.decoder().chunk_logits(&mut rec, skip)?;
             Ok((rec.finish(), logits))
         };
         let chunks = (0..rows).step_by(chunk_rows(&self.config, rows)).map(chunk).collect::<Result<_>>()?;

@@ -1,6 +1,6 @@
 //! One token of its logits, and texts of many: temperature, then top-k, then top-p (SPEC 6).
 
-use super::Generator;
+use super::generate::Generator;
 use crate::philox::{Stream, philox, seed_key};
 use crate::{Error, Result};
 use std::cmp::Ordering;

@@ -1,10 +1,11 @@
-//! How a token's pass makes slots: where the token fills the window of a memory-compressed layer, the keys and values that wait
-//! there become a slot of each sequence. At other tokens nothing of it is encoded: no slot is live.
+//! Compression in a token's pass: when the token fills the window of a memory-compressed layer, the window's keys and values
+//! become a slot of each sequence. At other tokens the number of slots is 0, and no group of these kernels runs.
 
 use super::cache::Cache;
 use super::parameters::{ParameterData, Parameters};
-use super::token::Specs;
-use crate::config::{AttentionKind, LayerTensor, ModelConfig};
+use super::tensors::{Compression, LayerTensors, Linear};
+use super::token_specs::TokenSpecs;
+use crate::config::{AttentionKind, ModelConfig};
 use crate::gpu::{Device, Matrix, Recorder, Tensor, View};
 use crate::ops::kernels::Kernels;
 use crate::ops::kv_compress::{self, Compress};
@@ -13,15 +14,15 @@ use crate::ops::matvec::{self, Matvec, Out, matvec};
 use crate::ops::{RowAccess, RowCount, StepValues};
 use crate::{Error, Result};
 
-/// The convolutions of all layers, and what they work in.
+/// The convolutions of all layers, and their workspace.
 pub struct Slots {
     factor: usize,
     /// The first row of each sequence's window.
     windows: View,
-    room: Matrix,
-    /// Of keys and of values: the slots of a layer [S, C].
-    made: [Tensor; 2],
-    /// Keys' and values', of memory-compressed layers.
+    workspace: Matrix,
+    /// The new slots of a layer: keys, then values [S, C].
+    slots: [Tensor; 2],
+    /// Of memory-compressed layers: the keys' convolution, then the values'.
     layers: Vec<Option<[Convolution; 2]>>,
     kernels: Kernels,
 }
@@ -30,12 +31,12 @@ struct Convolution {
     /// [f·C/groups, C]
     weight: Matrix,
     bias: View,
-    /// The weight of one group where products read it.
+    /// The weight where a product reads it, if the convolution has one group.
     product: Option<Tensor>,
 }
 
 impl Slots {
-    /// Allocates what `sequences` sequences take; none where P tokens make no slot.
+    /// Allocates the slots of `sequences` sequences; `None` if the model has no such layers, or if P tokens fill no slot.
     ///
     /// # Errors
     /// [`crate::Error::Device`] past the device's limits.
@@ -43,7 +44,7 @@ impl Slots {
         device: &Device,
         config: &ModelConfig,
         parameters: &Parameters,
-        specs: Specs,
+        specs: TokenSpecs,
         sequences: usize,
     ) -> Result<Option<Self>> {
         let (c, factor, width) = (config.n_embd, config.kv_factor, config.kv_group_width());
@@ -51,41 +52,39 @@ impl Slots {
             return Ok(None);
         }
         let whole = width == c;
-        let convolution = |layer, weight, bias| -> Result<Option<Convolution>> {
-            let tensor = |of| config.index(layer, of).map(|index| parameters.tensor(ParameterData::Weights, index));
-            let (Some(weight), Some(bias)) = (tensor(weight), tensor(bias)) else { return Ok(None) };
+        let convolution = |Compression { convolution, .. }| -> Result<Convolution> {
+            let Linear { weight, bias } = convolution;
             let product = whole.then(|| matvec::weight(device, specs.matvec, Form::AB, weight.clone())).transpose()?;
-            Ok(Some(Convolution { weight, bias: bias.view, product }))
+            Ok(Convolution { weight, bias: bias.view, product })
         };
         let layer = |l| -> Result<Option<[Convolution; 2]>> {
-            use LayerTensor::{CompressK, CompressKBias, CompressV, CompressVBias};
-            let keys = convolution(l, CompressK, CompressKBias)?;
-            let (weight, bias) = if config.kv_shared { (CompressK, CompressKBias) } else { (CompressV, CompressVBias) };
-            Ok(keys.zip(convolution(l, weight, bias)?).map(Into::into))
+            let tensors = LayerTensors::new(config, parameters, ParameterData::Weights, l)?;
+            let Some([keys, values]) = tensors.compression else { return Ok(None) };
+            Ok(Some([convolution(keys)?, convolution(values)?]))
         };
         let windows = View::new(device, "windows", sequences)?;
         let first_rows: Vec<u32> = (0..sequences).map(|s| (s * factor) as u32).collect();
         windows.write(device, &first_rows)?;
         let [rows, columns] = kv_compress::room(sequences, c, factor, width);
-        let made = |name| Tensor::new(device, whole && specs.image(), name, sequences, c);
+        let slots = |name| Tensor::new(device, whole && specs.use_images(), name, sequences, c);
         Ok(Some(Slots {
             factor,
             windows,
-            room: Matrix::new(device, "room of windows", rows, columns)?,
-            made: [made("keys of slots")?, made("values of slots")?],
+            workspace: Matrix::new(device, "workspace of windows", rows, columns)?,
+            slots: [slots("keys of slots")?, slots("values of slots")?],
             layers: (0..config.n_layer).map(layer).collect::<Result<_>>()?,
             kernels: Kernels::new(),
         }))
     }
 
-    /// Records that the tokens in the windows of a layer become slots in the cache.
+    /// Records that the tokens in the windows of a layer become slots in the cache. Does nothing in other layers.
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn record(&self, rec: &mut Recorder<StepValues>, specs: Specs, cache: &Cache, layer: usize) -> Result<()> {
+    pub fn record(&self, rec: &mut Recorder<StepValues>, specs: TokenSpecs, cache: &Cache, layer: usize) -> Result<()> {
         let (Some(parts), Some(Tensor::Buffer(x))) = (&self.layers[layer], cache.window(layer)) else { return Ok(()) };
         let (c, rows, slots) = (x.columns / 2, RowCount::Fixed(x.rows as u32), RowCount::Slots);
-        // Few rows that no kernel before left in an image: copies of them and of the weight would cost more than they save.
+        // The window has few rows and no image copy yet: copying it and the weight would cost more than it saves.
         let io = RowAccess::buffer(c);
         for (part, Convolution { weight, bias, product }) in parts.iter().enumerate() {
             let call = Compress {
@@ -96,13 +95,13 @@ impl Slots {
                 factor: self.factor,
                 slot_rows: &self.windows,
                 slots,
-                room: &self.room,
+                room: &self.workspace,
                 kernels: &self.kernels,
             };
-            match (product, &self.made[part]) {
+            match (product, &self.slots[part]) {
                 (Some(weight), c) => {
                     kv_compress::gather(rec, io, &call)?;
-                    let a = &Tensor::Buffer(self.room.clone());
+                    let a = &Tensor::Buffer(self.workspace.clone());
                     let (form, out) = (Form::AB, Out::Bias(bias));
                     matvec(rec, specs.matvec, &Matvec { form, a, norm: None, b: weight, out, c, rows: slots })?;
                 }
@@ -113,7 +112,7 @@ impl Slots {
                 }
             }
         }
-        let [keys, values] = &self.made;
-        cache.keep_slot(rec, layer, [keys, values])
+        let [keys, values] = &self.slots;
+        cache.record_slot(rec, layer, [keys, values])
     }
 }

@@ -1,8 +1,8 @@
-//! A task's head: the states at each sequence's last row, scored, and an example's loss from the scores of its sequences.
-//! The backward pass stands behind the forward pass, in mirror order.
+//! A task's head: scores from the last row of each sequence, and the loss of each example from its sequences' scores.
 
 use super::decoder::Decoder;
 use super::parameters::ParameterData;
+use super::tensors::TaskHead;
 use crate::Result;
 use crate::config::Task;
 use crate::gpu::{Matrix, Recorder};
@@ -15,42 +15,42 @@ use crate::ops::{RowCount, StepValues};
 use crate::philox::{Site, place};
 
 impl Decoder<'_> {
-    fn head_tensor(&self, data: ParameterData, i: usize) -> Option<Matrix> {
-        self.config.head().and_then(|mut head| head.nth(i)).map(|at| self.parameters.tensor(data, at))
-    }
-
-    /// Losses and logits of a task's examples, from the last block's output; with `backward`, dx and the head's gradients
-    /// grow by those of their mean. Nothing where the model has no head.
+    /// Records losses and logits of a task's examples, from the last block's output. With `backward`, also adds the gradients
+    /// of their mean to dx and to those of the head. Does nothing if the model has no head.
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
-    pub fn task_head(&self, rec: &mut Recorder<StepValues>, backward: bool) -> Result<()> {
-        let (Some(task), Some(weight)) = (&self.config.task, self.head_tensor(ParameterData::Weights, 0)) else {
-            return Ok(());
-        };
-        let (room, layout) = (&self.activations.task, self.layout);
-        let states = &room.states;
-        let io = self.kernels.row_wise(rec.device().caps(), states.columns, &[self.last(), states]);
-        let rows = Rows { x: self.last(), index: &layout.extract_rows, out: states, count: RowCount::Sequences };
+    pub fn task_loss(&self, rec: &mut Recorder<StepValues>, backward: bool) -> Result<()> {
+        let weights = TaskHead::new(self.config, self.parameters, ParameterData::Weights);
+        let (Some(task), Some(weights)) = (&self.config.task, weights) else { return Ok(()) };
+        let (acts, layout) = (&self.activations.task, self.layout);
+        let states = &acts.states;
+        let io = self.kernels.row_wise(rec.device().caps(), states.columns, &[self.output(), states]);
+        let rows = Rows { x: self.output(), index: &layout.extract_rows, out: states, count: RowCount::Sequences };
         gather_rows(rec, io, &rows)?;
         self.drop_states(rec, states)?;
-        self.of_sequences(rec, Form::ABt, [states, &weight, &room.scores], false)?;
-        self.examples(rec, task)?;
+        let (form, epilogue, rows) = (Form::ABt, Epilogue::None, RowCount::Sequences);
+        let (a, b, c) = (states, &weights.weight, &acts.scores);
+        self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate: false })?;
+        self.example_losses(rec, task, &weights)?;
         if !backward {
             return Ok(());
         }
-        let dscores = &room.scores;
-        self.of_sequences(rec, Form::AB, [dscores, &weight, &room.dstates], false)?;
-        if let Some(dweight) = self.head_tensor(ParameterData::Gradients, 0) {
-            self.of_sequences(rec, Form::AtB, [dscores, states, &dweight], true)?;
+        // The scores' gradient is stored in place of the scores.
+        let dscores = &acts.scores;
+        let (form, a, b, c) = (Form::AB, dscores, &weights.weight, &acts.dstates);
+        self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate: false })?;
+        if let Some(TaskHead { weight, bias }) = TaskHead::new(self.config, self.parameters, ParameterData::Gradients) {
+            let (form, a, b, c) = (Form::AtB, dscores, states, &weight);
+            self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate: true })?;
+            if let Some(dbias) = bias {
+                let sums = [&acts.dlogits, &self.partial(0, dbias.columns), &dbias];
+                column_sum(rec, self.io(rec, &acts.dlogits), sums, rows)?;
+            }
         }
-        if let Some(dbias) = self.head_tensor(ParameterData::Gradients, 1) {
-            let sums = [&room.dlogits, &self.partial(0, dbias.columns), &dbias];
-            column_sum(rec, self.io(rec, &room.dlogits), sums, RowCount::Sequences)?;
-        }
-        self.drop_states(rec, &room.dstates)?;
+        self.drop_states(rec, &acts.dstates)?;
         let rows = Rows {
-            x: &room.dstates,
+            x: &acts.dstates,
             index: &layout.extract_rows,
             out: &self.activations.dx,
             count: RowCount::Sequences,
@@ -58,31 +58,18 @@ impl Decoder<'_> {
         scatter_rows_add(rec, io, &rows)
     }
 
-    fn examples(&self, rec: &mut Recorder<StepValues>, task: &Task) -> Result<()> {
-        let room = &self.activations.task;
-        let bias = self.head_tensor(ParameterData::Weights, 1).map(|bias| bias.view);
+    fn example_losses(&self, rec: &mut Recorder<StepValues>, task: &Task, head: &TaskHead) -> Result<()> {
+        let acts = &self.activations.task;
         let call = TaskLoss {
             kind: Logits::of(task),
             examples: &self.layout.examples,
-            bias: bias.as_ref().unwrap_or(&room.no_bias),
-            scores: &room.scores,
-            logits: &room.logits,
-            dlogits: &room.dlogits,
-            losses: &room.losses,
+            bias: &head.bias.as_ref().unwrap_or(&acts.no_bias).view,
+            scores: &acts.scores,
+            logits: &acts.logits,
+            dlogits: &acts.dlogits,
+            losses: &acts.losses.view,
         };
         task_loss(rec, self.kernels.scalars(rec.device().caps()), &call)
-    }
-
-    /// A product over the rows of sequences.
-    fn of_sequences(
-        &self,
-        rec: &mut Recorder<StepValues>,
-        form: Form,
-        [a, b, c]: [&Matrix; 3],
-        accumulate: bool,
-    ) -> Result<()> {
-        let (rows, epilogue) = (RowCount::Sequences, Epilogue::None);
-        self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate })
     }
 
     fn drop_states(&self, rec: &mut Recorder<StepValues>, x: &Matrix) -> Result<()> {
@@ -91,7 +78,7 @@ impl Decoder<'_> {
             positions: &self.layout.extract_positions,
             sequences: &self.layout.extract_sequences,
             rows: RowCount::Sequences,
-            rate: self.rate(self.config.summary_first_dropout),
+            rate: self.dropout_rate(self.config.summary_first_dropout),
             place: place(0, 0, Site::Classifier),
         };
         dropout(rec, self.io(rec, x), &call)

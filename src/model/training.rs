@@ -5,9 +5,10 @@
 
 use super::activations::{Activations, Capacity, layout_capacity};
 use super::decoder::Decoder;
+use super::generate::Generator;
+use super::inference::Inference;
 use super::learning::Learning;
 use super::parameters::{ParameterData, Parameters};
-use super::{Generator, Inference};
 use crate::config::ModelConfig;
 use crate::data::batch::{Batch, LossCounts};
 use crate::gpu::{Device, Matrix, Program, Recorder, Ring, Timing, View};
@@ -181,7 +182,7 @@ impl Training {
         let [accumulate, optimize] = record_step(device, &evaluation, &learning, &state, options)?;
         let mut rec = Recorder::new(device, layout.values_at_capacity());
         evaluation.forward(&mut rec)?;
-        evaluation.head(&mut rec, None)?;
+        evaluation.lm_loss(&mut rec, None)?;
         let evaluate = rec.finish();
         let readback = Ring::new(device, STATE_WORDS, IN_FLIGHT);
         Ok(Training {
@@ -377,7 +378,7 @@ impl Training {
         if batch.rows() == 0 {
             return Ok(Vec::new());
         }
-        self.activations.losses.part(0, batch.rows()).read(&self.device)
+        self.activations.losses.view.part(0, batch.rows()).read(&self.device)
     }
 
     /// The logits [N, V] of a batch, dense, without dropout. Waits.
@@ -490,14 +491,14 @@ fn record_accumulate(
     let scalars = kernels.scalars(device.caps());
     decoder.forward(&mut rec)?;
     if options.lm_coef > 0.0 {
-        decoder.head(&mut rec, Some(options.lm_coef as f32))?;
-        optimizer::loss_sum(&mut rec, scalars, Losses::Tokens, &activations.losses, state)?;
+        decoder.lm_loss(&mut rec, Some(options.lm_coef as f32))?;
+        optimizer::loss_sum(&mut rec, scalars, Losses::Tokens, &activations.losses.view, state)?;
     } else {
         rec.clear(&activations.dx.view);
     }
     if decoder.config.task.is_some() {
-        decoder.task_head(&mut rec, true)?;
-        optimizer::loss_sum(&mut rec, scalars, Losses::Examples, &activations.task.losses, state)?;
+        decoder.task_loss(&mut rec, true)?;
+        optimizer::loss_sum(&mut rec, scalars, Losses::Examples, &activations.task.losses.view, state)?;
     }
     decoder.backward(&mut rec)?;
     Ok(rec.finish())

@@ -139,7 +139,7 @@ fn measure(device: &Device, length: usize) -> Result<Vec<Row>> {
         }
         let bytes = attention_bytes(&config, Capacity { rows: length, sequences: 1 });
         for (direction, program) in [&layer.forward, &layer.backward].into_iter().enumerate() {
-            let ms = seconds_per_run(device, program, &layer.live)? * 1e3;
+            let ms = seconds_per_run(device, program, &layer.values)? * 1e3;
             rows.push(Row::new(pattern, length, direction, ms, bytes[direction], errors[direction]));
         }
     }
@@ -171,8 +171,8 @@ fn check(layer: &LayerAttention, config: &ModelConfig, parameters: &[Vec<f32>]) 
     };
     let (qkv, dy) = (normal(n * 3 * c), normal(n * c));
     layer.write(&qkv, &dy)?;
-    layer.forward.run(&layer.live)?;
-    layer.backward.run(&layer.live)?;
+    layer.forward.run(&layer.values)?;
+    layer.backward.run(&layer.values)?;
     let (y, dqkv) = (wide(&layer.output()?), wide(&layer.gradients()?));
     let (qkv, dy) = (split(&wide(&qkv), c), wide(&dy));
     Ok([forward_error(config, parameters, &qkv, &y), backward_error(&qkv, &split(&dqkv, c), &y, &dy)])
