@@ -1,22 +1,23 @@
-//! One token of its logits, and texts of many: temperature, then top-k, then top-p (SPEC 6).
+//! Sampling: drawing a token from logits (temperature, then top-k, then top-p), and continuing a prompt token by token
+//! (docs/spec.md section 6).
 
 use super::generate::Generator;
 use crate::philox::{Stream, philox, seed_key};
 use crate::{Error, Result};
 use std::cmp::Ordering;
 
-/// How tokens are drawn. Of equal logits the lowest id comes first.
+/// How tokens are drawn. Of equal logits, the one with the lowest id ranks first.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
-    /// Logits are divided by it; 0 takes the largest.
+    /// Logits are divided by this; 0 takes the largest logit.
     pub temperature: f64,
-    /// Only so many of the largest logits are drawn from; 0 for all.
+    /// Draw from this number of largest logits only; 0 for all.
     pub top_k: usize,
-    /// Of those, only the most probable that together reach this share.
+    /// Of those, draw from the most probable that together reach this probability only; 1 for all.
     pub top_p: f64,
-    /// Seed of the draws.
+    /// Seed of the random numbers.
     pub seed: u64,
-    /// Which sample: others are drawn anew. Of several side by side, the first.
+    /// Number of the sample: each has random numbers of its own. Of samples side by side, the number of the first.
     pub sample_number: u32,
 }
 
@@ -35,13 +36,13 @@ fn order(a: &Candidate, b: &Candidate) -> Ordering {
 }
 
 impl Sampling {
-    /// The token that follows, of the logits of all ids that may follow; `token` is its place in the text, from 0.
+    /// Draws the next token from the logits of all ids that may follow. `token` is its position in the text, from 0.
     ///
     /// # Errors
     /// [`Error::NotFinite`] when no logit is finite.
     pub fn choose(&self, logits: &[f32], token: u32) -> Result<u32> {
         let finite = logits.iter().copied().zip(0..).filter(|(x, _)| x.is_finite());
-        // A zero is a zero, whatever its sign.
+        // -0 + 0 = 0: both zeros rank as equal.
         let mut all: Vec<Candidate> = finite.map(|(x, id)| (x + 0.0, id)).collect();
         let Some(&(most, best)) = all.iter().min_by(|a, b| order(a, b)) else {
             return Err(Error::NotFinite(format!("token {token}: no logit is finite")));
@@ -56,8 +57,8 @@ impl Sampling {
         }
         if self.top_p < 1.0 {
             let wanted = self.top_p * all.iter().map(|(x, _)| weight(*x)).sum::<f64>();
-            let kept = nucleus(&mut all, wanted, weight);
-            all.truncate(kept);
+            let count = nucleus(&mut all, wanted, weight);
+            all.truncate(count);
         }
         all.sort_unstable_by_key(|(_, id)| *id);
         let total: f64 = all.iter().map(|(x, _)| weight(*x)).sum();
@@ -73,8 +74,8 @@ impl Sampling {
     }
 }
 
-/// Puts the largest in front, as few as reach `wanted` together, and says how many they are. Sorts no more than it must: a
-/// vocabulary is long, and what is likely short.
+/// Moves the largest logits to the front, as few as together reach the weight `wanted`, and returns their number. Sorts only a
+/// part that doubles: a vocabulary is long, but few tokens are likely.
 fn nucleus(all: &mut [Candidate], wanted: f64, weight: impl Fn(f32) -> f64) -> usize {
     let (mut sorted, mut sum) = (0, 0.0);
     while sorted < all.len() {
@@ -95,20 +96,22 @@ fn nucleus(all: &mut [Candidate], wanted: f64, weight: impl Fn(f32) -> f64) -> u
     sorted
 }
 
-/// What a text may reach.
+/// Where a text ends, and which tokens it may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SamplingLimits {
-    /// Tokens of prompt and continuation together; P ends it, too.
+    /// Most tokens of prompt and continuation together; the model's P positions also end a text.
     pub max_length: usize,
-    /// Ids that have a text: the tokenizer's.
+    /// Ids below this may be drawn: the tokenizer's number of ids, which may be smaller than the model's.
     pub vocab_size: usize,
 }
 
-/// Goes on from a prompt in all of the generator's samples, up to the limits. Each new token is told with its sample's place
-/// from 0; a sample that says `false` ends there.
+/// Continues a prompt in all of the generator's samples, up to the limits.
+///
+/// `each` takes the number of a sample, from 0, and its new token; the sample ends when it returns `false`.
 ///
 /// # Errors
-/// [`Error::Value`] for a prompt without a token or past the limits; [`Error::NotFinite`]; [`Error::Device`]; what `each` says.
+/// [`Error::Value`] for a prompt without a token or past the limits; [`Error::NotFinite`]; [`Error::Device`]; errors of
+/// `each`.
 pub fn sample(
     generator: &mut Generator,
     prompt: &[u32],
@@ -118,10 +121,7 @@ pub fn sample(
 ) -> Result<()> {
     let positions = limits.max_length.min(generator.config().n_positions);
     if prompt.is_empty() || prompt.len() > positions {
-        return Err(Error::input(format!(
-            "a prompt of {} tokens: must have 1 to {positions}, the text's positions",
-            prompt.len()
-        )));
+        return Err(Error::value("tokens of the prompt", prompt.len(), format!("must be 1 to {positions}")));
     }
     if prompt.len() == positions {
         return Ok(());
@@ -129,14 +129,14 @@ pub fn sample(
     let mut logits = generator.start(prompt)?;
     let row = generator.config().vocab_size;
     let mut last = vec![prompt[0]; logits.len() / row];
-    let mut open = vec![true; last.len()];
+    let mut unfinished = vec![true; last.len()];
     for length in prompt.len()..positions {
-        for (i, row) in logits.chunks_exact(row).enumerate().filter(|(i, _)| open[*i]).collect::<Vec<_>>() {
+        for (i, row) in logits.chunks_exact(row).enumerate().filter(|(i, _)| unfinished[*i]).collect::<Vec<_>>() {
             let own = Sampling { sample_number: sampling.sample_number + i as u32, ..sampling };
             last[i] = own.choose(&row[..limits.vocab_size.min(row.len())], length as u32)?;
-            open[i] = each(i, last[i])?;
+            unfinished[i] = each(i, last[i])?;
         }
-        if length + 1 == positions || !open.contains(&true) {
+        if length + 1 == positions || !unfinished.contains(&true) {
             break;
         }
         logits = generator.next(&last)?;
@@ -211,13 +211,13 @@ mod tests {
         let total: f64 = logits.iter().map(|x| weight(*x)).sum();
         for share in [1e-6, 0.02, 0.3, 0.9, 0.9999] {
             let mut all: Vec<Candidate> = logits.iter().copied().zip(0..).collect();
-            let kept = nucleus(&mut all, share * total, weight);
+            let count = nucleus(&mut all, share * total, weight);
             let (mut sum, mut expected) = (0.0, 0);
             while sum < share * total {
                 sum += weight(sorted[expected].0);
                 expected += 1;
             }
-            assert_eq!((kept, &all[..kept]), (expected, &sorted[..expected]), "{share}");
+            assert_eq!((count, &all[..count]), (expected, &sorted[..expected]), "{share}");
         }
     }
 }

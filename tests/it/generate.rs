@@ -221,11 +221,11 @@ fn what_a_generator_cannot_do_is_said() {
     let (config, parameters) = tiny(|c| c.n_layer = 1);
     let mut generator = Generator::new(&device, &config, &parameters, 2).expect("a recording");
     for (result, says) in [
-        (generator.start(&[]), "without a token"),
-        (generator.start(&[0; 91]), "91 tokens: the model has 90 positions"),
-        (generator.start(&[3, 67]), "token id 67"),
-        (generator.next(&[1]), "1 tokens for 2 samples"),
-        (generator.next(&[1, 70]), "token id 70"),
+        (generator.start(&[]), "tokens of the prompt = 0"),
+        (generator.start(&[0; 91]), "tokens of the prompt = 91: the model has 90 positions"),
+        (generator.start(&[3, 67]), "token id = 67"),
+        (generator.next(&[1]), "tokens = 1: must be 2"),
+        (generator.next(&[1, 70]), "token id = 70"),
     ] {
         let error = result.expect_err(says);
         assert!(error.is_invalid_input() && error.to_string().contains(says), "{error}");
