@@ -1,16 +1,18 @@
-//! c, d, e: heads of tasks: logits, losses, gradients.
+//! Cases c, d and e: logits, losses and gradients of the heads of tasks.
 
-use super::{Golden, batch, options, wide};
+use super::case::{Case, batch, options};
+use crate::common::models::capacity_of;
 use wgpt::config::{Answers, ModelConfig, Task, TaskKind};
 use wgpt::data::batch::{Answer, Batch, Example, IGNORED};
 use wgpt::gpu::Device;
 use wgpt::model::parameters::ParameterData;
-use wgpt::model::{Capacity, Prediction, Training, TrainingOptions};
+use wgpt::model::{Prediction, Training, TrainingOptions};
 use wgpt::ops::optimizer::Arithmetic;
+use wgpt::reference::widen;
 use wgpt::store::config_json;
 
 /// The case's numbers with a task, and its weights under the names that `rename` gives those of ours.
-fn model(case: &Golden, task: Task, rename: impl Fn(&str) -> String) -> (ModelConfig, Vec<Vec<f32>>) {
+fn model(case: &Case, task: Task, rename: impl Fn(&str) -> String) -> (ModelConfig, Vec<Vec<f32>>) {
     let path = case.folder.join("config.json");
     let config = config_json::from_json(&std::fs::read(&path).expect("config.json"), &path).expect("a config");
     let config = ModelConfig { task: Some(task), ..config };
@@ -24,7 +26,7 @@ fn labels(n: usize) -> Answers {
 }
 
 /// Sequences without LM targets, `of_example` of them an example.
-fn examples(case: &Golden, lengths: &[usize], of_example: usize, answer: impl Fn(f64) -> Answer, key: &str) -> Batch {
+fn examples(case: &Case, lengths: &[usize], of_example: usize, answer: impl Fn(f64) -> Answer, key: &str) -> Batch {
     let ids = case.values("in.input_ids");
     let t = ids.len() / lengths.len();
     let targets = match case.data.get("in.labels") {
@@ -39,7 +41,7 @@ fn examples(case: &Golden, lengths: &[usize], of_example: usize, answer: impl Fn
 }
 
 /// The mask's lengths; the head must read what is the last token of each sequence.
-fn lengths(case: &Golden, extracts: &str) -> Vec<usize> {
+fn lengths(case: &Case, extracts: &str) -> Vec<usize> {
     let mask = &case.data["in.attention_mask"];
     let t = *mask.0.last().expect("a width");
     let lengths: Vec<usize> = mask.1.chunks_exact(t).map(|m| m.iter().sum::<f64>() as usize).collect();
@@ -50,19 +52,19 @@ fn lengths(case: &Golden, extracts: &str) -> Vec<usize> {
 /// Runs a step and an inference: the largest error of gradients, logits and losses, and L1 and L2.
 fn judge(
     device: &Device,
-    case: &Golden,
+    case: &Case,
     (config, weights): &(ModelConfig, Vec<Vec<f32>>),
     batch: &Batch,
     lm_coef: f64,
     rename: impl Fn(&str) -> String,
 ) -> (f64, Vec<Prediction>, [f64; 2]) {
-    let capacity = Capacity { rows: batch.rows(), sequences: batch.sequences() };
+    let capacity = capacity_of(batch);
     let options = TrainingOptions { lm_coef, ..options(0.0, 0.0, Arithmetic::Torch) };
     let mut training = Training::new(device, config, weights, capacity, options).expect("a recording");
     training.accumulate_gradients(batch, batch.loss_counts(), [0; 2]).expect("a step");
     let mut worst = 0.0f64;
     for (shape, got) in config.parameters().iter().zip(&training.read(ParameterData::Gradients).expect("gradients")) {
-        worst = worst.max(case.judge(&format!("grad.{}", rename(&shape.name)), &wide(got), |_| true));
+        worst = worst.max(case.judge(&format!("grad.{}", rename(&shape.name)), &widen(got), |_| true));
     }
     let answers = training.inference(capacity).expect("a recording").answers(batch).expect("answers");
     training.optimizer_step(0.0).expect("an update");
@@ -74,7 +76,7 @@ fn judge(
 }
 
 fn logits(answers: &[Prediction]) -> Vec<f64> {
-    answers.iter().flat_map(|answer| wide(&answer.logits)).collect()
+    answers.iter().flat_map(|answer| widen(&answer.logits)).collect()
 }
 
 fn class(y: f64) -> Answer {
@@ -85,8 +87,8 @@ fn score(y: f64) -> Answer {
     Answer::Score(y as f32)
 }
 
-/// c: multiple choice beside the language model's loss.
-pub fn double_heads(device: &Device, case: &Golden) -> f64 {
+/// Multiple choice beside the language model's loss.
+pub fn double_heads(device: &Device, case: &Case) -> f64 {
     let task = Task { kind: TaskKind::Choose, answers: Answers::Candidate };
     let model = model(case, task, str::to_string);
     let choices = case.shape("in.mc_token_ids")[1];
@@ -100,8 +102,8 @@ pub fn double_heads(device: &Device, case: &Golden) -> f64 {
         .max(case.scalar("l3", l2 + 0.5 * l1))
 }
 
-/// d: sequence classification, or regression.
-pub fn sequence_classification(device: &Device, case: &Golden) -> f64 {
+/// Sequence classification, or regression.
+pub fn sequence_classification(device: &Device, case: &Case) -> f64 {
     let outputs = *case.shape("out.logits").last().expect("outputs");
     let (answers, answer): (_, fn(f64) -> Answer) =
         if outputs == 1 { (Answers::Score, score) } else { (labels(outputs), class) };
@@ -111,8 +113,8 @@ pub fn sequence_classification(device: &Device, case: &Golden) -> f64 {
     worst.max(case.judge("out.logits", &logits(&answers), |_| true)).max(case.scalar("loss", l2))
 }
 
-/// e: both orders of a pair, their states added.
-pub fn similarity(device: &Device, case: &Golden) -> f64 {
+/// Both orders of a pair, their states added.
+pub fn similarity(device: &Device, case: &Case) -> f64 {
     let outputs = *case.shape("out.logits").last().expect("outputs");
     let (answers, answer): (_, fn(f64) -> Answer) =
         if outputs == 1 { (Answers::Score, score) } else { (labels(outputs), class) };
