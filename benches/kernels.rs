@@ -1,4 +1,6 @@
-//! Criterion over the registry: every `bench` case with its chosen Spec; `cargo bench --bench kernels -- WORD` filters.
+//! Criterion benchmark of every kernel at the sizes of a real step, in the variant chosen for the adapter.
+//!
+//! `cargo bench --bench kernels -- WORD` runs the cases whose name contains WORD.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::time::Duration;

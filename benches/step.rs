@@ -1,4 +1,5 @@
-//! Criterion over a whole training step of nano, 8 × 128 tokens: forward, backward, update, the loss read back.
+//! Criterion benchmark of a training step of nano with 8 × 128 tokens: forward and backward pass, optimizer step, and reading
+//! the loss.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::time::Duration;
@@ -34,7 +35,7 @@ fn step(criterion: &mut Criterion) {
     group.bench_function("nano 8×128", |bencher| {
         bencher.iter(|| {
             training.accumulate_gradients(&batch, batch.target_count, [0; 2]).expect("a step");
-            training.optimizer_step(2.5e-4).expect("an update");
+            training.optimizer_step(2.5e-4).expect("an optimizer step");
             for result in training.wait_for_results().expect("a result") {
                 last = result.loss;
             }

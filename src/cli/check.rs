@@ -1,5 +1,6 @@
-//! `wgpt check`: every kernel against its f64 oracle on the adapter at hand.
+//! `wgpt check`: compares every kernel with its f64 oracle on this adapter.
 
+use super::arguments::flag;
 use super::context::Context;
 use super::output::note;
 use super::stop::{Done, Stop};
@@ -8,25 +9,23 @@ use crate::ops;
 use crate::report::{Align, Table};
 use crate::verify::{self, Case, Purpose, cases};
 use crate::{Error, Result};
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{ArgMatches, Command};
 use std::time::Instant;
 
 pub(super) fn command() -> Command {
-    Command::new("check").about("Runs every kernel against its oracle; exit code 1 when one is wrong").arg(
-        Arg::new("all")
-            .long("all")
-            .action(ArgAction::SetTrue)
-            .help("Every variant that runs here, not the chosen alone"),
-    )
+    Command::new("check")
+        .about("Test every kernel on this adapter against an f64 implementation")
+        .after_help("Exit code 1 if a kernel is wrong.")
+        .arg(flag("all").help("Test every variant that runs on this adapter, not only the one chosen for it"))
 }
 
-/// What is known of a kernel.
+/// The results of one kernel.
 #[derive(Default)]
 struct Tally {
     op: &'static str,
     cases: usize,
     runs: usize,
-    /// Largest error over its tolerance.
+    /// Largest error, as a multiple of its tolerance.
     worst: f64,
     faults: Vec<String>,
 }
@@ -36,11 +35,11 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let start = Instant::now();
     let mut tallies: Vec<Tally> = ops::ALL.iter().map(|k| Tally { op: k.op, ..Tally::default() }).collect();
     for case in cases::all().iter().filter(|case| case.purpose == Purpose::Small) {
-        let at = tallies.iter().position(|tally| tally.op == case.op).unwrap_or_else(|| {
+        let index = tallies.iter().position(|tally| tally.op == case.op).unwrap_or_else(|| {
             tallies.push(Tally { op: case.op, ..Tally::default() });
             tallies.len() - 1
         });
-        check(&device, case, matches.get_flag("all"), &mut tallies[at])?;
+        check(&device, case, matches.get_flag("all"), &mut tallies[index])?;
     }
     let mut table = Table::new(&[
         ("kernel", Align::Left),
@@ -61,18 +60,19 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     for fault in tallies.iter().flat_map(|tally| &tally.faults) {
         writeln!(context.out, "WRONG {fault}")?;
     }
-    let sum = |of: fn(&Tally) -> usize| tallies.iter().map(of).sum::<usize>();
+    let sum = |count: fn(&Tally) -> usize| tallies.iter().map(count).sum::<usize>();
     let (cases, runs, wrong) = (sum(|t| t.cases), sum(|t| t.runs), sum(|t| usize::from(!t.faults.is_empty())));
     let (name, seconds) = (&device.caps().name, start.elapsed().as_secs_f64());
-    let verdict = if wrong == 0 { "all is right".into() } else { format!("{wrong} kernels are WRONG") };
+    let verdict = if wrong == 0 { "all kernels are correct".into() } else { format!("{wrong} kernels are WRONG") };
     writeln!(context.out, "{verdict}: {cases} cases in {runs} runs on {name}, {seconds:.1} s")?;
     let without: Vec<_> = tallies.iter().filter(|tally| tally.cases == 0).map(|tally| tally.op).collect();
     if !without.is_empty() {
-        note(format_args!("not checked, for they have no case: {}", without.join(", ")));
+        note(format_args!("not checked, because they have no test case: {}", without.join(", ")));
     }
     if wrong == 0 { Ok(()) } else { Err(Stop::Wrong) }
 }
 
+/// Runs one case in its variants, and adds the results to the kernel's.
 fn check(device: &Device, case: &Case, all: bool, tally: &mut Tally) -> Result<()> {
     let expected = (case.oracle)();
     let specs = (case.specs)(device.caps());
@@ -86,7 +86,7 @@ fn check(device: &Device, case: &Case, all: bool, tally: &mut Tally) -> Result<(
                     tally.faults.push(format!("{} {spec:?}: {}", case.label(), outcome.faults.join("; ")));
                 }
             }
-            // A lost device would be lost for every case that follows.
+            // After a lost device, every following case would fail.
             Err(Error::Device(message)) => return Err(Error::device(format!("{}: {message}", case.label()))),
             Err(error) => tally.faults.push(format!("{} {spec:?}: {error}", case.label())),
         }

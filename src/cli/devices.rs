@@ -1,4 +1,4 @@
-//! `wgpt devices`: every adapter and what it can do.
+//! `wgpt devices`: the adapters and their capabilities.
 
 use super::arguments::json_flag;
 use super::context::Context;
@@ -8,7 +8,7 @@ use crate::gpu::{AdapterKind, Caps, Device};
 use clap::{ArgMatches, Command};
 
 pub(super) fn command() -> Command {
-    Command::new("devices").about("Lists the adapters, the one taken by default first").arg(json_flag())
+    Command::new("devices").about("List the adapters and their capabilities, the default one first").arg(json_flag())
 }
 
 #[derive(serde::Serialize)]
@@ -40,7 +40,7 @@ fn describe(index: usize, caps: &Caps) -> String {
         AdapterKind::Cpu => "CPU",
         AdapterKind::Other => "other",
     };
-    let yes = |has: bool| if has { "yes" } else { "no" };
+    let yes_no = |has: bool| if has { "yes" } else { "no" };
     let subgroup = match caps.subgroup {
         (0, 0) => "none".into(),
         (low, high) if low == high => low.to_string(),
@@ -48,7 +48,7 @@ fn describe(index: usize, caps: &Caps) -> String {
     };
     let cooperative = if caps.cooperative.is_empty() { "none".into() } else { caps.cooperative.join(", ") };
     format!(
-        "{index}  {}\n   {kind}, {}, {}\n   bindings {}, buffers {}, workgroup memory {}, {} invocations a group, textures {}\n   \
+        "{index}  {}\n   {kind}, {}, {}\n   bindings {}, buffers {}, workgroup memory {}, {} invocations per workgroup, textures {}\n   \
          f16 {}, 64-bit integers {}, subgroups {subgroup}, timestamps {}\n   cooperative matrices: {cooperative}\n",
         caps.name,
         caps.backend,
@@ -58,8 +58,8 @@ fn describe(index: usize, caps: &Caps) -> String {
         bytes(caps.max_workgroup_bytes.into()),
         caps.max_workgroup_size,
         caps.max_texture,
-        yes(caps.f16),
-        yes(caps.int64),
-        yes(caps.timestamps),
+        yes_no(caps.f16),
+        yes_no(caps.int64),
+        yes_no(caps.timestamps),
     )
 }

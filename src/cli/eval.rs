@@ -1,6 +1,6 @@
-//! `wgpt eval`: a model's loss on a text.
+//! `wgpt eval`: a model's loss on a text, or with `--task` its metrics on examples.
 
-use super::arguments::{invalid_option, json_flag};
+use super::arguments::{flag, invalid_option, json_flag, missing_option, path_option};
 use super::context::Context;
 use super::numbers::grouped;
 use super::output::{note, output_folder};
@@ -19,41 +19,30 @@ use crate::train::settings::keys::COLUMNS;
 use crate::train::text::evaluate::{Losses, Text};
 use crate::train::{Evaluation, Stage};
 use crate::{Error, Result};
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 pub(super) fn command() -> Command {
-    let path = |name: &'static str| Arg::new(name).long(name).value_parser(value_parser!(PathBuf));
-    let task = Arg::new("task")
-        .long("task")
-        .action(ArgAction::SetTrue)
+    let task = flag("task")
         .conflicts_with_all(["per-token", "document_separator"])
-        .help("Instead of a text, --data is a file of examples: says the metrics of a fine-tuned model on them");
+        .help("Read --data as examples of the fine-tuned model's task, and print its metrics on them");
     let command = Command::new("eval")
-        .about("Says a model's loss, perplexity and bits a byte on a text, or a fine-tuned model's metrics on a task")
+        .about("Print a model's loss, perplexity and bits per byte on a text, or its metrics on a task")
         .arg(model_argument::option())
         .arg(task)
-        .arg(
-            path("data")
-                .value_name("FILE|DIR")
-                .required(true)
-                .num_args(1..)
-                .action(ArgAction::Append)
-                .help("Text, UTF-8; of a folder every .txt, and every .jsonl with a document a line, its key `text`"),
-        )
-        .arg(
-            Arg::new("document_separator")
-                .long("document-separator")
-                .value_name("LINE")
-                .help("A line that ends a document in text files, \"\" an empty one; none: text is one stream"),
-        )
+        .arg(path_option("data", "FILE|DIR").required(true).num_args(1..).action(ArgAction::Append).help(
+            "Text, UTF-8: files, or folders with .txt files and .jsonl files (one document per line, in the key \
+                     `text`)",
+        ))
+        .arg(Arg::new("document_separator").long("document-separator").value_name("LINE").help(
+            "Line that ends a document in text files; \"\": an empty line [default: none, the text is one stream]",
+        ))
         .arg(json_flag())
         .arg(
-            path("per-token")
-                .value_name("FILE")
-                .help("Writes each predicted token's id, a tab and its loss in nats, a line each"),
+            path_option("per-token", "FILE")
+                .help("Write one line per predicted token to FILE: its id, a tab, its loss in nats"),
         );
     options::add_some(command, Stage::FineTuning, &COLUMNS)
 }
@@ -63,7 +52,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         return predict::evaluate(context, matches);
     }
     if let Some(column) = COLUMNS.into_iter().find(|name| matches.contains_id(name)) {
-        return Err(Error::input(format!("--{column}: a text has no columns: `eval --task` has")).into());
+        return Err(missing_option(column, "a text has no columns: must be used with --task").into());
     }
     let data: Vec<PathBuf> = matches.get_many("data").into_iter().flatten().cloned().collect();
     let separator = matches.get_one::<String>("document_separator").cloned();
@@ -92,22 +81,25 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     Ok(())
 }
 
-/// What a vocabulary of words has no token for.
+/// A warning about tokens that the vocabulary does not have, where the tokenizer replaces them by one for unknown.
 fn unknown(text: &Text, tokenizer: &Tokenizer) -> Option<String> {
     let unknown = tokenizer.id(UNKNOWN).filter(|_| tokenizer.pretokenizer().marks_word_ends())?;
     let tokens = text.corpus.tokens();
     let count = tokens.iter().filter(|id| **id == unknown).count() as u64;
     let (count, all) = (Some(count).filter(|count| *count > 0)?, grouped(tokens.len() as u64));
-    Some(format!("{} of {all} tokens are {UNKNOWN}: what they stand for is not predicted", grouped(count)))
+    Some(format!(
+        "{} of {all} tokens are {UNKNOWN}: the loss does not cover the text that they replace",
+        grouped(count)
+    ))
 }
 
-/// Checks that a file can be written and is not one that is read: not the data, nothing in the model's folder.
+/// Checks that a file can be written, is none of the texts, and is not in the model's folder.
 fn check_output(path: &Path, data: &[TextFile], model: Option<&Path>) -> Result<()> {
     let folder = output_folder("per-token", path)?;
     let wrong = |why: &str| Err(invalid_option("per-token", path.display(), why));
-    let there = path.canonicalize().ok();
-    let files = data.iter().filter_map(|file| file.path.canonicalize().ok());
-    if files.into_iter().any(|file| there.as_ref() == Some(&file)) {
+    let existing = path.canonicalize().ok();
+    let mut files = data.iter().filter_map(|file| file.path.canonicalize().ok());
+    if files.any(|file| existing.as_ref() == Some(&file)) {
         return wrong("is one of the texts: must be another file");
     }
     match model.and_then(|model| model.canonicalize().ok()) {
@@ -133,7 +125,7 @@ fn evaluate(
     Ok(losses.evaluation(text.bytes))
 }
 
-/// A bar on stderr, in a terminal.
+/// A progress bar on stderr, hidden if stderr is no terminal.
 fn bar(tokens: u64) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -145,16 +137,16 @@ fn bar(tokens: u64) -> ProgressBar {
 
 fn table(evaluation: &Evaluation) -> Table {
     let Evaluation { loss, perplexity, bits_per_byte, tokens, bytes } = evaluation;
-    let mut table = Table::new(&[("of the text", Align::Left), ("", Align::Right)]);
-    table.row(["loss, nats a token".to_string(), format!("{loss:.4}")]);
+    let mut table = Table::new(&[("text", Align::Left), ("", Align::Right)]);
+    table.row(["loss, nats per token".to_string(), format!("{loss:.4}")]);
     table.row(["perplexity".to_string(), format!("{perplexity:.2}")]);
-    table.row(["bits a byte".to_string(), format!("{bits_per_byte:.4}")]);
+    table.row(["bits per byte".to_string(), format!("{bits_per_byte:.4}")]);
     table.row(["tokens predicted".to_string(), grouped(*tokens)]);
     table.row(["bytes".to_string(), grouped(*bytes)]);
     table
 }
 
-/// A number in nine significant digits, which bring the same f32 back.
+/// A number with nine significant digits, from which the same f32 is read.
 fn nine_digits(x: f32) -> String {
     let scientific = format!("{x:.8e}");
     let exponent = scientific.split_once('e').and_then(|(_, exponent)| exponent.parse::<i32>().ok());
@@ -169,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nine_digits_bring_the_number_back() {
+    fn nine_digits_give_the_same_number() {
         let digits =
             [3.358_184_8_f32, 0.0, 1e-4, 123_456.79, 1e-9, 9.999_999, f32::MIN_POSITIVE, 2.5e10].map(nine_digits);
         let expected = ["3.35818481", "0.00000000", "0.0000999999975", "123456.789", "9.99999972e-10", "9.99999905"];

@@ -1,5 +1,6 @@
-//! `wgpt generate`: what a model writes after a prompt, as it comes.
+//! `wgpt generate`: continues a prompt with a model, and prints the text while it is generated.
 
+use super::arguments::{flag, invalid_option};
 use super::context::Context;
 use super::model_argument;
 use super::output::note;
@@ -15,8 +16,8 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 use std::time::Instant;
 
-/// What stands between two samples: a line of its own.
-const BETWEEN: &str = "\n---\n";
+/// The line between two samples.
+const SEPARATOR: &str = "\n---\n";
 
 pub(super) fn command() -> Command {
     let value = |name: &'static str, value: &'static str| Arg::new(name).long(name).value_name(value);
@@ -24,10 +25,10 @@ pub(super) fn command() -> Command {
         value(name, value_name).default_value(default).allow_negative_numbers(true)
     };
     Command::new("generate")
-        .about("Writes what follows a prompt, as it comes")
+        .about("Continue a prompt with a model")
         .after_help(
-            "stdout holds the prompt, as the tokenizer reads it, and its continuation; with several samples, a line --- \
-             between two of them. A text that reaches the model's positions ends there, and stderr says so.",
+            "Prints the prompt, as the tokenizer decodes it, and its continuation. A line `---` separates several samples.\n\
+             A text ends when it has as many tokens as the model has positions; a line on stderr reports this.",
         )
         .arg(model_argument::option())
         .arg(
@@ -35,31 +36,29 @@ pub(super) fn command() -> Command {
                 .allow_hyphen_values(true)
                 .required_unless_present("prompt-file")
                 .conflicts_with("prompt-file")
-                .help("The beginning"),
+                .help("Text to continue"),
         )
-        .arg(value("prompt-file", "FILE|-").help("The beginning from a file as it is, or from stdin"))
-        .arg(number("tokens", "N", "200").help("Tokens to write at most"))
-        .arg(number("temperature", "T", "0.8").help("Below 1 the likely becomes likelier, above 1 less so"))
-        .arg(number("top-k", "K", "0").help("Draw from the K most likely tokens only; 0 for all"))
-        .arg(number("top-p", "P", "1").help("Of those, only the most likely that together reach the share P"))
+        .arg(value("prompt-file", "FILE|-").help("Read the prompt from a file; -: from stdin"))
+        .arg(number("tokens", "N", "200").help("Most tokens to generate"))
+        .arg(number("temperature", "T", "0.8").help("Divisor of the logits: below 1 favors likely tokens, above 1 unlikely ones"))
+        .arg(number("top-k", "K", "0").help("Sample from the K most likely tokens only; 0: from all"))
+        .arg(number("top-p", "P", "1").help("Of these, sample from the most likely tokens whose probabilities add up to P"))
         .arg(
-            Arg::new("greedy")
-                .long("greedy")
-                .action(ArgAction::SetTrue)
+            flag("greedy")
                 .conflicts_with_all(["temperature", "top-k", "top-p"])
-                .help("Always the most likely token, of equals the lowest id"),
+                .help("Always take the most likely token, and among equals the lowest id"),
         )
-        .arg(number("seed", "S", "1").help("Seed of the draws"))
-        .arg(number("samples", "N", "1").help("Texts from one prompt; each is the same however many there are"))
+        .arg(number("seed", "S", "1").help("Seed of the sampling"))
+        .arg(number("samples", "N", "1").help("Number of texts; each is the same for any number"))
         .arg(
             value("stop", "TEXT")
                 .action(ArgAction::Append)
                 .allow_hyphen_values(true)
-                .help("End before this text, which is not printed; may be given several times"),
+                .help("End before this text, which is not printed; may be repeated"),
         )
 }
 
-/// What the options say, checked.
+/// The options, checked.
 struct Options {
     tokens: usize,
     samples: usize,
@@ -70,18 +69,18 @@ struct Options {
 impl Options {
     fn new(matches: &ArgMatches) -> Result<Self> {
         let text = |name: &str| matches.get_one::<String>(name).map_or("", String::as_str);
-        let wrong = |name: &str, must: &str| Error::input(format!("--{name} {}: must be {must}", text(name)));
-        let whole = |name: &str, from: u64, to: u64| -> Result<u64> {
-            let number = text(name).trim().parse::<u64>().ok().filter(|n| (from..=to).contains(n));
-            number.ok_or_else(|| match to {
-                u64::MAX => wrong(name, &format!("a whole number, {from} or more")),
-                _ => wrong(name, &format!("a whole number from {from} to {to}")),
+        let wrong = |name: &str, must: &str| invalid_option(name, text(name), format!("must be {must}"));
+        let whole = |name: &str, low: u64, high: u64| -> Result<u64> {
+            let number = text(name).trim().parse::<u64>().ok().filter(|n| (low..=high).contains(n));
+            number.ok_or_else(|| match high {
+                u64::MAX => wrong(name, &format!("a whole number, {low} or more")),
+                _ => wrong(name, &format!("a whole number from {low} to {high}")),
             })
         };
-        let real = |name: &str, right: fn(f64) -> bool, must: &str| -> Result<f64> {
-            text(name).trim().parse::<f64>().ok().filter(|x| right(*x)).ok_or_else(|| wrong(name, must))
+        let number = |name: &str, is_valid: fn(f64) -> bool, must: &str| -> Result<f64> {
+            text(name).trim().parse::<f64>().ok().filter(|x| is_valid(*x)).ok_or_else(|| wrong(name, must))
         };
-        let temperature = real(
+        let temperature = number(
             "temperature",
             |t| (1e-3..=1e3).contains(&t),
             "a number from 0.001 to 1000; --greedy takes the most likely token",
@@ -92,7 +91,7 @@ impl Options {
             sampling: Sampling {
                 temperature: if matches.get_flag("greedy") { 0.0 } else { temperature },
                 top_k: whole("top-k", 0, 1 << 32)? as usize,
-                top_p: real("top-p", |p| p > 0.0 && p <= 1.0, "above 0 and at most 1")?,
+                top_p: number("top-p", |p| p > 0.0 && p <= 1.0, "above 0 and at most 1")?,
                 seed: whole("seed", 0, u64::MAX)?,
                 sample_number: 0,
             },
@@ -109,24 +108,20 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let Model { config, parameters, .. } = model;
     let prompt = tokenizer.encode(&prompt)?;
     let positions = config.n_positions;
-    if prompt.is_empty() {
-        let what = "must hold one token at least, such as a newline or the first word";
-        return Err(Error::input(format!("the prompt is empty: {what}")).into());
-    }
-    if prompt.len() > positions {
-        let has = prompt.len();
-        return Err(Error::input(format!("the prompt has {has} tokens: the model has {positions} positions")).into());
+    if prompt.is_empty() || prompt.len() > positions {
+        let found = format!("{} tokens", prompt.len());
+        return Err(Error::value("prompt", found, format!("must have 1 to {positions}, the model's positions")).into());
     }
 
     let device = context.open()?;
-    let most = options.samples.min(Generator::max_samples(&device, &config));
-    let mut generator = Generator::new(&device, &config, &parameters, most)?;
+    let side_by_side = options.samples.min(Generator::max_samples(&device, &config));
+    let mut generator = Generator::new(&device, &config, &parameters, side_by_side)?;
     drop(parameters);
     let mut printer = Printer { context, tokenizer: &tokenizer, options: &options, texts: Vec::new(), tokens: 0 };
     let start = Instant::now();
     let mut full = false;
-    for first in (0..options.samples).step_by(most) {
-        full |= printer.samples(&mut generator, &prompt, first, most.min(options.samples - first))?;
+    for first in (0..options.samples).step_by(side_by_side) {
+        full |= printer.samples(&mut generator, &prompt, first, side_by_side.min(options.samples - first))?;
     }
     let (tokens, seconds) = (printer.tokens, start.elapsed().as_secs_f64());
     if std::io::stdout().is_terminal() {
@@ -136,10 +131,11 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     if full {
         note(format_args!("the text ends at {positions} tokens, the model's positions"));
     }
-    note(format_args!("{tokens} tokens in {seconds:.2} s, {:.1} a second", tokens as f64 / seconds.max(1e-9)));
+    note(format_args!("{tokens} tokens in {seconds:.2} s, {:.1} per second", tokens as f64 / seconds.max(1e-9)));
     Ok(())
 }
 
+/// The prompt of `--prompt` or `--prompt-file`.
 fn prompt(matches: &ArgMatches) -> Result<String> {
     if let Some(prompt) = matches.get_one::<String>("prompt") {
         return Ok(prompt.clone());
@@ -158,10 +154,11 @@ fn prompt(matches: &ArgMatches) -> Result<String> {
     })
 }
 
-/// A sample on its way: the first is printed as it comes, the others when their turn has come.
+/// A sample that is generated. The first is printed while it is generated, the others when all are complete.
 struct Text<'a> {
     stream: TextStream<'a>,
     stop: StopWords,
+    /// Text that can be printed.
     ready: String,
     tokens: usize,
 }
@@ -175,7 +172,8 @@ struct Printer<'a, 'b> {
 }
 
 impl Printer<'_, '_> {
-    /// Prints `count` samples from number `first` on. Says whether one of them reached the model's positions.
+    /// Generates and prints `count` samples, the first with number `first`. Returns whether one of them ended because of the
+    /// model's positions.
     fn samples(&mut self, generator: &mut Generator, prompt: &[u32], first: usize, count: usize) -> Result<bool, Stop> {
         let options = self.options;
         self.texts.clear();
@@ -185,7 +183,7 @@ impl Printer<'_, '_> {
             self.texts.push(Text { stream, stop: options.stop.clone(), ready, tokens: 0 });
         }
         if first > 0 {
-            write!(self.context.out, "{BETWEEN}")?;
+            write!(self.context.out, "{SEPARATOR}")?;
         }
         self.print(0)?;
         let positions = generator.config().n_positions;
@@ -201,7 +199,7 @@ impl Printer<'_, '_> {
             }
             self.token(i, id).map_err(|stop| {
                 stopped = Some(stop);
-                // This error only ends the pass: the true one is beside it.
+                // This error only ends the sampling; the real one is in `stopped`.
                 Error::device("stopped")
             })
         });
@@ -214,20 +212,20 @@ impl Printer<'_, '_> {
             full |= !text.stop.ended() && text.tokens < options.tokens;
             let mut stop = text.stop;
             let last = stop.push(&text.stream.finish()?);
-            let between = if i > 0 { BETWEEN } else { "" };
-            write!(self.context.out, "{between}{}{last}{}", text.ready, stop.finish())?;
+            let separator = if i > 0 { SEPARATOR } else { "" };
+            write!(self.context.out, "{separator}{}{last}{}", text.ready, stop.finish())?;
         }
         self.context.out.flush()?;
         Ok(full)
     }
 
-    /// Prints what is ready of sample `i`.
+    /// Prints the text of sample `i` that is ready.
     fn print(&mut self, i: usize) -> std::io::Result<()> {
         write!(self.context.out, "{}", std::mem::take(&mut self.texts[i].ready))?;
         self.context.out.flush()
     }
 
-    /// Takes a token of sample `i`; says whether the text goes on.
+    /// Adds a token to sample `i`. Returns whether the text continues.
     fn token(&mut self, i: usize, id: u32) -> Result<bool, Stop> {
         let text = &mut self.texts[i];
         let new = text.stream.push(&[id])?;

@@ -1,30 +1,28 @@
-//! `wgpt import`: a model in another program's files to a model's folder.
+//! `wgpt import`: converts the model files of another program into a model folder.
 
+use super::arguments::{path_argument, path_option, required};
 use super::context::Context;
 use super::numbers::grouped;
 use super::stop::Done;
 use crate::data::tokenizer::Pretokenizer;
 use crate::store::openai;
 use crate::train::run_folder::RunFolder;
-use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command, value_parser};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 pub(super) fn command() -> Command {
-    let path =
-        |name: &'static str| Arg::new(name).value_name("DIR").required(true).value_parser(value_parser!(PathBuf));
     let openai = Command::new("openai")
-        .about("GPT-1 as it was published: params_*.npy, params_shapes.json and its BPE files")
-        .arg(path("dir").help("The folder that holds them"))
-        .arg(path("out").long("out").help("The model's folder, which must not exist"))
+        .about("Convert GPT-1 as OpenAI published it: params_*.npy, params_shapes.json and two BPE files")
+        .arg(path_argument("dir", "DIR").required(true).help("Folder with the files"))
+        .arg(path_option("out", "DIR").required(true).help("Folder of the model to write; must not exist"))
         .arg(
             Arg::new("n_head")
                 .long("n-head")
                 .value_name("N")
                 .value_parser(value_parser!(usize))
                 .default_value("12")
-                .help("Heads: the files do not say it"),
+                .help("Number of attention heads, which the files do not contain"),
         )
         .arg(
             Arg::new("pretokenizer")
@@ -32,10 +30,10 @@ pub(super) fn command() -> Command {
                 .value_name("bert|openai")
                 .value_parser(Pretokenizer::from_str)
                 .default_value("bert")
-                .help("How text is cut in words: as Hugging Face does, or nearly as the model was trained"),
+                .help("How text is split into words: as in Hugging Face (bert), or close to the original training (openai)"),
         );
     Command::new("import")
-        .about("Turns another program's files into a model's folder, which Hugging Face loads, too")
+        .about("Convert another program's model files into a model folder, which Hugging Face loads too")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(openai)
@@ -43,13 +41,9 @@ pub(super) fn command() -> Command {
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let Some(("openai", matches)) = matches.subcommand() else {
-        return Err(Error::input("import: expected openai").into());
+        return Ok(());
     };
-    let given = |name| -> Result<&Path> {
-        let path = matches.get_one::<PathBuf>(name);
-        path.map(PathBuf::as_path).ok_or_else(|| Error::input(format!("import: no {name}")))
-    };
-    let (dir, out) = (given("dir")?, given("out")?);
+    let (dir, out) = (required::<PathBuf>(matches, "dir")?, required::<PathBuf>(matches, "out")?);
     RunFolder::check_new(out)?;
     let mut model = openai::import(dir, matches.get_one("n_head").copied().unwrap_or(openai::N_HEAD))?;
     if let (Some(tokenizer), Some(pretokenizer)) = (&model.tokenizer, matches.get_one("pretokenizer")) {

@@ -54,8 +54,8 @@ const SUBCOMMANDS: [Subcommand; 13] = [
 
 fn command() -> Command {
     let adapter = Arg::new("adapter").long("adapter").value_name("NAME|INDEX").global(true).help(
-        "Adapter to use: a part of its name, or its index in `wgpt devices` [default: the environment variable \
-         WGPT_ADAPTER, else the first discrete GPU, integrated GPU or CPU]",
+        "Adapter: a part of its name, or its index in `wgpt devices` [env: WGPT_ADAPTER] [default: a discrete GPU, else an \
+         integrated GPU, else a CPU]",
     );
     let command = Command::new("wgpt")
         .about("Train GPT decoders on any GPU, with WGSL kernels on Vulkan, Metal and DX12")

@@ -1,4 +1,5 @@
-//! The keys as options of the command line: each key is the option with `-` for `_`, and `--config`, `--set` stand over.
+//! Settings as options of the command line: each key is an option with `-` in place of `_`; besides, `--config` and `--set`
+//! (docs/spec.md section 6.1).
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -14,26 +15,30 @@ use crate::train::settings::{Layers, Settings, Stage};
 
 /// The key that may have several values.
 const DATA: &str = "data";
+/// The key that gives other keys their defaults.
+const PRESET: &str = "preset";
 
-/// The long names by the keys', for clap wants them to stay.
+/// The options' names by the keys', because clap borrows names for the whole program.
 static LONG: LazyLock<BTreeMap<&str, String>> = LazyLock::new(|| {
     let all = [Stage::Pretraining, Stage::FineTuning].into_iter().flat_map(Stage::keys);
     all.map(|key| (key.name, key.name.replace('_', "-"))).collect()
 });
 
-/// The command with an option a key of its stage, `--config FILE` and `--set KEY=VALUE`.
+/// Adds an option for each key of a stage, `--config FILE` and `--set KEY=VALUE`.
 pub fn add(command: Command, stage: Stage) -> Command {
-    let config =
-        Arg::new("config").long("config").value_name("FILE").help("Settings of a run, TOML; a config.toml is one");
+    let config = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .help("Read settings from a TOML file, such as a run's config.toml");
     let set = Arg::new("set")
         .long("set")
         .value_name("KEY=VALUE")
         .action(ArgAction::Append)
-        .help("Sets a key over the file; may be repeated");
+        .help("Set a key, which overrides --config; may be repeated");
     command.arg(config).arg(set).args(options(stage, |_| true))
 }
 
-/// The command with an option for some of a stage's keys alone.
+/// Adds an option for some of a stage's keys.
 pub fn add_some(command: Command, stage: Stage, names: &[&str]) -> Command {
     command.args(options(stage, |key| names.contains(&key.name)).into_iter().map(|arg| arg.help_heading(None)))
 }
@@ -44,10 +49,12 @@ fn options(stage: Stage, has: impl Fn(&Key) -> bool) -> Vec<Arg> {
 }
 
 fn option(key: &'static Key, defaults: &Settings, stage: Stage) -> Arg {
-    let of = if stage == Stage::Pretraining || key.group == Group::Model { "nano" } else { "default" };
+    // The preset nano gives the defaults of pretraining and of the model.
+    let is_of_preset = key.name != PRESET && (stage == Stage::Pretraining || key.group == Group::Model);
+    let label = if is_of_preset { "default in nano" } else { "default" };
     let help = match (key.get)(defaults) {
-        Some(toml::Value::Array(_) | toml::Value::Boolean(false)) | None => key.help.into(),
-        Some(value) => format!("{} [{of}: {}]", key.help, value.to_string().trim_matches('"')),
+        Some(toml::Value::Array(_)) | None => key.help.into(),
+        Some(value) => format!("{} [{label}: {}]", key.help, value.to_string().trim_matches('"')),
     };
     let arg = Arg::new(key.name)
         .long(LONG.get(key.name).map_or(key.name, String::as_str))
@@ -58,17 +65,17 @@ fn option(key: &'static Key, defaults: &Settings, stage: Stage) -> Arg {
     match key.name {
         DATA => arg.num_args(1..), // --data *.txt
         name if FLAGS.contains(&name) => arg.num_args(0..=1).default_missing_value("true"),
-        _ => arg.allow_hyphen_values(true), // -1 reaches the key's own range and its message
+        _ => arg.allow_hyphen_values(true), // so that -1 gets the message of the key's range
     }
 }
 
-/// What was given to a command that [`add`] or [`add_some`] made.
+/// The settings given on the command line, for a command of [`add`] or [`add_some`].
 ///
 /// # Errors
 /// As [`Layers::file`] and [`Layers::set`].
 pub fn layers(matches: &ArgMatches, stage: Stage) -> Result<Layers> {
     let mut layers = Layers::of(stage);
-    // A command may have been made with fewer options.
+    // A command of add_some has fewer options, so a name may be unknown.
     let all = |name: &str| matches.try_get_many::<String>(name).ok().flatten().into_iter().flatten();
     for path in all("config") {
         layers.file(path)?;
@@ -102,32 +109,34 @@ mod tests {
 
     #[test]
     fn every_key_is_an_option() {
-        for (stage, says) in [(Stage::Pretraining, "[nano: 0.002]"), (Stage::FineTuning, "[default: 0.0000625]")] {
+        for (stage, default) in
+            [(Stage::Pretraining, "[default in nano: 0.002]"), (Stage::FineTuning, "[default: 0.0000625]")]
+        {
             let mut command = add(Command::new("train"), stage);
             command.clone().debug_assert();
             let help = command.render_long_help().to_string();
             for key in stage.keys() {
                 assert!(help.contains(&format!("--{} ", key.name.replace('_', "-"))), "{}", key.name);
             }
-            assert!(help.contains(says), "{help}");
+            assert!(help.contains(default), "{help}");
         }
     }
 
     #[test]
-    fn flags_stand_alone_or_with_a_value() {
-        let of = |line: &str| {
+    fn a_flag_may_have_a_value() {
+        let parse = |line: &str| {
             let matches = add(Command::new("finetune"), Stage::FineTuning).try_get_matches_from(line.split(' '));
             layers(&matches.expect("parses"), Stage::FineTuning).expect("layers").settings().expect("settings").task
         };
-        let task = of("finetune --from-scratch --unfreeze --layer-lr-decay --lm-coef 0");
+        let task = parse("finetune --from-scratch --unfreeze --layer-lr-decay --lm-coef 0");
         assert!(task.from_scratch && task.unfreeze && task.lm_coef == 0.0);
         assert_eq!(task.layer_lr_decay.0, 1.0 / 2.6);
-        let task = of("finetune --from-scratch true --layer-lr-decay 0.5");
+        let task = parse("finetune --from-scratch true --layer-lr-decay 0.5");
         assert_eq!((task.from_scratch, task.unfreeze, task.layer_lr_decay.0), (true, false, 0.5));
     }
 
     #[test]
-    fn options_stand_over_set() {
+    fn an_option_overrides_set() {
         let s = settings("pretrain --data a b --data c --n-layer 2 --set n_layer=3 --set lr=1 --lr 2 --lr 3")
             .expect("settings");
         assert_eq!((s.model.n_layer, s.lr, s.data.len()), (2, 3.0, 3));

@@ -1,30 +1,27 @@
-//! `wgpt plan`: what a run will need, of its settings alone.
+//! `wgpt plan`: the memory and operations that a run needs, computed from its settings without a device.
 
-use super::arguments::{invalid_option, json_flag};
+use super::arguments::{flag, invalid_option, json_flag};
 use super::context::Context;
 use super::numbers::{bytes, grouped, parse_bytes};
 use super::options;
 use super::stop::Done;
-use crate::Error;
 use crate::config::ModelConfig;
 use crate::data::data_loader::BatchSize;
 use crate::model::{self, Cache, Capacity, Memory};
 use crate::report::{Align, Table};
 use crate::train::Stage;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 
 pub(super) fn command() -> Command {
-    let longest = Arg::new("longest")
-        .long("longest")
-        .action(ArgAction::SetTrue)
+    let longest = flag("longest")
         .requires("memory")
-        .help("Instead: the longest sequence that trains alone in --memory, with full attention and with LMLML");
+        .help("Print the longest single sequence that can be trained in --memory, with full attention and with LMLML");
     let memory = Arg::new("memory")
         .long("memory")
         .value_name("BYTES")
         .requires("longest")
-        .help("What --longest may take, such as 8589934592 or 8GiB");
-    let command = Command::new("plan").about("Says parameters, memory and FLOPs of a run, without a device");
+        .help("Memory for --longest, in bytes, KiB, MiB or GiB, such as 8GiB");
+    let command = Command::new("plan").about("Print parameters, memory and FLOPs of a training run, without a device");
     options::add(command, Stage::Pretraining).arg(longest).arg(memory).arg(json_flag().requires("longest"))
 }
 
@@ -41,13 +38,13 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     }
     writeln!(context.out, "{table}")?;
 
-    // Without the data, every sequence counts as long as it may be.
+    // The data is not read, so every sequence counts with the greatest length.
     let sequences = match settings.batching().size {
         BatchSize::Windows(n) => n,
         BatchSize::Rows(rows) => rows / config.n_positions,
     };
-    let part = sequences.div_ceil(settings.accumulate);
-    let capacity = Capacity { rows: part * config.n_positions, sequences: part };
+    let per_micro_batch = sequences.div_ceil(settings.accumulate);
+    let capacity = Capacity { rows: per_micro_batch * config.n_positions, sequences: per_micro_batch };
     let mut table = Table::new(&[("memory", Align::Left), right("bytes")]);
     for (kind, count) in memory(&model::plan(config, capacity)) {
         table.row([kind.to_string(), bytes(count as u64)]);
@@ -55,13 +52,13 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     writeln!(context.out, "{table}")?;
 
     let rows = sequences * config.n_positions;
-    let mut table = Table::new(&[("an update", Align::Left), right("")]);
+    let mut table = Table::new(&[("optimizer step", Align::Left), right("")]);
     table.row(["tokens".to_string(), grouped(rows as u64)]);
-    table.row(["of them in a micro-batch".to_string(), grouped(capacity.rows as u64)]);
+    table.row(["tokens per micro-batch".to_string(), grouped(capacity.rows as u64)]);
     table.row(["GFLOP".to_string(), format!("{:.2}", model::step_flops(config, rows) / 1e9)]);
     writeln!(context.out, "{table}")?;
 
-    let mut table = Table::new(&[("a text written on", Align::Left), right("bytes")]);
+    let mut table = Table::new(&[("generation", Align::Left), right("bytes")]);
     let kept = format!("keys and values of {} tokens", grouped(config.n_positions as u64));
     table.row([kept, bytes(Cache::bytes(config, 1) as u64)]);
     write!(context.out, "{table}")?;
@@ -75,24 +72,23 @@ struct Longest {
     bytes: usize,
 }
 
-/// The longest sequence with full attention and with the paper's pattern.
+/// Prints the longest sequence with full attention and with the pattern of the paper (Liu et al. 2018).
 fn longest(context: &mut Context<'_>, config: &ModelConfig, given: &str, json: bool) -> Done {
     let limit = parse_bytes(given)
         .ok_or_else(|| invalid_option("memory", given, "expected a whole number of bytes, KiB, MiB or GiB"))?;
     let mut table =
         Table::new(&[("pattern", Align::Left), ("longest sequence", Align::Right), ("memory", Align::Right)]);
-    let (mut here, mut with_scores) = (Vec::new(), Vec::new());
+    let (mut lengths, mut with_scores) = (Vec::new(), Vec::new());
     for pattern in ["F", "LMLML"] {
         let config = ModelConfig { attention_pattern: pattern.into(), ..config.clone() };
         let Some((longest, memory)) = model::longest(&config, limit) else {
             let least =
                 model::plan(&ModelConfig { n_positions: 1, ..config }, Capacity { rows: 1, sequences: 1 }).total();
-            let message =
-                format!("--memory {given}: one token takes {} with {pattern}, so give more", bytes(least as u64));
-            return Err(Error::input(message).into());
+            let expected = format!("expected at least {}, which one token with {pattern} needs", bytes(least as u64));
+            return Err(invalid_option("memory", given, expected).into());
         };
-        with_scores.push(model::longest_with_scores(&config, limit).map_or(0, |of| of.0));
-        here.push(longest);
+        with_scores.push(model::longest_with_scores(&config, limit).map_or(0, |(longest, _)| longest));
+        lengths.push(longest);
         let row = Longest { pattern, longest, bytes: memory.total() };
         if json {
             context.json(&row)?;
@@ -101,18 +97,18 @@ fn longest(context: &mut Context<'_>, config: &ModelConfig, given: &str, json: b
         }
     }
     if !json {
-        let ratio = |of: &[usize]| of[1] as f64 / of[0].max(1) as f64;
+        let ratio = |lengths: &[usize]| lengths[1] as f64 / lengths[0].max(1) as f64;
         let [full, mixed] = [with_scores[0], with_scores[1]].map(|t| grouped(t as u64));
         writeln!(context.out, "{table}")?;
         writeln!(
             context.out,
-            "LMLML reaches {:.2} times as far: no layer holds T×T scores here, so every pattern's memory grows with T alone.",
-            ratio(&here)
+            "LMLML: {:.2} times the length of F. No layer keeps T×T scores, so the memory of both grows in proportion to T.",
+            ratio(&lengths)
         )?;
         writeln!(
             context.out,
-            "With the scores of all layers kept, as in 2018, F would reach {full} and LMLML {mixed}, {:.1} times as far; the \
-             paper says about 3.",
+            "If every layer kept its scores, as in 2018, the longest would be {full} for F and {mixed} for LMLML, {:.1} times \
+             as long; the paper (Liu et al. 2018) reports about 3.",
             ratio(&with_scores)
         )?;
     }
@@ -124,12 +120,12 @@ fn parameters(model: &ModelConfig) -> Vec<(&'static str, u64)> {
         model.parameters().iter().filter(|p| p.name.contains(part)).map(|p| p.count() as u64).sum()
     };
     vec![
-        ("token table, also the head", sum(".tokens_embed.")),
+        ("token table, shared with the head", sum(".tokens_embed.")),
         ("position table", sum(".positions_embed.")),
         ("attention", sum(".attn.")),
         ("MLP", sum(".mlp.")),
         ("layer norm", sum(".ln_")),
-        ("in all", model.parameter_count() as u64),
+        ("total", model.parameter_count() as u64),
     ]
 }
 
@@ -142,7 +138,7 @@ fn memory(all: &Memory) -> [(&'static str, usize); 8] {
         ("temporary activations", all.temporary),
         ("the head's chunk of logits", all.head),
         ("the batch's layout", all.layout),
-        ("in all", all.total()),
+        ("total", all.total()),
     ]
 }
 

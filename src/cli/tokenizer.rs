@@ -1,5 +1,6 @@
-//! `wgpt tokenizer`: trains one on a text; a text to ids and back.
+//! `wgpt tokenizer`: trains a tokenizer, and converts between text and ids.
 
+use super::arguments::{path_argument, path_option, required};
 use super::context::Context;
 use super::options;
 use super::stop::Done;
@@ -11,42 +12,38 @@ use crate::store::model_folder;
 use crate::train::Stage;
 use crate::train::run_folder::RunFolder;
 use crate::{Error, Result};
-use clap::{Arg, ArgGroup, ArgMatches, Command};
+use clap::{ArgGroup, ArgMatches, Command};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-/// What stands for stdin.
+/// The file name that means stdin.
 const STDIN: &str = "-";
 
 pub(super) fn command() -> Command {
-    let path = |name: &'static str, value: &'static str| {
-        Arg::new(name).value_name(value).value_parser(clap::value_parser!(PathBuf))
-    };
-    let train = Command::new("train").about("Trains a tokenizer on a text");
+    let train = Command::new("train").about("Train a tokenizer on a text");
     let train =
         options::add_some(train, Stage::Pretraining, &["data", "vocab_size", "pretokenizer", "document_separator"])
-            .arg(path("out", "DIR").long("out").required(true).help("The tokenizer's folder, which must not exist"));
+            .arg(path_option("out", "DIR").required(true).help("Folder of the tokenizer to write; must not exist"));
     let with_tokenizer = |command: Command| {
         command
-            .arg(path("model", "DIR").long("model").help("A run, a checkpoint, or a model's folder: its tokenizer"))
             .arg(
-                path("tokenizer", "PATH")
-                    .long("tokenizer")
-                    .help("A tokenizer.json, or a folder that holds a tokenizer"),
+                path_option("model", "DIR")
+                    .help("Use the tokenizer of this model: a run, a checkpoint or a model folder"),
             )
+            .arg(path_option("tokenizer", "PATH").help("Use this tokenizer: a tokenizer.json, or a folder with one"))
             .group(ArgGroup::new("which").args(["model", "tokenizer"]).required(true))
     };
-    let file = || path("file", "FILE").default_value(STDIN);
+    let file = || path_argument("file", "FILE").default_value(STDIN);
     Command::new("tokenizer")
-        .about("Trains a tokenizer; a text to ids and back")
+        .about("Train a tokenizer, or convert between text and token ids")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands([
             train,
-            with_tokenizer(Command::new("encode").about("Prints the ids of a text, one line for all of it"))
-                .arg(file().help("The text, UTF-8; -: stdin")),
-            with_tokenizer(Command::new("decode").about("Prints the text of ids, and nothing besides"))
-                .arg(file().help("The ids, with white space between them; -: stdin")),
+            with_tokenizer(Command::new("encode").about("Print the ids of a text, all on one line"))
+                .arg(file().help("Text, UTF-8; -: stdin")),
+            with_tokenizer(Command::new("decode").about("Print the text of ids, and nothing else"))
+                .arg(file().help("Ids, separated by white space; -: stdin")),
         ])
 }
 
@@ -55,13 +52,13 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         Some(("train", matches)) => train(context, matches),
         Some(("encode", matches)) => encode(context, matches),
         Some(("decode", matches)) => decode(context, matches),
-        _ => Err(Error::input("tokenizer: expected train, encode or decode").into()),
+        _ => Ok(()),
     }
 }
 
 fn train(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let settings = options::layers(matches, Stage::Pretraining)?.settings()?;
-    let out = given(matches, "out");
+    let out: &PathBuf = required(matches, "out")?;
     RunFolder::check_new(out)?;
     let sources = TextFiles::find(settings.data_files()?, settings.document_separator.as_deref())?;
     let mut words = WordCounts::new(settings.pretokenizer);
@@ -85,7 +82,7 @@ fn encode(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         Ok(())
     });
     match read {
-        // Whoever closes stdout early is no error: as everywhere.
+        // A reader that closes stdout early is no error, as in all subcommands.
         Err(Error::Io { source, .. }) => return Err(source.into()),
         done => done?,
     }
@@ -98,7 +95,7 @@ fn decode(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let mut text = String::new();
     input.read_to_string(&mut text).map_err(|e| Error::file(&name, format!("could not be read: {e}")))?;
     let id = |word: &str| {
-        let wrong = |_| Error::file(&name, format!("{word:?}: expected an id, a whole number from 0 up"));
+        let wrong = |_| Error::file(&name, format!("{word:?}")).expected("expected an id, a whole number, 0 or more");
         word.parse::<u32>().map_err(wrong)
     };
     let ids = text.split_whitespace().map(id).collect::<Result<Vec<u32>>>()?;
@@ -110,18 +107,13 @@ fn decode(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
 fn tokenizer(matches: &ArgMatches) -> Result<Tokenizer> {
     match matches.get_one::<PathBuf>("model") {
         Some(model) => Tokenizer::open(&model_folder::resolve(model)?),
-        None => Tokenizer::open(given(matches, "tokenizer")),
+        None => Tokenizer::open(required::<PathBuf>(matches, "tokenizer")?),
     }
 }
 
-/// The path of an option that the command line must have.
-fn given<'a>(matches: &'a ArgMatches, name: &str) -> &'a Path {
-    matches.get_one::<PathBuf>(name).map_or(Path::new(""), PathBuf::as_path)
-}
-
-/// What is read, and its name in errors.
+/// The input, and its name in errors.
 fn input(matches: &ArgMatches) -> Result<(Box<dyn BufRead>, PathBuf)> {
-    let path = given(matches, "file");
+    let path: &PathBuf = required(matches, "file")?;
     if path == Path::new(STDIN) {
         return Ok((Box::new(std::io::stdin().lock()), "stdin".into()));
     }

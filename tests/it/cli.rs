@@ -58,8 +58,11 @@ fn bad_input_is_named() {
         (vec!["pretrain", "--data", "short.txt"], &["training part", "n_positions = 128 needs 129"]),
         (vec!["plan", "--set", "n_layers=3"], &["--set n_layers=3", "\"n_layer\""]),
         (vec!["plan", "--longest", "--memory", "8 GB"], &["--memory 8 GB: expected a whole number of bytes"]),
-        (vec!["plan", "--longest", "--memory", "1KiB"], &["--memory 1KiB: one token takes", "MiB with F"]),
-        (vec!["shader", "matmull", "--caps", "Apple"], &["\"matmull\"", "matmul"]),
+        (
+            vec!["plan", "--longest", "--memory", "1KiB"],
+            &["--memory 1KiB: expected at least", "MiB, which one token with F needs"],
+        ),
+        (vec!["shader", "matmull", "--caps", "Apple"], &["OP = matmull: no such kernel", "matmul"]),
         (vec!["shader", "matmul", "--caps", "Banana"], &["--caps Banana", "Apple"]),
         (vec!["shader", "matmul", "--caps", "Apple", "--spec", "nothing"], &["--spec nothing"]),
         (vec!["plan", "--set", "kv_factor=0"], &["kv_factor = 0: must be 1 or more"]),
@@ -142,7 +145,10 @@ fn a_plan_needs_no_device() {
         assert!(longest > 1000 && bytes <= 1 << 30 && bytes > 1020 << 20, "{row}");
     }
     let text = stdout(&run(&["plan", "--longest", "--memory", "1GiB"]));
-    assert!(text.contains("no layer holds T×T scores") && text.contains("the paper says"), "{text}");
+    assert!(
+        text.contains("No layer keeps T×T scores") && text.contains("the paper (Liu et al. 2018) reports"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -230,9 +236,10 @@ fn what_a_model_writes_goes_to_stdout_alone() {
     let (short, _) = text(&["--prompt", "Once", "--greedy", "--stop", &stop]);
     assert!(long.starts_with(&short) && !short["Once".len()..].contains(&stop), "{short:?} {long:?}");
 
-    for (words, says) in
-        [(["--prompt", ""], "the prompt is empty"), (["--prompt", "A prompt longer than the model"], "24 positions")]
-    {
+    for (words, says) in [
+        (["--prompt", ""], "prompt = 0 tokens: must have 1 to 24"),
+        (["--prompt", "A prompt longer than the model"], "must have 1 to 24"),
+    ] {
         assert_refused(&generate(&words), &[says]);
     }
 }

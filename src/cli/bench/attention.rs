@@ -31,9 +31,9 @@ pub(super) fn command() -> Command {
     Command::new("attention")
         .about("Time one layer's attention by sequence length: full, local and memory-compressed")
         .after_help(
-            "One sequence; width 128, 4 heads; local blocks of 256 tokens, 3 tokens per compressed slot. Times are medians, and \
-             those of M include the compression. Memory: the activations that attention reads and keeps, in the backward pass \
-             with their gradients. LMLML: the mean over its five layers.",
+            "One sequence, width 128, 4 heads; F: full; L: local, blocks of 256 tokens; M: memory-compressed, 3 tokens per\n\
+             slot; LMLML: the mean over its five layers. Times are medians; those of M include the compression.\n\
+             Memory: the activations that attention reads and keeps, in the backward pass with their gradients.",
         )
         .arg(
             Arg::new("lengths")

@@ -32,9 +32,9 @@ pub(super) fn command() -> Command {
     let command = Command::new("batching")
         .about("Time a training step on the same batches packed, grouped and padded; weights do not change")
         .after_help(
-            "Prints the share of rows with a real token and the median time of a step, over the same batches in each layout, \
-             and the share in a run with this layout, which groups sequences of similar length into buckets. The benchmark \
-             fails if the losses differ.",
+            "Prints, for the same batches in each layout, the share of rows with a real token and the median time of a step,\n\
+             and the share in a run with this layout, which groups sequences of similar length into buckets.\n\
+             The benchmark fails if the losses differ.",
         );
     options::add(command, Stage::Pretraining).arg(json_flag())
 }

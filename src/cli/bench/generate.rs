@@ -40,8 +40,8 @@ pub(super) fn command() -> Command {
     Command::new("generate")
         .about("Time one generated token, and reading the weights once at the adapter's copy rate")
         .after_help(
-            "Prints medians of tokens and of copies, timed in turn. The text's loss is computed token by token and again in \
-             one pass over the whole text; the benchmark fails if the two differ.",
+            "Prints medians of tokens and of copies, timed in turn. The loss of the text is computed token by token\n\
+             and again in one pass over the whole text; the benchmark fails if the two differ.",
         )
         .arg(
             Arg::new("preset")
@@ -50,7 +50,10 @@ pub(super) fn command() -> Command {
                 .value_parser(PRESETS)
                 .help("Preset that gives the model's size [default: each preset in turn]"),
         )
-        .arg(number("tokens", "64", 100_000).help("Tokens that the median is taken over; fewer if the model's positions end"))
+        .arg(
+            number("tokens", "64", 100_000)
+                .help("Tokens that the median is taken over, at most as many as fit the model's positions"),
+        )
         .arg(number("samples", "1", 64).help("Texts that are generated side by side"))
         .arg(
             Arg::new("attention-pattern")

@@ -30,12 +30,10 @@ pub(super) fn command() -> Command {
     Command::new("step")
         .about("Time a whole training step, with fixed weights and a fixed batch")
         .after_help(
-            "Weights and batch come from a hash, so the losses are known: nano begins with 6.2754 and has 6.0952 after five \
-             optimizer steps with the default batch, mini 9.1125 and 7.8474.",
+            "Weights and batch are computed from a hash, so the losses with the default batch are known:\n\
+             nano 6.2754, and 6.0952 after five optimizer steps; mini 9.1125, and 7.8474 after five.",
         )
-        .arg(
-            number("preset", "NAME", "nano").value_parser(PRESETS).help("Preset that gives the model's size"),
-        )
+        .arg(number("preset", "NAME", "nano").value_parser(PRESETS).help("Preset that gives the model's size"))
         .arg(
             number("batch", "B", "8")
                 .value_parser(value_parser!(u32).range(1..=1 << 16))
