@@ -69,7 +69,9 @@ pub mod philox;
 pub mod reference;
 pub mod report;
 pub mod store;
+#[cfg(feature = "tasks")]
 pub mod tasks;
+#[cfg(feature = "tasks")]
 pub mod train;
 pub mod verify;
 

@@ -1,29 +1,30 @@
-//! What counting reaches: the figures that a model's held-out loss is to be compared with.
+//! Losses of two count models, with which the held-out loss of a model is compared.
 //!
-//! unigram p₁(b) = (c(b) + 1) / (N + V); bigram p₂(b | a) = 0.9 · c(a, b) / c(a) + 0.1 · p₁(b), the counts from the
-//! training part, pairs inside documents only. A pair that was never seen has the second term alone, so nothing is
-//! infinite. Only pairs that the held-out part has are counted: a large text has more than memory may hold.
+//! Unigram: p₁(b) = (c(b) + 1) / (N + V). Bigram: p₂(b | a) = 0.9 · c(a, b) / c(a) + 0.1 · p₁(b). The counts c are from
+//! the training part; pairs do not cross documents. An unseen pair has the second term alone, so every loss is finite.
+//! Only pairs of the held-out part are counted, because all pairs of a large text may not fit into memory.
 
 use super::corpus::Corpus;
 use crate::{Error, Result};
 use std::collections::HashMap;
 
-/// Mean nats a token on the held-out part, each document's every token but its first predicted once, as in evaluation.
+/// Mean losses on the held-out part, in nats a token. As in evaluation, every token except the first of each document is
+/// predicted once.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Baseline {
-    /// By the token's own frequency.
+    /// Of the unigram model.
     pub unigram: f64,
-    /// By the pair's frequency, with a tenth of the unigram.
+    /// Of the bigram model.
     pub bigram: f64,
 }
 
-/// Counts `train` and predicts `valid`.
+/// Counts the tokens and pairs of `train` and predicts `valid`.
 ///
 /// # Errors
-/// [`Error::Value`] for an id beyond `vocab`, and when `valid` has no token to predict.
-pub fn baseline(train: &Corpus, valid: &Corpus, vocab: usize) -> Result<Baseline> {
-    if let Some(id) = train.tokens().iter().chain(valid.tokens().iter()).find(|id| **id as usize >= vocab) {
-        return Err(Error::input(format!("id {id} is beyond the vocabulary of {vocab} ids")));
+/// [`Error::Value`] for an id that is not below `vocab_size`, and when `valid` has no token to predict.
+pub fn baseline(train: &Corpus, valid: &Corpus, vocab_size: usize) -> Result<Baseline> {
+    if let Some(id) = train.tokens().iter().chain(valid.tokens().iter()).find(|id| **id as usize >= vocab_size) {
+        return Err(Error::value("id", id, format!("expected less than vocab_size = {vocab_size}")));
     }
     let pairs_of = |corpus: &Corpus, each: &mut dyn FnMut([u32; 2])| {
         corpus.iter().for_each(|document| document.windows(2).for_each(|pair| each([pair[0], pair[1]])));
@@ -34,14 +35,12 @@ pub fn baseline(train: &Corpus, valid: &Corpus, vocab: usize) -> Result<Baseline
         predicted += 1;
     });
     if predicted == 0 {
-        return Err(Error::input(format!(
-            "the held-out part has {} tokens and none to predict: a document must have 2 or more",
-            valid.tokens().len()
-        )));
+        let found = format!("{} tokens", valid.tokens().len());
+        return Err(Error::value("held-out part", found, "expected a document of 2 tokens or more"));
     }
-    let mut counts = vec![0u64; vocab];
+    let mut counts = vec![0u64; vocab_size];
     train.tokens().iter().for_each(|id| counts[*id as usize] += 1);
-    // As a context a document's last token does not count: nothing follows it.
+    // The last token of a document is not the first of a pair.
     let mut contexts = counts.clone();
     train.iter().filter_map(<[u32]>::last).for_each(|last| contexts[*last as usize] -= 1);
     pairs_of(train, &mut |pair| {
@@ -49,7 +48,7 @@ pub fn baseline(train: &Corpus, valid: &Corpus, vocab: usize) -> Result<Baseline
             *count += 1;
         }
     });
-    let all = (train.tokens().len() + vocab) as f64;
+    let all = (train.tokens().len() + vocab_size) as f64;
     let (mut unigram, mut bigram) = (0.0, 0.0);
     pairs_of(valid, &mut |pair| {
         let alone = (counts[pair[1] as usize] + 1) as f64 / all;
@@ -72,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn small_numbers_by_hand() {
+    fn small_counts_give_the_values_computed_by_hand() {
         // Counts: 0 three times, 1 once; pairs 00 twice, 01 once; V = 3, so p1 = 4/7, 2/7, 1/7.
         let b = baseline(&stream(&[0, 0, 0, 1]), &stream(&[0, 0, 1, 2]), 3).expect("baseline");
         let p1 = [4.0 / 7.0, 2.0 / 7.0, 1.0 / 7.0f64];
@@ -83,8 +82,8 @@ mod tests {
     }
 
     #[test]
-    fn pairs_stay_inside_documents() {
-        // Training pairs 01 and 01; 0 is a context twice. Held out: 01 alone is predicted.
+    fn pairs_do_not_cross_documents() {
+        // Training pairs: 01 twice; 0 begins a pair twice. Held out: only 01 is predicted.
         let train = Corpus::documents(vec![0, 1, 0, 1, 0], vec![2, 4, 5]).expect("documents");
         let valid = Corpus::documents(vec![1, 0, 1], vec![1, 3]).expect("documents");
         let b = baseline(&train, &valid, 2).expect("baseline");
@@ -94,10 +93,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_infinite_and_ids_are_checked() {
+    fn losses_are_finite_and_ids_are_checked() {
         let b = baseline(&stream(&[]), &stream(&[0, 1]), 2).expect("baseline");
         assert!((b.unigram - 2f64.ln()).abs() < 1e-12 && b.bigram.is_finite());
-        assert!(baseline(&stream(&[0]), &stream(&[0, 2]), 2).expect_err("2").to_string().contains("id 2"));
+        assert!(baseline(&stream(&[0]), &stream(&[0, 2]), 2).expect_err("2").to_string().contains("id = 2"));
         assert!(baseline(&stream(&[0]), &stream(&[0]), 2).is_err());
     }
 }

@@ -1,18 +1,18 @@
-//! The tokens of a text, where its documents end, and the part that is held out.
+//! The tokens of a text, divided into documents, and its held-out part.
 
 use super::shared_slice::{SharedSlice, Tokens};
 use crate::{Error, Result};
 use std::ops::Range;
 
-/// A text's tokens: one stream, or documents of which none sees another. A part of a corpus is one, too; cloning copies
-/// nothing.
+/// The tokens of a text: one stream, or separate documents. A part of a corpus is a corpus, too. Cloning copies no tokens.
 #[derive(Clone, Debug)]
 pub struct Corpus {
     tokens: Tokens,
     documents: Option<Documents>,
 }
 
-/// Where documents end, counted in tokens from the beginning of the whole corpus. A part cuts its first and its last one.
+/// Ends of documents, in tokens from the beginning of the whole corpus. The first and the last document of a part may be
+/// incomplete.
 #[derive(Clone, Debug)]
 struct Documents {
     ends: SharedSlice<u64>,
@@ -26,23 +26,21 @@ impl Corpus {
         Corpus { tokens: tokens.into(), documents: None }
     }
 
-    /// Documents one behind the other, each given by the number of tokens up to its end.
+    /// Documents one after another, each given by the number of tokens up to its end.
     ///
     /// # Errors
     /// [`Error::Value`] when the ends do not ascend to the number of tokens.
     pub fn documents(tokens: impl Into<Tokens>, ends: impl Into<SharedSlice<u64>>) -> Result<Self> {
         let (tokens, ends) = (tokens.into(), ends.into());
         if !ends.is_sorted() || ends.last().copied().unwrap_or(0) != tokens.len() as u64 {
-            return Err(Error::input(format!(
-                "the ends of {} documents: must ascend to {}, the number of tokens",
-                ends.len(),
-                tokens.len()
-            )));
+            let (found, expected) = (format!("{} ends", ends.len()), tokens.len());
+            let expected = format!("expected them to ascend to {expected}, the number of tokens");
+            return Err(Error::value("documents", found, expected));
         }
         Ok(Corpus { tokens, documents: Some(Documents { ends, before: 0 }) })
     }
 
-    /// All tokens, document behind document.
+    /// The tokens of all documents, in order.
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
     }
@@ -52,12 +50,12 @@ impl Corpus {
         self.documents.is_none()
     }
 
-    /// Documents; a stream is one.
+    /// The number of documents; a stream is one.
     pub fn document_count(&self) -> usize {
         self.documents.as_ref().map_or(1, |documents| documents.ends.len())
     }
 
-    /// The tokens of document `i`.
+    /// The range of document `i` in the tokens.
     pub fn document(&self, i: usize) -> Range<usize> {
         let Some(Documents { ends, before }) = &self.documents else { return 0..self.tokens.len() };
         let at = |end: u64| (end.saturating_sub(*before) as usize).min(self.tokens.len());
@@ -65,13 +63,13 @@ impl Corpus {
         start..at(ends[i])
     }
 
-    /// The documents' tokens, in order.
+    /// The tokens of each document, in order.
     pub fn iter(&self) -> impl Iterator<Item = &[u32]> + '_ {
         (0..self.document_count()).map(|i| &self.tokens[self.document(i)])
     }
 
-    /// The training part and the held-out part: the last `valid_share` of the tokens (0: none is held out). A document
-    /// across the border is cut there.
+    /// The training part and the held-out part, which is the last `valid_share` of the tokens (0: none). A document across
+    /// the border is divided there.
     pub fn split(&self, valid_share: f64) -> (Corpus, Corpus) {
         let n = self.tokens.len();
         let held_out = (n as f64 * valid_share.clamp(0.0, 1.0)).floor() as usize;
@@ -80,7 +78,7 @@ impl Corpus {
             let documents = self.documents.as_ref().map(|Documents { ends, before }| {
                 let (start, end) = (before + range.start as u64, before + range.end as u64);
                 let first = ends.partition_point(|e| *e <= start);
-                // The document that the part's end cuts belongs to it as well.
+                // The document in which the part ends belongs to it as well.
                 let last = ends.partition_point(|e| *e < end) + 1;
                 Documents { ends: ends.part(first..last), before: start }
             });
@@ -110,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_across_the_border_is_cut_there() {
+    fn a_document_across_the_border_is_divided() {
         let corpus = Corpus::documents(ids(20), vec![4, 4, 10, 13, 20]).expect("documents");
         let lengths = |c: &Corpus| c.iter().map(<[u32]>::len).collect::<Vec<_>>();
         assert_eq!(lengths(&corpus), [4, 0, 6, 3, 7]);
@@ -128,9 +126,14 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_checked() {
+    fn document_ends_are_checked() {
         for ends in [vec![], vec![4], vec![3, 2, 5], vec![5, 6]] {
-            assert!(Corpus::documents(ids(5), ends).expect_err("ends").to_string().contains("must ascend to 5"));
+            assert!(
+                Corpus::documents(ids(5), ends)
+                    .expect_err("ends")
+                    .to_string()
+                    .contains("ascend to 5, the number of tokens")
+            );
         }
         assert!(Corpus::documents(Vec::new(), Vec::new()).is_ok());
         assert_eq!(Corpus::stream(ids(3)).iter().count(), 1);

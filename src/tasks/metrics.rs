@@ -1,12 +1,12 @@
-//! What a model's answers are worth: the numbers of scikit-learn and scipy, in f64. What is not defined is `None`.
+//! Metrics of a model's answers, as in scikit-learn and scipy, in f64. A metric that is not defined is `None`.
 
-/// The share of right answers; none of no answers.
+/// The share of right answers. `None` without answers.
 pub fn accuracy(truth: &[u32], predicted: &[u32]) -> Option<f64> {
     let right = truth.iter().zip(predicted).filter(|(t, p)| t == p).count();
     (!truth.is_empty()).then(|| right as f64 / truth.len() as f64)
 }
 
-/// How often an answer was given: \[truth\]\[predicted\] for `labels` labels.
+/// The confusion matrix: the number of examples for each \[truth\]\[predicted\] of `labels` labels.
 pub fn confusion(truth: &[u32], predicted: &[u32], labels: usize) -> Vec<Vec<u64>> {
     let mut counts = vec![vec![0; labels]; labels];
     for (t, p) in truth.iter().zip(predicted) {
@@ -17,13 +17,13 @@ pub fn confusion(truth: &[u32], predicted: &[u32], labels: usize) -> Vec<Vec<u64
     counts
 }
 
-/// F1 as SPEC 3 has it: of the second label where there are two, else [`f1_macro`].
+/// F1 as in docs/spec.md section 3.3: of the second label if there are two labels, otherwise [`f1_macro`].
 pub fn f1(truth: &[u32], predicted: &[u32], labels: usize) -> Option<f64> {
     if labels == 2 { f1_of(truth, predicted, 1) } else { f1_macro(truth, predicted) }
 }
 
-/// F1 of one label: 2·hits / (given + true), 0 where the label neither is nor was given (scikit-learn's
-/// `zero_division = 0`); none of no answers.
+/// F1 of one label: 2·TP / (number of predictions + number of true answers). If there are neither, it is 0 (scikit-learn's
+/// `zero_division = 0`). `None` without answers.
 pub fn f1_of(truth: &[u32], predicted: &[u32], label: u32) -> Option<f64> {
     let count = |all: &[u32]| all.iter().filter(|l| **l == label).count();
     let hits = truth.iter().zip(predicted).filter(|(t, p)| t == p && **t == label).count();
@@ -31,7 +31,7 @@ pub fn f1_of(truth: &[u32], predicted: &[u32], label: u32) -> Option<f64> {
     (!truth.is_empty()).then(|| if all == 0 { 0.0 } else { 2.0 * hits as f64 / all as f64 })
 }
 
-/// The mean of F1 over the labels that are or were given.
+/// The mean F1 of the labels that occur in `truth` or `predicted`.
 pub fn f1_macro(truth: &[u32], predicted: &[u32]) -> Option<f64> {
     let mut labels = [truth, predicted].concat();
     labels.sort_unstable();
@@ -40,7 +40,8 @@ pub fn f1_macro(truth: &[u32], predicted: &[u32]) -> Option<f64> {
     each.filter(|each| !each.is_empty()).map(|each| each.iter().sum::<f64>() / each.len() as f64)
 }
 
-/// Matthews' correlation, of any number of labels; 0 where one side is constant (scikit-learn); none of no answers.
+/// Matthews' correlation, for any number of labels. It is 0 if one side is constant, as in scikit-learn. `None` without
+/// answers.
 pub fn matthews(truth: &[u32], predicted: &[u32]) -> Option<f64> {
     let labels = truth.iter().chain(predicted).max()? + 1;
     let mut sums = vec![[0u64; 2]; labels as usize];
@@ -53,20 +54,21 @@ pub fn matthews(truth: &[u32], predicted: &[u32]) -> Option<f64> {
     Some(if spread == 0.0 { 0.0 } else { (right * n - dot(0, 1)) / spread.sqrt() })
 }
 
-/// Pearson's correlation; none of fewer than two points, of a constant side, and of numbers that are not finite.
+/// Pearson's correlation. `None` for fewer than two points, for a constant side, and for numbers that are not finite.
 pub fn pearson(x: &[f64], y: &[f64]) -> Option<f64> {
     let constant = |x: &[f64]| x.iter().all(|v| *v == x[0]);
     if x.len() < 2 || x.len() != y.len() || constant(x) || constant(y) {
         return None;
     }
-    let (dx, dy) = (centred(x), centred(y));
+    let (dx, dy) = (centered(x), centered(y));
     let (nx, ny) = (norm(&dx), norm(&dy));
-    // Each divided first: the product of two norms can leave f64's range.
+    // Each factor is divided first, because the product of two norms may overflow.
     let r: f64 = dx.iter().zip(&dy).map(|(a, b)| (a / nx) * (b / ny)).sum();
     r.is_finite().then(|| r.clamp(-1.0, 1.0))
 }
 
-/// Spearman's correlation: Pearson's of ranks, equal numbers sharing the mean of theirs; none where Pearson's is.
+/// Spearman's correlation: Pearson's correlation of the ranks. Equal numbers have their mean rank. `None` where Pearson's
+/// correlation is.
 pub fn spearman(x: &[f64], y: &[f64]) -> Option<f64> {
     if x.iter().chain(y).any(|v| !v.is_finite()) {
         return None;
@@ -74,9 +76,9 @@ pub fn spearman(x: &[f64], y: &[f64]) -> Option<f64> {
     pearson(&ranks(x), &ranks(y))
 }
 
-/// Distances from the mean. The mean of the first distances is taken off again: with a large mean and a small spread the
-/// first one is not exact.
-fn centred(x: &[f64]) -> Vec<f64> {
+/// Differences from the mean. The mean of the differences is subtracted again, because the first mean is not exact when it
+/// is large and the spread is small.
+fn centered(x: &[f64]) -> Vec<f64> {
     let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
     let first = mean(x);
     let near: Vec<f64> = x.iter().map(|v| v - first).collect();
@@ -84,7 +86,7 @@ fn centred(x: &[f64]) -> Vec<f64> {
     near.iter().map(|v| v - rest).collect()
 }
 
-/// The Euclidean norm, scaled so that no square leaves f64's range.
+/// The Euclidean norm, scaled so that no square overflows.
 fn norm(x: &[f64]) -> f64 {
     let largest = x.iter().fold(0.0f64, |a, v| a.max(v.abs()));
     if largest == 0.0 { 0.0 } else { largest * x.iter().map(|v| (v / largest).powi(2)).sum::<f64>().sqrt() }
@@ -108,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_defined_is_none() {
+    fn undefined_metrics_are_none() {
         assert_eq!(
             (accuracy(&[], &[]), f1(&[], &[], 2), f1(&[], &[], 3), matthews(&[], &[])),
             (None, None, None, None)
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_by_hand() {
+    fn metrics_agree_with_values_computed_by_hand() {
         let (truth, predicted) = ([0, 0, 1, 1, 1, 2], [0, 1, 1, 1, 0, 2]);
         assert_eq!(accuracy(&truth, &predicted), Some(4.0 / 6.0));
         assert_eq!(confusion(&truth, &predicted, 3), [[1, 1, 0], [1, 2, 0], [0, 0, 1]]);
@@ -130,11 +132,11 @@ mod tests {
         assert_eq!(f1(&truth, &predicted, 3), Some((0.5 + 4.0 / 6.0 + 1.0) / 3.0));
         // 24 − 14 over √((36 − 14)(36 − 14)).
         assert!((matthews(&truth, &predicted).expect("a number") - 10.0 / 22.0).abs() < 1e-15);
-        assert_eq!(f1(&[0, 0], &[0, 0], 2), Some(0.0), "the second label is nowhere");
+        assert_eq!(f1(&[0, 0], &[0, 0], 2), Some(0.0), "the second label does not occur");
     }
 
     #[test]
-    fn large_and_small_numbers_correlate() {
+    fn large_and_small_numbers_do_not_overflow() {
         let (x, y) = ([1e200, 2e200, 4e200], [1e-200, 2e-200, 4e-200]);
         assert!((pearson(&x, &y).expect("a number") - 1.0).abs() < 1e-15);
         let far: Vec<f64> = [1.0, 2.0, 4.0, 3.0].iter().map(|v| 1e9 + v).collect();

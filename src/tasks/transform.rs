@@ -92,7 +92,7 @@ impl Frame {
     }
 }
 
-/// Encodes a record, and tells whether a text of it was truncated.
+/// Encodes a record. The second value is whether a text of it was truncated.
 fn encode_record(record: &Record, tokenizer: &Tokenizer, frame: Frame) -> Result<(EncodedExample, bool)> {
     let ids = |text: &String| tokenizer.encode(text);
     let (sequences, truncated) = match &record.texts {

@@ -306,7 +306,7 @@ fn texts_go_through_the_program_and_come_back() {
     refused(&["encode", "--tokenizer", "d"], b"", "d: no tokenizer: expected tokenizer.json, or vocab.json and");
     refused(&["encode", "--tokenizer", "none"], b"", "none: could not be read");
     refused(&["encode", "--model", "t", "none"], b"", "t: has no config.json");
-    refused(&["decode", "--tokenizer", "t"], b"1 300", "id 300 has no token: the vocabulary has 300 ids");
+    refused(&["decode", "--tokenizer", "t"], b"1 300", "id = 300: expected less than vocab_size = 300");
     refused(&["decode", "--tokenizer", "t"], b"1 x", "stdin: \"x\": expected an id");
     let output = tokenizer(&place, &["encode"], b"");
     assert!(output.status.code() == Some(2) && stderr(&output).contains("required"), "{output:?}");

@@ -1,4 +1,4 @@
-//! Generated text: stories for demos and tests, and documents that only a long memory predicts.
+//! Generated text: stories for demos and tests, and documents that need a long context.
 
 pub mod recall;
 pub mod stories;

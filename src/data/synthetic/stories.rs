@@ -1,13 +1,13 @@
-//! Our own children's stories, by a small seeded grammar: text to train on where there is none.
+//! Generated children's stories, from a small grammar and a seed: text to train on without a data set.
 //!
-//! Every story is a hero with a name and a pronoun who loses a treasured thing, asks friends for help, and has the thing
-//! back at the end. So there is something to learn at every distance: spelling, word order, who "she" is, and which
-//! thing of which colour the last sentence must name.
+//! In every story a character loses a treasured thing, asks others for help, and finds the thing at the end. So there is
+//! something to learn at every distance: spelling, word order, the person that "she" refers to, and the thing and its
+//! color in the last sentence.
 
 use crate::philox::{Stream, Words};
 
-/// Stories of at least `bytes` bytes in all, cut after the last whole one that fits; an empty line between two.
-/// (A first story that is longer than `bytes` is given whole.) The same seed gives the same text.
+/// Stories with an empty line between two, as many as fit into `bytes` bytes, and one at least. The same seed gives the
+/// same text; a longer text begins with the shorter one.
 pub fn stories(seed: u64, bytes: usize) -> String {
     let mut text = String::with_capacity(bytes + 2048);
     for number in 0u32.. {
@@ -24,10 +24,10 @@ pub fn stories(seed: u64, bytes: usize) -> String {
     text
 }
 
-/// The second counter word: apart from the windows of the same seed, which have 0.
+/// The second counter word, different from that of the windows of the same seed, 0.
 const STORIES: u32 = 1;
 
-/// A girl's or a boy's words.
+/// The pronouns of the main character.
 #[derive(Clone, Copy)]
 struct Pronoun {
     he: &'static str,
@@ -51,7 +51,7 @@ const KINDS: [&str; 10] =
     ["girl", "mouse", "rabbit", "fox", "bear", "hedgehog", "duck", "kitten", "squirrel", "badger"];
 const TRAITS: [&str; 10] =
     ["little", "brave", "curious", "quiet", "cheerful", "clever", "gentle", "shy", "busy", "kind"];
-const COLOURS: [&str; 9] = ["red", "blue", "green", "yellow", "white", "silver", "golden", "purple", "striped"];
+const COLORS: [&str; 9] = ["red", "blue", "green", "yellow", "white", "silver", "golden", "purple", "striped"];
 const THINGS: [&str; 14] = [
     "ball", "kite", "scarf", "drum", "boat", "bell", "lantern", "button", "hat", "spoon", "marble", "basket",
     "whistle", "ribbon",
@@ -175,13 +175,13 @@ impl Teller<'_> {
         from[self.words.below(from.len() as u32) as usize]
     }
 
-    /// One of `from`, not `but`: a story's two helpers are two.
+    /// One of `from` other than `but`, so that the two helpers of a story differ.
     fn pick_other(&mut self, from: &[&'static str], but: &str) -> &'static str {
         let first = self.words.below(from.len() as u32) as usize;
         if from[first] == but { from[(first + 1) % from.len()] } else { from[first] }
     }
 
-    /// True `percent` times of a hundred.
+    /// True with a probability of `percent` in a hundred.
     fn chance(&mut self, percent: u32) -> bool {
         self.words.below(100) < percent
     }
@@ -195,7 +195,7 @@ impl Teller<'_> {
         };
         let Pronoun { he, capital, him, his } = pronoun;
         let (nature, home, giver) = (self.pick(&TRAITS), self.pick(&HOMES), self.pick(&GIVERS));
-        let (colour, thing) = (self.pick(&COLOURS), self.pick(&THINGS));
+        let (colour, thing) = (self.pick(&COLORS), self.pick(&THINGS));
         let (place, morning, game) = (self.pick(&PLACES), self.pick(&MORNINGS), self.pick(&GAMES));
         let mut story = String::with_capacity(1500);
         let mut say = |sentence: String| {
@@ -272,17 +272,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_a_function_of_its_seed_and_as_long_as_asked() {
+    fn a_text_depends_on_its_seed_and_has_the_requested_length() {
         let text = stories(7, 100_000);
         assert_eq!(text, stories(7, 100_000));
         assert_ne!(text, stories(8, 100_000));
         assert!(text.len() <= 100_000 && text.len() > 97_000, "{}", text.len());
-        assert!(stories(7, 200_000).starts_with(&text), "more of it begins with the same stories");
+        assert!(stories(7, 200_000).starts_with(&text), "a longer text begins with the same stories");
         assert!(!stories(7, 0).is_empty());
     }
 
     #[test]
-    fn the_hero_and_the_thing_come_back_at_the_end() {
+    fn the_last_sentence_names_the_character_and_the_thing() {
         let text = stories(1, 200_000);
         let mut heroes = std::collections::BTreeSet::new();
         for story in text.split("\n\n") {

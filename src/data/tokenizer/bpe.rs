@@ -1,28 +1,28 @@
-//! Byte pair encoding, trained: which pairs of symbols become one, and in which order.
+//! Training of byte pair encoding: which pairs of symbols are merged, and in which order.
 //!
-//! The tokenizers crate has a trainer too, but its ids depend on the order of a hash map (the symbols with `</w>` get
-//! theirs while it walks its word counts), so three processes gave three vocabularies. This one has one answer: the
-//! most frequent pair is merged first, of equally frequent ones the pair with the smallest ids, left id before right.
+//! The tokenizers crate has a trainer, too, but it gives ids to symbols with `</w>` in the order of a hash map, so three
+//! processes gave three vocabularies. This trainer always gives the same result: the most frequent pair is merged first,
+//! and of equally frequent pairs the one with the smallest ids, the left id first.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
-/// Two neighbouring symbols, by id.
+/// Two adjacent symbols, by id.
 pub type Pair = (u32, u32);
 
-/// What training gives.
+/// A trained vocabulary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vocabulary {
-    /// The text of each id: the alphabet as it was given, then what merges made, in order.
+    /// The text of each id: the given alphabet, then the results of merges, in order.
     pub tokens: Vec<String>,
-    /// The merges, first the one that is applied first.
+    /// The merges, in the order in which they are applied.
     pub merges: Vec<Pair>,
 }
 
 /// Merges pairs until there are `vocab_size` tokens or no pair is left.
 ///
-/// `words` holds symbols (ids in `alphabet`) and how often the word occurs. The result depends on the arguments alone;
-/// the order of `words` does not matter to it.
+/// `words` holds each word as symbols (ids in `alphabet`) with its number of occurrences. Its order does not change the
+/// result.
 pub fn train(alphabet: Vec<String>, words: Vec<(Vec<u32>, u64)>, vocab_size: usize) -> Vocabulary {
     let mut tokens = alphabet;
     let mut ids: HashMap<String, u32> = tokens.iter().cloned().zip(0..).collect();
@@ -38,7 +38,7 @@ pub fn train(alphabet: Vec<String>, words: Vec<(Vec<u32>, u64)>, vocab_size: usi
     while tokens.len() < vocab_size {
         let Some(pair) = pairs.next() else { break };
         let text = format!("{}{}", tokens[pair.0 as usize], tokens[pair.1 as usize]);
-        // Two ways to the same text ("ab"+"c", "a"+"bc") are two merges and one token.
+        // Two merges that give the same text ("ab"+"c", "a"+"bc") give one token.
         let new = *ids.entry(text.clone()).or_insert_with(|| {
             tokens.push(text);
             tokens.len() as u32 - 1
@@ -52,7 +52,7 @@ pub fn train(alphabet: Vec<String>, words: Vec<(Vec<u32>, u64)>, vocab_size: usi
     Vocabulary { tokens, merges }
 }
 
-/// Replaces `pair` by `new` from left to right, and moves the counts of the neighbouring pairs along.
+/// Replaces `pair` by `new` from left to right, and updates the counts of the adjacent pairs.
 fn merge_word(word: &mut Vec<u32>, pair: Pair, new: u32, count: u64, index: usize, pairs: &mut Pairs) {
     let mut kept = 0;
     let mut i = 0;
@@ -78,7 +78,8 @@ fn merge_word(word: &mut Vec<u32>, pair: Pair, new: u32, count: u64, index: usiz
     word.truncate(kept);
 }
 
-/// Counts of pairs, the words they were seen in, and a queue whose entries are checked when they come up.
+/// Counts of pairs, the words that contain them, and a queue. Entries of the queue may be out of date; they are checked
+/// when they are taken.
 #[derive(Default)]
 struct Pairs {
     counts: HashMap<Pair, u64>,
@@ -98,13 +99,13 @@ impl Pairs {
     }
 
     fn remove(&mut self, pair: Pair, count: u64) {
-        if let Some(have) = self.counts.get_mut(&pair) {
-            *have = have.saturating_sub(count);
+        if let Some(total) = self.counts.get_mut(&pair) {
+            *total = total.saturating_sub(count);
             self.changed.push(pair);
         }
     }
 
-    /// Puts the pairs whose counts changed into the queue with their present counts.
+    /// Adds the pairs whose counts changed to the queue, with their current counts.
     fn queue_changed(&mut self) {
         self.changed.sort_unstable();
         self.changed.dedup();
@@ -119,7 +120,7 @@ impl Pairs {
         }
     }
 
-    /// The next pair to merge: an entry of the queue that is out of date is dropped, for its pair has a newer one.
+    /// The next pair to merge. Entries that are out of date are dropped, because their pairs have newer entries.
     fn next(&mut self) -> Option<Pair> {
         while let Some((count, Reverse(pair))) = self.queue.pop() {
             if self.counts.get(&pair) == Some(&count) {
@@ -129,7 +130,7 @@ impl Pairs {
         None
     }
 
-    /// The words in which the pair was seen, each once.
+    /// The words that may contain the pair, each once.
     fn take_places(&mut self, pair: Pair) -> Vec<usize> {
         let mut places = self.places.remove(&pair).unwrap_or_default();
         places.sort_unstable();
@@ -147,8 +148,8 @@ mod tests {
     }
 
     #[test]
-    fn counts_come_first_and_then_the_smallest_ids() {
-        // "ab" three times, "ca" and "bc" twice each: (a,b), then (b,c) before (c,a) had they stood apart.
+    fn frequent_pairs_are_merged_first_and_then_the_smallest_ids() {
+        // "ab" occurs three times, "bc" and "ca" twice each: of these (b,c) has the smaller ids.
         let words = vec![(vec![0, 1], 3), (vec![1, 2], 2), (vec![2, 0], 2)];
         let v = train(letters("abc"), words, 6);
         assert_eq!(v.merges, [(0, 1), (1, 2), (2, 0)]);
@@ -156,15 +157,15 @@ mod tests {
     }
 
     #[test]
-    fn overlapping_pairs_are_counted_right() {
+    fn overlapping_pairs_are_counted_correctly() {
         let v = train(letters("a"), vec![(vec![0; 7], 1)], 4);
         // aaaaaaa → A A A a → AA A a → (tie of (A,a) and (AA,A): the smaller left id) AA Aa
         assert_eq!(v.merges, [(0, 0), (1, 1), (1, 0)]);
         assert_eq!(v.tokens, ["a", "aa", "aaaa", "aaa"]);
     }
 
-    /// The same rule with every count made anew at every step: what the queue must agree with.
-    fn slowly(alphabet: Vec<String>, mut words: Vec<(Vec<u32>, u64)>, vocab_size: usize) -> Vocabulary {
+    /// Oracle: the same rule, with all counts computed again at every step.
+    fn train_by_recounting(alphabet: Vec<String>, mut words: Vec<(Vec<u32>, u64)>, vocab_size: usize) -> Vocabulary {
         let (mut tokens, mut merges) = (alphabet, Vec::new());
         while tokens.len() < vocab_size {
             let mut counts = std::collections::BTreeMap::<Pair, u64>::new();
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn agrees_with_counting_anew_at_every_step() {
+    fn training_agrees_with_recounting_at_every_step() {
         let mut random = crate::philox::Words::new(5, crate::philox::Stream::Order, 0, 0);
         for round in 0..30 {
             let words: Vec<(Vec<u32>, u64)> = (0..20)
@@ -204,7 +205,7 @@ mod tests {
             let mut shuffled = words.clone();
             random.shuffle(&mut shuffled);
             let v = train(letters("abc"), words.clone(), 40);
-            assert_eq!(v, slowly(letters("abc"), words, 40), "round {round}");
+            assert_eq!(v, train_by_recounting(letters("abc"), words, 40), "round {round}");
             assert_eq!(v, train(letters("abc"), shuffled, 40), "round {round}");
         }
     }

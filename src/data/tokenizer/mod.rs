@@ -302,3 +302,26 @@ impl Tokenizer {
         self.codec.id(token)
     }
 }
+
+#[cfg(test)]
+mod file_tests {
+    use super::*;
+
+    /// Also without the feature `tokenizers`: a tokenizer is read, checked, changed and written.
+    #[test]
+    fn a_tokenizer_is_read_and_written() {
+        let vocab = json!({"<unk>": 0, "a": 1, "a</w>": 2, "aa</w>": 3});
+        let document = json::document(vocab, json!([["a", "a</w>"]]), Pretokenizer::Bert);
+        let path = Path::new("t.json");
+        let tokenizer = Tokenizer::from_json(document.to_string().as_bytes(), path).expect("read");
+        assert_eq!((tokenizer.vocab_size(), tokenizer.pretokenizer()), (4, Pretokenizer::Bert));
+        let tuned = tokenizer.with_task_tokens(6).expect("task tokens");
+        let openai = tuned.with_pretokenizer(Pretokenizer::OpenAi).expect("openai");
+        let again = Tokenizer::from_json(openai.to_json().expect("json").as_bytes(), path).expect("read");
+        assert_eq!((again.vocab_size(), again.pretokenizer()), (9, Pretokenizer::OpenAi));
+        assert_eq!(again.task_tokens(), Some(TaskTokens { start: 6, delimiter: 7, extract: 8 }));
+        assert_eq!(again.to_json().expect("json"), openai.to_json().expect("json"));
+        let error = Tokenizer::from_json(b"{}", path).expect_err("no pipeline").to_string();
+        assert_eq!(error, "t.json: pre_tokenizer: null: expected ByteLevel, BertPreTokenizer or a Sequence of Split");
+    }
+}

@@ -1,17 +1,17 @@
-//! How GPT-1's own encoder cut a text in words, as far as small rules reach: the commonest repairs of ftfy, its
-//! `text_standardize`, and the English rules of spaCy 2, written as a normalizer and a pre-tokenizer of the tokenizers crate,
-//! so that the tokenizer.json gives the same ids elsewhere.
+//! How GPT-1's own encoder split a text into words, as far as a few rules can follow it: the most common repairs of ftfy,
+//! GPT-1's `text_standardize`, and the English rules of spaCy 2. They are written as a normalizer and a pre-tokenizer of
+//! the tokenizers crate, so that a tokenizer.json gives the same ids in other programs.
 //!
-//! The crate lower-cases before it cuts, spaCy's caller after: what spaCy decides by capitals ("MRS." is two words there,
-//! "Mrs." one) is decided here as for the commoner form. Text that was decoded wrongly is not repaired, and a line's end at a
-//! text's own end is kept, which `text_standardize` strips.
+//! Differences: the crate converts to lower case before it splits, the original code after. Where spaCy decides by capital
+//! letters ("MRS." is two words, "Mrs." is one), the more common form decides here. Text that was decoded with a wrong
+//! encoding is not repaired. A line break at the end of a text is kept; `text_standardize` removes it.
 //!
 //! Sources: github.com/openai/finetune-transformer-lm, text_utils.py; spaCy's lang/punctuation.py and
 //! lang/en/tokenizer_exceptions.py.
 
 use serde_json::{Value, json};
 
-/// What becomes what, before anything is cut: regular expressions and their replacements.
+/// Regular expressions and their replacements, applied before a text is split.
 const REPAIRS: [(&str, &str); 13] = [
     // Quotes, dashes, dots.
     (r"[\x{201c}\x{201d}\x{201e}\x{201f}]", "\""),
@@ -24,39 +24,41 @@ const REPAIRS: [(&str, &str); 13] = [
     (r"\x{fb02}", "fl"),
     (r"\x{fb03}", "ffi"),
     (r"\x{fb04}", "ffl"),
-    // A line's end is a word of its own, whatever white space is around it.
+    // A line break with the white space around it is one word.
     (r"\r\n?|[\x{2028}\x{2029}]", "\n"),
     (r"\s*\n\s*", "\n"),
-    // Colours of a terminal, and controls. They must stay behind the white space, whose runs are those of the text then:
-    // texts are cut in pieces at them.
+    // Terminal colors and control characters. These come after the rules for white space, which then see the same runs of
+    // white space as `data::block`, which splits texts at them.
     (r"\x1b\[[0-9;]*[a-zA-Z]", ""),
     (r"[\x00-\x08\x0b\x0e-\x1f\x7f\x{feff}]", ""),
 ];
 
-/// Runs that GPT-1's encoder puts between spaces. (No backslash: its expression for that is one for the plus sign.)
+/// Runs of characters that GPT-1's encoder surrounds with spaces. (The backslash is not among them: the original expression
+/// for it matches the plus sign.)
 const RUNS: &str = r#"-+|~+|!+|"+|;+|\?+|\++|,+|\)+|\(+|/+|\*+|\[+|\]+|\}+|\{+|\|+|_+"#;
 
-/// Of these, the ones that spaCy cuts further, sign by sign.
+/// The characters of these runs that spaCy splits one by one.
 const SIGNS: &str = r#"[!?,;"()\[\]{}*_+]"#;
 
-/// Signs that spaCy takes off both ends of a word.
+/// Characters that spaCy splits off both ends of a word.
 const EDGE: &str = r"[:<>#&%'«»$£€¥=§]";
 
-/// Words that keep their point. Those that are common words without it (ill., miss., may.) are left out: lower case cannot
-/// tell them from the end of a sentence.
+/// Abbreviations that keep their period. Those that are common words without it (ill., miss., may.) are left out: in lower
+/// case they look like the end of a sentence.
 const ABBREVIATIONS: &str = "adm ak ala apr ariz ark aug bros calif co colo conn corp dec del dr feb fla ga gen gov ia inc \
                              jan jr jul jun kan kans ky ltd md messrs mich minn mo mont mr mrs ms mt neb nebr nev nov oct \
                              okla pa ph.d prof rep rev sen sep sept st tenn va vs wis";
 
-/// Words that "n't" is cut from.
+/// Words that "n't" is split from.
 const NEGATED: &str = "ai are ca could dare did do does had has have is may might must need ought sha should was were wo \
                        would";
 
-/// Units that are cut from a number.
+/// Units that are split from a number.
 const UNITS: &str = "km dm cm mm kg mg g m ha ft lb oz mph kb mb gb tb";
 
-fn words<'a>(list: &'a str, form: impl Fn(&'a str) -> String, between: &str) -> String {
-    list.split_whitespace().map(form).collect::<Vec<_>>().join(between)
+/// Applies `pattern` to each word of a list and joins the results.
+fn join<'a>(list: &'a str, pattern: impl Fn(&'a str) -> String, separator: &str) -> String {
+    list.split_whitespace().map(pattern).collect::<Vec<_>>().join(separator)
 }
 
 pub(super) fn normalizer() -> Value {
@@ -68,27 +70,28 @@ pub(super) fn normalizer() -> Value {
 
 pub(super) fn pre_tokenizer() -> Value {
     let split = |pattern: &str, behavior: &str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": behavior, "invert": false});
-    let apart = |pattern: &str| split(pattern, "Isolated");
-    // What stands before a sign is looked at behind it: an expression that begins with the sign fails at once elsewhere.
-    let abbreviation = words(ABBREVIATIONS, |word| format!(r"(?<!^{}\.)", word.replace('.', r"\.")), "");
-    // Two letters or digits before it, and no initial: "d.c." keeps its last point.
-    let point = format!(r"\.(?<=[a-z0-9%²'][a-z0-9%²']\.)(?<!\.[a-z]\.){abbreviation}(?={EDGE}*$)");
+    let isolate = |pattern: &str| split(pattern, "Isolated");
+    // What must precede a character is a look-behind after it, because an expression that begins with the character fails
+    // immediately everywhere else.
+    let abbreviation = join(ABBREVIATIONS, |word| format!(r"(?<!^{}\.)", word.replace('.', r"\.")), "");
+    // After two letters or digits, and not after an initial: "d.c." keeps its last period.
+    let period = format!(r"\.(?<=[a-z0-9%²'][a-z0-9%²']\.)(?<!\.[a-z]\.){abbreviation}(?={EDGE}*$)");
     let end = format!(r"(?:{EDGE}|\.)*$");
-    let edge = format!(r"\.{{2,}}|'s(?={end})|{EDGE}(?={end})|{point}|\.(?<=[0-9]\.)$");
-    let negated = words(NEGATED, |word| format!("^{word}n't"), "|");
+    let edge = format!(r"\.{{2,}}|'s(?={end})|{EDGE}(?={end})|{period}|\.(?<=[0-9]\.)$");
+    let negated = join(NEGATED, |word| format!("^{word}n't"), "|");
     json!({"type": "Sequence", "pretokenizers": [
-        apart(r"\n"),
+        isolate(r"\n"),
         split(r"[^\S\n]+", "Removed"),
-        apart(RUNS),
-        apart(SIGNS),
-        apart(&format!("^{EDGE}+(?=.)")),
-        apart("^'(?:s|re|ve|ll|d|m)$"),
-        apart(&edge),
-        apart("(?<=^gon|^got)(?:na|ta)$|(?<=^can)not$"),
-        apart(&format!("n't(?<={negated})(?='|$)")),
-        apart("'(?<=[tediuoynw]')(?:ve|re|ll|d|m)(?='|$)"),
-        apart(&format!("(?<=[0-9])(?:{})$", words(UNITS, String::from, "|"))),
-        apart("(?<=[a-z])[:<>=](?=[a-z])"),
+        isolate(RUNS),
+        isolate(SIGNS),
+        isolate(&format!("^{EDGE}+(?=.)")),
+        isolate("^'(?:s|re|ve|ll|d|m)$"),
+        isolate(&edge),
+        isolate("(?<=^gon|^got)(?:na|ta)$|(?<=^can)not$"),
+        isolate(&format!("n't(?<={negated})(?='|$)")),
+        isolate("'(?<=[tediuoynw]')(?:ve|re|ll|d|m)(?='|$)"),
+        isolate(&format!("(?<=[0-9])(?:{})$", join(UNITS, String::from, "|"))),
+        isolate("(?<=[a-z])[:<>=](?=[a-z])"),
     ]})
 }
 
@@ -100,19 +103,19 @@ mod tests {
         PreTokenizerWrapper,
     };
 
-    fn cut(text: &str) -> Vec<String> {
+    fn split(text: &str) -> Vec<String> {
         let normalizer: NormalizerWrapper = serde_json::from_value(normalizer()).expect("a normalizer");
         let pre_tokenizer: PreTokenizerWrapper = serde_json::from_value(pre_tokenizer()).expect("a pre-tokenizer");
         let mut string = PreTokenizedString::from(text);
         string.normalize(|s| normalizer.normalize(s)).expect("normal");
-        pre_tokenizer.pre_tokenize(&mut string).expect("cut");
+        pre_tokenizer.pre_tokenize(&mut string).expect("split");
         let splits = string.get_splits(OffsetReferential::Original, OffsetType::Byte);
         splits.into_iter().map(|(word, _, _)| word.to_string()).collect()
     }
 
-    /// Words are written with a bar between.
+    /// The expected words are separated by bars.
     #[test]
-    fn words_as_gpt1_was_trained_on_them() {
+    fn texts_are_split_as_for_gpt1() {
         for (text, expected) in [
             ("", ""),
             ("a \r\n\n b", "a|\n|b"),
@@ -131,7 +134,7 @@ mod tests {
             ("(Didn't they? The waﬄe shop shouldn't've.)", "(|did|n't|they|?|the|waffle|shop|should|n't|'ve|.|)"),
             ("wait...", "wait|..."),
         ] {
-            assert_eq!(cut(text).join("|"), expected, "{text:?}");
+            assert_eq!(split(text).join("|"), expected, "{text:?}");
         }
     }
 }

@@ -1,40 +1,42 @@
-//! Text as its tokens come: a token may hold half a character, or a space that only the next token shows.
+//! Decoding while tokens are generated: a token may be a part of a character, or have a space that only the next token
+//! makes visible.
 
 use super::Tokenizer;
 use crate::Result;
 
-/// Decodes ids one after another. All that it gives, put together, is what [`Tokenizer::decode`] gives of all ids.
+/// Decodes ids a few at a time. All returned texts together are what [`Tokenizer::decode`] returns for all ids.
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
-    /// The ids that what follows may still change: those before `given` have been given, for what stands before a token
-    /// can decide its first character.
+    /// The ids since the last returned text, and before them the ids of that text: the first character of a token can
+    /// depend on the token before it.
     ids: Vec<u32>,
-    given: usize,
+    /// The number of ids of the last returned text.
+    returned: usize,
 }
 
 impl<'a> TextStream<'a> {
-    /// Nothing so far.
+    /// No ids.
     pub fn new(tokenizer: &'a Tokenizer) -> Self {
-        TextStream { tokenizer, ids: Vec::new(), given: 0 }
+        TextStream { tokenizer, ids: Vec::new(), returned: 0 }
     }
 
-    /// Takes ids; gives the text that no later id can change, perhaps none.
+    /// Adds ids and returns the text that later ids cannot change. It may be empty.
     ///
     /// # Errors
     /// [`crate::Error::Value`] for an id beyond the vocabulary.
     pub fn push(&mut self, ids: &[u32]) -> Result<String> {
         self.ids.extend(ids);
         let text = self.new_text()?;
-        // A character that is not whole yet is decoded as this sign.
+        // An incomplete character is decoded as the replacement character.
         if text.is_empty() || text.ends_with(char::REPLACEMENT_CHARACTER) {
             return Ok(String::new());
         }
-        self.ids.drain(..self.given);
-        self.given = self.ids.len();
+        self.ids.drain(..self.returned);
+        self.returned = self.ids.len();
         Ok(text)
     }
 
-    /// What is left.
+    /// The rest of the text.
     ///
     /// # Errors
     /// As [`TextStream::push`].
@@ -45,13 +47,13 @@ impl<'a> TextStream<'a> {
     }
 
     fn new_text(&self) -> Result<String> {
-        let before = self.tokenizer.decode(&self.ids[..self.given])?;
+        let before = self.tokenizer.decode(&self.ids[..self.returned])?;
         let all = self.tokenizer.decode(&self.ids)?;
         Ok(all.get(before.len()..).unwrap_or_default().to_string())
     }
 }
 
-/// Ends a text before the first of some words, and holds back what may become one.
+/// Ends a text before the first stop word. Text that may be the beginning of a stop word is held back.
 #[derive(Clone, Debug, Default)]
 pub struct StopWords {
     words: Vec<String>,
@@ -60,17 +62,17 @@ pub struct StopWords {
 }
 
 impl StopWords {
-    /// Ends before any of `words`; empty ones are none.
+    /// Ends before any of `words`; empty words are ignored.
     pub fn new(words: impl IntoIterator<Item = String>) -> Self {
         StopWords { words: words.into_iter().filter(|word| !word.is_empty()).collect(), ..StopWords::default() }
     }
 
-    /// Whether a word has come.
+    /// Whether there was a stop word.
     pub fn ended(&self) -> bool {
         self.ended
     }
 
-    /// Takes text; gives what surely stands before the end.
+    /// Adds text and returns the part that is certainly before a stop word.
     pub fn push(&mut self, text: &str) -> String {
         if self.ended {
             return String::new();
@@ -87,7 +89,7 @@ impl StopWords {
         std::mem::replace(&mut self.held, rest)
     }
 
-    /// What was held back, when no word has come.
+    /// The text that was held back, if there was no stop word.
     pub fn finish(self) -> String {
         if self.ended { String::new() } else { self.held }
     }
@@ -105,15 +107,19 @@ mod tests {
         (pieces.concat() + &stream.finish().expect("text"), count)
     }
 
-    /// Bytes alone, so that characters come in up to four tokens; broken ones too, in the middle and at the end.
+    /// A vocabulary of bytes, so that a character has up to four tokens. Some are incomplete, in the middle and at the end.
     #[test]
-    fn bytes_come_as_characters() {
+    fn incomplete_characters_are_held_back() {
         let tokenizer = Tokenizer::train("a", 256, Pretokenizer::Bytes).expect("train");
         let text = "Grüße, 🐈 und \u{fffd}!";
         let ids = tokenizer.encode(text).expect("ids");
         assert_eq!(ids.len(), text.len());
         let (all, pieces) = streamed(&tokenizer, &ids);
-        assert_eq!((all.as_str(), pieces), (text, text.chars().count() - 1), "the sign comes with what follows it");
+        assert_eq!(
+            (all.as_str(), pieces),
+            (text, text.chars().count() - 1),
+            "the replacement character is returned with the next one"
+        );
         let cat = text.find('🐈').expect("cat");
         for broken in [&ids[..cat + 2], &ids[cat + 1..], &ids[cat + 3..cat + 4], &[ids[cat], ids[cat], ids[0]], &[]] {
             assert_eq!(streamed(&tokenizer, broken).0, tokenizer.decode(broken).expect("text"));
@@ -121,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn words_come_with_their_spaces() {
+    fn words_are_returned_with_their_spaces() {
         let tokenizer = Tokenizer::train("the cat sat on the mat, the cat", 60, Pretokenizer::Bert).expect("train");
         let ids = tokenizer.encode("The cat, on the mat? ☃ the").expect("ids");
         let (all, pieces) = streamed(&tokenizer, &ids);
@@ -130,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_ends_before_its_stop() {
+    fn a_text_ends_before_its_stop_word() {
         let run = |words: &[&str], pieces: &[&str]| {
             let mut stop = StopWords::new(words.iter().map(|w| w.to_string()));
             let mut out: Vec<String> = pieces.iter().map(|piece| stop.push(piece)).collect();

@@ -2,10 +2,10 @@
 //!
 //! For a model of V ids they are V, V+1 and V+2, and added tokens have ids without a gap. Where a model has more ids than
 //! its tokenizer (training found too few pairs to merge), tokens named after their ids fill the gap. No text is encoded
-//! to any of these: texts are encoded by the tokenizer [`without`] them.
+//! to any of these: texts are encoded by the tokenizer without them.
 
 use crate::config::Task;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// Ids of the three tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,7 @@ pub struct TaskTokens {
     pub extract: u32,
 }
 
+#[cfg(feature = "tokenizers")]
 impl TaskTokens {
     /// The part `post_processor` of tokenizer.json: how transformers puts the tokens around a text or a pair of texts.
     pub(super) fn post_processor(self) -> Value {
@@ -25,7 +26,7 @@ impl TaskTokens {
         let [a, b] = ["A", "B"].map(|id| json!({"Sequence": {"id": id, "type_id": 0}}));
         let ids = [self.start, self.delimiter, self.extract];
         let named = Task::TOKENS.into_iter().zip(ids);
-        let special: Map<String, Value> =
+        let special: serde_json::Map<String, Value> =
             named.map(|(name, id)| (name.to_string(), json!({"id": name, "ids": [id], "tokens": [name]}))).collect();
         json!({
             "type": "TemplateProcessing",
@@ -73,6 +74,7 @@ pub(super) fn find(value: &Value) -> Option<TaskTokens> {
 }
 
 /// A tokenizer.json without the three tokens that [`find`] found, and without those that fill the gap before them.
+#[cfg(feature = "tokenizers")]
 pub(super) fn without(value: &Value) -> Value {
     let all = added(value);
     let own = all.len().saturating_sub(Task::TOKENS.len());

@@ -180,6 +180,7 @@ fn one_dropout(s: &Settings) -> Option<f32> {
 }
 
 /// Keys that are true when they are given as an option without a value.
+#[cfg(feature = "cli")]
 pub(crate) const FLAGS: [&str; 3] = ["from_scratch", "unfreeze", "layer_lr_decay"];
 
 /// The keys of a task, in the order of config.toml.
