@@ -1,5 +1,4 @@
-//! Batches of documents packed, grouped and padded: the same losses and the same gradients from other rows; and from outside,
-//! `wgpt bench batching`.
+//! Packed, grouped and padded batches have the same losses and gradients; and `wgpt bench batching`.
 
 use crate::common::models::{random_batch, small_config};
 use crate::common::{device, files, program};
@@ -50,7 +49,7 @@ fn padding_changes_no_loss_and_no_gradient() {
             for ((shape, a), b) in config.parameters().iter().zip(other).zip(&packed.1) {
                 let scale = b.iter().fold(1e-6f32, |m, x| m.max(x.abs()));
                 let worst = a.iter().zip(b).fold(0f32, |m, (a, b)| m.max((a - b).abs() / scale));
-                // A key's bias has no gradient, what is there is rounding.
+                // The gradient of a key's bias is 0 but for rounding.
                 let bound = if shape.name.contains("attn.c_attn.bias") { 1e-3 } else { 2e-5 };
                 assert!(worst < bound, "{pattern} {form} {}: {worst:e} of its largest gradient", shape.name);
             }

@@ -1,5 +1,5 @@
-//! The program from outside: what the user gave wrong is one line on stderr and exit code 2 and leaves nothing behind;
-//! what needs no device works without one; rows of `--json` stand alone on stdout.
+//! The program: bad input gives one line on stderr and exit code 2, and leaves no file; commands that need no device work
+//! without one; with `--json`, stdout has rows alone.
 
 use crate::common::program::{assert_refused, json_rows, stderr, stdout, success, wgpt};
 use crate::common::{files, program};
@@ -14,8 +14,8 @@ fn run(arguments: &[&str]) -> Output {
     program::run(Path::new("."), arguments)
 }
 
-/// Runs in a folder with texts, expects exit code 2 and one line with all of `says`, and nothing new in the folder.
-fn refused(words: &[&str], environment: &[(&str, &str)], says: &[&str]) {
+/// Runs in a folder with texts. Asserts exit code 2, one line with all `expected` parts, and nothing new in the folder.
+fn refused(words: &[&str], environment: &[(&str, &str)], expected: &[&str]) {
     let folder = tempfile::tempdir().expect("folder");
     let put = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("write");
     put("text.txt", "The quick brown fox jumps over the lazy dog.\n".repeat(2000).as_bytes());
@@ -28,15 +28,15 @@ fn refused(words: &[&str], environment: &[(&str, &str)], says: &[&str]) {
     let mut command = wgpt(folder.path(), words);
     command.env_remove("WGPT_ADAPTER").envs(environment.iter().copied());
     println!("{words:?}");
-    assert_refused(&command.output().expect("the program starts"), says);
+    assert_refused(&command.output().expect("the program starts"), expected);
     assert_eq!(files::names(folder.path()), before, "{words:?} left something behind");
 }
 
 #[test]
-fn bad_input_is_named() {
+fn bad_input_is_one_line_that_names_it() {
     let pretrain = |more: &[&'static str]| [&["pretrain", "--data", "text.txt"], more].concat();
     let generate = |more: &[&'static str]| [&["generate", "--model", "none", "--prompt", "Once"], more].concat();
-    for (words, says) in [
+    for (words, expected) in [
         (pretrain(&["--set", "lerning_rate=1"]), &["--set lerning_rate=1", "did you mean \"lr\""][..]),
         (pretrain(&["--config", "wrong.toml"]), &["wrong.toml: lerning_rate = 2", "\"lr\""]),
         (pretrain(&["--config", "none.toml"]), &["none.toml"]),
@@ -85,21 +85,21 @@ fn bad_input_is_named() {
         (vec!["demo", "--steps", "0"], &["--steps 0: must be 1 or more"]),
         (vec!["demo", "--out", "there"], &["--out there: exists already"]),
     ] {
-        refused(&words, &[], says);
+        refused(&words, &[], expected);
     }
 }
 
 #[test]
 fn an_unknown_adapter_is_named() {
-    let says = &["\"Voodoo 2\" matches none of: 0 "];
-    refused(&["pretrain", "--data", "text.txt", "--adapter", "Voodoo 2"], &[], says);
-    refused(&["--adapter", "Voodoo 2", "check"], &[], says);
-    refused(&["bench", "kernels"], &[("WGPT_ADAPTER", "Voodoo 2")], says);
+    let expected = &["\"Voodoo 2\" matches none of: 0 "];
+    refused(&["pretrain", "--data", "text.txt", "--adapter", "Voodoo 2"], &[], expected);
+    refused(&["--adapter", "Voodoo 2", "check"], &[], expected);
+    refused(&["bench", "kernels"], &[("WGPT_ADAPTER", "Voodoo 2")], expected);
     refused(&["pretrain", "--data", "text.txt", "--adapter", "99"], &[], &["\"99\" matches none of"]);
 }
 
 #[test]
-fn what_clap_refuses_has_its_exit_code() {
+fn wrong_arguments_have_exit_code_2() {
     for words in [&["pretrain", "--no-such-option"][..], &["no-such-command"], &[], &["bench"]] {
         let output = run(words);
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{words:?}");
@@ -194,7 +194,7 @@ fn shaders_are_printed_for_every_class_of_adapter() {
 }
 
 #[test]
-fn a_reader_that_leaves_early_is_no_panic() {
+fn a_closed_pipe_is_not_an_error() {
     let words = ["shader", "matmul", "--all", "--caps", "lavapipe"];
     let mut child = wgpt(Path::new("."), &words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start");
     drop(child.stdout.take());
@@ -202,7 +202,7 @@ fn a_reader_that_leaves_early_is_no_panic() {
     assert!(output.status.success() && stderr(&output).is_empty(), "{:?} {}", output.status, stderr(&output));
 }
 
-/// A model that has learned nothing, with a tokenizer of bytes alone.
+/// An untrained model whose tokenizer has bytes alone.
 fn untrained(dir: &Path) {
     let config = ModelConfig { n_layer: 1, n_positions: 24, vocab_size: 300, ..ModelConfig::default() };
     let tokenizer = Tokenizer::train("a", 256, Pretokenizer::Bytes).expect("train");
@@ -211,7 +211,7 @@ fn untrained(dir: &Path) {
 }
 
 #[test]
-fn what_a_model_writes_goes_to_stdout_alone() {
+fn stdout_has_the_generated_text_alone() {
     let folder = tempfile::tempdir().expect("folder");
     untrained(&folder.path().join("model"));
     let generate = |more: &[&str]| program::run(folder.path(), &[&["generate", "--model", "model"], more].concat());
@@ -219,9 +219,9 @@ fn what_a_model_writes_goes_to_stdout_alone() {
         let output = generate(more);
         (success(&output), stderr(&output))
     };
-    let (one, said) = text(&["--prompt", "Grüße ", "--tokens", "9"]);
+    let (one, messages) = text(&["--prompt", "Grüße ", "--tokens", "9"]);
     assert!(one.starts_with("Grüße ") && one.len() > 8, "{one:?}");
-    assert!(said.contains("9 tokens in ") && !said.contains("positions"), "{said}");
+    assert!(messages.contains("9 tokens in ") && !messages.contains("positions"), "{messages}");
     assert_eq!(text(&["--prompt", "Grüße ", "--tokens", "9"]).0, one, "the same seed");
     assert_ne!(text(&["--prompt", "Grüße ", "--tokens", "9", "--seed", "2"]).0, one);
     std::fs::write(folder.path().join("prompt.txt"), "Grüße ").expect("write");
@@ -230,16 +230,19 @@ fn what_a_model_writes_goes_to_stdout_alone() {
     let (three, _) = text(&["--prompt", "Grüße ", "--tokens", "9", "--samples", "3"]);
     let parts: Vec<&str> = three.split("\n---\n").collect();
     assert!(parts.len() == 3 && parts[0] == one && parts[1] != one && parts[2].starts_with("Grüße "), "{three:?}");
-    let (long, said) = text(&["--prompt", "Once", "--greedy"]);
-    assert!(said.contains("the text ends at 24 tokens, the model's positions") && long.starts_with("Once"), "{said}");
+    let (long, messages) = text(&["--prompt", "Once", "--greedy"]);
+    assert!(
+        messages.contains("the text ends at 24 tokens, the model's positions") && long.starts_with("Once"),
+        "{messages}"
+    );
     let stop = long["Once".len()..].chars().nth(3).expect("a character").to_string();
     let (short, _) = text(&["--prompt", "Once", "--greedy", "--stop", &stop]);
     assert!(long.starts_with(&short) && !short["Once".len()..].contains(&stop), "{short:?} {long:?}");
 
-    for (words, says) in [
+    for (words, expected) in [
         (["--prompt", ""], "prompt = 0 tokens: must have 1 to 24"),
         (["--prompt", "A prompt longer than the model"], "must have 1 to 24"),
     ] {
-        assert_refused(&generate(&words), &[says]);
+        assert_refused(&generate(&words), &[expected]);
     }
 }

@@ -1,5 +1,5 @@
-//! A run's text, from files to batches: folders and JSON lines, the cache of tokens, documents, and the bytes of what is
-//! held out; and `wgpt tokenizer`.
+//! From text files to batches: folders and JSON lines, the token cache, documents, the held-out bytes; and
+//! `wgpt tokenizer`.
 
 use crate::common::files::shared_data;
 use crate::common::program::{assert_refused, stderr, stdout, success, this_test, wgpt};
@@ -64,11 +64,11 @@ fn a_text_is_tokenized_once() {
     assert_eq!((first.baseline, first.held_out_bytes), (whole.baseline, whole.held_out_bytes));
     assert!(right == ids(&whole) && first.tokenizer.decode(&right).expect("decode") == text);
 
-    // By its contents: another name, another share held out, another seed.
+    // The cache goes by the contents: another file name, another held-out share, another seed.
     let again = place.prepare(&["b.txt"], &["valid=0.2", "seed=3"]).expect("again");
     assert!(again.origin == Origin::Cache(folder.clone()) && ids(&again) == right, "{:?}", again.origin);
     assert_eq!(again.tokenizer.to_json().expect("json"), first.tokenizer.to_json().expect("json"));
-    // What makes other ids is another text.
+    // Whatever changes the ids is another entry.
     for (data, more) in [(&["other.txt"][..], &[][..]), (&["a.txt", "b.txt"], &[]), (&["a.txt"], &["vocab_size=299"])] {
         assert!(matches!(place.prepare(data, more).expect("another").origin, Origin::Kept(_)), "{data:?} {more:?}");
     }
@@ -85,25 +85,25 @@ fn a_text_is_tokenized_once() {
 }
 
 #[test]
-fn what_is_wrong_leaves_nothing_in_the_cache() {
+fn bad_data_leaves_nothing_in_the_cache() {
     let good = "{\"text\": \"a document of some words\"}\n".repeat(50);
     let bad = format!("{good}{{\"text\": 3}}\n");
     let place = Place::new(&[("bad.jsonl", &bad), ("short.txt", "too short"), ("long.txt", &stories(1, 9000))]);
-    let says = |data: &str, more: &[&str], what: &str| {
+    let assert_error = |data: &str, more: &[&str], what: &str| {
         let error = place.prepare(&[data], more).expect_err(what);
         assert!(error.to_string().contains(what) && error.is_invalid_input(), "{error}");
         assert!(!place.path("cache").exists(), "{what}");
     };
-    says("bad.jsonl", &[], "bad.jsonl: line 51: `text` is a number");
-    says("short.txt", &[], "the training part of the data has 2 tokens");
-    says("long.txt", &["vocab_size=200"], "expected at least 256");
-    says("long.txt", &["valid=0.001"], "the held-out part of the data has");
+    assert_error("bad.jsonl", &[], "bad.jsonl: line 51: `text` is a number");
+    assert_error("short.txt", &[], "the training part of the data has 2 tokens");
+    assert_error("long.txt", &["vocab_size=200"], "expected at least 256");
+    assert_error("long.txt", &["valid=0.001"], "the held-out part of the data has");
     let tokenizer = Tokenizer::train("the", 280, Pretokenizer::Bytes).expect("train");
     std::fs::write(place.path("tokenizer.json"), tokenizer.to_json().expect("json")).expect("write");
     let given = format!("tokenizer={}", place.path("tokenizer.json").display());
-    says("bad.jsonl", &[&given], "line 51");
-    says("short.txt", &[&given], "the training part");
-    says("long.txt", &[&given, "vocab_size=257"], "vocab_size = 257: the tokenizer has 258 ids");
+    assert_error("bad.jsonl", &[&given], "line 51");
+    assert_error("short.txt", &[&given], "the training part");
+    assert_error("long.txt", &[&given, "vocab_size=257"], "vocab_size = 257: the tokenizer has 258 ids");
 }
 
 const CHILD: &str = "WGPT_TEST_DATA_CHILD";
@@ -170,7 +170,7 @@ fn documents_come_from_folders_and_lines() {
     assert!(all.len() == 83 || all.len() == 84, "one may be cut at the border: {}", all.len());
     assert_eq!(all.concat().len() as u64 - run.held_out_bytes, documents.concat().len() as u64);
 
-    // Every sequence is a piece of one document; the device has room for the largest micro-batch and any sequence.
+    // Every sequence is a piece of one document; the capacity fits the largest micro-batch and any sequence.
     let mut order = run.order().expect("order");
     let capacity = run.capacity();
     assert!(capacity.sequences == 4 && (16..=64).contains(&capacity.rows), "{capacity:?}");
@@ -221,7 +221,7 @@ fn the_bytes_held_out_are_those_of_the_text() {
 }
 
 #[test]
-fn gpt1s_own_tokenizer_comes_by_its_key() {
+fn gpt1s_tokenizer_is_set_by_its_key() {
     let Some(folder) = shared_data("gpt1-bpe") else { return };
     let place = Place::new(&[("text.txt", &stories(2, 20_000))]);
     let mut layers = Layers::new();
@@ -267,13 +267,13 @@ fn tokenizer(place: &Place, words: &[&str], input: &[u8]) -> Output {
 }
 
 #[test]
-fn texts_go_through_the_program_and_come_back() {
+fn the_tokenizer_command_trains_encodes_and_decodes() {
     let text = format!("\u{feff}{}\r\n caf\u{e9} \u{1f408}\n\n", stories(6, 5000));
     let place = Place::new(&[("d/a.txt", &stories(5, 20_000)), ("text", &text), ("latin1", "")]);
     std::fs::write(place.path("latin1"), b"caf\xe9").expect("write");
     let train = ["train", "--data", "d", "--vocab-size", "300", "--out", "t"];
-    let told = success(&tokenizer(&place, &train, b""));
-    assert_eq!(told, format!("300 ids  {}\n", Path::new("t").join("tokenizer.json").display()));
+    let printed = success(&tokenizer(&place, &train, b""));
+    assert_eq!(printed, format!("300 ids  {}\n", Path::new("t").join("tokenizer.json").display()));
     let own = Tokenizer::open(&place.path("t")).expect("tokenizer");
     assert_eq!(
         own.to_json().expect("json"),
@@ -294,9 +294,9 @@ fn texts_go_through_the_program_and_come_back() {
     assert_eq!(tokenizer(&place, &["decode", "--tokenizer", "t", "-"], b" \n").stdout, b"");
     assert_eq!(tokenizer(&place, &["encode", "--tokenizer", "t"], b"").stdout, b"\n");
 
-    let refused = |words: &[&str], input: &[u8], says: &str| {
+    let refused = |words: &[&str], input: &[u8], expected: &str| {
         println!("{words:?}");
-        assert_refused(&tokenizer(&place, words, input), &[says]);
+        assert_refused(&tokenizer(&place, words, input), &[expected]);
     };
     refused(&train, b"", "--out t: exists already: must be a new folder");
     refused(&["train", "--data", "d", "--vocab-size", "9", "--out", "u"], b"", "vocab_size = 9: expected at least 256");

@@ -104,7 +104,7 @@ fn one_program_is_encoded_twice_with_other_values() {
     assert_eq!(y.read::<f32>(&device).expect("read"), [3.0; 64]);
 }
 
-/// The live value of [`SCALE`].
+/// The value of [`SCALE`] in a run.
 struct Factor(f32);
 
 impl wgpt::gpu::LiveValues for Factor {

@@ -1,5 +1,5 @@
-//! `wgpt eval`: its figures are those of the decoder's twin in f64, window by window; what is wrong is said before a
-//! device is opened; the file of losses is whole or not there.
+//! `wgpt eval`: its results match the decoder's f64 oracle, window by window. Bad input is reported before a device is opened.
+//! The file of losses is complete or absent.
 
 use crate::common::models::{oracle, widen_all};
 use crate::common::program::{assert_refused, json_rows, stderr, success};
@@ -60,7 +60,7 @@ fn read_losses(path: &Path) -> Vec<(u32, f64)> {
 }
 
 #[test]
-fn figures_are_those_of_the_twin() {
+fn results_match_the_oracle() {
     let (place, model, text) = folder(Pretokenizer::Bytes);
     let place = place.path();
     std::fs::write(place.join("marked.txt"), format!("\u{feff}{text}")).expect("write");
@@ -93,7 +93,7 @@ fn figures_are_those_of_the_twin() {
 }
 
 #[test]
-fn a_run_says_which_checkpoint_it_takes_and_unknown_characters_are_counted() {
+fn the_checkpoint_in_use_and_unknown_characters_are_reported() {
     let (place, model, _) = folder(Pretokenizer::Bert);
     let run = place.path().join("run");
     model.save(&run.join("checkpoints/step-000007")).expect("save");
@@ -101,13 +101,13 @@ fn a_run_says_which_checkpoint_it_takes_and_unknown_characters_are_counted() {
     let output = eval(place.path(), &["--model", "run", "--data", "text.txt", "--json"]);
     let row = &json_rows(&output)[0];
     assert!(row["loss"].is_f64());
-    let said = stderr(&output);
-    assert!(said.contains("model: ") && said.contains("step-000007"), "{said}");
-    assert!(said.contains(" tokens are <unk>"), "{said}");
+    let messages = stderr(&output);
+    assert!(messages.contains("model: ") && messages.contains("step-000007"), "{messages}");
+    assert!(messages.contains(" tokens are <unk>"), "{messages}");
 }
 
 #[test]
-fn documents_are_predicted_each_on_its_own() {
+fn each_document_is_predicted_separately() {
     let (place, model, text) = folder(Pretokenizer::Bytes);
     let place = place.path();
     let documents: Vec<&str> = text.split_inclusive('\n').filter(|line| line.len() > 1).collect();
@@ -136,7 +136,7 @@ fn documents_are_predicted_each_on_its_own() {
 }
 
 #[test]
-fn what_is_wrong_is_said_in_a_line_and_leaves_nothing() {
+fn bad_input_is_one_line_and_leaves_no_file() {
     let (place, model, _) = folder(Pretokenizer::Bytes);
     let place = place.path();
     let put = |name: &str, bytes: &[u8]| std::fs::write(place.join(name), bytes).expect("write");
@@ -158,7 +158,7 @@ fn what_is_wrong_is_said_in_a_line_and_leaves_nothing() {
     };
     let before = contents();
     let text = |more: &[&'static str]| [&["--model", "model", "--data", "text.txt"], more].concat();
-    for (words, says) in [
+    for (words, expected) in [
         (vec!["--model", "none", "--data", "text.txt"], &["none: is not a folder"][..]),
         (vec!["--model", "text.txt", "--data", "text.txt"], &["text.txt: is not a folder"]),
         (vec!["--model", "there", "--data", "text.txt"], &["there: has no config.json and neither best nor latest"]),
@@ -176,7 +176,7 @@ fn what_is_wrong_is_said_in_a_line_and_leaves_nothing() {
         (text(&["--adapter", "Voodoo 2"]), &["\"Voodoo 2\" matches none of"]),
     ] {
         println!("{words:?}");
-        assert_refused(&eval(place, &words), says);
+        assert_refused(&eval(place, &words), expected);
         assert!(contents() == before, "{words:?} left something behind");
     }
     for words in [&["--model", "model"][..], &["--data", "text.txt"], &[]] {
@@ -185,7 +185,7 @@ fn what_is_wrong_is_said_in_a_line_and_leaves_nothing() {
 }
 
 #[test]
-fn a_loss_that_is_no_number_leaves_no_file() {
+fn a_loss_that_is_not_finite_leaves_no_file() {
     let (place, mut model, _) = folder(Pretokenizer::Bytes);
     let place = place.path();
     model.parameters.iter_mut().flatten().for_each(|x| *x *= 1e30);
@@ -224,7 +224,7 @@ fn a_fine_tuned_model_is_a_language_model() {
     assert_eq!(text("tuned"), text("plain"));
 }
 
-/// Two files of documents that go on differently after the same words: the losses of those words are the same to the last digit,
+/// Two files of documents that start with the same words and end differently: the losses of those words are the same to the last digit,
 /// whatever attention the layers have.
 #[test]
 fn later_tokens_never_change_earlier_losses() {

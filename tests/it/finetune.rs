@@ -1,5 +1,5 @@
-//! Fine-tuning through the library and the program: losses and gradients of packed examples, what is frozen, a run that is
-//! stopped and goes on, what its folder holds, and that bad input writes nothing.
+//! Fine-tuning through the library and the program: losses and gradients of packed examples, frozen parameters, stopping and
+//! resuming, the files of a run, and that bad input writes nothing.
 
 use crate::common::models::{capacity_of, small_config};
 use crate::common::program::{assert_one_line, run, stderr, success};
@@ -63,9 +63,9 @@ fn training(device: &Device, (config, parameters): &(ModelConfig, Vec<Vec<f32>>)
     Training::new(device, config, parameters, capacity_of(batch), options).expect("a recording")
 }
 
-/// Packed together, or an example a micro-batch: the same losses and gradients, with dropout in every place.
+/// Packed together, or one example a micro-batch: the same losses and gradients, with dropout in every place.
 #[test]
-fn a_batch_is_its_examples_one_at_a_time() {
+fn a_batch_has_the_losses_and_gradients_of_its_examples() {
     let device = device();
     let cases: [(TaskKind, Answers, &[usize]); 4] = [
         (TaskKind::Classify, three(), &[1, 1, 1, 1, 1]),
@@ -117,9 +117,9 @@ fn whole_inference(device: &Device, model: &(ModelConfig, Vec<Vec<f32>>), batch:
     inference.expect("a recording").answers(batch).expect("answers").iter().map(|answer| answer.loss).sum()
 }
 
-/// Along a random direction the loss moves as the gradient says, through the masks of every dropout, the head's among them.
+/// Along a random direction the loss changes as the gradient predicts, with dropout in every place, the head among them.
 #[test]
-fn the_gradient_is_that_of_the_loss_behind_its_masks() {
+fn gradients_match_the_loss_under_dropout() {
     let device = device();
     for (kind, answers, sequences) in [
         (TaskKind::Classify, three(), [1, 1, 1].as_slice()),
@@ -154,9 +154,9 @@ fn the_gradient_is_that_of_the_loss_behind_its_masks() {
     }
 }
 
-/// What is frozen keeps its bits, has no gradient and is not in the norm; what is not has the gradient that it always had.
+/// Frozen parameters keep their bits, have no gradient and do not count in the norm; the others have their usual gradient.
 #[test]
-fn frozen_parts_stay_and_new_ones_learn() {
+fn frozen_parts_stay_and_the_others_learn() {
     let device = device();
     for pattern in ["F", "LM"] {
         let mut model = model(TaskKind::Entail, three(), 0.0);
@@ -201,7 +201,7 @@ fn frozen_parts_stay_and_new_ones_learn() {
     }
 }
 
-/// The first update of AdamW moves by its rate, whatever the gradient: rates are seen from outside.
+/// The first step of AdamW changes a parameter by its learning rate, whatever the gradient.
 #[test]
 fn lower_layers_learn_slower() {
     let device = device();
@@ -272,14 +272,14 @@ fn lines(run: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_run_learns_is_resumed_and_answers() {
+fn a_run_learns_resumes_and_predicts() {
     let place = tempfile::tempdir().expect("folder");
     let folder = place.path();
     write_examples(folder);
-    let told = success(&wgpt(folder, &format!("{RUN} --out whole")));
+    let printed = success(&wgpt(folder, &format!("{RUN} --out whole")));
     let whole = folder.join("whole");
     for name in ["config.toml", "metrics.jsonl", "loss.svg", "kernels.json", "latest", "best", "predictions.tsv"] {
-        assert!(whole.join(name).is_file(), "{name}: {told}");
+        assert!(whole.join(name).is_file(), "{name}: {printed}");
     }
     let all = lines(&whole);
     assert_eq!(all.len(), 120 + 6 + 1, "{all:?}");
@@ -291,8 +291,8 @@ fn a_run_learns_is_resumed_and_answers() {
 
     // config.toml runs again as it is, and an epoch at a time is the same run.
     success(&wgpt(folder, "finetune classify --config whole/config.toml --epochs 1 --out parts --set lr=0.003"));
-    let told = wgpt(folder, "finetune classify --resume parts");
-    assert!(stderr(&told).contains("is finished: 20 updates are done"));
+    let printed = wgpt(folder, "finetune classify --resume parts");
+    assert!(stderr(&printed).contains("is finished: 20 updates are done"));
     let wrong = wgpt(folder, "pretrain --resume parts");
     assert_one_line(&wrong, 2, &["is a run on a task: `wgpt finetune TASK --resume`"]);
     let again = success(&wgpt(folder, "finetune classify --config whole/config.toml --out again"));
@@ -314,7 +314,7 @@ fn a_run_learns_is_resumed_and_answers() {
 }
 
 #[test]
-fn a_stopped_run_goes_on_as_if_it_had_not_been() {
+fn a_stopped_run_resumes_with_the_same_results() {
     use wgpt::train::metrics::TaskStepLine;
     use wgpt::train::{Layers, Observer, PreparedTask, Stage, StoppedTask, finetune};
     struct Until(u32, std::cell::Cell<u32>);
@@ -378,7 +378,7 @@ fn bad_input_is_one_line_and_writes_nothing() {
     std::fs::write(folder.join("empty.tsv"), "sentence\tlabel\n\twarm\n").expect("write");
     std::fs::write(folder.join("none.tsv"), "sentence\tlabel\n").expect("write");
     let run = |change: &str| format!("{RUN} --out run {change}");
-    for (line, says) in [
+    for (line, expected) in [
         (run("--text words"), "train.tsv: line 1: has no column `words`"),
         (run("--valid odd.tsv"), "odd.tsv: line 3: `label` is \"tepid\": "),
         (run("--train empty.tsv"), "empty.tsv: line 2: "),
@@ -396,7 +396,7 @@ fn bad_input_is_one_line_and_writes_nothing() {
         ("eval --model nowhere --data valid.tsv --text sentence".into(), "--text: a text has no columns"),
     ] {
         println!("{line}");
-        assert_one_line(&wgpt(folder, &line), 2, &[says]);
+        assert_one_line(&wgpt(folder, &line), 2, &[expected]);
         assert!(!folder.join("run").exists() && !folder.join("runs").exists(), "{line}");
     }
     assert_eq!(files::names(folder).len(), 5);

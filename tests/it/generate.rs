@@ -1,4 +1,4 @@
-//! Inference and generation against the f64 twin of the whole decoder.
+//! Inference and generation against the f64 oracle of the whole decoder.
 
 use crate::common::device;
 use crate::common::models::{
@@ -31,7 +31,7 @@ fn expected_output(config: &ModelConfig, parameters: &[Vec<f32>], batch: &Batch)
 }
 
 #[test]
-fn inference_gives_the_twins_logits_and_losses() {
+fn inference_matches_the_oracle() {
     let device = device();
     for change in [
         |_: &mut ModelConfig| {},
@@ -57,15 +57,15 @@ fn inference_gives_the_twins_logits_and_losses() {
             assert!(relative_error(&logits, &expected.logits) < 1e-4, "{}", relative_error(&logits, &expected.logits));
         }
         assert!(model.losses(&batch(&config, &[90, 90])).is_err(), "past capacity");
-        for (borders, says) in [
+        for (borders, expected) in [
             ([0, 20, 10, 30], "sequence 1 ends at row 10 before it begins at row 20"),
             ([0, 10, 20, 29], "borders must run from 0 to 30"),
             ([1, 10, 20, 30], "borders must run from 0 to 30"),
             ([0, 10, 20, u32::MAX], "borders must run from 0 to 30"),
         ] {
             let wrong = Batch { cu_seqlens: borders.to_vec(), ..batch(&config, &[10, 10, 10]) };
-            for error in [model.losses(&wrong).expect_err(says), model.logits(&wrong).expect_err(says)] {
-                assert!(error.is_invalid_input() && error.to_string().contains(says), "{error}");
+            for error in [model.losses(&wrong).expect_err(expected), model.logits(&wrong).expect_err(expected)] {
+                assert!(error.is_invalid_input() && error.to_string().contains(expected), "{error}");
             }
         }
     }
@@ -73,7 +73,7 @@ fn inference_gives_the_twins_logits_and_losses() {
 
 /// A vocabulary so large that the head takes more than one chunk of rows.
 #[test]
-fn the_heads_chunks_are_all_rows() {
+fn a_vocabulary_above_one_chunk_has_all_logits() {
     let device = device();
     let (config, parameters) = tiny(|c| {
         (c.n_layer, c.n_embd, c.n_head, c.vocab_size) = (1, 8, 2, 40_000);
@@ -94,13 +94,18 @@ fn the_heads_chunks_are_all_rows() {
     }
 }
 
-/// Every token's logits against the twin's pass over the whole text so far.
-fn follows_the_twin(device: &Device, change: impl FnOnce(&mut ModelConfig), prompts: &[usize], samples: usize) {
+/// Every token's logits against the oracle's pass over the whole text so far.
+fn assert_matches_the_oracle(
+    device: &Device,
+    change: impl FnOnce(&mut ModelConfig),
+    prompts: &[usize],
+    samples: usize,
+) {
     let (config, parameters) = tiny(change);
     let v = config.vocab_size;
     let mut generator = Generator::new(device, &config, &parameters, samples).expect("a recording");
     for &prompt in prompts {
-        // Samples share the prompt, then go ways of their own.
+        // Samples share the prompt and continue differently.
         let texts: Vec<Vec<u32>> = (0..samples as u32)
             .map(|number| {
                 [
@@ -138,44 +143,44 @@ fn follows_the_twin(device: &Device, change: impl FnOnce(&mut ModelConfig), prom
 }
 
 #[test]
-fn tokens_follow_the_twin() {
-    follows_the_twin(&device(), |_| {}, &[1, 90, 2, 65], 1);
+fn generation_matches_the_oracle() {
+    assert_matches_the_oracle(&device(), |_| {}, &[1, 90, 2, 65], 1);
 }
 
 #[test]
-fn samples_follow_the_twin() {
-    follows_the_twin(&device(), |c| c.n_positions = 40, &[7, 1], 5);
+fn parallel_samples_match_the_oracle() {
+    assert_matches_the_oracle(&device(), |c| c.n_positions = 40, &[7, 1], 5);
 }
 
 /// Prompts of one token, less than a slot, a slot, up to a block's border and past it, more than one tile of rows, all of P.
 #[test]
-fn every_pattern_follows_the_twin() {
+fn every_attention_pattern_matches_the_oracle() {
     let device = device();
     for (pattern, layers) in [("L", 2), ("FL", 2), ("M", 2), ("ML", 2), ("LMLML", 5)] {
         let change = |c: &mut ModelConfig| {
             (c.attention_pattern, c.n_layer, c.local_block, c.n_positions) = (pattern.into(), layers, 7, 69);
         };
-        follows_the_twin(&device, change, &[65, 69], 1);
-        follows_the_twin(&device, |c| (change(c), c.n_positions = 18).1, &[1, 2, 3, 4, 7, 8], 3);
+        assert_matches_the_oracle(&device, change, &[65, 69], 1);
+        assert_matches_the_oracle(&device, |c| (change(c), c.n_positions = 18).1, &[1, 2, 3, 4, 7, 8], 3);
     }
 }
 
 /// As on every GPU: no tensor is an image.
 #[test]
-fn whole_quads_in_buffers_follow_the_twin() {
+fn buffers_without_images_match_the_oracle() {
     let device = device().narrowed(|caps| caps.int64 = false);
     for groups in [KvGroups::One, KvGroups::Head] {
         let change = |c: &mut ModelConfig| {
             (c.attention_pattern, c.local_block, c.n_positions, c.kv_groups) = ("FLM".into(), 7, 18, groups);
             (c.n_embd, c.n_head) = (48, 3);
         };
-        follows_the_twin(&device, change, &[1, 2, 3, 7, 18], 3);
+        assert_matches_the_oracle(&device, change, &[1, 2, 3, 7, 18], 3);
     }
 }
 
 /// Convolutions of every factor and grouping, shared and not, with every null and every scale; odd widths too.
 #[test]
-fn every_convolution_follows_the_twin() {
+fn every_compression_matches_the_oracle() {
     let device = device();
     let mut number = 0;
     for factor in 1..=4 {
@@ -190,7 +195,7 @@ fn every_convolution_follows_the_twin() {
                 c.kv_null = if bit(1) { KvNull::Zero } else { KvNull::Learned };
                 c.kv_scale = if bit(2) { KvScale::Width } else { KvScale::Head };
             };
-            follows_the_twin(&device, change, &[1, 15, factor + 1], 2);
+            assert_matches_the_oracle(&device, change, &[1, 15, factor + 1], 2);
             number += 1;
         }
     }
@@ -205,33 +210,33 @@ fn a_factor_past_the_positions_makes_no_slot() {
             (c.n_layer, c.n_positions, c.attention_pattern) = (2, positions, "LM".into());
             (c.kv_factor, c.kv_groups, c.local_block) = (factor, KvGroups::Channel, 1000);
         };
-        follows_the_twin(&device, change, &[1, positions, 2], 2);
+        assert_matches_the_oracle(&device, change, &[1, positions, 2], 2);
     }
 }
 
 #[test]
-fn odd_heads_follow_the_twin() {
+fn odd_head_widths_match_the_oracle() {
     let odd = |c: &mut ModelConfig| (c.n_embd, c.n_head, c.n_layer, c.n_positions) = (35, 5, 2, 40);
-    follows_the_twin(&device(), odd, &[1, 40, 9], 2);
+    assert_matches_the_oracle(&device(), odd, &[1, 40, 9], 2);
 }
 
 #[test]
-fn what_a_generator_cannot_do_is_said() {
+fn misuse_of_a_generator_is_refused() {
     let device = device();
     let (config, parameters) = tiny(|c| c.n_layer = 1);
     let mut generator = Generator::new(&device, &config, &parameters, 2).expect("a recording");
-    for (result, says) in [
+    for (result, expected) in [
         (generator.start(&[]), "tokens of the prompt = 0"),
         (generator.start(&[0; 91]), "tokens of the prompt = 91: the model has 90 positions"),
         (generator.start(&[3, 67]), "token id = 67"),
         (generator.next(&[1]), "tokens = 1: must be 2"),
         (generator.next(&[1, 70]), "token id = 70"),
     ] {
-        let error = result.expect_err(says);
-        assert!(error.is_invalid_input() && error.to_string().contains(says), "{error}");
+        let error = result.expect_err(expected);
+        assert!(error.is_invalid_input() && error.to_string().contains(expected), "{error}");
     }
     assert!(Generator::new(&device, &config, &parameters, 0).is_err());
-    for (change, says) in [
+    for (change, expected) in [
         ((|c| c.attention_pattern = String::new()) as fn(&mut ModelConfig), "attention_pattern is empty"),
         (|c| c.attention_pattern = "FN".into(), "the letter 'N'"),
         (|c| (c.attention_pattern, c.kv_factor) = ("M".into(), 0), "kv_factor = 0"),
@@ -239,8 +244,8 @@ fn what_a_generator_cannot_do_is_said() {
     ] {
         let mut wrong = config.clone();
         change(&mut wrong);
-        let error = Generator::new(&device, &wrong, &parameters, 1).err().expect(says);
-        assert!(error.is_invalid_input() && error.to_string().contains(says), "{error}");
+        let error = Generator::new(&device, &wrong, &parameters, 1).err().expect(expected);
+        assert!(error.is_invalid_input() && error.to_string().contains(expected), "{error}");
     }
 }
 
@@ -250,7 +255,7 @@ fn texts(generator: &mut Generator, samples: usize, limits: SamplingLimits, samp
     let prompt = [1, 2, 3, 4, 5];
     sample(generator, &prompt, limits, sampling, &mut |i, id| {
         all[i].push(id);
-        // The second sample ends early, and the others go on.
+        // The second sample ends early, and the others continue.
         Ok(i != 1 || all[i].len() < 3)
     })
     .expect("texts");
@@ -268,9 +273,13 @@ fn a_seed_decides_each_sample_however_many_there_are() {
     let all = texts(&mut six, 6, limits, warm);
     assert_eq!(all, texts(&mut six, 6, limits, warm), "the same seed");
     assert_ne!(all, texts(&mut six, 6, limits, Sampling { seed: 8, ..warm }));
-    assert_eq!(all.iter().map(Vec::len).collect::<Vec<_>>(), [35, 3, 35, 35, 35, 35], "up to P, or where it says so");
+    assert_eq!(
+        all.iter().map(Vec::len).collect::<Vec<_>>(),
+        [35, 3, 35, 35, 35, 35],
+        "up to n_positions, or where the caller stops"
+    );
     assert!(all.iter().flatten().all(|id| *id < 50), "an id without a text");
-    assert!((1..6).all(|i| all[i][..3] != all[0][..3]), "samples are alike");
+    assert!((1..6).all(|i| all[i][..3] != all[0][..3]), "two samples are equal");
     for number in [0, 2, 5] {
         let alone = texts(&mut one, 1, limits, Sampling { sample_number: number, ..warm });
         assert_eq!(alone[0], all[number as usize], "sample {number} of six and alone");

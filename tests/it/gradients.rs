@@ -1,5 +1,5 @@
 //! Gradients from the device against slopes of the f64 oracles' forward passes, along random directions:
-//! (f(x + εu) - f(x - εu)) / 2ε = ⟨df/dx, u⟩. The backward oracles have no part in it.
+//! (f(x + εu) - f(x - εu)) / 2ε = ⟨df/dx, u⟩. The backward oracles are not used.
 
 use crate::common::device;
 use crate::common::models::blank_batch;
@@ -51,8 +51,8 @@ fn layer_norm_gradients() {
         let (gpu_gain, sum, y, dsum) = (tensor("gain", &gain), empty("sum", n), empty("y", n), empty("dsum", n));
         let (dgain, dbias) = (empty("dgain", 1), empty("dbias", 1));
         let stats = View::new(&device, "stats", 2 * n).expect("stats");
-        let live = StepValues { rows: n as u32, ..StepValues::default() };
-        let mut recorder = Recorder::new(&device, live);
+        let values = StepValues { rows: n as u32, ..StepValues::default() };
+        let mut recorder = Recorder::new(&device, values);
         let forward = LayerNorm {
             x: &tensor("x", &x),
             branch: &tensor("branch", &branch),
@@ -74,7 +74,7 @@ fn layer_norm_gradients() {
             partial: [&empty("partial dgain", n.div_ceil(BLOCK)), &empty("partial dbias", n.div_ceil(BLOCK))],
         };
         ops_layer_norm::backward(&mut recorder, io, &backward).expect("backward");
-        recorder.finish().run(&live).expect("a run");
+        recorder.finish().run(&values).expect("a run");
         let f = |x: &[f64], b: &[f64], gain: &[f64], bias: &[f64]| {
             dot(&wide(&dy), &reference::layer_norm::forward(x, Some(b), gain, bias, f64::from(1e-5f32)).y)
         };
@@ -95,8 +95,8 @@ fn cross_entropy_gradients() {
     let targets: Vec<u32> = (0..n as u32).map(|i| if i == 4 { u32::MAX } else { i * 29 % v as u32 }).collect();
     for io in RowAccess::all(device.caps()) {
         let tensor = matrix(&device, "logits", n, v, &logits);
-        let live = StepValues { rows: n as u32, loss_counts: (n as u32 - 1).into(), ..StepValues::default() };
-        let mut recorder = Recorder::new(&device, live);
+        let values = StepValues { rows: n as u32, loss_counts: (n as u32 - 1).into(), ..StepValues::default() };
+        let mut recorder = Recorder::new(&device, values);
         let call = CrossEntropy {
             logits: &tensor,
             targets: &list(&device, "targets", &targets),
@@ -105,7 +105,7 @@ fn cross_entropy_gradients() {
             weight: 1.0,
         };
         cross_entropy(&mut recorder, io, &call).expect("cross_entropy");
-        recorder.finish().run(&live).expect("a run");
+        recorder.finish().run(&values).expect("a run");
         let gradient = tensor.read(&device).expect("dlogits");
         slopes(&format!("{io:?} logits"), &logits, &gradient, |logits| {
             reference::cross_entropy::cross_entropy(logits, v, &targets, n - 1).loss_sum / (n - 1) as f64
@@ -123,8 +123,8 @@ fn embedding_gradients() {
     let (tokens, places) = (numbers(2, v * c), numbers(3, p * c));
     for io in RowAccess::all(device.caps()) {
         let gpu_dx = matrix(&device, "dx", n, c, &dx);
-        let live = StepValues { rows: n as u32, token_owners: 3, position_owners: 3, ..StepValues::default() };
-        let mut recorder = Recorder::new(&device, live);
+        let values = StepValues { rows: n as u32, token_owners: 3, position_owners: 3, ..StepValues::default() };
+        let mut recorder = Recorder::new(&device, values);
         let mut gradients = Vec::new();
         for (table, rows, owners, sorted) in [
             (Table::Tokens, v, [0u32, 0, 1, 1, 1, 4, 4, 4, 6], [3u32, 0, 2, 4, 1, 5]),
@@ -141,7 +141,7 @@ fn embedding_gradients() {
             embedding::backward(&mut recorder, io, &call).expect("backward");
             gradients.push(gradient);
         }
-        recorder.finish().run(&live).expect("a run");
+        recorder.finish().run(&values).expect("a run");
         let f = |t: &[f64], p: &[f64]| dot(&wide(&dx), &reference::embedding::forward(&ids, &positions, t, p, c));
         let read = |m: &Matrix| m.read(&device).expect("a gradient");
         slopes(&format!("{io:?} tokens"), &tokens, &read(&gradients[0]), |t| f(t, &wide(&places)));
@@ -162,8 +162,8 @@ fn linear_layer_gradients() {
             (matrix(&device, "x", n, k, &x), matrix(&device, "w", k, m, &w), matrix(&device, "dy", n, m, &dy));
         let empty = |name, rows, columns| zeros(&device, name, rows, columns);
         let (dx, dw, db) = (empty("dx", n, k), empty("dw", k, m), empty("db", 1, m));
-        let live = StepValues { rows: n as u32, ..StepValues::default() };
-        let mut recorder = Recorder::new(&device, live);
+        let values = StepValues { rows: n as u32, ..StepValues::default() };
+        let mut recorder = Recorder::new(&device, values);
         let product = |form, a, b, c, accumulate| Matmul {
             form,
             a,
@@ -176,7 +176,7 @@ fn linear_layer_gradients() {
         matmul(&mut recorder, to_x, &product(Form::ABt, &gpu_dy, &gpu_w, &dx, false)).expect("dx");
         matmul(&mut recorder, *to_w, &product(Form::AtB, &gpu_x, &gpu_dy, &dw, true)).expect("dw");
         column_sum(&mut recorder, io, [&gpu_dy, &empty("partial", 1, m), &db], RowCount::Rows).expect("db");
-        recorder.finish().run(&live).expect("a run");
+        recorder.finish().run(&values).expect("a run");
         let f = |x: &[f64], w: &[f64], b: &[f64]| {
             let product = reference::matmul::matmul(reference::matmul::Form::AB, x, w, n, m, k);
             dot(&wide(&dy), &reference::matmul::add_bias(&product, b))
@@ -197,8 +197,8 @@ fn compression_gradients() {
     let device = device();
     for (c, group_width, factor) in [(24, 24, 3), (24, 8, 2), (24, 1, 3), (9, 3, 2), (7, 7, 4)] {
         let batch = blank_batch(&LENGTHS);
-        let (layout, live) = layout(&device, &batch, None, Some(factor));
-        let (n, s) = (batch.rows(), live.slots as usize);
+        let (layout, values) = layout(&device, &batch, None, Some(factor));
+        let (n, s) = (batch.rows(), values.slots as usize);
         let rules = reference::kv_compress::Rules { c, factor, group_width, cu_seqlens: &batch.cu_seqlens };
         let (x, w) = (numbers(1, n * c), numbers(2, factor * group_width * c));
         let (bias, dy) = (numbers(3, c), numbers(4, s * c));
@@ -229,7 +229,7 @@ fn compression_gradients() {
             };
             let mut recorder = Recorder::new(&device, layout.values_at_capacity());
             kv_compress::backward(&mut recorder, io, &call, &to).expect("backward");
-            recorder.finish().run(&live).expect("a run");
+            recorder.finish().run(&values).expect("a run");
             let f =
                 |x: &[f64], w: &[f64], b: &[f64]| dot(&wide(&dy), &reference::kv_compress::forward(x, w, b, &rules));
             let [wx, ww, wb] = [&x, &w, &bias].map(|t| wide(t));
@@ -250,7 +250,7 @@ fn attention_gradients() {
         let block = if let Seen::Local(block) = seen { Some(block) } else { None };
         let factor = if let Seen::Compressed(factor) = seen { Some(factor) } else { None };
         let batch = blank_batch(&LENGTHS);
-        let (layout, live) = layout(&device, &batch, block, factor);
+        let (layout, values) = layout(&device, &batch, block, factor);
         let n = batch.rows();
         let scale = f64::from(attention::head_scale(c, heads));
         let rules = Rules { c, heads, cu_seqlens: &batch.cu_seqlens, seen, scale };
@@ -305,7 +305,7 @@ fn attention_gradients() {
             let mut recorder = Recorder::new(&device, layout.values_at_capacity());
             attention::forward(&mut recorder, spec, &call).expect("forward");
             attention::backward(&mut recorder, spec, &call, &to).expect("backward");
-            recorder.finish().run(&live).expect("a run");
+            recorder.finish().run(&values).expect("a run");
             let f = |qkv: &[f64], kv: &[f64]| {
                 let [q, k, v] = reference::attention::split(qkv, c);
                 let pick = |x: &[f64], first: usize| -> Vec<f64> {

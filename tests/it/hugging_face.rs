@@ -1,7 +1,6 @@
-//! Hugging Face, both ways: transformers loads our folders and gives our ids, losses and greedy tokens; we load what it
-//! saves, in every form. The classes of fine-tuned models give the logits and labels of our heads. Its side is
-//! hugging_face.py, run by the Python that WGPT_PYTHON names, else `python3`, where that has transformers, torch and
-//! safetensors.
+//! Exchange with Hugging Face transformers: it loads our folders and computes our ids, losses, greedy tokens, and the logits
+//! and labels of our heads; we load the folders that it saves, in every form. Its side is hugging_face.py. The Python that
+//! WGPT_PYTHON names, else `python3`, runs it if it has transformers, torch and safetensors.
 
 use crate::common::device;
 use crate::common::models::{capacity_of, oracle, widen_all};
@@ -34,7 +33,7 @@ fn python() -> Option<String> {
     found.then_some(python)
 }
 
-/// What hugging_face.py replies.
+/// The reply of hugging_face.py to a request.
 fn ask(python: &str, place: &Path, request: &Value) -> Value {
     std::fs::write(place.join("request.json"), request.to_string()).expect("write");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/hugging_face.py");
@@ -66,7 +65,7 @@ fn told_losses(model: &Path, text: &Path) -> Vec<(u64, f64)> {
     lines.map(|(id, loss)| (id.parse().expect("an id"), loss.parse().expect("a loss"))).collect()
 }
 
-/// The same, in this process.
+/// The same losses, computed in this process.
 fn losses(device: &Device, model: &Model, text: &str) -> Vec<(u64, f64)> {
     let corpus = Corpus::stream(model.tokenizer().expect("a tokenizer").encode(text).expect("ids"));
     let text = Text::new(corpus, text.len() as u64, model.config.n_positions).expect("a text");
@@ -125,7 +124,7 @@ fn texts() -> Vec<&'static str> {
 }
 
 #[test]
-fn both_ways() {
+fn models_load_in_transformers_and_back() {
     let Some(python) = python() else {
         println!("skipped: no Python with transformers");
         return;
@@ -136,7 +135,7 @@ fn both_ways() {
     let held_out = stories(3, 12_000);
     std::fs::write(place.join("held-out.txt"), &held_out).expect("write");
     let folders = [("bytes", "80"), ("bert", "60")].map(|(name, steps)| (name, trained(place, name, name, steps)));
-    // A pattern that transformers would take for full attention without a word.
+    // A pattern that transformers would silently treat as full attention.
     let config =
         ModelConfig { attention_pattern: "LF".into(), n_positions: 8, local_block: 4, ..ModelConfig::default() };
     let parameters = initial_parameters(&config, 1);
@@ -201,7 +200,7 @@ fn they_load_ours(device: &Device, folder: &Path, text: &Path, theirs: &Value, n
     let mean = ours[..TOKENS].iter().map(|line| line.1).sum::<f64>() / TOKENS as f64;
     println!("{name}: loaded by transformers, mean loss {mean:.4}, largest difference of {TOKENS} losses {worst:.2e}");
     assert!(worst < 1e-3, "{name}: {worst}");
-    // It has learned something, so that a greedy text is no accident.
+    // It has learned something, so that greedy tokens do not agree by chance.
     assert!(mean < 5.0, "{name}: {mean}");
 
     let capacity = Capacity { rows: POSITIONS, sequences: 1 };
@@ -213,7 +212,7 @@ fn they_load_ours(device: &Device, folder: &Path, text: &Path, theirs: &Value, n
     }
 }
 
-/// A fine-tuned model that was never trained, its head larger than it would begin. Its tokenizer has fewer ids than it.
+/// An untrained model with a head, whose weights are enlarged. Its tokenizer has fewer ids than the model.
 fn tuned(pretokenizer: Pretokenizer, kind: TaskKind, answers: Answers) -> Model {
     let plain = Tokenizer::train(&stories(4, 20_000), 290, pretokenizer).expect("a tokenizer");
     let task = Some(Task { kind, answers });
@@ -246,7 +245,7 @@ fn expected_logits(model: &Model, examples: &[EncodedExample]) -> Vec<Vec<f64>> 
 }
 
 #[test]
-fn heads_both_ways() {
+fn fine_tuned_models_load_in_transformers_and_back() {
     let Some(python) = python() else {
         println!("skipped: no Python with transformers");
         return;

@@ -1,4 +1,4 @@
-//! `wgpt import openai`: GPT-1's published files, here a tiny model's in their form, become a model's folder.
+//! `wgpt import openai`: it converts files in the form of GPT-1's published ones, here a tiny model's, to a model folder.
 
 use crate::common::program;
 use crate::common::program::{assert_one_line, success};
@@ -14,7 +14,7 @@ fn small() -> (ModelConfig, Vec<Vec<f32>>) {
     let gpt1 = ModelConfig::preset("gpt1").expect("a preset");
     let config = ModelConfig { n_layer: 2, n_embd: 24, n_head: 12, n_positions: 9, vocab_size: 60, ..gpt1 };
     let mut parameters = initial_parameters(&config, 5);
-    // Every number of its own, so that nothing can stand in a wrong place.
+    // All numbers differ, so that no swap goes unnoticed.
     parameters.iter_mut().flatten().zip(1u16..).for_each(|(x, i)| *x = f32::from(i) / 1024.0);
     (config, parameters)
 }
@@ -33,7 +33,7 @@ fn npy(numbers: &[f32]) -> Vec<u8> {
     bytes
 }
 
-/// The published files of [`small`]: a stream cut in ten without regard to tensors.
+/// The published files of [`small`]: its numbers in ten parts, whose borders are not those of tensors.
 fn published() -> (tempfile::TempDir, PathBuf, Vec<Vec<f32>>) {
     let place = tempfile::tempdir().expect("folder");
     let dir = place.path().join("published");
@@ -81,7 +81,7 @@ fn a_published_model_becomes_a_folder() {
     let trained = Tokenizer::train("the cat sat on the mat and the hat", 60, Pretokenizer::Bert).expect("train");
     assert_eq!(tokenizer.encode("The cat's hat").expect("ids"), trained.encode("The cat's hat").expect("ids"));
 
-    // The same files, with words cut as the model's authors did.
+    // The same files with the pre-tokenizer of GPT-1's authors.
     let own = place.path().join("own");
     success(&wgpt(&["import", "openai", "--pretokenizer", "openai"], &dir, &own));
     let cut = Model::load(&own).expect("a model").tokenizer.expect("a tokenizer");
@@ -102,7 +102,7 @@ fn a_published_model_becomes_a_folder() {
 #[test]
 fn damaged_files_are_named() {
     let (_place, dir, _) = published();
-    let says = |file: &str, message: &str| {
+    let assert_error = |file: &str, message: &str| {
         let error = import(&dir, 12).expect_err(message);
         let path = if file.is_empty() { dir.clone() } else { dir.join(file) };
         let expected = format!("{}: {message}", path.display());
@@ -116,31 +116,31 @@ fn damaged_files_are_named() {
     };
     let part = std::fs::read(dir.join("params_3.npy")).expect("read");
     with("params_3.npy", &part[..part.len() - 4], &|| {
-        says("params_3.npy", "has 6440 bytes of numbers: its shape is (1611,)");
+        assert_error("params_3.npy", "has 6440 bytes of numbers: its shape is (1611,)");
     });
-    with("params_3.npy", &part[..40], &|| says("params_3.npy", "is no whole .npy file"));
-    with("params_3.npy", b"", &|| says("params_3.npy", ""));
+    with("params_3.npy", &part[..40], &|| assert_error("params_3.npy", "is no whole .npy file"));
+    with("params_3.npy", b"", &|| assert_error("params_3.npy", ""));
     with("params_3.npy", &npy(&[0.0; 1610]), &|| {
-        says("", "its 10 parts hold 16103 numbers: params_shapes.json has 16104");
+        assert_error("", "its 10 parts hold 16103 numbers: params_shapes.json has 16104");
     });
     let mut odd = [0.5; 1611];
     odd[7] = f32::NAN;
     with("params_0.npy", &npy(&odd), &|| {
-        says("", "`transformer.positions_embed.weight` has NaN as number 7: must be finite");
+        assert_error("", "`transformer.positions_embed.weight` has NaN as number 7: must be finite");
     });
-    with("params_shapes.json", b"[[9,24]", &|| says("params_shapes.json", "not a list of shapes"));
+    with("params_shapes.json", b"[[9,24]", &|| assert_error("params_shapes.json", "not a list of shapes"));
     let tokens = (0..61).map(|i| format!("t{i}")).chain(["<unk>".to_string()]);
     let many: serde_json::Map<String, serde_json::Value> = tokens.zip((0..).map(|i: u32| i.into())).collect();
     with("vocab_40000.bpe", b"#version: 0.2\n", &|| {
         with("encoder_bpe_40000.json", serde_json::Value::Object(many.clone()).to_string().as_bytes(), &|| {
-            says("encoder_bpe_40000.json", "has 62 ids: the token table of params_shapes.json has 60 rows");
+            assert_error("encoder_bpe_40000.json", "has 62 ids: the token table of params_shapes.json has 60 rows");
         });
     });
     import(&dir, 12).expect("the good one");
     std::fs::remove_file(dir.join("encoder_bpe_40000.json")).expect("remove");
-    says("", "no tokenizer");
+    assert_error("", "no tokenizer");
     std::fs::remove_file(dir.join("params_9.npy")).expect("remove");
-    says("params_9.npy", "");
+    assert_error("params_9.npy", "");
     let error = import(&dir.join("none"), 12).expect_err("none").to_string();
     assert!(error.contains("is no folder: must hold params_shapes.json"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Runs that begin from a model: its numbers, weights and tokenizer come with it; counts and moments begin anew.
+//! Runs that start from a model: they take its configuration, weights and tokenizer; counts and moments start at 0.
 
 use crate::common::device;
 use crate::common::runs::{checkpoint, no_cache, settings, stop_after, tiny_toml};
@@ -12,7 +12,7 @@ use wgpt::train::metrics::{self, Line};
 use wgpt::train::text::run;
 use wgpt::train::{Layers, NoObserver, Observer, Prepared, Settings, Stopped, Trained, resume};
 
-/// Lines of settings of the models that runs begin from.
+/// More settings of the run whose model the others start from.
 const FIRST_RUN: &str = "steps = 4\nwarmup = 2\n";
 
 fn train(device: &Device, settings: Settings, out: &Path, observer: &mut dyn Observer) -> Trained {
@@ -20,7 +20,7 @@ fn train(device: &Device, settings: Settings, out: &Path, observer: &mut dyn Obs
 }
 
 #[test]
-fn a_run_begins_from_a_model() {
+fn a_run_starts_from_a_model() {
     let device = device();
     let place = tempfile::tempdir().expect("folder");
     let path = |name: &str| place.path().join(name);
@@ -35,7 +35,7 @@ fn a_run_begins_from_a_model() {
         &mut NoObserver,
     ));
 
-    // Of a run's folder, and of a checkpoint in it: all but the numbers is the preset's, dropout may be another.
+    // From a run's folder and from a checkpoint in it. Settings of training are the preset's; dropout may differ.
     let (data, init) = (set("data", "new.txt"), set("init", "old"));
     let more = [&data[..], "steps=3", "warmup=1", "dropout=0.2", "valid=0.1", "batch=4"];
     for (name, init) in [("new", init.clone()), ("newer", format!("{init}/checkpoints/step-000004"))] {
@@ -67,7 +67,7 @@ fn a_run_begins_from_a_model() {
     train(&device, settings(&text, &[]).expect("settings"), &path("again"), &mut NoObserver);
     assert!(same("again") == same("new"), "config.toml runs again");
 
-    // A resumed run needs the model no more.
+    // A resumed run does not need the model.
     train(&device, settings(&text, &[]).expect("settings"), &path("stopped"), &mut stop_after(0));
     std::fs::rename(&old, path("gone")).expect("move");
     let stopped = Stopped::open(&path("stopped"), Layers::new()).expect("a run");
@@ -78,7 +78,7 @@ fn a_run_begins_from_a_model() {
 }
 
 #[test]
-fn what_contradicts_the_model_is_named() {
+fn settings_that_contradict_the_model_are_named() {
     let place = tempfile::tempdir().expect("folder");
     let mut config = settings(&tiny_toml(FIRST_RUN), &[]).expect("settings").model;
     config.vocab_size = 260;
@@ -89,13 +89,13 @@ fn what_contradicts_the_model_is_named() {
     let text = place.path().join("text.txt");
     std::fs::write(&text, stories(5, 6000)).expect("text");
     let data = format!("data={}", text.display());
-    for (set, says) in [
+    for (set, expected) in [
         ("n_layer=3", "--set n_layer=3: the model that init names has n_layer = 2"),
         ("vocab_size=512", "--set vocab_size=512: the model that init names has vocab_size = 260"),
         ("attention_pattern=L", "--set attention_pattern=L: the model that init names has attention_pattern = \"F\""),
     ] {
-        let error = settings("", &[&init, set]).expect_err(says);
-        assert_eq!((error.to_string().as_str(), error.is_invalid_input()), (says, true));
+        let error = settings("", &[&init, set]).expect_err(expected);
+        assert_eq!((error.to_string().as_str(), error.is_invalid_input()), (expected, true));
     }
     settings("", &[&init, "n_layer=2", "vocab_size=260", "preset=gpt1", "attn_pdrop=0.3"]).expect("no contradiction");
     let error = settings("", &["init=/no/such/model"]).expect_err("none").to_string();
@@ -110,7 +110,7 @@ fn what_contradicts_the_model_is_named() {
         error.ends_with("holds no tokenizer: give the one that it was trained with, --tokenizer FILE|DIR"),
         "{error}"
     );
-    // One that is named, and one that the model has as well.
+    // A tokenizer in the settings, and another one in the model's folder.
     let tokenizer = |text: &str| {
         use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
         Tokenizer::train(text, 260, Pretokenizer::Bytes).expect("tokenizer").to_json().expect("JSON")
@@ -123,7 +123,7 @@ fn what_contradicts_the_model_is_named() {
     std::fs::write(dir.join("tokenizer.json"), tokenizer("other words, others, other")).expect("write");
     let warnings = begin(&[&named]).expect("prepared").warnings();
     assert!(warnings.iter().any(|w| w.starts_with("the tokenizer is not that of")), "{warnings:?}");
-    // A settings' model that is not the folder's.
+    // Settings whose model differs from the folder's.
     let mut wrong = settings("", &[&init, &data]).expect("settings");
     wrong.model.n_layer = 1;
     let error =
@@ -132,7 +132,7 @@ fn what_contradicts_the_model_is_named() {
 }
 
 #[test]
-fn a_head_is_left_out() {
+fn a_run_from_a_fine_tuned_model_leaves_out_its_head() {
     let device = device();
     let place = tempfile::tempdir().expect("folder");
     let path = |name: &str| place.path().join(name);

@@ -11,7 +11,7 @@ use wgpt::verify::cases::matmul::Out;
 use wgpt::verify::cases::{cross_entropy, layer_norm, matmul};
 use wgpt::verify::{Case, Purpose, cases, check};
 
-/// Runs with every Spec; says of each op how many runs, how near to the tolerance, how long.
+/// Runs with every Spec. Prints for each op the number of runs, the largest error in units of the tolerance, and the time.
 fn run_all(cases: &[Case]) {
     let device = device();
     let only = std::env::var("WGPT_CASES").unwrap_or_default();
@@ -44,7 +44,7 @@ fn run_all(cases: &[Case]) {
 }
 
 #[test]
-fn every_case_with_every_spec() {
+fn every_kernel_matches_its_oracle() {
     run_all(&cases::all());
 }
 
@@ -61,8 +61,8 @@ fn every_op_has_small_and_bench_cases() {
         let op = case.op;
         assert!(ops::ALL.iter().any(|k| k.op == op), "{op} is not registered");
         assert!(!(case.specs)(device.caps()).is_empty(), "{} has no Spec", case.label());
-        assert!(case.flops > 0.0 || case.purpose == Purpose::Small, "{} says no FLOPs", case.label());
-        assert!(case.bytes > 0.0 || case.purpose == Purpose::Small, "{} says no bytes", case.label());
+        assert!(case.flops > 0.0 || case.purpose == Purpose::Small, "{} has no FLOPs", case.label());
+        assert!(case.bytes > 0.0 || case.purpose == Purpose::Small, "{} has no bytes", case.label());
     }
 }
 
@@ -80,7 +80,7 @@ fn size(most: usize) -> impl Strategy<Value = usize> {
 }
 
 #[test]
-fn random_shapes() {
+fn random_shapes_match_the_oracles() {
     use wgpt::ops::matmul::Form;
     let mut all = Vec::new();
     for form in [Form::AB, Form::ABt, Form::AtB] {

@@ -68,7 +68,7 @@ fn compare_on(device: &Device, change: impl FnOnce(&mut ModelConfig), lengths: &
     for (g, e) in hidden.iter().zip(&expected.hidden[last]) {
         assert!((f64::from(*g) - e).abs() < 2e-4, "{g} {e}");
     }
-    // A direction drawn at random: the loss moves along it as the gradient says, by the oracle's forward pass alone.
+    // A direction drawn at random: the loss changes along it as the gradient predicts, by the oracle's forward pass alone.
     let mut words = Words::new(SEED, Stream::Weights, 7, 7);
     let direction: Vec<Vec<f64>> =
         parameters.iter().map(|t| t.iter().map(|_| words.uniform() - 0.5).collect()).collect();
@@ -90,22 +90,22 @@ fn compare_on(device: &Device, change: impl FnOnce(&mut ModelConfig), lengths: &
 }
 
 #[test]
-fn packed_and_ragged() {
+fn a_packed_batch_matches_the_oracle() {
     compare(|_| {}, &[70, 0, 1, 33]);
 }
 
 #[test]
-fn with_dropout_in_every_place() {
+fn dropout_in_every_place_matches_the_oracle() {
     compare(|c| c.set_dropout(0.2), &[70, 0, 1, 33]);
 }
 
 #[test]
-fn local_blocks_beside_full_attention() {
+fn local_and_full_layers_match_the_oracle() {
     compare(|c| (c.attention_pattern, c.local_block) = ("LF".into(), 7), &[70, 2, 20]);
 }
 
 #[test]
-fn compressed_layers_between_local_ones() {
+fn compressed_and_local_layers_match_the_oracle() {
     compare(
         |c| {
             (c.n_layer, c.attention_pattern, c.local_block, c.n_embd) = (5, "LMLML".into(), 7, 48);
@@ -116,7 +116,7 @@ fn compressed_layers_between_local_ones() {
 }
 
 #[test]
-fn compressed_layers_alone() {
+fn compressed_layers_match_the_oracle() {
     let factor = |f| move |c: &mut ModelConfig| (c.attention_pattern, c.kv_factor) = ("M".into(), f);
     compare(factor(2), &[70, 3, 20]);
     compare(
@@ -142,9 +142,9 @@ fn compressed_layers_alone() {
     );
 }
 
-/// Tensors past a binding's limit, and past a texture's, are cut in ranges of rows; parameters in slabs.
+/// Tensors above the limits of bindings and textures are split in ranges of rows, parameters in slabs.
 #[test]
-fn long_batches_on_small_devices() {
+fn small_binding_limits_match_the_oracle() {
     let device = device();
     for (max_binding, max_texture) in [(64 << 10, 16384), (128 << 20, 64), (64 << 10, 64)] {
         let narrow = device.narrowed(|caps| (caps.max_binding, caps.max_texture) = (max_binding, max_texture));
@@ -158,9 +158,9 @@ fn long_batches_on_small_devices() {
     assert!(error.to_string().contains("`qkv` has 81920 bytes, the device binds 65536"), "{error}");
 }
 
-/// Other tokens from a random place on: not a bit of an earlier output changes, alone or packed.
+/// Different tokens after a random place: no bit of an earlier output changes, alone or packed.
 #[test]
-fn no_output_knows_a_later_token() {
+fn no_output_depends_on_a_later_token() {
     let device = device();
     let mut words = Words::new(SEED, Stream::Order, 1, 1);
     for (pattern, n_embd) in [("F", 36), ("L", 36), ("M", 36), ("M", 48), ("LMLML", 48), ("FML", 35)] {
@@ -191,12 +191,12 @@ fn no_output_knows_a_later_token() {
 }
 
 #[test]
-fn odd_heads() {
+fn odd_head_widths_match_the_oracle() {
     compare(|c| (c.n_embd, c.n_head) = (35, 5), &[66, 3]);
 }
 
 #[test]
-fn every_token_a_block_of_its_own_sees_itself_alone() {
+fn a_token_in_a_block_of_one_attends_to_itself_alone() {
     let device = device();
     let (config, parameters) = tiny(|c| (c.attention_pattern, c.local_block) = ("L".into(), 1));
     let batch = batch(&config, &[12]);
@@ -211,7 +211,7 @@ fn every_token_a_block_of_its_own_sees_itself_alone() {
 }
 
 #[test]
-fn micro_batches_give_the_gradient_of_their_union() {
+fn micro_batches_have_the_gradients_of_the_whole_batch() {
     let device = device();
     let (config, parameters) = tiny(|c| c.set_dropout(0.2));
     let whole = batch(&config, &[20, 31, 5, 64]);
@@ -227,7 +227,7 @@ fn micro_batches_give_the_gradient_of_their_union() {
 }
 
 #[test]
-fn the_same_bits_twice() {
+fn two_runs_have_the_same_bits() {
     let device = device();
     let (config, parameters) = tiny(|c| c.set_dropout(0.1));
     let batch = batch(&config, &[40, 1, 33]);
@@ -262,23 +262,23 @@ fn a_step_without_targets_changes_nothing() {
 }
 
 #[test]
-fn borders_of_no_batch_are_refused() {
+fn impossible_borders_of_sequences_are_refused() {
     let (config, parameters) = tiny(|c| (c.n_layer, c.attention_pattern) = (1, "M".into()));
     let right = batch(&config, &[10, 10]);
     let mut training = train(&device(), &config, &parameters, &right);
-    for (borders, says) in [
+    for (borders, expected) in [
         ([0, 21, 20], "sequence 1 ends at row 20 before it begins at row 21"),
         ([0, 10, 19], "borders must run from 0 to 20"),
         ([1, 10, 20], "borders must run from 0 to 20"),
     ] {
         let wrong = Batch { cu_seqlens: borders.to_vec(), ..right.clone() };
-        let error = training.accumulate_gradients(&wrong, wrong.target_count, [0, 0]).expect_err(says);
-        assert!(error.is_invalid_input() && error.to_string().contains(says), "{error}");
+        let error = training.accumulate_gradients(&wrong, wrong.target_count, [0, 0]).expect_err(expected);
+        assert!(error.is_invalid_input() && error.to_string().contains(expected), "{error}");
     }
 }
 
 #[test]
-fn a_norm_that_is_not_finite_halts_and_keeps_the_weights() {
+fn a_norm_that_is_not_finite_stops_updates_and_keeps_the_weights() {
     let device = device();
     let (config, mut parameters) = tiny(|_| {});
     let batch = batch(&config, &[9, 8]);

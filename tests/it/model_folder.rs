@@ -1,5 +1,5 @@
-//! `--model DIR`: every kind of folder that holds a model is read, and a damaged one is an error in one line that names
-//! the file, before anything is allocated from its claims.
+//! `--model DIR`: every kind of model folder is read. A damaged one is an error in one line that names the file, before
+//! memory is allocated for sizes that it claims.
 
 use crate::common::files::golden;
 use std::path::{Path, PathBuf};
@@ -35,10 +35,10 @@ fn refused(dir: &Path) -> String {
     message
 }
 
-/// Expects an error that begins with the file's path and ends with `says`.
-fn says(dir: &Path, file: &Path, says: &str) {
+/// Asserts an error that starts with the file's path and ends with `ending`.
+fn assert_error(dir: &Path, file: &Path, ending: &str) {
     let message = refused(dir);
-    assert!(message.starts_with(&format!("{}: ", file.display())) && message.ends_with(says), "{message}");
+    assert!(message.starts_with(&format!("{}: ", file.display())) && message.ends_with(ending), "{message}");
 }
 
 fn put(path: &Path, text: &str) {
@@ -66,7 +66,7 @@ fn a_run_is_its_best_or_its_latest_checkpoint() {
     assert_eq!(resolve(&run).expect("best"), run.join("checkpoints/step-000002"));
     assert_eq!(first(&run.join("checkpoints/step-000004")), 4.0);
 
-    // A name that leads to a model all the same is refused when it leads out of `checkpoints`.
+    // A name that leads out of `checkpoints` is refused, even if it leads to a model.
     model.save(&run.join("outside")).expect("save");
     let absolute = run.join("outside").display().to_string();
     for name in
@@ -78,14 +78,18 @@ fn a_run_is_its_best_or_its_latest_checkpoint() {
     }
     std::fs::remove_file(run.join("best")).expect("remove");
     std::fs::remove_file(run.join("latest")).expect("remove");
-    says(&run, &run, "has no config.json and neither best nor latest: must be a model's folder or a run's folder");
-    says(
+    assert_error(
+        &run,
+        &run,
+        "has no config.json and neither best nor latest: must be a model's folder or a run's folder",
+    );
+    assert_error(
         &run.join("none"),
         &run.join("none"),
         "is not a folder: must be a folder with config.json and model.safetensors",
     );
     let file = run.join("checkpoints/step-000002/model.safetensors");
-    says(&file, &file, "is not a folder: must be a folder with config.json and model.safetensors");
+    assert_error(&file, &file, "is not a folder: must be a folder with config.json and model.safetensors");
 }
 
 #[test]
@@ -149,16 +153,16 @@ fn shards_are_one_model_and_their_index_is_checked() {
     std::fs::copy(dir.join("a.safetensors"), &elsewhere).expect("copy");
     for name in ["../elsewhere.safetensors", elsewhere.to_str().expect("UTF-8"), "x/../a.safetensors", "..", "."] {
         put(&path, &with("h.0.ln_1.bias", name));
-        says(&dir, &path, &format!("weight_map: {name:?}: must be the name of a file in the same folder"));
+        assert_error(&dir, &path, &format!("weight_map: {name:?}: must be the name of a file in the same folder"));
     }
     put(&path, &with("h.0.ln_1.bias", "c.safetensors"));
-    says(&dir, &path, "weight_map: \"c.safetensors\": must be the name of a file in the same folder");
+    assert_error(&dir, &path, "weight_map: \"c.safetensors\": must be the name of a file in the same folder");
     put(&path, &with("h.0.ln_1.bias", "b.safetensors"));
-    says(&dir, &path, "weight_map: \"h.0.ln_1.bias\": must be in \"b.safetensors\", which does not hold it");
+    assert_error(&dir, &path, "weight_map: \"h.0.ln_1.bias\": must be in \"b.safetensors\", which does not hold it");
     put(&path, &with("h.7.ln_1.bias", "a.safetensors"));
-    says(&dir, &path, "weight_map: \"h.7.ln_1.bias\": must be in \"a.safetensors\", which does not hold it");
+    assert_error(&dir, &path, "weight_map: \"h.7.ln_1.bias\": must be in \"a.safetensors\", which does not hold it");
     put(&path, &good.to_string().replace("\"h.0.ln_1.weight\"", "\"h.0.ln_1.bias\""));
-    says(&dir, &path, "weight_map: \"h.0.ln_1.bias\" is listed twice: must be listed once");
+    assert_error(&dir, &path, "weight_map: \"h.0.ln_1.bias\" is listed twice: must be listed once");
     for text in ["{}", "[]", "{\"weight_map\": [\"a\"]}", "{\"weight_map\": {\"a\": 1}}", &good.to_string()[..200]] {
         put(&path, text);
         assert!(refused(&dir).contains("index.json: is not an index with weight_map: "), "{text}");
@@ -174,7 +178,7 @@ fn shards_are_one_model_and_their_index_is_checked() {
     );
     a.insert("positions_embed.weight".into(), Tensor { shape: vec![5, 6], data: vec![0.0; 30] });
     write(&dir.join("a.safetensors"), &a);
-    says(
+    assert_error(
         &dir,
         &dir.join("b.safetensors"),
         &format!("tensor `positions_embed.weight` is in {}, too", dir.join("a.safetensors").display()),
@@ -185,7 +189,7 @@ fn shards_are_one_model_and_their_index_is_checked() {
     let mut index = good.clone();
     index["weight_map"].as_object_mut().expect("map").remove("h.0.ln_1.weight");
     put(&path, &index.to_string());
-    says(&dir, &path, "tensor `transformer.h.0.ln_1.weight` is missing: expected shape [6]");
+    assert_error(&dir, &path, "tensor `transformer.h.0.ln_1.weight` is missing: expected shape [6]");
     std::fs::write(dir.join("b.safetensors"), b"cut").expect("write");
     assert!(refused(&dir).contains("b.safetensors: not a whole safetensors file of 3 bytes"));
 }
@@ -194,9 +198,9 @@ fn shards_are_one_model_and_their_index_is_checked() {
 fn weights_that_are_no_safetensors_say_what_would_do() {
     let (_place, dir, _) = saved();
     std::fs::remove_file(dir.join("model.safetensors")).expect("remove");
-    says(&dir, &dir, "has no weights: must have model.safetensors or model.safetensors.index.json");
+    assert_error(&dir, &dir, "has no weights: must have model.safetensors or model.safetensors.index.json");
     put(&dir.join("pytorch_model.bin"), "PK");
-    says(
+    assert_error(
         &dir,
         &dir.join("pytorch_model.bin"),
         "this format is not read: must be model.safetensors, which `save_pretrained` of transformers writes",
@@ -218,18 +222,18 @@ fn tokenizers_are_found_and_foreign_ones_refused() {
     let mut bad = good.clone();
     bad["model"] = serde_json::json!({"type": "WordPiece", "vocab": {"[UNK]": 0}, "unk_token": "[UNK]"});
     put(&json, &bad.to_string());
-    says(&dir, &json, "model.type: \"WordPiece\": expected BPE");
+    assert_error(&dir, &json, "model.type: \"WordPiece\": expected BPE");
     let big =
         Tokenizer::train("ab cd ef gh ij kl mn op qr st uv wx yz zz yy xx", 271, Pretokenizer::Bytes).expect("train");
     put(&json, &big.to_json().expect("json"));
-    says(&dir, &json, "271 ids: must be at most 270, the model's vocab_size");
+    assert_error(&dir, &json, "271 ids: must be at most 270, the model's vocab_size");
 
-    // What GPT-1's own folder carries: the vocabulary and the merges, and no tokenizer.json in old ones.
+    // Old folders of GPT-1 have vocab.json and merges.txt and no tokenizer.json.
     std::fs::remove_file(&json).expect("remove");
     let bert = Tokenizer::train("the cat and the hat, the dog", 40, Pretokenizer::Bert).expect("train");
     let parts: serde_json::Value = serde_json::from_str(&bert.to_json().expect("json")).expect("JSON");
     put(&dir.join("vocab.json"), &parts["model"]["vocab"].to_string());
-    says(&dir, &dir.join("merges.txt"), "missing: expected it beside vocab.json");
+    assert_error(&dir, &dir.join("merges.txt"), "missing: expected it beside vocab.json");
     let pair = |m: &serde_json::Value| format!("{} {}\n", m[0].as_str().expect("left"), m[1].as_str().expect("right"));
     let merges: String = parts["model"]["merges"].as_array().expect("merges").iter().map(pair).collect();
     put(&dir.join("merges.txt"), &format!("#version: 0.2\n{merges}"));
@@ -244,7 +248,7 @@ fn absurd_numbers_of_a_config_are_refused() {
     let path = dir.join("config.json");
     let good: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).expect("read")).expect("JSON");
     let weights = dir.join("model.safetensors");
-    for (key, value, file, says_it) in [
+    for (key, value, file, ending) in [
         ("n_layer", "1000000000", &path, "n_layer = 1000000000: must be at most 16777216"),
         ("n_layer", "4096", &weights, "tensor `transformer.h.2.attn.c_attn.weight` is missing: expected shape [6, 18]"),
         ("vocab_size", "16777216", &weights, "has shape [270, 6]: expected [16777216, 6]"),
@@ -258,13 +262,13 @@ fn absurd_numbers_of_a_config_are_refused() {
         let mut bad = good.clone();
         bad[key] = serde_json::from_str(value).expect("JSON");
         put(&path, &bad.to_string());
-        says(&dir, file, says_it);
+        assert_error(&dir, file, ending);
     }
     put(&path, &good.to_string());
     assert_eq!(Model::load(&dir).expect("the good one").config, model.config);
 }
 
-/// A file cut, or with a bit turned, at places drawn at random.
+/// A file that is cut, or has one bit flipped, at a random place.
 fn damaged(random: &mut Words, good: &[u8], number: u32) -> Vec<u8> {
     let mut draw = |below: usize| random.below(below as u32) as usize;
     if number.is_multiple_of(10) {
@@ -277,7 +281,7 @@ fn damaged(random: &mut Words, good: &[u8], number: u32) -> Vec<u8> {
     bytes
 }
 
-/// Without a seal: an error in one line, or a model of the same shapes; never a panic. With one: always an error.
+/// Without checksums: an error in one line, or a model of the same shapes; never a panic. With checksums: always an error.
 #[test]
 fn damage_at_random_is_an_error_or_harmless_and_behind_a_seal_an_error() {
     let (_place, dir, _) = saved();

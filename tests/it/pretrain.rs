@@ -1,5 +1,5 @@
-//! Whole runs of a tiny model: the folder they leave, that a seed decides all of it, that micro-batches make their union,
-//! and what happens when numbers end.
+//! Whole runs of a tiny model: the files of a run, that the seed decides all of them, that micro-batches train as the whole
+//! batch, and divergence.
 
 use crate::common::runs::{checkpoint, layers, metrics_without_times, tiny_toml};
 use crate::common::{device, files, runs};
@@ -103,7 +103,7 @@ fn a_run_leaves_a_folder_and_a_seed_decides_it() {
 }
 
 #[test]
-fn micro_batches_make_their_union() {
+fn micro_batches_train_as_the_whole_batch() {
     let device = device();
     let place = tempfile::tempdir().expect("folder");
     let of = |name: &str, more: &[&str]| {
@@ -128,7 +128,7 @@ fn micro_batches_make_their_union() {
 }
 
 #[test]
-fn a_run_whose_numbers_end_says_where() {
+fn a_run_that_diverges_names_its_last_checkpoint() {
     let device = device();
     let place = tempfile::tempdir().expect("folder");
     let out = place.path().join("run");
@@ -144,7 +144,7 @@ fn a_run_whose_numbers_end_says_where() {
 }
 
 #[test]
-fn a_sample_ends_with_the_positions() {
+fn a_sample_ends_at_n_positions() {
     let device = device();
     let settings = settings(&[]);
     let parameters = wgpt::model::initial_parameters(&settings.model, 1);

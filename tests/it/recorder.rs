@@ -17,7 +17,7 @@ const PROBE: &str = "struct Params { n: u32, a: u32, b: u32, c: u32 }
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) { if id.x < p.n { y[id.x] = 2.0 * x[id.x]; } }";
 
-/// The probe's one live value.
+/// The probe's one value of a run.
 #[derive(Clone, Copy)]
 struct Count(u32);
 
@@ -29,7 +29,7 @@ impl LiveValues for Count {
     }
 }
 
-/// Records one dispatch of the probe; `groups` and `words` of parameters from the live number.
+/// Records one dispatch of the probe; `groups` and `words` of parameters follow from the run's value.
 fn record(device: &Device, binds: &[Bind<'_, u32>], words: usize) -> Result<Program<Count>, Error> {
     let mut recorder = Recorder::new(device, Count(64));
     recorder.dispatch(&Variant::new("probe", PROBE), binds, move |Count(n)| {
@@ -92,7 +92,7 @@ fn groups_past_the_limit_are_refused_when_recorded_and_when_run() {
 }
 
 #[test]
-fn live_numbers_decide_what_runs() {
+fn values_of_a_run_decide_how_much_runs() {
     let device = device();
     let (x, y) = (View::new(&device, "x", 64).expect("x"), View::new(&device, "y", 64).expect("y"));
     x.write(&device, &[3.0f32; 64]).expect("write");
@@ -115,8 +115,8 @@ fn a_taller_matrix_over_the_same_words_has_its_own_image_copy() {
     for io in RowAccess::all(device.caps()) {
         let positions_embed = zeros(&device, "positions_embed", 1, columns);
         let table = matrix(&device, "tokens", 3, columns, &numbers(1, 3 * columns));
-        let live = StepValues { rows: 1, ..StepValues::default() };
-        let mut recorder = Recorder::new(&device, live);
+        let values = StepValues { rows: 1, ..StepValues::default() };
+        let mut recorder = Recorder::new(&device, values);
         let mut outs = Vec::new();
         for rows in [1, 3] {
             let x = zeros(&device, "x", 1, columns);
@@ -130,7 +130,7 @@ fn a_taller_matrix_over_the_same_words_has_its_own_image_copy() {
             embedding(&mut recorder, io, &call).expect("embedding");
             outs.push(x);
         }
-        recorder.finish().run(&live).expect("a run");
+        recorder.finish().run(&values).expect("a run");
         for (out, row) in outs.iter().zip([0, 2]) {
             let want = &numbers(1, 3 * columns)[row * columns..][..columns];
             assert_eq!(out.read(&device).expect("x"), want, "{io:?} row {row}");
@@ -154,8 +154,8 @@ fn tensors_too_small_are_refused_by_name() {
         (sum(&x, &matrix("short", 1, 33), &out), ["`short`", "64 words", "128"]),
         (sum(&x, &partial, &matrix("narrow", 1, 32)), ["`narrow`", "[1, 32]", "33"]),
     ] {
-        let said = result.expect_err(words[0]).to_string();
-        assert!(said.contains("column_sum") && words.iter().all(|w| said.contains(w)), "{said}");
+        let message = result.expect_err(words[0]).to_string();
+        assert!(message.contains("column_sum") && words.iter().all(|w| message.contains(w)), "{message}");
     }
     let state = View::new(&device, "state", STATE_WORDS).expect("state");
     let flat = [1, 2, 3, 4].map(|_| matrix("flat", 2, FLAT_COLUMNS));
@@ -164,7 +164,7 @@ fn tensors_too_small_are_refused_by_name() {
     let adam = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic: Arithmetic::Torch };
     for (start, end) in [(0, 2 * FLAT_COLUMNS + 64), (8, 64), (128, 64)] {
         let range = Range { start, end, lr_scale: 1.0, decay: 0.0, t0: 0 };
-        let said = adamw(&mut recorder, io, &slab, &state, adam, range).expect_err("a range").to_string();
-        assert!(said.contains(&format!("{start}..{end}")), "{said}");
+        let message = adamw(&mut recorder, io, &slab, &state, adam, range).expect_err("a range").to_string();
+        assert!(message.contains(&format!("{start}..{end}")), "{message}");
     }
 }

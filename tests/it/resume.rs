@@ -1,5 +1,5 @@
-//! A run that is stopped and goes on: bit for bit the run that was never stopped, wherever it was stopped and however;
-//! what may change and what may not; damage, the lock, Ctrl-C.
+//! Resuming: a stopped or killed run gives bit for bit the results of one that was never stopped. Settings that may change,
+//! damaged checkpoints, the lock, Ctrl-C.
 
 use crate::common::program::{assert_one_line, stderr};
 use crate::common::runs::{layers, metrics_without_times, no_cache, stop_after, tiny_toml};
@@ -57,10 +57,10 @@ impl Place {
         program::wgpt(self.folder.path(), &[&["pretrain"], words].concat())
     }
 
-    /// Runs the program, expects an exit code and one line on stderr that has all of `says`.
-    fn says(&self, words: &[&str], code: i32, says: &[&str]) {
+    /// Runs the program. Asserts an exit code and one line on standard error that has all `expected` parts.
+    fn assert_line(&self, words: &[&str], code: i32, expected: &[&str]) {
         println!("{words:?}");
-        assert_one_line(&self.wgpt(words).output().expect("the program starts"), code, says);
+        assert_one_line(&self.wgpt(words).output().expect("the program starts"), code, expected);
     }
 }
 
@@ -70,7 +70,7 @@ fn go_on(device: &Device, run: &Path, set: &[&str], observer: &mut dyn Observer)
     resume(device, stopped, prepared, observer)
 }
 
-/// Everything that a run leaves and that no clock is in: lines, and the bytes of files.
+/// What a run leaves, without times: lines of metrics, and the bytes of files.
 #[derive(PartialEq)]
 struct Left {
     lines: Vec<Line>,
@@ -110,7 +110,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_stopped_run_goes_on_bit_for_bit() {
+fn a_stopped_run_resumes_bit_for_bit() {
     let (device, place) = (device(), Place::new());
     let whole = place.begin(&device, "whole", &mut NoObserver);
     assert!(whole.summary.finished && whole.summary.steps == 10);
@@ -137,7 +137,7 @@ fn a_stopped_run_goes_on_bit_for_bit() {
 }
 
 #[test]
-fn padded_batches_go_on_bit_for_bit() {
+fn a_run_with_padded_batches_resumes_bit_for_bit() {
     let (device, place) = (device(), Place::new());
     for form in ["grouped", "padded"] {
         // Stories as documents, so that windows differ in length, over the border of an epoch.
@@ -151,7 +151,7 @@ fn padded_batches_go_on_bit_for_bit() {
     }
 }
 
-/// Copies the run's folder as it lies on the disk when a step's numbers come back: what a killed process leaves.
+/// Copies the run's folder whenever the results of a step are read: the state that a killed process leaves.
 struct Snapshot<'a> {
     run: &'a Path,
     copies: &'a Path,
@@ -173,7 +173,7 @@ impl Observer for Snapshot<'_> {
 }
 
 #[test]
-fn a_killed_run_goes_on_bit_for_bit() {
+fn a_killed_run_resumes_bit_for_bit() {
     let (device, place) = (device(), Place::new());
     let (run, copies) = (place.path("whole"), place.path("copies"));
     place.begin(&device, "whole", &mut Snapshot { run: &run, copies: &copies });
@@ -194,14 +194,14 @@ fn a_killed_run_goes_on_bit_for_bit() {
 }
 
 #[test]
-fn what_may_change_and_what_may_not() {
+fn a_resumed_run_accepts_changes_of_some_settings_alone() {
     let (device, place) = (device(), Place::new());
     let run = place.path("run");
     place.begin(&device, "run", &mut stop_after(4));
-    let refused = |set: &[&str], says: &str| {
+    let refused = |set: &[&str], expected: &str| {
         let error =
-            Stopped::open(&run, layers(set)).and_then(|run| run.prepare(&no_cache()).map(drop)).expect_err(says);
-        assert!(error.to_string().contains(says) && error.is_invalid_input(), "{error}");
+            Stopped::open(&run, layers(set)).and_then(|run| run.prepare(&no_cache()).map(drop)).expect_err(expected);
+        assert!(error.to_string().contains(expected) && error.is_invalid_input(), "{error}");
     };
     refused(&["lr=0.5"], "lr = 0.5: the run began with lr = 0.002, and --resume goes on with that; only data, steps,");
     for set in [
@@ -229,7 +229,7 @@ fn what_may_change_and_what_may_not() {
     std::fs::rename(place.path("text.txt"), place.path("moved.txt")).expect("move");
     refused(&[], "text.txt: could not be read");
 
-    // The text lies elsewhere, and the run becomes longer.
+    // The text moved to another path, and the run becomes longer.
     let moved = format!("data={}", place.path("moved.txt").display());
     let stopped = Stopped::open(&run, layers(&[&moved, "steps=12", "keep=1"])).expect("a run");
     let prepared = stopped.prepare(&no_cache()).expect("prepared").expect("more");
@@ -243,23 +243,23 @@ fn what_may_change_and_what_may_not() {
     drop(end);
     // keep=1: step 0 and the newest.
     assert_eq!(files::names(&run.join("checkpoints")).len(), 2);
-    // It runs on with what it was given, and is finished.
+    // It keeps the changed settings, and is finished.
     let again = Stopped::open(&run, layers(&[])).expect("a run");
     assert_eq!(
         (again.step(), again.settings.keep, again.prepare(&no_cache()).expect("finished").is_none()),
         (12, 1, true)
     );
     drop(again);
-    place.says(&["--resume", "run"], 0, &["run is finished: 12 updates are done; a larger --steps goes on"]);
-    place.says(&["--resume", "run", "--lr", "1"], 2, &["lr = 1.0: the run began with lr = 0.002"]);
-    place.says(&["--resume", "run", "--config", "tiny.toml"], 2, &["--config and --resume run"]);
-    place.says(&["--resume", "none"], 2, &["none: is no run's folder: there is no such folder"]);
-    place.says(&["--resume", "run/checkpoints/step-000012"], 2, &["it is one of its checkpoints"]);
-    place.says(&["--resume", "."], 2, &["is no run's folder: config.toml is missing"]);
+    place.assert_line(&["--resume", "run"], 0, &["run is finished: 12 updates are done; a larger --steps goes on"]);
+    place.assert_line(&["--resume", "run", "--lr", "1"], 2, &["lr = 1.0: the run began with lr = 0.002"]);
+    place.assert_line(&["--resume", "run", "--config", "tiny.toml"], 2, &["--config and --resume run"]);
+    place.assert_line(&["--resume", "none"], 2, &["none: is no run's folder: there is no such folder"]);
+    place.assert_line(&["--resume", "run/checkpoints/step-000012"], 2, &["it is one of its checkpoints"]);
+    place.assert_line(&["--resume", "."], 2, &["is no run's folder: config.toml is missing"]);
 }
 
 #[test]
-fn a_damaged_checkpoint_is_named_with_the_whole_ones() {
+fn a_damaged_checkpoint_is_reported_with_the_intact_ones() {
     let (device, place) = (device(), Place::new());
     let run = place.path("run");
     place.begin(&device, "run", &mut stop_after(5));
@@ -317,7 +317,7 @@ fn a_damaged_checkpoint_is_named_with_the_whole_ones() {
     std::fs::write(run.join("latest"), "../../elsewhere\n").expect("write");
     assert!(open().expect_err("outside").to_string().contains("must be the name of a checkpoint, as step-000300"));
 
-    // The way out that the error names.
+    // The remedy that the error names.
     std::fs::write(run.join("latest"), "step-000004\n").expect("write");
     let end = go_on(&device, &run, &[], &mut NoObserver).expect("the rest");
     assert!(end.summary.finished);
@@ -328,7 +328,7 @@ fn a_damaged_checkpoint_is_named_with_the_whole_ones() {
 }
 
 #[test]
-fn kernels_are_those_of_the_beginning() {
+fn a_resumed_run_keeps_its_kernels() {
     let (device, place) = (device(), Place::new());
     let run = place.path("run");
     place.begin(&device, "run", &mut stop_after(2));
@@ -387,15 +387,15 @@ fn kernels_are_those_of_the_beginning() {
 }
 
 #[test]
-fn one_process_at_a_time() {
+fn a_run_is_open_in_one_process_at_a_time() {
     let (device, place) = (device(), Place::new());
     place.begin(&device, "run", &mut stop_after(1));
     let held = Stopped::open(&place.path("run"), layers(&[])).expect("a run");
-    let says = "run: another process goes on with this run: one at a time can";
-    place.says(&["--resume", "run"], 2, &[says]);
+    let expected = "run: another process goes on with this run: one at a time can";
+    place.assert_line(&["--resume", "run"], 2, &[expected]);
     drop(held);
 
-    /// Tries the run's folder while the run goes on.
+    /// Opens the run's folder while the run trains.
     struct Second<'a>(&'a Place, bool);
     impl Observer for Second<'_> {
         fn step(&mut self, line: &StepLine) {
@@ -412,7 +412,7 @@ fn one_process_at_a_time() {
     assert!(Stopped::open(&place.path("new"), layers(&[])).is_ok(), "the lock is gone with the run");
 }
 
-/// Sends a signal to a run of the program when it has said `line`, and gives its exit code and what it said.
+/// Sends a signal to a run of the program after it printed `line`. Returns its exit code and its standard error.
 #[cfg(unix)]
 fn interrupted(mut command: Command, line: &str, signal: &str) -> (Option<i32>, String) {
     use std::io::BufRead;
@@ -421,45 +421,52 @@ fn interrupted(mut command: Command, line: &str, signal: &str) -> (Option<i32>, 
         .stderr(std::process::Stdio::piped())
         .spawn()
         .expect("the program starts");
-    let mut said = String::new();
+    let mut messages = String::new();
     let lines = std::io::BufReader::new(child.stderr.take().expect("stderr")).lines();
     let mut sent = false;
     for text in lines {
-        said += &(text.expect("a line") + "\n");
-        if !sent && said.contains(line) {
+        messages += &(text.expect("a line") + "\n");
+        if !sent && messages.contains(line) {
             sent = true;
             let kill = Command::new("kill").args([signal, &child.id().to_string()]).status();
             assert!(kill.expect("kill").success());
         }
     }
     let status = child.wait().expect("end");
-    assert!(sent, "{said}");
-    (status.code(), said)
+    assert!(sent, "{messages}");
+    (status.code(), messages)
 }
 
 #[cfg(unix)]
 #[test]
-fn an_interrupted_program_saves_and_says_how_to_go_on() {
+fn an_interrupted_run_is_saved_and_prints_how_to_resume() {
     let place = Place::new();
     let words = ["--data", "text.txt", "--config", "tiny.toml", "--steps", "2000000", "--out", "run"];
     let words = [&words[..], &["--eval-every", "1000000", "--sample-every", "0", "--checkpoint-every", "1000000"]];
-    let (code, said) = interrupted(place.wgpt(&words.concat()), "step 1/2000000", "-INT");
-    assert_eq!(code, Some(130), "{said}");
+    let (code, messages) = interrupted(place.wgpt(&words.concat()), "step 1/2000000", "-INT");
+    assert_eq!(code, Some(130), "{messages}");
     assert!(
-        said.contains("interrupted: finishing the step") && said.contains("go on with: wgpt pretrain --resume run\n")
+        messages.contains("interrupted: finishing the step")
+            && messages.contains("go on with: wgpt pretrain --resume run\n")
     );
     let latest = || -> u32 {
         let latest = std::fs::read_to_string(place.path("run/latest")).expect("latest");
         latest.trim().strip_prefix("step-").and_then(|step| step.parse().ok()).expect("a step")
     };
     let first = latest();
-    assert!(first > 0 && said.contains(&format!("stopped after {first} updates, saved to run")), "{first}: {said}");
+    assert!(
+        first > 0 && messages.contains(&format!("stopped after {first} updates, saved to run")),
+        "{first}: {messages}"
+    );
 
-    // Asked politely by another.
-    let (code, said) = interrupted(place.wgpt(&["--resume", "run"]), "tokens/s", "-TERM");
+    // Stopped by another signal.
+    let (code, messages) = interrupted(place.wgpt(&["--resume", "run"]), "tokens/s", "-TERM");
     let second = latest();
-    assert_eq!(code, Some(130), "{said}");
-    assert!(second > first && said.contains(&format!("after {} updates", grouped(first))), "{first} {second}: {said}");
+    assert_eq!(code, Some(130), "{messages}");
+    assert!(
+        second > first && messages.contains(&format!("after {} updates", grouped(first))),
+        "{first} {second}: {messages}"
+    );
 
     // The rest.
     let steps = (second + 3).to_string();
@@ -472,7 +479,7 @@ fn an_interrupted_program_saves_and_says_how_to_go_on() {
     assert_eq!(steps, (1..=second + 3).collect::<Vec<_>>());
     let elapsed: Vec<f64> =
         lines.iter().filter_map(|line| if let Line::Step(s) = line { Some(s.elapsed_s) } else { None }).collect();
-    assert!(elapsed.windows(2).all(|pair| pair[0] <= pair[1]), "time goes on");
+    assert!(elapsed.windows(2).all(|pair| pair[0] <= pair[1]), "elapsed time decreases");
 }
 
 /// With a comma between thousands.
@@ -485,7 +492,7 @@ fn grouped(number: u32) -> String {
 }
 
 #[test]
-fn a_prepared_run_is_what_the_folder_says() {
+fn a_resumed_run_has_the_settings_of_its_folder() {
     let (device, place) = (device(), Place::new());
     let run = place.path("run");
     place.begin(&device, "run", &mut stop_after(1));

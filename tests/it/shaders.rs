@@ -1,5 +1,5 @@
-//! Every variant of every kernel that can come up on any class of adapter, without an adapter: naga takes it, it fits the
-//! class's limits, naga writes it for the APIs of that class, and its bindings are numbered as the recorder expects.
+//! Every variant of every kernel on every class of adapter that can choose it, without an adapter: naga accepts it, it fits
+//! the class's limits, naga translates it for the APIs of the class, and its bindings have the numbers that the recorder expects.
 
 use naga::back::{hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
@@ -8,7 +8,7 @@ use wgpt::gpu::wgsl::{BindingKind, Module};
 use wgpt::gpu::{Caps, Variant};
 use wgpt::ops;
 
-/// Every variant with the classes it can come up on.
+/// Every variant with the classes that can choose it.
 fn variants() -> Vec<(Variant, Vec<Caps>)> {
     let mut all: HashMap<Variant, Vec<Caps>> = HashMap::new();
     for caps in Caps::table() {
@@ -113,14 +113,14 @@ fn judge(variant: &Variant, classes: &[Caps]) -> Result<(), String> {
 }
 
 #[test]
-fn every_variant_on_every_class() {
+fn every_variant_is_valid_on_its_classes_of_adapters() {
     let all = variants();
     let half = all.len().div_ceil(2);
     let failures: Vec<String> = std::thread::scope(|scope| {
         let work = |part: &[(Variant, Vec<Caps>)]| {
             let fault = |(v, classes): &(Variant, Vec<Caps>)| {
-                let said = judge(v, classes).err()?;
-                Some(format!("{} {:?} {:?}: {said}", v.stem, v.constants, v.imports))
+                let message = judge(v, classes).err()?;
+                Some(format!("{} {:?} {:?}: {message}", v.stem, v.constants, v.imports))
             };
             part.iter().filter_map(fault).collect::<Vec<_>>()
         };
@@ -132,7 +132,7 @@ fn every_variant_on_every_class() {
 }
 
 #[test]
-fn what_is_wrong_is_seen() {
+fn a_fault_in_a_shader_is_found() {
     let head = "struct P { a: u32 }\n@group(0) @binding(0) var<uniform> p: P;\n";
     let judge = |body: String, caps: Caps| {
         let body: &'static str = Box::leak(body.into_boxed_str());
@@ -151,7 +151,7 @@ fn what_is_wrong_is_seen() {
         (format!("{}{}", x(0), main.replace("f32(p.a)", "1.0")), "binding 0"),
         (format!("{head}{}{}", x(1), main.replace("f32(p.a)", "p.a")), "probe"),
     ] {
-        let said = judge(body, plain()).expect_err(word);
-        assert!(said.contains(word), "{said}");
+        let message = judge(body, plain()).expect_err(word);
+        assert!(message.contains(word), "{message}");
     }
 }

@@ -1,4 +1,4 @@
-//! Examples of real files (WGPT_DATA, else ../shared/data): every row is read, with its answer, and fits in a model.
+//! Real files of tasks: every row is read with its answer and fits in a model.
 
 use crate::common::files::shared_data;
 use wgpt::config::{Answers, Task, TaskKind};

@@ -1,5 +1,4 @@
-//! Trained tokenizers are a pure function of text and settings: two processes, the same bytes. And the counting
-//! baseline on real text, where there is some.
+//! Two processes train the same tokenizer from the same text and settings. The counting baseline on real text.
 
 use crate::common::files::shared_data;
 use crate::common::program::this_test;
@@ -75,7 +74,7 @@ fn the_baseline_on_shakespeare_is_the_known_one() {
     let figures = baseline(&train, &valid, tokenizer.vocab_size()).expect("baseline");
     let bytes_a_token = text.len() as f64 / ids.len() as f64;
     println!("{figures:?}, {bytes_a_token:.4} bytes a token");
-    // Another implementation's figures, to the digits it gave.
+    // The results of another implementation, to the digits that it printed.
     assert!((figures.unigram - 5.192).abs() < 0.001, "{figures:?}");
     assert!((figures.bigram - 3.661).abs() < 0.001, "{figures:?}");
     assert!((bytes_a_token - 1.94).abs() < 0.01, "{bytes_a_token}");

@@ -20,7 +20,7 @@ fn attend(
 ) -> [Vec<f64>; 4] {
     let batch = blank_batch(lengths);
     let (n, c) = (batch.rows(), q.len() / batch.rows());
-    let (layout, live) = layout(device, &batch, block, None);
+    let (layout, values) = layout(device, &batch, block, None);
     let (qkv, dqkv) = (matrix(device, n, 3 * c, &beside(&[q, k, v], c)), matrix(device, n, 3 * c, &[]));
     let (y, dy) = (matrix(device, n, c, &[]), matrix(device, n, c, dy));
     let [lse, delta] = ["lse", "delta"].map(|name| View::new(device, name, n * heads).expect("a view"));
@@ -40,7 +40,7 @@ fn attend(
     attention::forward(&mut rec, spec, &call).expect("forward");
     let to = Gradients { dy: &dy, delta: &delta, dq: &dqkv, dkv: &dqkv };
     attention::backward(&mut rec, spec, &call, &to).expect("backward");
-    rec.finish().run(&live).expect("a run");
+    rec.finish().run(&values).expect("a run");
     let dqkv = widen(&dqkv.read(device).expect("dqkv"));
     let [dq, dk, dv] = [0, 1, 2].map(|i| columns(&dqkv, 3 * c, i * c, c));
     [widen(&y.read(device).expect("y")), dq, dk, dv]

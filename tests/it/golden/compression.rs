@@ -43,13 +43,13 @@ impl Compression<'_> {
         let batch = blank_batch(&self.lengths);
         let (n, f) = (batch.rows(), self.factor);
         let c = dy.len() / n;
-        let (layout, live) = layout(device, &batch, None, Some(f));
-        let room = layout.capacity();
+        let (layout, values) = layout(device, &batch, None, Some(f));
+        let capacity = layout.capacity();
         let (qkv, dqkv) = (matrix(device, n, 3 * c, qkv), matrix(device, n, 3 * c, &[]));
         let (y, dy) = (matrix(device, n, c, &[]), matrix(device, n, c, dy));
-        let [slots, dslots] = [(); 2].map(|()| matrix(device, 2 * room.slot_rows(), c, &[]));
+        let [slots, dslots] = [(); 2].map(|()| matrix(device, 2 * capacity.slot_rows(), c, &[]));
         let [lse, delta] = ["lse", "delta"].map(|name| View::new(device, name, n * self.heads).expect("a view"));
-        let [rows, width] = kv_compress::room(room.slots(), c, f, self.group_width);
+        let [rows, width] = kv_compress::room(capacity.slots(), c, f, self.group_width);
         let windows = matrix(device, rows, width, &[]);
         let partial = matrix(device, n, c, &[]);
         let shape = ParameterShape {
@@ -78,11 +78,11 @@ impl Compression<'_> {
         });
         for part in [0, 1] {
             let bias = matrix(device, 1, c, self.convolutions[part][1]);
-            let out = slots.rows_from(part * room.slot_rows(), room.slots());
+            let out = slots.rows_from(part * capacity.slot_rows(), capacity.slots());
             kv_compress::forward(&mut rec, io, &compress(part, &weights[part]), &bias.view, &out)?;
             if let Some(nulls) = self.nulls {
                 let x = matrix(device, 1, c, nulls[part]);
-                let out = slots.rows_from(part * room.slot_rows() + room.slots(), room.nulls());
+                let out = slots.rows_from(part * capacity.slot_rows() + capacity.slots(), capacity.nulls());
                 gather_rows(&mut rec, io, &Rows { x: &x, index: &layout.nulls, out: &out, count: RowCount::NullKeys })?;
             }
         }
@@ -102,10 +102,10 @@ impl Compression<'_> {
         attention::backward(&mut rec, spec, &call, &Gradients { dy: &dy, delta: &delta, dq: &dqkv, dkv: &dslots })?;
         let mut gradients = Vec::new();
         for part in [0, 1] {
-            let first = part * room.slot_rows();
+            let first = part * capacity.slot_rows();
             let (dweight, dbias) = (matrix(device, shape.rows, c, &[]), matrix(device, 1, c, &[]));
             let to = kv_compress::Gradients {
-                dy: &dslots.rows_from(first, room.slots()),
+                dy: &dslots.rows_from(first, capacity.slots()),
                 dx: &dqkv,
                 parameters: Some([&dweight, &dbias]),
                 tail_rows: &layout.tail_rows,
@@ -113,11 +113,11 @@ impl Compression<'_> {
             };
             kv_compress::backward(&mut rec, io, &compress(part, &weights[part]), &to)?;
             let dnull = matrix(device, 1, c, &[]);
-            let of_nulls = dslots.rows_from(first + room.slots(), room.nulls());
+            let of_nulls = dslots.rows_from(first + capacity.slots(), capacity.nulls());
             column_sum(&mut rec, io, [&of_nulls, &partial, &dnull], RowCount::NullKeys)?;
             gradients.push([dweight, dbias, dnull]);
         }
-        rec.finish().run(&live)?;
+        rec.finish().run(&values)?;
         let read = |m: &Matrix| widen(&m.read(device).expect("a matrix"));
         let all = |i: usize| [0, 1].map(|part: usize| read(&gradients[part][i]));
         let dweights = all(0).map(|w| widen(&files::to_file(&shape, &narrow(&w))));
@@ -193,7 +193,7 @@ pub fn lucidrains(device: &Device, case: &Case) -> f64 {
     let cut =
         |x: &[f64]| -> Vec<f64> { x.chunks_exact(padded * c).flat_map(|s| s[(padded - t) * c..].to_vec()).collect() };
     let n = b * padded;
-    let live = StepValues { rows: n as u32, ..StepValues::default() };
+    let values = StepValues { rows: n as u32, ..StepValues::default() };
     let product = |form: Form, a: (&[f64], usize), b: (&[f64], usize), columns: usize, rows: usize| {
         let [a, b] = [a, b].map(|(x, columns)| matrix(device, x.len() / columns, columns, x));
         let c = matrix(device, rows, columns, &[]);
@@ -206,9 +206,9 @@ pub fn lucidrains(device: &Device, case: &Case) -> f64 {
             epilogue: Epilogue::None,
             accumulate: form == Form::AtB,
         };
-        let mut rec = Recorder::new(device, live);
+        let mut rec = Recorder::new(device, values);
         matmul(&mut rec, matmul::choose(device.caps(), form, &a, &b), &call).expect("a product");
-        rec.finish().run(&live).expect("a run");
+        rec.finish().run(&values).expect("a run");
         widen(&c.read(device).expect("a product"))
     };
     let (x, dy) = (pad(case.values("in.x")), pad(case.values("in.dy")));

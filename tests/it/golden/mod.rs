@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use wgpt::philox;
 
 #[test]
-fn every_case() {
+fn values_of_other_implementations_are_reproduced() {
     let root = golden();
     let mut folders: Vec<PathBuf> = std::fs::read_dir(&root)
         .unwrap_or_else(|e| panic!("{}: {e}", root.display()))
