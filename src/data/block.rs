@@ -1,5 +1,7 @@
 //! Blocks of text, and where a text may be split without changing any token id.
 
+use crate::Result;
+
 /// Bytes of text that are in memory at a time.
 pub const BLOCK_BYTES: usize = 1 << 23;
 
@@ -11,6 +13,9 @@ pub struct Block<'a> {
     /// Ends of documents in bytes from the beginning of the block, ascending.
     pub document_ends: &'a [usize],
 }
+
+/// What is called for each block of a text.
+pub type OnBlock<'a> = dyn FnMut(Block<'_>) -> Result<()> + 'a;
 
 /// Whether a text may be split before byte `at`: a space or line feed that follows something other than white space.
 ///

@@ -1,10 +1,7 @@
 //! Collects text and passes it on in blocks.
 
-use super::block::{Block, last_split_point};
+use super::block::{Block, OnBlock, last_split_point};
 use crate::Result;
-
-/// What receives the blocks of a text.
-pub type OnBlock<'a> = dyn FnMut(Block<'_>) -> Result<()> + 'a;
 
 /// Collects text and passes it on in blocks of about `size` bytes. If the text is not `splittable`, a block holds whole
 /// documents, however long.

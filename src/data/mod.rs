@@ -7,7 +7,7 @@
 pub mod baseline;
 pub mod batch;
 pub mod block;
-pub(crate) mod block_builder;
+mod block_builder;
 #[cfg(feature = "tokenizers")]
 mod chunk;
 pub mod corpus;
@@ -22,3 +22,9 @@ pub mod text_files;
 mod text_reader;
 pub mod tokenizer;
 pub mod windows;
+
+pub use batch::{Batch, Sequence};
+pub use corpus::Corpus;
+pub use data_loader::{BatchSize, Batching, DataLoader};
+pub use padding::Padding;
+pub use tokenizer::{Pretokenizer, Tokenizer};

@@ -4,8 +4,8 @@
 //! document a line, in the key `text`), or a separator line that ends a document. If there is any, each text file also
 //! ends a document. A line of JSON is in memory as a whole; a text file may have any size.
 
-use super::block::BLOCK_BYTES;
-use super::block_builder::{BlockBuilder, OnBlock};
+use super::block::{BLOCK_BYTES, OnBlock};
+use super::block_builder::BlockBuilder;
 use super::file_errors::unreadable;
 use super::text_reader::{READ_BYTES, read_json_lines, read_text_file, skip_byte_order_mark};
 use crate::{Error, Result};

@@ -95,7 +95,7 @@ pub(super) fn pre_tokenizer() -> Value {
     ]})
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "tokenizers"))]
 mod tests {
     use super::*;
     use tokenizers::{
