@@ -28,6 +28,7 @@ mod shader;
 mod stop;
 mod token_cache;
 mod tokenizer;
+mod training;
 
 use crate::gpu::quiet;
 use clap::{Arg, Command};

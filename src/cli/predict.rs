@@ -1,7 +1,7 @@
 //! `wgpt predict` and `wgpt eval --task`: a fine-tuned model's answers to the examples of a file, and what they come to.
 
 use super::context::Context;
-use super::finetune::{digits, of_scores};
+use super::finetune::{digits, score_text};
 use super::model_argument;
 use super::options;
 use super::output::note;
@@ -10,8 +10,8 @@ use crate::config::{Answers, ModelConfig, Task};
 use crate::model::Inference;
 use crate::report::{Align, Table, confusion};
 use crate::store::atomic::write_atomic;
-use crate::train::task::prepare::Examples;
-use crate::train::task::scores::{self as task_scores, Scores};
+use crate::train::task::Examples;
+use crate::train::task::scores::{self, Scores};
 use crate::train::{Stage, settings::keys::COLUMNS};
 use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command, value_parser};
@@ -30,7 +30,7 @@ pub(super) fn command() -> Command {
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let (task, scores) = answer(context, matches, Answer::Wanted)?;
-    let text = task_scores::predictions(&task, &scores.answers);
+    let text = scores::predictions(&task, &scores.answers);
     match matches.get_one::<PathBuf>("out") {
         Some(path) => Ok(write_atomic(path, text.as_bytes())?),
         None => Ok(write!(context.out, "{text}")?),
@@ -42,7 +42,7 @@ pub(super) fn evaluate(context: &mut Context<'_>, matches: &ArgMatches) -> Done 
     let (task, scores) = answer(context, matches, Answer::Known)?;
     if matches.get_flag("json") {
         let mut row = serde_json::Map::new();
-        for name in task_scores::names(&task) {
+        for name in scores::names(&task) {
             row.insert(name.into(), scores.values.get(name).copied().into());
         }
         row.insert("majority".into(), scores.majority.into());
@@ -50,8 +50,8 @@ pub(super) fn evaluate(context: &mut Context<'_>, matches: &ArgMatches) -> Done 
         return context.json(&row);
     }
     let mut table = Table::new(&[("of the examples", Align::Left), ("", Align::Right)]);
-    for name in task_scores::names(&task) {
-        table.row([name.to_string(), of_scores(Some(&scores), name)]);
+    for name in scores::names(&task) {
+        table.row([name.to_string(), score_text(Some(&scores), name)]);
     }
     table.row(["most frequent answer".to_string(), scores.majority.map_or(String::new(), digits)]);
     table.row(["examples".to_string(), scores.answers.len().to_string()]);
@@ -77,10 +77,8 @@ fn answer(context: &Context<'_>, matches: &ArgMatches, answer: Answer) -> Result
     let model = model_argument::load(matches)?;
     let ModelConfig { task, n_positions, .. } = &model.config;
     let Some(task) = task else {
-        return Err(Error::file(
-            model.folder.unwrap_or_default(),
-            "the model has no task: `wgpt finetune` gives it one",
-        ));
+        let folder = model.folder.unwrap_or_default();
+        return Err(Error::file(folder, "the model has no task").expected("fine-tune it by `wgpt finetune`"));
     };
     let columns = settings.columns(task.kind)?;
     if answer == Answer::Known && columns.answer.is_none() {
@@ -89,10 +87,10 @@ fn answer(context: &Context<'_>, matches: &ArgMatches, answer: Answer) -> Result
     }
     let examples = Examples::new(data, &columns.read(data, task)?, model.tokenizer()?, *n_positions)?;
     let device = context.open()?;
-    if examples.cut > 0 {
-        let (cut, all) = (examples.cut, examples.all.len());
-        note(format_args!("warning: {cut} of {all} examples were cut to fit in n_positions = {n_positions}"));
+    if examples.truncated > 0 {
+        let (cut, all) = (examples.truncated, examples.all.len());
+        note(format_args!("warning: {cut} of {all} examples were truncated to fit n_positions = {n_positions}"));
     }
     let mut inference = Inference::new(&device, &model.config, &model.parameters, examples.batches().1)?;
-    Ok((task.clone(), task_scores::score(&mut inference, task, &examples)?))
+    Ok((task.clone(), scores::score(&mut inference, task, &examples)?))
 }

@@ -1,57 +1,61 @@
-//! A run on stderr: a bar in a terminal, now and then a line elsewhere.
+//! The progress of a run on stderr: a bar in a terminal, elsewhere a line now and then.
 
 use super::interrupt;
 use super::numbers::grouped;
 use super::output::note;
 use crate::Result;
-use crate::train::metrics::{EpochLine, TaskStepLine, TestLine};
-use crate::train::{EvaluationLine, Observer, Prepared, PreparedTask, StepLine};
+use crate::train::observer::Description;
+use crate::train::{EvaluationLine, Line, Observer};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Between two plain lines.
+/// The pause between two plain lines.
 const PAUSE: Duration = Duration::from_secs(10);
-/// Characters of a sample that are shown.
+/// Characters shown of a sample.
 const SAMPLE: usize = 96;
 
-/// Shows a run while it goes, and hears of Ctrl-C.
+/// Shows a run as it trains, and stops it at Ctrl-C.
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
     steps: u32,
-    /// Whether the run's folder was named.
-    placed: bool,
-    said: Option<Instant>,
+    /// Whether the run's folder has been shown.
+    folder_shown: bool,
+    /// When the last plain line was printed.
+    printed: Option<Instant>,
     stop: Arc<AtomicBool>,
 }
 
 impl Progress {
     pub(super) fn new() -> Result<Self> {
-        Ok(Progress { bar: None, steps: 0, placed: false, said: None, stop: interrupt::flag()? })
+        Ok(Progress { bar: None, steps: 0, folder_shown: false, printed: None, stop: interrupt::flag()? })
     }
 
-    fn say(&self, line: &str) {
+    fn print(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.println(line),
             None => note(line),
         }
     }
 
-    /// An update in the bar, or now and then on a line.
-    fn progress(&mut self, step: u32, state: &str, seconds_left: f64) {
+    /// Shows an update in the bar, or now and then on a line.
+    fn update(&mut self, step: u32, loss: f64, tokens: u64, tokens_per_second: f64) {
+        let state = format!("loss {loss:.3}  {} tokens/s", grouped(tokens_per_second as u64));
+        let seconds_left = f64::from(self.steps - step) * tokens as f64 / tokens_per_second.max(1e-9);
         if let Some(bar) = &self.bar {
-            bar.set_message(state.to_string());
+            bar.set_message(state);
             bar.set_position(step.into());
-        } else if self.said.is_none_or(|said| said.elapsed() >= PAUSE) {
+        } else if self.printed.is_none_or(|printed| printed.elapsed() >= PAUSE) {
             note(format_args!("step {step}/{}  {state}  {} s left", self.steps, grouped(seconds_left as u64)));
-            self.said = Some(Instant::now());
+            self.printed = Some(Instant::now());
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(super) fn end(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -60,54 +64,22 @@ impl Progress {
 }
 
 impl Observer for Progress {
-    fn began(&mut self, run: &Prepared) {
+    fn started(&mut self, run: &Description) {
         self.steps = run.steps;
         self.bar = bar(run.steps);
-        let most = if run.training.is_stream() { "" } else { "at most " };
-        self.say(&format!(
-            "training: {} parameters, {} tokens of text, {} held out; {} updates of {most}{} tokens",
-            grouped(run.settings.model.parameter_count() as u64),
-            grouped(run.training.tokens().len() as u64),
-            grouped(run.held_out.tokens().len() as u64),
-            grouped(run.steps.into()),
-            grouped(run.tokens_an_update() as u64)
+        let [parameters, training, validation, batch] =
+            [run.parameters, run.training, run.validation, run.batch].map(|count| grouped(count as u64));
+        let (steps, unit, at_most) =
+            (grouped(run.steps.into()), run.unit, if run.batch_is_exact { "" } else { "at most " });
+        self.print(&format!(
+            "training {parameters} parameters on {training} {unit}, {validation} more for validation; \
+             {steps} updates of {at_most}{batch} {unit}"
         ));
-    }
-
-    fn task_began(&mut self, run: &PreparedTask) {
-        self.steps = run.steps;
-        self.bar = bar(run.steps);
-        self.say(&format!(
-            "training: {} parameters, {} examples, {} for validation; {} epochs of {} updates",
-            grouped(run.model.parameter_count() as u64),
-            grouped(run.train.all.len() as u64),
-            grouped(run.valid.all.len() as u64),
-            run.epochs,
-            grouped(run.updates_an_epoch() as u64)
-        ));
-    }
-
-    fn task_step(&mut self, line: &TaskStepLine) {
-        let left = f64::from(self.steps - line.step) * line.tokens as f64 / line.tokens_per_second.max(1e-9);
-        let state = format!("loss {:.3}  {} tokens/s", line.task_loss, grouped(line.tokens_per_second as u64));
-        self.progress(line.step, &state, left);
-    }
-
-    fn epoch(&mut self, line: &EpochLine) {
-        let valid: Vec<String> =
-            line.valid.iter().map(|(name, value)| format!("{} {value:.4}", name.replace('_', " "))).collect();
-        self.say(&format!("epoch {}: train loss {:.4}, {}", line.epoch, line.train_loss, valid.join(", ")));
-    }
-
-    fn tested(&mut self, line: &TestLine) {
-        let test: Vec<String> =
-            line.test.iter().map(|(name, value)| format!("{} {value:.4}", name.replace('_', " "))).collect();
-        self.say(&format!("with the weights of epoch {}: {}", line.best_epoch, test.join(", ")));
     }
 
     fn resumed(&mut self, step: u32, checkpoint: &Path) {
-        self.placed = true;
-        self.say(&format!("resumed from {} after {} updates", checkpoint.display(), grouped(step.into())));
+        self.folder_shown = true;
+        self.print(&format!("resumed from {} after {} updates", checkpoint.display(), grouped(step.into())));
         if let Some(bar) = &self.bar {
             bar.set_position(step.into());
             bar.reset_eta();
@@ -115,41 +87,53 @@ impl Observer for Progress {
     }
 
     fn warned(&mut self, warning: &str) {
-        self.say(&format!("warning: {warning}"));
+        self.print(&format!("warning: {warning}"));
     }
 
-    fn step(&mut self, line: &StepLine) {
-        let state = format!("loss {:.3}  {} tokens/s", line.loss, grouped(line.tokens_per_second as u64));
-        let left = f64::from(self.steps - line.step) * line.tokens as f64 / line.tokens_per_second.max(1e-9);
-        self.progress(line.step, &state, left);
-    }
-
-    fn evaluated(&mut self, line: &EvaluationLine) {
-        let EvaluationLine { step, valid_loss, valid_bits_per_byte, .. } = line;
-        self.say(&format!("step {step}: validation loss {valid_loss:.4}, {valid_bits_per_byte:.4} bits a byte"));
+    fn recorded(&mut self, line: &Line) {
+        match line {
+            Line::Step(line) => self.update(line.step, line.loss.into(), line.tokens, line.tokens_per_second),
+            Line::TaskStep(line) => self.update(line.step, line.task_loss, line.tokens, line.tokens_per_second),
+            Line::Evaluation(EvaluationLine { step, valid_loss, valid_bits_per_byte, .. }) => self
+                .print(&format!("step {step}: validation loss {valid_loss:.4}, {valid_bits_per_byte:.4} bits a byte")),
+            Line::Epoch(line) => {
+                let (epoch, train_loss) = (line.epoch, line.train_loss);
+                self.print(&format!("epoch {epoch}: train loss {train_loss:.4}, {}", values(&line.valid)));
+            }
+            Line::Test(line) => {
+                self.print(&format!("with the weights of epoch {}: {}", line.best_epoch, values(&line.test)));
+            }
+        }
     }
 
     fn sampled(&mut self, step: u32, text: &str) {
-        self.say(&format!("step {step}: {}", on_a_line(text)));
+        self.print(&format!("step {step}: {}", on_one_line(text)));
     }
 
     fn saved(&mut self, checkpoint: &Path) {
-        if let Some(run) = checkpoint.ancestors().nth(2).filter(|_| !self.placed) {
-            self.placed = true;
-            self.say(&format!("run: {}; Ctrl-C saves and stops it", run.display()));
+        if let Some(run) = checkpoint.ancestors().nth(2).filter(|_| !self.folder_shown) {
+            self.folder_shown = true;
+            self.print(&format!("run: {}; Ctrl-C saves and stops it", run.display()));
         }
     }
 
     fn stop(&self) -> bool {
         let stop = self.stop.load(Ordering::SeqCst);
         if stop {
-            self.say("interrupted: finishing the step and saving; Ctrl-C again ends at once");
+            self.print("interrupted: finishing the step and saving; Ctrl-C again quits at once");
         }
         stop
     }
 }
 
-/// A bar on stderr, in a terminal.
+/// Names and values of metrics.
+fn values(values: &BTreeMap<String, f64>) -> String {
+    let texts: Vec<String> =
+        values.iter().map(|(name, value)| format!("{} {value:.4}", name.replace('_', " "))).collect();
+    texts.join(", ")
+}
+
+/// A bar on stderr, when that is a terminal.
 fn bar(steps: u32) -> Option<ProgressBar> {
     std::io::stderr().is_terminal().then(|| {
         let style = ProgressStyle::with_template("{bar:32} {pos}/{len}  {msg}  {eta} left");
@@ -158,8 +142,8 @@ fn bar(steps: u32) -> Option<ProgressBar> {
     })
 }
 
-/// The beginning of a text on one line, with nothing in it that moves a terminal's cursor.
-fn on_a_line(text: &str) -> String {
+/// The start of a text on one line, without control characters.
+fn on_one_line(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     let line: String = words.join(" ").chars().filter(|c| !c.is_control()).collect();
     match line.char_indices().nth(SAMPLE) {
@@ -174,8 +158,8 @@ mod tests {
 
     #[test]
     fn a_sample_is_one_short_line() {
-        assert_eq!(on_a_line("\nROMEO:\n\tO, \u{1b}[2Jshe\u{0}\n"), "\"ROMEO: O, [2Jshe\"");
-        let long = on_a_line(&"é ".repeat(500));
+        assert_eq!(on_one_line("\nROMEO:\n\tO, \u{1b}[2Jshe\u{0}\n"), "\"ROMEO: O, [2Jshe\"");
+        let long = on_one_line(&"é ".repeat(500));
         assert_eq!((long.chars().count(), long.ends_with("…\"")), (SAMPLE + 3, true));
     }
 }

@@ -151,28 +151,16 @@ impl Metrics {
         Ok(Metrics { path: path.into(), file: BufWriter::new(file) })
     }
 
-    /// Writes an update and flushes.
+    /// Writes a line and flushes.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn step(&mut self, line: &StepLine) -> Result<()> {
-        self.line(line)
-    }
-
-    /// Writes an evaluation and flushes.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn evaluation(&mut self, line: &EvaluationLine) -> Result<()> {
-        self.line(line)
-    }
-
-    /// Writes a line of a run on a task and flushes.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn task(&mut self, line: &Line) -> Result<()> {
-        self.line(line)
+    pub fn write(&mut self, line: &Line) -> Result<()> {
+        serde_json::to_writer(&mut self.file, line)
+            .map_err(std::io::Error::from)
+            .and_then(|()| self.file.write_all(b"\n"))
+            .and_then(|()| self.file.flush())
+            .map_err(|e| Error::io(&self.path, e))
     }
 
     /// Puts all lines on the disk.
@@ -181,14 +169,6 @@ impl Metrics {
     /// [`Error::Io`].
     pub fn sync(&self) -> Result<()> {
         self.file.get_ref().sync_data().map_err(|e| Error::io(&self.path, e))
-    }
-
-    fn line(&mut self, line: &impl Serialize) -> Result<()> {
-        serde_json::to_writer(&mut self.file, line)
-            .map_err(std::io::Error::from)
-            .and_then(|()| self.file.write_all(b"\n"))
-            .and_then(|()| self.file.flush())
-            .map_err(|e| Error::io(&self.path, e))
     }
 }
 
@@ -251,9 +231,9 @@ mod tests {
         };
         let evaluation =
             EvaluationLine { step: 1, valid_loss: 3.386, valid_perplexity: 29.5, valid_bits_per_byte: 2.518 };
-        Metrics::create(&path).expect("create").step(&step).expect("step");
+        Metrics::create(&path).expect("create").write(&Line::Step(step)).expect("step");
         let mut metrics = Metrics::append(&path).expect("append");
-        metrics.evaluation(&evaluation).expect("evaluation");
+        metrics.write(&Line::Evaluation(evaluation)).expect("evaluation");
         // Not dropped: the flush is the line's own.
         assert_eq!(read(&path).expect("read"), [Line::Step(step), Line::Evaluation(evaluation)]);
         let text = std::fs::read_to_string(&path).expect("text");

@@ -1,8 +1,13 @@
-//! A run: its settings, its learning rate, the lines it leaves behind.
+//! Training runs: settings, the engine, the objectives, and the files that a run writes.
+//!
+//! [`engine`] trains any [`Objective`]: [`text::Pretraining`] on a text, [`task::FineTuning`] on the examples of a task.
 
 mod clock;
+pub mod engine;
 pub mod metrics;
-mod prefetch;
+pub mod objective;
+pub mod observer;
+pub mod prefetch;
 pub mod resume;
 pub mod run_folder;
 pub mod sample;
@@ -12,12 +17,12 @@ pub mod state;
 pub mod task;
 pub mod text;
 
+pub use engine::{Trained, optimizer_options, resume, train};
 pub use metrics::{EvaluationLine, Line, Metrics, StepLine};
-pub use resume::{Stopped, StoppedTask};
+pub use objective::Objective;
+pub use observer::{NoObserver, Observer};
+pub use resume::StoppedRun;
 pub use schedule::Schedule;
 pub use settings::{Layers, Length, Settings, Stage, TaskSettings};
-pub use task::prepare::PreparedTask;
-pub use task::{TaskSummary, finetune};
-pub use text::evaluate::Evaluation;
-pub use text::prepare::Prepared;
-pub use text::{NoObserver, Observer, Summary, Trained, pretrain, resume};
+pub use task::FineTuning;
+pub use text::{Evaluation, Pretraining};

@@ -1,56 +1,59 @@
-//! The next batches, prepared by a thread while a step runs, so that the device never waits for the host.
+//! The next batches, prepared by a thread while the device works, so that it never waits for the host.
 
+use crate::data::batch::LossCounts;
 use crate::data::data_loader::Cursor;
 use crate::ops::layout::BatchLayout;
 use crate::{Error, Result};
 use std::sync::mpsc::{Receiver, sync_channel};
 
-/// Batches that lie ready at most, besides the one in the thread's hands.
+/// Batches that wait at most, besides the one that the thread is working on.
 const AHEAD: usize = 2;
 
-/// A step's batch: assembled whole, then cut and laid out.
-pub(crate) struct Ready {
+/// The batch of one update: assembled whole, then cut into micro-batches and laid out.
+pub struct ReadyBatch {
     /// Its micro-batches.
-    pub(super) parts: Vec<BatchLayout>,
-    /// LossCounts targets of all of them.
-    pub(super) targets: u32,
-    /// Where the data stands behind it: what a checkpoint holds once the step is done.
-    pub(super) cursor: Cursor,
+    pub layouts: Vec<BatchLayout>,
+    /// Targets and examples of all of them.
+    pub counts: LossCounts,
+    /// The epoch that it belongs to, counted from 0.
+    pub epoch: u32,
+    /// Where the data continues after it: what a checkpoint holds once the update is done.
+    pub next: Cursor,
 }
 
-/// A thread that makes batches ahead; it ends with this, or with its first error.
-pub(crate) struct Prefetch {
-    batches: Receiver<Result<Ready>>,
+/// A thread that makes batches ahead. It ends with this value, or with its first error.
+pub(super) struct Prefetch {
+    batches: Receiver<Result<ReadyBatch>>,
 }
 
 impl Prefetch {
     /// Starts the thread.
     ///
     /// # Errors
-    /// [`Error::Io`] where the system gives no thread.
-    pub(in crate::train) fn new(mut make: impl FnMut() -> Result<Ready> + Send + 'static) -> Result<Self> {
-        let (give, batches) = sync_channel(AHEAD);
+    /// [`Error::Io`] when the system cannot start a thread.
+    pub(super) fn new(mut make: impl FnMut() -> Result<ReadyBatch> + Send + 'static) -> Result<Self> {
+        let (sender, batches) = sync_channel(AHEAD);
         let work = move || {
             loop {
                 let batch = make();
                 let failed = batch.is_err();
-                // Whoever does not listen any more needs no more batches.
-                if give.send(batch).is_err() || failed {
+                // A receiver that is gone needs no more batches.
+                if sender.send(batch).is_err() || failed {
                     return;
                 }
             }
         };
         let thread = std::thread::Builder::new().name("batches".into()).spawn(work);
-        thread.map_err(|e| Error::io("thread of batches", e))?;
+        thread.map_err(|e| Error::io("thread that prepares batches", e))?;
         Ok(Prefetch { batches })
     }
 
     /// The next batch.
     ///
     /// # Errors
-    /// What the thread met.
-    pub(in crate::train) fn next(&self) -> Result<Ready> {
-        let ended = |_| Error::device("the thread that prepares batches ended before its time");
+    /// The error of the thread.
+    pub(super) fn next(&self) -> Result<ReadyBatch> {
+        let ended = |_| Error::device("the thread that prepares batches ended early");
         self.batches.recv().map_err(ended)?
     }
 }
@@ -61,6 +64,10 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    fn batch(targets: u32) -> ReadyBatch {
+        ReadyBatch { layouts: vec![], counts: targets.into(), epoch: 0, next: Cursor::default() }
+    }
+
     #[test]
     fn batches_come_in_order_and_errors_reach_the_loop() {
         let mut made = 0;
@@ -68,13 +75,13 @@ mod tests {
             made += 1;
             match made {
                 4 => Err(Error::input("the text ends")),
-                n => Ok(Ready { parts: vec![], targets: n, cursor: Cursor::default() }),
+                n => Ok(batch(n)),
             }
         });
         let batches = batches.expect("thread");
-        assert_eq!([(); 3].map(|()| batches.next().expect("batch").targets), [1, 2, 3]);
+        assert_eq!([(); 3].map(|()| batches.next().expect("batch").counts.targets), [1, 2, 3]);
         assert_eq!(batches.next().err().expect("error").to_string(), "the text ends");
-        assert!(batches.next().err().expect("ended").to_string().contains("before its time"));
+        assert!(batches.next().err().expect("ended").to_string().contains("ended early"));
     }
 
     #[test]
@@ -83,7 +90,7 @@ mod tests {
         let alive = Arc::downgrade(&made);
         let batches = Prefetch::new(move || {
             made.fetch_add(1, Ordering::SeqCst);
-            Ok(Ready { parts: vec![], targets: 0, cursor: Cursor::default() })
+            Ok(batch(0))
         });
         let batches = batches.expect("thread");
         for taken in 1..50 {

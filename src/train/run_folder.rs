@@ -1,14 +1,14 @@
 //! The folder that a run leaves (SPEC 6): it appears whole with its first checkpoint and never before, so that a run that
 //! exists can be gone on with, and what the user gave wrong leaves nothing behind. While a run goes on its folder is locked.
 
+use super::metrics::{self, Line, Metrics};
+use super::settings::Settings;
 use crate::gpu::Caps;
 use crate::ops::kernels::Chosen;
 use crate::report::{Curve, curve};
 use crate::store::atomic::{Existing, remove_folder, remove_leftovers, write_atomic, write_folder};
 use crate::store::checksums;
 use crate::store::model_folder::{BEST, CHECKPOINTS, LATEST};
-use crate::train::metrics::{self, EvaluationLine, Line, Metrics};
-use crate::train::settings::Settings;
 use crate::{Error, Result};
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -27,13 +27,15 @@ pub const KERNELS: &str = "kernels.json";
 /// Locked by the process that the run goes on in.
 pub const LOCK: &str = "lock";
 
-/// What a new folder begins with, besides its first checkpoint.
-pub struct First<'a> {
-    /// The run.
+/// What a new folder holds besides its first checkpoint.
+pub struct NewRun<'a> {
+    /// The settings of the run.
     pub settings: &'a Settings,
-    /// The evaluation of the model before the first update; a run on a task has none.
-    pub evaluation: Option<&'a EvaluationLine>,
-    /// What there is to draw.
+    /// The first lines of metrics.jsonl: the evaluation of the model before the first update, where there is one.
+    pub lines: &'a [Line],
+    /// Whether the run writes samples.txt.
+    pub samples: bool,
+    /// The picture.
     pub curve: &'a Curve,
     /// The Specs in use.
     pub kernels: &'a SavedKernels,
@@ -104,29 +106,29 @@ impl RunFolder {
     ///
     /// # Errors
     /// As [`write_folder`], and whatever `checkpoint` says.
-    pub fn create(dir: &Path, first: &First<'_>, checkpoint: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
+    pub fn create(dir: &Path, new: &NewRun<'_>, checkpoint: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         Self::check_new(dir)?;
         write_folder(dir, Existing::Refuse, |folder| {
             let write = |name: &str, bytes: &[u8]| {
                 let path = folder.join(name);
                 std::fs::write(&path, bytes).map_err(|e| Error::io(&path, e))
             };
-            write(CONFIG, first.settings.to_toml().as_bytes())?;
+            write(CONFIG, new.settings.to_toml().as_bytes())?;
             let mut metrics = Metrics::create(folder.join(METRICS))?;
-            if let Some(evaluation) = first.evaluation {
-                metrics.evaluation(evaluation)?;
+            new.lines.iter().try_for_each(|line| metrics.write(line))?;
+            if new.samples {
                 write(SAMPLES, b"")?;
             }
-            write(CURVE, curve(first.curve).as_bytes())?;
-            write(KERNELS, first.kernels.to_json()?.as_bytes())?;
-            for (name, bytes) in first.files {
+            write(CURVE, curve(new.curve).as_bytes())?;
+            write(KERNELS, new.kernels.to_json()?.as_bytes())?;
+            for (name, bytes) in new.files {
                 write(name, bytes)?;
             }
             write_folder(&folder.join(CHECKPOINTS).join(name(0)), Existing::Refuse, checkpoint)?;
             write(LATEST, latest_text(0).as_bytes())
         })?;
         // Not before the folder is in place: Windows renames no folder with an open file.
-        Ok(RunFolder { dir: dir.to_path_buf(), keep: first.settings.keep, _lock: lock(dir)? })
+        Ok(RunFolder { dir: dir.to_path_buf(), keep: new.settings.keep, _lock: lock(dir)? })
     }
 
     /// Takes a run's folder to go on with it.
@@ -361,6 +363,7 @@ mod tests {
     use super::*;
     use crate::config::ModelConfig;
     use crate::store::Model;
+    use crate::train::metrics::EvaluationLine;
 
     fn checkpoint() -> Model {
         let config =
@@ -371,14 +374,15 @@ mod tests {
 
     fn create(dir: &Path) -> Result<RunFolder> {
         let evaluation = EvaluationLine { step: 0, valid_loss: 1.0, valid_perplexity: 2.5, valid_bits_per_byte: 1.5 };
-        let first = First {
+        let new = NewRun {
             settings: &Settings { keep: 2, ..Settings::default() },
-            evaluation: Some(&evaluation),
+            lines: &[Line::Evaluation(evaluation)],
+            samples: true,
             curve: &Curve::default(),
             kernels: &SavedKernels::new(&Caps::webgpu_defaults(), Chosen::default()),
             files: &[("stories.txt".into(), b"once".to_vec())],
         };
-        RunFolder::create(dir, &first, |folder| checkpoint().write_files(folder))
+        RunFolder::create(dir, &new, |folder| checkpoint().write_files(folder))
     }
 
     #[test]

@@ -11,7 +11,7 @@ use wgpt::data::synthetic::stories::stories;
 use wgpt::data::tokenizer::{GPT1_FILES, Pretokenizer, Tokenizer};
 use wgpt::store::token_cache::TokenCache;
 use wgpt::train::text::tokens::Origin;
-use wgpt::train::{Layers, Prepared, Settings};
+use wgpt::train::{Layers, Objective, Pretraining, Settings};
 
 struct Place(tempfile::TempDir);
 
@@ -41,13 +41,13 @@ impl Place {
         settings
     }
 
-    fn prepare(&self, data: &[&str], more: &[&str]) -> Result<Prepared> {
+    fn prepare(&self, data: &[&str], more: &[&str]) -> Result<Pretraining> {
         let cache = TokenCache::new(Some(self.path("cache")));
-        Prepared::with_cache(self.settings(data, more), None, &self.path("run"), &cache)
+        Pretraining::read(self.settings(data, more), None, &self.path("run"), &cache)
     }
 }
 
-fn ids(run: &Prepared) -> Vec<u32> {
+fn ids(run: &Pretraining) -> Vec<u32> {
     [&run.training.tokens()[..], run.held_out.tokens()].concat()
 }
 
@@ -60,7 +60,7 @@ fn a_text_is_tokenized_once() {
     let right = ids(&first);
     assert!(folder.starts_with(place.path("cache")));
     // In memory, in one piece, nothing is different.
-    let whole = Prepared::from_text(place.settings(&[], &[]), &text, &place.path("run")).expect("in memory");
+    let whole = Pretraining::from_text(place.settings(&[], &[]), &text, &place.path("run")).expect("in memory");
     assert_eq!((first.baseline, first.held_out_bytes), (whole.baseline, whole.held_out_bytes));
     assert!(right == ids(&whole) && first.tokenizer.decode(&right).expect("decode") == text);
 
@@ -113,7 +113,7 @@ fn processes_share_a_cache() {
     let prepare = |folder: &Path| {
         let settings = Settings { data: vec![folder.join("text.txt")], ..Settings::default() };
         let cache = TokenCache::new(Some(folder.join("cache")));
-        ids(&Prepared::with_cache(settings, None, &folder.join("run"), &cache).expect("prepared"))
+        ids(&Pretraining::read(settings, None, &folder.join("run"), &cache).expect("prepared"))
     };
     if let Some(folder) = std::env::var_os(CHILD) {
         let all = prepare(Path::new(&folder));
@@ -172,7 +172,7 @@ fn documents_come_from_folders_and_lines() {
 
     // Every sequence is a piece of one document; the capacity fits the largest micro-batch and any sequence.
     let mut order = run.order().expect("order");
-    let capacity = run.capacity();
+    let capacity = run.capacity().expect("a capacity");
     assert!(capacity.sequences == 4 && (16..=64).contains(&capacity.rows), "{capacity:?}");
     for _ in 0..60 {
         let batch = order.next_batch().expect("batch");
@@ -182,7 +182,7 @@ fn documents_come_from_folders_and_lines() {
             assert!(documents.iter().any(|document| document.contains(&sequence)), "{sequence:?}");
         }
     }
-    let predicted: u32 = run.evaluation().map(|batch| batch.target_count).sum();
+    let predicted: u32 = run.evaluation_batches().map(|batch| batch.target_count).sum();
     let expected: usize = run.held_out.iter().map(|document| document.len().saturating_sub(1)).sum();
     assert_eq!(predicted as usize, expected);
 
@@ -195,7 +195,10 @@ fn documents_come_from_folders_and_lines() {
     }
     let cursor = order.cursor();
     assert!(cursor.epoch >= 2 || (cursor.epoch == 1 && cursor.index == order.windows_in_epoch(1)), "{cursor:?}");
-    assert_eq!((filled.capacity().rows, filled.tokens_an_update(), run.tokens_an_update()), (rows, 100, 64));
+    assert_eq!(
+        (filled.capacity().expect("a capacity").rows, filled.tokens_an_update(), run.tokens_an_update()),
+        (rows, 100, 64)
+    );
 }
 
 #[test]
@@ -206,7 +209,7 @@ fn the_bytes_held_out_are_those_of_the_text() {
     for pretokenizer in ["bytes", "bert", "openai"] {
         let mut settings = place.settings(&[], &["vocab_size=1000", &format!("pretokenizer={pretokenizer}")]);
         settings.data = vec![path.clone()];
-        let run = Prepared::with_cache(settings, None, &place.path("run"), &TokenCache::new(None)).expect("prepared");
+        let run = Pretraining::read(settings, None, &place.path("run"), &TokenCache::new(None)).expect("prepared");
         assert_eq!(run.origin, Origin::Dropped(None));
         let decoded = run.tokenizer.decode(run.held_out.tokens()).expect("decode");
         let behind = &text[text.len() - run.held_out_bytes as usize..];
@@ -231,7 +234,7 @@ fn gpt1s_tokenizer_is_set_by_its_key() {
     assert_eq!(settings.model.vocab_size, 40_478);
     settings.data = vec![place.path("text.txt")];
     let cache = TokenCache::new(Some(place.path("cache")));
-    let run = Prepared::with_cache(settings, None, &place.path("run"), &cache).expect("prepared");
+    let run = Pretraining::read(settings, None, &place.path("run"), &cache).expect("prepared");
     assert_eq!(run.settings.pretokenizer, Pretokenizer::Bert);
     let gpt1 = Tokenizer::open(&folder).expect("gpt1");
     assert!(ids(&run) == gpt1.encode(&stories(2, 20_000)).expect("encode"));
@@ -240,14 +243,14 @@ fn gpt1s_tokenizer_is_set_by_its_key() {
     layers.toml("config.toml", &run.settings.to_toml()).expect("TOML");
     let settings = layers.settings().expect("settings");
     assert_eq!(settings, run.settings);
-    let found = Prepared::with_cache(settings.clone(), None, &place.path("run"), &cache).expect("found");
+    let found = Pretraining::read(settings.clone(), None, &place.path("run"), &cache).expect("found");
     assert!(matches!(found.origin, Origin::Cache(_)) && ids(&found) == ids(&run));
     let own = Tokenizer::train("the cat and the hat", 260, Pretokenizer::Bytes).expect("train");
-    let other = Prepared::with_cache(settings.clone(), Some(own), &place.path("run"), &cache).expect("other");
+    let other = Pretraining::read(settings.clone(), Some(own), &place.path("run"), &cache).expect("other");
     assert!(other.tokenizer.vocab_size() == 260 && matches!(other.origin, Origin::Kept(_)));
     // The files do not say how words are cut: the key may.
     let settings = Settings { pretokenizer: Pretokenizer::OpenAi, ..settings };
-    let cut = Prepared::with_cache(settings, None, &place.path("run"), &cache).expect("cut");
+    let cut = Pretraining::read(settings, None, &place.path("run"), &cache).expect("cut");
     let openai = gpt1.with_pretokenizer(Pretokenizer::OpenAi).expect("another cut");
     assert!(ids(&cut) == openai.encode(&stories(2, 20_000)).expect("encode") && ids(&cut) != ids(&run));
     assert_eq!(cut.settings.pretokenizer, Pretokenizer::OpenAi);

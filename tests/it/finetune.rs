@@ -294,7 +294,7 @@ fn a_run_learns_resumes_and_predicts() {
     let printed = wgpt(folder, "finetune classify --resume parts");
     assert!(stderr(&printed).contains("is finished: 20 updates are done"));
     let wrong = wgpt(folder, "pretrain --resume parts");
-    assert_one_line(&wrong, 2, &["is a run on a task: `wgpt finetune TASK --resume`"]);
+    assert_one_line(&wrong, 2, &["is a fine-tuning run: `wgpt finetune TASK --resume`"]);
     let again = success(&wgpt(folder, "finetune classify --config whole/config.toml --out again"));
     assert!(again.contains("best epoch"), "{again}");
     assert_eq!(lines(&folder.join("again")), all);
@@ -315,12 +315,13 @@ fn a_run_learns_resumes_and_predicts() {
 
 #[test]
 fn a_stopped_run_resumes_with_the_same_results() {
-    use wgpt::train::metrics::TaskStepLine;
-    use wgpt::train::{Layers, Observer, PreparedTask, Stage, StoppedTask, finetune};
+    use wgpt::train::{FineTuning, Layers, Line, Observer, Stage, StoppedRun, resume, train};
     struct Until(u32, std::cell::Cell<u32>);
     impl Observer for Until {
-        fn task_step(&mut self, line: &TaskStepLine) {
-            self.1.set(line.step);
+        fn recorded(&mut self, line: &Line) {
+            if let Line::TaskStep(line) = line {
+                self.1.set(line.step);
+            }
         }
         fn stop(&self) -> bool {
             self.1.get() >= self.0
@@ -350,22 +351,21 @@ fn a_stopped_run_resumes_with_the_same_results() {
         ] {
             layers.option(key, value);
         }
-        PreparedTask::new(layers.settings().expect("settings"), TaskKind::Classify, out).expect("prepared")
+        FineTuning::new(layers.settings().expect("settings"), TaskKind::Classify, out).expect("prepared")
     };
-    let whole = finetune(&device, prepare(&path("whole")), &mut Until(u32::MAX, 0.into())).expect("a run");
-    assert!(whole.finished && whole.steps == 15 && whole.valid.is_some());
+    let whole = train(&device, prepare(&path("whole")), &mut Until(u32::MAX, 0.into())).expect("a run");
+    assert!(whole.finished && whole.steps == 15 && whole.objective.valid_scores.is_some());
     for at in [1, 5, 7, 13] {
         let run = path(&format!("stopped-{at}"));
-        let summary = finetune(&device, prepare(&run), &mut Until(at, 0.into())).expect("a run");
+        let summary = train(&device, prepare(&run), &mut Until(at, 0.into())).expect("a run");
         assert!(!summary.finished && summary.steps >= at, "{at}");
-        let stopped = StoppedTask::open(&run, Layers::of(Stage::FineTuning)).expect("a run");
+        let stopped = StoppedRun::<FineTuning>::open(&run, Layers::of(Stage::FineTuning)).expect("a run");
         let prepared = stopped.prepare().expect("the same examples").expect("more to do");
-        let summary =
-            wgpt::train::task::resume(&device, stopped, prepared, &mut Until(u32::MAX, 0.into())).expect("a run");
+        let summary = resume(&device, stopped, prepared, &mut Until(u32::MAX, 0.into())).expect("a run");
         assert!(summary.finished);
         assert_eq!(lines(&run), lines(&whole.folder), "{at}");
         assert_eq!(latest_weights(&run), latest_weights(&whole.folder), "{at}");
-        assert_eq!(summary.best, whole.best);
+        assert_eq!(summary.objective.best, whole.objective.best);
     }
 }
 

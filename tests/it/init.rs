@@ -9,14 +9,14 @@ use wgpt::gpu::Device;
 use wgpt::store::Model;
 use wgpt::store::optimizer;
 use wgpt::train::metrics::{self, Line};
-use wgpt::train::text::run;
-use wgpt::train::{Layers, NoObserver, Observer, Prepared, Settings, Stopped, Trained, resume};
+use wgpt::train::{Layers, NoObserver, Observer, Pretraining, Settings, StoppedRun, Trained, resume};
 
 /// More settings of the run whose model the others start from.
 const FIRST_RUN: &str = "steps = 4\nwarmup = 2\n";
 
-fn train(device: &Device, settings: Settings, out: &Path, observer: &mut dyn Observer) -> Trained {
-    run(device, Prepared::with_cache(settings, None, out, &no_cache()).expect("prepared"), observer).expect("a run")
+fn train(device: &Device, settings: Settings, out: &Path, observer: &mut dyn Observer) -> Trained<Pretraining> {
+    wgpt::train::train(device, Pretraining::read(settings, None, out, &no_cache()).expect("prepared"), observer)
+        .expect("a run")
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_run_starts_from_a_model() {
     // A resumed run does not need the model.
     train(&device, settings(&text, &[]).expect("settings"), &path("stopped"), &mut stop_after(0));
     std::fs::rename(&old, path("gone")).expect("move");
-    let stopped = Stopped::open(&path("stopped"), Layers::new()).expect("a run");
+    let stopped = StoppedRun::<Pretraining>::open(&path("stopped"), Layers::new()).expect("a run");
     let prepared = stopped.prepare(&no_cache()).expect("prepared").expect("more");
     resume(&device, stopped, prepared, &mut NoObserver).expect("the rest");
     assert!(same("stopped") == same("new"), "resumed");
@@ -103,7 +103,7 @@ fn settings_that_contradict_the_model_are_named() {
 
     let begin = |set: &[&str]| {
         let settings = settings("", &[&[&init[..], &data], set].concat()).expect("settings");
-        Prepared::with_cache(settings, None, &place.path().join("run"), &no_cache())
+        Pretraining::read(settings, None, &place.path().join("run"), &no_cache())
     };
     let error = begin(&[]).expect_err("no tokenizer").to_string();
     assert!(
@@ -126,8 +126,7 @@ fn settings_that_contradict_the_model_are_named() {
     // Settings whose model differs from the folder's.
     let mut wrong = settings("", &[&init, &data]).expect("settings");
     wrong.model.n_layer = 1;
-    let error =
-        Prepared::with_cache(wrong, None, &place.path().join("run"), &no_cache()).expect_err("wrong").to_string();
+    let error = Pretraining::read(wrong, None, &place.path().join("run"), &no_cache()).expect_err("wrong").to_string();
     assert!(error.ends_with("the model's numbers are others than the settings have"), "{error}");
 }
 
@@ -139,7 +138,7 @@ fn a_run_from_a_fine_tuned_model_leaves_out_its_head() {
     std::fs::write(path("text.txt"), stories(5, 6000)).expect("text");
     let (data, init) = (format!("data={}", path("text.txt").display()), format!("init={}", path("tuned").display()));
     let file = "n_layer = 1\nn_head = 2\nn_embd = 18\nn_positions = 16\nvocab_size = 270\n";
-    let prepared = Prepared::with_cache(settings(file, &[&data]).expect("settings"), None, &path("no"), &no_cache());
+    let prepared = Pretraining::read(settings(file, &[&data]).expect("settings"), None, &path("no"), &no_cache());
     let mut tuned = settings(file, &[]).expect("settings").model;
     (tuned.vocab_size, tuned.task) = (273, Some(Task { kind: TaskKind::Choose, answers: Answers::Candidate }));
     let tokenizer = prepared.expect("prepared").tokenizer.with_task_tokens(270).expect("tokens");
@@ -148,10 +147,10 @@ fn a_run_from_a_fine_tuned_model_leaves_out_its_head() {
     Model::from_parts(tuned, parameters, Some(tokenizer)).save(&path("tuned")).expect("save");
 
     let settings = settings("", &[&data, &init, "steps=1", "warmup=0", "valid=0.1"]).expect("settings");
-    let prepared = Prepared::with_cache(settings, None, &path("new"), &no_cache()).expect("prepared");
+    let prepared = Pretraining::read(settings, None, &path("new"), &no_cache()).expect("prepared");
     let warnings = prepared.warnings();
     assert!(warnings.iter().any(|warning| warning.ends_with("the head of task choose is not used")), "{warnings:?}");
-    run(&device, prepared, &mut NoObserver).expect("a run");
+    wgpt::train::train(&device, prepared, &mut NoObserver).expect("a run");
     let began = Model::load(&checkpoint(&path("new"), 0)).expect("a checkpoint");
     assert_eq!((began.config.task, began.config.vocab_size, began.warnings), (None, 273, vec![]));
     assert!(began.parameters == body);

@@ -9,9 +9,9 @@ use wgpt::gpu::Device;
 use wgpt::model::Training;
 use wgpt::store::Model;
 use wgpt::train::metrics::Line;
+use wgpt::train::observer::Description;
 use wgpt::train::sample::{Sampling, SamplingLimits, sample};
-use wgpt::train::text::{optimizer_options, run};
-use wgpt::train::{EvaluationLine, NoObserver, Observer, Prepared, Settings, StepLine, Trained};
+use wgpt::train::{NoObserver, Observer, Pretraining, Settings, Trained, optimizer_options};
 use wgpt::{Error, Result};
 
 const SETTINGS: &str = "steps = 7\nwarmup = 3\neval_every = 3\ncheckpoint_every = 2\nkeep = 2\n";
@@ -20,24 +20,29 @@ fn settings(set: &[&str]) -> Settings {
     runs::settings(&tiny_toml(SETTINGS), set).expect("settings")
 }
 
-fn train(device: &Device, out: &Path, more: &[&str], observer: &mut dyn Observer) -> Result<Trained> {
-    run(device, Prepared::from_text(settings(more), &stories(5, 6000), out)?, observer)
+fn train(device: &Device, out: &Path, more: &[&str], observer: &mut dyn Observer) -> Result<Trained<Pretraining>> {
+    wgpt::train::train(device, Pretraining::from_text(settings(more), &stories(5, 6000), out)?, observer)
 }
 
 #[derive(Default)]
 struct Events(Vec<String>);
 
 impl Observer for Events {
-    fn began(&mut self, run: &Prepared) {
-        self.0.push(format!("began {}", run.steps));
+    fn started(&mut self, run: &Description) {
+        self.0.push(format!("started {}", run.steps));
     }
-    fn step(&mut self, line: &StepLine) {
-        assert!(line.loss.is_finite() && line.tokens == 64 && line.tokens_per_second > 0.0, "{line:?}");
-        self.0.push(format!("step {}", line.step));
-    }
-    fn evaluated(&mut self, line: &EvaluationLine) {
-        assert!((line.valid_perplexity.ln() - line.valid_loss).abs() < 1e-9, "{line:?}");
-        self.0.push(format!("evaluated {}", line.step));
+    fn recorded(&mut self, line: &Line) {
+        self.0.push(match line {
+            Line::Step(line) => {
+                assert!(line.loss.is_finite() && line.tokens == 64 && line.tokens_per_second > 0.0, "{line:?}");
+                format!("step {}", line.step)
+            }
+            Line::Evaluation(line) => {
+                assert!((line.valid_perplexity.ln() - line.valid_loss).abs() < 1e-9, "{line:?}");
+                format!("evaluated {}", line.step)
+            }
+            line => panic!("a line of another kind of run: {line:?}"),
+        });
     }
     fn sampled(&mut self, step: u32, _text: &str) {
         self.0.push(format!("sampled {step}"));
@@ -55,7 +60,7 @@ fn a_run_leaves_a_folder_and_a_seed_decides_it() {
     let mut events = Events::default();
     let trained = train(&device, &a, &[], &mut events).expect("a run");
     let order = [
-        "began 7",
+        "started 7",
         "evaluated 0",
         "saved step-000000",
         "step 1",
@@ -83,12 +88,12 @@ fn a_run_leaves_a_folder_and_a_seed_decides_it() {
     layers.file(a.join("config.toml")).expect("config.toml");
     assert_eq!(layers.settings().expect("settings"), settings(&[]));
 
-    let saved = Model::load(&trained.summary.checkpoint).expect("checkpoint");
+    let saved = Model::load(&trained.checkpoint).expect("checkpoint");
     assert_eq!(saved.parameters, trained.training.parameters().expect("weights"));
     assert!(saved.warnings.is_empty() && saved.tokenizer.is_some(), "{:?}", saved.warnings);
     let first = Model::load(&checkpoint(&a, 0)).expect("step 0");
     assert_eq!(first.parameters, wgpt::model::initial_parameters(&first.config, 11));
-    let losses: Vec<f64> = trained.summary.curve.validation.iter().map(|point| point.1).collect();
+    let losses: Vec<f64> = trained.curve.validation.iter().map(|point| point.1).collect();
     assert!(losses.len() == 4 && losses[3] < losses[0], "{losses:?}");
 
     train(&device, &b, &[], &mut NoObserver).expect("the same run");
@@ -96,7 +101,7 @@ fn a_run_leaves_a_folder_and_a_seed_decides_it() {
     let weights = |run: &Path| std::fs::read(checkpoint(run, 7).join("model.safetensors")).expect("weights");
     assert!(weights(&a) == weights(&b), "two runs of one seed differ in their weights");
     let other = train(&device, &place.path().join("c"), &["seed=12"], &mut NoObserver).expect("another seed");
-    assert_ne!(other.summary.evaluation, trained.summary.evaluation);
+    assert_ne!(other.objective.evaluation, trained.objective.evaluation);
 
     let error = train(&device, &a, &[], &mut NoObserver).err().expect("exists").to_string();
     assert!(error.ends_with("exists already: must be a new folder"), "{error}");
@@ -149,8 +154,8 @@ fn a_sample_ends_at_n_positions() {
     let settings = settings(&[]);
     let parameters = wgpt::model::initial_parameters(&settings.model, 1);
     let capacity = wgpt::model::Capacity { rows: 16, sequences: 1 };
-    let training =
-        Training::new(&device, &settings.model, &parameters, capacity, optimizer_options(&settings)).expect("a model");
+    let training = Training::new(&device, &settings.model, &parameters, capacity, optimizer_options(&settings, 1.0))
+        .expect("a model");
     let limits = SamplingLimits { max_length: 16, vocab_size: 260 };
     let draw = |temperature, number| {
         let sampling = Sampling { temperature, seed: 3, sample_number: number, ..Sampling::default() };

@@ -11,8 +11,7 @@ use wgpt::data::synthetic::stories::stories;
 use wgpt::gpu::Device;
 use wgpt::store::Model;
 use wgpt::train::metrics::{self, Line};
-use wgpt::train::text::run;
-use wgpt::train::{EvaluationLine, NoObserver, Observer, Prepared, Settings, StepLine, Stopped, Trained, resume};
+use wgpt::train::{NoObserver, Observer, Pretraining, Settings, StoppedRun, Trained, resume, train};
 
 /// Batches in two parts, a checkpoint every fourth step.
 const SETTINGS: &str = "accumulate = 2\nsteps = 10\nwarmup = 3\neval_every = 3\ncheckpoint_every = 4\n\
@@ -42,14 +41,20 @@ impl Place {
         layers.settings().expect("settings")
     }
 
-    fn begin(&self, device: &Device, name: &str, observer: &mut dyn Observer) -> Trained {
+    fn begin(&self, device: &Device, name: &str, observer: &mut dyn Observer) -> Trained<Pretraining> {
         self.begin_with(&[], device, name, observer)
     }
 
-    fn begin_with(&self, set: &[&str], device: &Device, name: &str, observer: &mut dyn Observer) -> Trained {
+    fn begin_with(
+        &self,
+        set: &[&str],
+        device: &Device,
+        name: &str,
+        observer: &mut dyn Observer,
+    ) -> Trained<Pretraining> {
         let settings = self.settings(set);
-        let prepared = Prepared::with_cache(settings, None, &self.path(name), &no_cache()).expect("prepared");
-        run(device, prepared, observer).expect("a run")
+        let prepared = Pretraining::read(settings, None, &self.path(name), &no_cache()).expect("prepared");
+        train(device, prepared, observer).expect("a run")
     }
 
     /// The program in this folder.
@@ -64,8 +69,8 @@ impl Place {
     }
 }
 
-fn go_on(device: &Device, run: &Path, set: &[&str], observer: &mut dyn Observer) -> Result<Trained> {
-    let stopped = Stopped::open(run, layers(set))?;
+fn go_on(device: &Device, run: &Path, set: &[&str], observer: &mut dyn Observer) -> Result<Trained<Pretraining>> {
+    let stopped = StoppedRun::<Pretraining>::open(run, layers(set))?;
     let prepared = stopped.prepare(&no_cache())?.expect("something is left to do");
     resume(device, stopped, prepared, observer)
 }
@@ -113,7 +118,7 @@ fn copy(from: &Path, to: &Path) {
 fn a_stopped_run_resumes_bit_for_bit() {
     let (device, place) = (device(), Place::new());
     let whole = place.begin(&device, "whole", &mut NoObserver);
-    assert!(whole.summary.finished && whole.summary.steps == 10);
+    assert!(whole.finished && whole.steps == 10);
     let whole = left(&place.path("whole"), 10);
     assert_eq!(whole.lines.iter().filter(|line| matches!(line, Line::Step(_))).count(), 10);
 
@@ -122,17 +127,17 @@ fn a_stopped_run_resumes_bit_for_bit() {
         let name = format!("stopped-{stop}");
         let (run, stopped) = (place.path(&name), place.begin(&device, &name, &mut stop_after(stop)));
         let latest = std::fs::read_to_string(run.join("latest")).expect("latest");
-        assert_eq!((stopped.summary.finished, latest), (false, format!("step-{stop:06}\n")));
+        assert_eq!((stopped.finished, latest), (false, format!("step-{stop:06}\n")));
         drop(stopped);
         let end = go_on(&device, &run, &[], &mut NoObserver).expect("the rest");
-        assert!(end.summary.finished && end.summary.evaluation.step == 10);
+        assert!(end.finished && end.objective.evaluation.expect("an evaluation").step == 10);
         assert_same(&left(&run, 10), &whole, &format!("stopped at {stop}"));
     }
 
     // Again and again.
     let run = place.path("often");
     place.begin(&device, "often", &mut stop_after(1));
-    while !go_on(&device, &run, &[], &mut stop_after(1)).expect("a step").summary.finished {}
+    while !go_on(&device, &run, &[], &mut stop_after(1)).expect("a step").finished {}
     assert_same(&left(&run, 10), &whole, "stopped at every step");
 }
 
@@ -146,7 +151,7 @@ fn a_run_with_padded_batches_resumes_bit_for_bit() {
         place.begin_with(&set, &device, &name("whole"), &mut NoObserver);
         place.begin_with(&set, &device, &name("stopped"), &mut stop_after(6));
         let end = go_on(&device, &place.path(&name("stopped")), &[], &mut NoObserver).expect("the rest");
-        assert!(end.summary.finished);
+        assert!(end.finished);
         assert_same(&left(&place.path(&name("stopped")), 9), &left(&place.path(&name("whole")), 9), form);
     }
 }
@@ -158,12 +163,13 @@ struct Snapshot<'a> {
 }
 
 impl Observer for Snapshot<'_> {
-    fn step(&mut self, line: &StepLine) {
-        copy(self.run, &self.copies.join(line.step.to_string()));
-    }
-    fn evaluated(&mut self, line: &EvaluationLine) {
-        if line.step > 0 {
-            copy(self.run, &self.copies.join(format!("{}-evaluated", line.step)));
+    fn recorded(&mut self, line: &Line) {
+        match line {
+            Line::Step(line) => copy(self.run, &self.copies.join(line.step.to_string())),
+            Line::Evaluation(line) if line.step > 0 => {
+                copy(self.run, &self.copies.join(format!("{}-evaluated", line.step)));
+            }
+            _ => {}
         }
     }
     fn sampled(&mut self, step: u32, text: &str) {
@@ -186,7 +192,7 @@ fn a_killed_run_resumes_bit_for_bit() {
         std::fs::write(run.join("metrics.jsonl"), metrics + "{\"step\":11,\"lo").expect("metrics");
         std::fs::create_dir(run.join("checkpoints/.step-000008.partial")).expect("folder");
         let end = go_on(&device, &run, &[], &mut NoObserver).expect("the rest");
-        assert!(end.summary.finished, "{copy}");
+        assert!(end.finished, "{copy}");
         assert_same(&left(&run, 10), &whole, &format!("killed at {copy}"));
         let names = files::names(&run.join("checkpoints"));
         assert!(!names.iter().any(|name| name.starts_with('.')), "{copy}: {names:?}");
@@ -199,11 +205,15 @@ fn a_resumed_run_accepts_changes_of_some_settings_alone() {
     let run = place.path("run");
     place.begin(&device, "run", &mut stop_after(4));
     let refused = |set: &[&str], expected: &str| {
-        let error =
-            Stopped::open(&run, layers(set)).and_then(|run| run.prepare(&no_cache()).map(drop)).expect_err(expected);
+        let error = StoppedRun::<Pretraining>::open(&run, layers(set))
+            .and_then(|run| run.prepare(&no_cache()).map(drop))
+            .expect_err(expected);
         assert!(error.to_string().contains(expected) && error.is_invalid_input(), "{error}");
     };
-    refused(&["lr=0.5"], "lr = 0.5: the run began with lr = 0.002, and --resume goes on with that; only data, steps,");
+    refused(
+        &["lr=0.5"],
+        "lr = 0.5: the run was started with lr = 0.002, and --resume continues with that; only data, steps,",
+    );
     for set in [
         "seed=1",
         "n_layer=3",
@@ -223,36 +233,44 @@ fn a_resumed_run_accepts_changes_of_some_settings_alone() {
                 .replace("padded", "\"padded\""),
         );
     }
-    refused(&["steps=2"], "4 updates are done: steps = 2 must be more to go on");
+    refused(&["steps=2"], "4 updates are done: steps = 2 must be more to continue");
     std::fs::write(place.path("other.txt"), stories(6, 6000)).expect("text");
-    refused(&[&format!("data={}", place.path("other.txt").display())], "another text than the run began with");
+    refused(&[&format!("data={}", place.path("other.txt").display())], "the training data differs from the run's");
     std::fs::rename(place.path("text.txt"), place.path("moved.txt")).expect("move");
     refused(&[], "text.txt: could not be read");
 
     // The text moved to another path, and the run becomes longer.
     let moved = format!("data={}", place.path("moved.txt").display());
-    let stopped = Stopped::open(&run, layers(&[&moved, "steps=12", "keep=1"])).expect("a run");
+    let stopped = StoppedRun::<Pretraining>::open(&run, layers(&[&moved, "steps=12", "keep=1"])).expect("a run");
     let prepared = stopped.prepare(&no_cache()).expect("prepared").expect("more");
     let warnings = stopped.warnings(&prepared);
     assert!(warnings.len() == 1 && warnings[0].starts_with("12 updates instead of 10: "), "{warnings:?}");
     let schedule = prepared.settings.schedule(12);
     let end = resume(&device, stopped, prepared, &mut NoObserver).expect("the rest");
-    assert_eq!((end.summary.steps, end.summary.finished), (12, true));
-    let rates = &end.summary.curve.rate;
+    assert_eq!((end.steps, end.finished), (12, true));
+    let rates = &end.curve.rate;
     assert!(rates[4..].iter().all(|(step, rate)| *rate == schedule.rate(step - 1)), "{rates:?}");
     drop(end);
     // keep=1: step 0 and the newest.
     assert_eq!(files::names(&run.join("checkpoints")).len(), 2);
     // It keeps the changed settings, and is finished.
-    let again = Stopped::open(&run, layers(&[])).expect("a run");
+    let again = StoppedRun::<Pretraining>::open(&run, layers(&[])).expect("a run");
     assert_eq!(
         (again.step(), again.settings.keep, again.prepare(&no_cache()).expect("finished").is_none()),
         (12, 1, true)
     );
     drop(again);
-    place.assert_line(&["--resume", "run"], 0, &["run is finished: 12 updates are done; a larger --steps goes on"]);
-    place.assert_line(&["--resume", "run", "--lr", "1"], 2, &["lr = 1.0: the run began with lr = 0.002"]);
-    place.assert_line(&["--resume", "run", "--config", "tiny.toml"], 2, &["--config and --resume run"]);
+    place.assert_line(
+        &["--resume", "run"],
+        0,
+        &["run is finished: 12 updates are done; to continue, give a larger --steps"],
+    );
+    place.assert_line(&["--resume", "run", "--lr", "1"], 2, &["lr = 1.0: the run was started with lr = 0.002"]);
+    place.assert_line(
+        &["--resume", "run", "--config", "tiny.toml"],
+        2,
+        &["--config and --resume: a run continues in its own folder"],
+    );
     place.assert_line(&["--resume", "none"], 2, &["none: is no run's folder: there is no such folder"]);
     place.assert_line(&["--resume", "run/checkpoints/step-000012"], 2, &["it is one of its checkpoints"]);
     place.assert_line(&["--resume", "."], 2, &["is no run's folder: config.toml is missing"]);
@@ -264,7 +282,7 @@ fn a_damaged_checkpoint_is_reported_with_the_intact_ones() {
     let run = place.path("run");
     place.begin(&device, "run", &mut stop_after(5));
     let checkpoint = run.join("checkpoints/step-000005");
-    let open = || Stopped::open(&run, layers(&[]));
+    let open = || StoppedRun::<Pretraining>::open(&run, layers(&[]));
     open().expect("whole");
     let damaged = |file: &str, what: &str| {
         let error = open().expect_err(what);
@@ -320,7 +338,7 @@ fn a_damaged_checkpoint_is_reported_with_the_intact_ones() {
     // The remedy that the error names.
     std::fs::write(run.join("latest"), "step-000004\n").expect("write");
     let end = go_on(&device, &run, &[], &mut NoObserver).expect("the rest");
-    assert!(end.summary.finished);
+    assert!(end.finished);
     drop(end);
     let whole = place.path("whole");
     place.begin(&device, "whole", &mut NoObserver);
@@ -377,9 +395,9 @@ fn a_resumed_run_keeps_its_kernels() {
     assert!(spec == other && warnings.contains("the driver was older and is"), "{spec} {warnings}");
     kernels["adapter"] = "Voodoo 2".into();
     let (spec, warnings) = go_on_with(&kernels);
-    assert!(spec == rule && warnings.contains("the run began on Voodoo 2"), "{spec} {warnings}");
+    assert!(spec == rule && warnings.contains("the run was started on Voodoo 2"), "{spec} {warnings}");
     std::fs::write(&path, "{}").expect("write");
-    let error = Stopped::open(&run, layers(&[])).expect_err("no kernels").to_string();
+    let error = StoppedRun::<Pretraining>::open(&run, layers(&[])).expect_err("no kernels").to_string();
     assert!(
         error.contains("kernels.json") && error.contains("without the file the kernels are chosen anew"),
         "{error}"
@@ -390,17 +408,18 @@ fn a_resumed_run_keeps_its_kernels() {
 fn a_run_is_open_in_one_process_at_a_time() {
     let (device, place) = (device(), Place::new());
     place.begin(&device, "run", &mut stop_after(1));
-    let held = Stopped::open(&place.path("run"), layers(&[])).expect("a run");
-    let expected = "run: another process goes on with this run: one at a time can";
-    place.assert_line(&["--resume", "run"], 2, &[expected]);
+    let held = StoppedRun::<Pretraining>::open(&place.path("run"), layers(&[])).expect("a run");
+    let says = "run: another process goes on with this run: one at a time can";
+    place.assert_line(&["--resume", "run"], 2, &[says]);
     drop(held);
 
     /// Opens the run's folder while the run trains.
     struct Second<'a>(&'a Place, bool);
     impl Observer for Second<'_> {
-        fn step(&mut self, line: &StepLine) {
-            if line.step == 3 {
-                let error = Stopped::open(&self.0.path("new"), layers(&[])).expect_err("locked").to_string();
+        fn recorded(&mut self, line: &Line) {
+            if matches!(line, Line::Step(line) if line.step == 3) {
+                let error =
+                    StoppedRun::<Pretraining>::open(&self.0.path("new"), layers(&[])).expect_err("locked").to_string();
                 assert!(error.contains("another process goes on with this run"), "{error}");
                 self.1 = true;
             }
@@ -409,7 +428,7 @@ fn a_run_is_open_in_one_process_at_a_time() {
     let mut second = Second(&place, false);
     place.begin(&device, "new", &mut second);
     assert!(second.1);
-    assert!(Stopped::open(&place.path("new"), layers(&[])).is_ok(), "the lock is gone with the run");
+    assert!(StoppedRun::<Pretraining>::open(&place.path("new"), layers(&[])).is_ok(), "the lock is gone with the run");
 }
 
 /// Sends a signal to a run of the program after it printed `line`. Returns its exit code and its standard error.
@@ -446,8 +465,7 @@ fn an_interrupted_run_is_saved_and_prints_how_to_resume() {
     let (code, messages) = interrupted(place.wgpt(&words.concat()), "step 1/2000000", "-INT");
     assert_eq!(code, Some(130), "{messages}");
     assert!(
-        messages.contains("interrupted: finishing the step")
-            && messages.contains("go on with: wgpt pretrain --resume run\n")
+        said.contains("interrupted: finishing the step") && said.contains("to continue: wgpt pretrain --resume run\n")
     );
     let latest = || -> u32 {
         let latest = std::fs::read_to_string(place.path("run/latest")).expect("latest");
@@ -496,8 +514,8 @@ fn a_resumed_run_has_the_settings_of_its_folder() {
     let (device, place) = (device(), Place::new());
     let run = place.path("run");
     place.begin(&device, "run", &mut stop_after(1));
-    let stopped = Stopped::open(&run, layers(&[])).expect("a run");
+    let stopped = StoppedRun::<Pretraining>::open(&run, layers(&[])).expect("a run");
     let prepared = stopped.prepare(&no_cache()).expect("prepared").expect("more");
-    let first = Prepared::with_cache(place.settings(&[]), None, &run, &no_cache()).expect("prepared");
+    let first = Pretraining::read(place.settings(&[]), None, &run, &no_cache()).expect("prepared");
     assert_eq!((prepared.settings, prepared.steps, prepared.baseline), (first.settings, first.steps, first.baseline));
 }

@@ -15,7 +15,7 @@ use crate::gpu::Device;
 use crate::model::{Capacity, Training, initial_parameters};
 use crate::philox::step_key;
 use crate::report::{Align, Table};
-use crate::train::{Prepared, Stage, text};
+use crate::train::{Pretraining, Stage, optimizer_options};
 use crate::{Error, Result};
 use clap::{ArgMatches, Command};
 use std::path::Path;
@@ -53,7 +53,7 @@ struct Row {
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let mut settings = options::layers(matches, Stage::Pretraining)?.settings()?;
     settings.batching = Padding::Packed;
-    let run = Prepared::with_cache(settings, None, Path::new("bench"), &user_cache())?;
+    let run = Pretraining::read(settings, None, Path::new("bench"), &user_cache())?;
     let mut order = run.order()?;
     let batches = (0..BATCHES).map(|_| order.next_batch()).collect::<Result<Vec<Batch>>>()?;
     let shares = Padding::ALL.iter().map(|form| share_in_run(&run, *form)).collect::<Result<Vec<f64>>>()?;
@@ -82,7 +82,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
 }
 
 /// The share of real rows in a run with this layout, in its own order.
-fn share_in_run(run: &Prepared, form: Padding) -> Result<f64> {
+fn share_in_run(run: &Pretraining, form: Padding) -> Result<f64> {
     let mut run = run.clone();
     run.settings.batching = form;
     let (mut order, mut real, mut all) = (run.order()?, 0, 0);
@@ -104,7 +104,13 @@ struct Form {
     nats: f64,
 }
 
-fn measure(device: &Device, run: &Prepared, order: &DataLoader, batches: &[Batch], shares: &[f64]) -> Result<Vec<Row>> {
+fn measure(
+    device: &Device,
+    run: &Pretraining,
+    order: &DataLoader,
+    batches: &[Batch],
+    shares: &[f64],
+) -> Result<Vec<Row>> {
     let mut forms = Vec::new();
     for form in Padding::ALL {
         let split = |batch: &Batch| Ok(order.micro_batches(form.apply(batch.clone())?));
@@ -116,7 +122,7 @@ fn measure(device: &Device, run: &Prepared, order: &DataLoader, batches: &[Batch
     let capacity = Capacity { rows: most(Batch::rows), sequences: most(Batch::sequences) };
     let (model, seed) = (&run.settings.model, run.settings.seed);
     let parameters = run.weights.clone().unwrap_or_else(|| initial_parameters(model, seed));
-    let mut training = Training::new(device, model, &parameters, capacity, text::optimizer_options(&run.settings))?;
+    let mut training = Training::new(device, model, &parameters, capacity, optimizer_options(&run.settings, 1.0))?;
     let mut targets = 0.0;
     for (i, batch) in batches.iter().enumerate() {
         // The first batch runs once more before, untimed.

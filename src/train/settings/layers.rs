@@ -91,11 +91,6 @@ impl Layers {
         Ok(())
     }
 
-    /// Whether a key was given.
-    pub(in crate::train) fn names(&self, key: &str) -> bool {
-        self.entries.iter().any(|entry| entry.key == key)
-    }
-
     /// All of `above` over all of this.
     pub fn over(mut self, above: Layers) -> Layers {
         self.entries.extend(above.entries);

@@ -1,9 +1,9 @@
 //! What a task's answers come to: the metrics of SPEC 3 by their names in metrics.jsonl, and the answers themselves.
 
+use super::examples::Examples;
 use crate::config::{Answers, Task, TaskKind};
 use crate::model::{Inference, Prediction};
 use crate::tasks::{Answer, EncodedExample, metrics, pack};
-use crate::train::task::prepare::Examples;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 

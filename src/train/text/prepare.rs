@@ -1,77 +1,74 @@
-//! All of a run that can be wrong before an adapter is opened: settings, the place for its folder, text, tokenizer,
-//! lengths. What comes out only wants a device.
+//! Pretraining on text, prepared: settings, the run's folder, text, tokenizer and lengths are checked before an adapter is
+//! opened.
 
+use super::tokens::{self, Origin, Text};
 use crate::config::ModelConfig;
 use crate::data::baseline::{Baseline, baseline};
 use crate::data::batch::Batch;
 use crate::data::corpus::Corpus;
 use crate::data::data_loader::{BatchSize, DataLoader};
 use crate::data::tokenizer::Tokenizer;
-use crate::data::windows::{Windows, evaluation_batches};
+use crate::data::windows::Windows;
 use crate::model::Capacity;
 use crate::store::Model;
 use crate::store::config_json;
 use crate::store::token_cache::TokenCache;
+use crate::train::metrics::EvaluationLine;
 use crate::train::run_folder::RunFolder;
 use crate::train::settings::Settings;
-use crate::train::text::tokens::{self, Origin, Text};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// A run that is ready for a device.
+/// Pretraining on text, ready for a device. It implements [`crate::train::Objective`].
 #[derive(Clone, Debug)]
-pub struct Prepared {
-    /// What was asked for; `pretokenizer` is the tokenizer's.
+pub struct Pretraining {
+    /// The settings; `pretokenizer` is the tokenizer's.
     pub settings: Settings,
     /// Where the run's folder will appear.
     pub out: PathBuf,
     /// RawValue, or trained on the text.
     pub tokenizer: Tokenizer,
-    /// What to train on.
+    /// The tokens to train on.
     pub training: Corpus,
-    /// What is held out for evaluation: the last share of the tokens.
+    /// The tokens held out for evaluation: the last share.
     pub held_out: Corpus,
-    /// UTF-8 bytes of the text that is held out.
+    /// UTF-8 bytes of the held-out text.
     pub held_out_bytes: u64,
     /// Updates of the run.
     pub steps: u32,
-    /// What counting reaches on the ids held out.
+    /// The losses of count models on the held-out tokens.
     pub baseline: Baseline,
-    /// Files that the run's folder holds besides its own, such as a text made for it: name and contents.
+    /// Other files of the run's folder, such as a generated text: name and contents.
     pub files: Vec<(String, Vec<u8>)>,
     /// Where the tokens came from.
     pub origin: Origin,
-    /// Weights to begin with, dense, in the order of [`crate::config::ModelConfig::parameters`]; none: they are drawn.
+    /// First weights, dense, in the order of [`crate::config::ModelConfig::parameters`]; `None`: drawn at random.
     pub weights: Option<Vec<Vec<f32>>>,
-    /// What a user should hear of the model that they come from.
+    /// The last evaluation.
+    pub evaluation: Option<EvaluationLine>,
+    /// Warnings about the model that the weights come from.
     model_warnings: Vec<String>,
-    capacity: Capacity,
+    pub(super) capacity: Capacity,
 }
 
-impl Prepared {
-    /// Reads the files of `settings.data`, one behind the other, for a run whose folder is new. The tokenizer is the one
-    /// given, else the one that `settings` name, else that of the model which they name as `init`, else one that is trained
-    /// on the text. Tokens are stored in `cache`.
+impl Pretraining {
+    /// Reads the files of `settings.data`, one after another, for a run whose folder `out` is new. The tokenizer is the one
+    /// given, else the one that `settings` name, else that of the model named by `init`, else one trained on the text.
+    /// Tokens are kept in the cache.
     ///
     /// # Errors
-    /// [`Error::Value`] that names key or file and says what would be right; [`Error::Io`] where tokens cannot be
-    /// written.
+    /// [`Error::Value`] and [`Error::File`] that name key or file; [`Error::Io`] when tokens cannot be written.
     pub fn new(settings: Settings, tokenizer: Option<Tokenizer>, out: &Path, cache: &TokenCache) -> Result<Self> {
         RunFolder::check_new(out)?;
-        Self::with_cache(settings, tokenizer, out, cache)
+        Self::read(settings, tokenizer, out, cache)
     }
 
-    /// As [`Prepared::new`]; whether `out` exists is not checked. Who gives a
-    /// tokenizer has the weights, too: then `settings.init` is not read.
+    /// As [`Pretraining::new`], but `out` may exist. With a tokenizer, `settings.init` is not read: the caller has the
+    /// weights.
     ///
     /// # Errors
-    /// As [`Prepared::new`].
-    pub fn with_cache(
-        settings: Settings,
-        tokenizer: Option<Tokenizer>,
-        out: &Path,
-        cache: &TokenCache,
-    ) -> Result<Self> {
+    /// As [`Pretraining::new`].
+    pub fn read(settings: Settings, tokenizer: Option<Tokenizer>, out: &Path, cache: &TokenCache) -> Result<Self> {
         settings.validate()?;
         let start = match tokenizer {
             Some(tokenizer) => Start { tokenizer: tokens::given(&settings, Some(tokenizer))?, ..Start::default() },
@@ -82,10 +79,10 @@ impl Prepared {
         Self::tokenized(settings, text, start, out)
     }
 
-    /// As [`Prepared::new`], with the text at hand.
+    /// As [`Pretraining::new`], with a text in memory.
     ///
     /// # Errors
-    /// As [`Prepared::new`].
+    /// As [`Pretraining::new`].
     pub fn from_text(settings: Settings, text: &str, out: &Path) -> Result<Self> {
         RunFolder::check_new(out)?;
         settings.validate()?;
@@ -104,7 +101,7 @@ impl Prepared {
         let largest = order.largest_micro_batch(u64::from(steps))?;
         // A sequence that is held out, or a sample, may be longer than all micro-batches.
         let rows = largest.rows.max(settings.model.n_positions);
-        Ok(Prepared {
+        Ok(Pretraining {
             baseline: baseline(&training, &held_out, tokenizer.vocab_size())?,
             held_out_bytes: token_bytes.after(training.tokens().len()),
             capacity: Capacity { rows, sequences: largest.sequences },
@@ -116,12 +113,13 @@ impl Prepared {
             steps,
             origin,
             weights: start.weights,
+            evaluation: None,
             model_warnings: start.warnings,
             settings,
         })
     }
 
-    /// The run's batches from the beginning; a cursor goes elsewhere.
+    /// The run's batches from the beginning.
     ///
     /// # Errors
     /// As [`DataLoader::new`].
@@ -129,12 +127,7 @@ impl Prepared {
         order(&self.settings, &self.training)
     }
 
-    /// What a device must have room for: the largest micro-batch of the run, and any sequence alone.
-    pub fn capacity(&self) -> Capacity {
-        self.capacity
-    }
-
-    /// Tokens of an update: of a stream exactly, of documents at most.
+    /// Tokens of an update: exactly for a stream, at most for documents.
     pub fn tokens_an_update(&self) -> usize {
         let positions = self.settings.model.n_positions;
         match self.settings.batching().size {
@@ -144,13 +137,13 @@ impl Prepared {
         }
     }
 
-    /// The part held out, in batches that have room in [`Prepared::capacity`].
-    pub fn evaluation(&self) -> impl Iterator<Item = Batch> + '_ {
+    /// The held-out part, in batches that fit the run's capacity.
+    pub fn evaluation_batches(&self) -> impl Iterator<Item = Batch> + '_ {
         let Capacity { rows, sequences } = self.capacity;
-        evaluation_batches(&self.held_out, self.settings.model.n_positions, rows, sequences)
+        crate::data::windows::evaluation_batches(&self.held_out, self.settings.model.n_positions, rows, sequences)
     }
 
-    /// What a user should hear of a run that is allowed, but hardly meant.
+    /// Warnings about settings that are allowed but probably not intended.
     pub fn warnings(&self) -> Vec<String> {
         let mut all: Vec<String> = self.settings.warning(self.steps).into_iter().collect();
         all.extend(self.model_warnings.iter().cloned());
@@ -158,7 +151,7 @@ impl Prepared {
         if has < asked {
             let unused = asked - has;
             all.push(format!(
-                "vocab_size = {asked}: the tokenizer has {has} ids, so {unused} rows of the model stay unused"
+                "vocab_size = {asked}: the tokenizer has {has} ids, so {unused} rows of the model are never used"
             ));
         }
         if let Origin::Dropped(Some(why)) = &self.origin {
@@ -167,16 +160,16 @@ impl Prepared {
         all
     }
 
-    /// Where the tokens came from, for people; nothing for a text in memory.
+    /// A sentence about where the tokens came from; `None` for a text in memory.
     pub fn notice(&self) -> Option<String> {
         match &self.origin {
-            Origin::Cache(folder) => Some(format!("the text's tokens were in the cache: {}", folder.display())),
-            Origin::Kept(folder) => Some(format!("the text's tokens are kept: {}", folder.display())),
+            Origin::Cache(folder) => Some(format!("tokens read from the cache: {}", folder.display())),
+            Origin::Kept(folder) => Some(format!("tokens saved in the cache: {}", folder.display())),
             Origin::Memory | Origin::Dropped(_) => None,
         }
     }
 
-    /// "nano on shakespeare.txt", for people.
+    /// A title such as "nano on shakespeare.txt".
     pub fn title(&self) -> String {
         let name = |path: &PathBuf| path.file_name().map(|n| n.to_string_lossy().into_owned());
         let model = self.settings.init.as_ref().and_then(name).unwrap_or_else(|| self.settings.preset.clone());
@@ -187,7 +180,7 @@ impl Prepared {
     }
 }
 
-/// What a run begins with: nothing, a tokenizer, or a model.
+/// What a run starts from: nothing, a tokenizer, or a model.
 #[derive(Default)]
 struct Start {
     tokenizer: Option<Tokenizer>,
@@ -196,7 +189,7 @@ struct Start {
 }
 
 impl Start {
-    /// What the settings name.
+    /// The start that the settings name.
     fn of(settings: &Settings) -> Result<Self> {
         let named = tokens::given(settings, None)?;
         let Some(init) = &settings.init else { return Ok(Start { tokenizer: named, ..Start::default() }) };
@@ -205,19 +198,22 @@ impl Start {
         let ModelConfig { resid_pdrop, embd_pdrop, attn_pdrop, summary_first_dropout, .. } = settings.model;
         config = ModelConfig { resid_pdrop, embd_pdrop, attn_pdrop, summary_first_dropout, ..config };
         if config_json::to_json(&config) != config_json::to_json(&settings.model) {
-            let message = format!("init = {}: the model's numbers are others than the settings have", init.display());
-            return Err(Error::input(message));
+            let why = "the model's configuration differs from the settings";
+            return Err(Error::value("init", init.display(), why));
         }
         let tokenizer = match (named, tokenizer) {
             (Some(named), Some(own)) => {
                 if named.to_json()? != own.to_json()? {
                     let folder = folder.display();
-                    warnings.push(format!("the tokenizer is not that of {folder}, whose ids the weights stand for"));
+                    warnings.push(format!(
+                        "the tokenizer differs from that of {folder}, which the weights were trained with"
+                    ));
                 }
                 named
             }
             (named, own) => named.or(own).ok_or_else(|| {
-                Error::file(folder, "holds no tokenizer: give the one that it was trained with, --tokenizer FILE|DIR")
+                Error::file(folder, "has no tokenizer")
+                    .expected("give the one that it was trained with by --tokenizer FILE|DIR")
             })?,
         };
         Ok(Start { tokenizer: Some(tokenizer), weights: Some(parameters), warnings })
@@ -228,14 +224,14 @@ fn order(settings: &Settings, training: &Corpus) -> Result<DataLoader> {
     DataLoader::new(training.clone(), settings.model.n_positions, settings.batching(), settings.seed)
 }
 
-/// Checks that there is something to train on and something to evaluate.
+/// Checks that the training part and the held-out part both have a sequence.
 fn check_parts(corpus: &Corpus, settings: &Settings) -> Result<()> {
     let (training, held_out) = corpus.split(settings.valid);
     check_part("training", &training, settings.model.n_positions)?;
     check_part("held-out", &held_out, settings.model.n_positions)
 }
 
-/// Checks that a part ("training", "held-out") has a sequence.
+/// Checks that one part has a sequence.
 fn check_part(part: &str, corpus: &Corpus, positions: usize) -> Result<()> {
     if Windows::new(corpus.clone(), positions).is_ok() {
         return Ok(());
@@ -255,18 +251,18 @@ fn check_part(part: &str, corpus: &Corpus, positions: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::Length;
+    use crate::train::settings::Length;
 
-    fn prepare(text: &str, change: impl FnOnce(&mut Settings)) -> Result<Prepared> {
+    fn prepare(text: &str, change: impl FnOnce(&mut Settings)) -> Result<Pretraining> {
         let folder = tempfile::tempdir().expect("folder");
         let mut settings = Settings::default();
         settings.model.n_positions = 16;
         change(&mut settings);
-        Prepared::from_text(settings, text, &folder.path().join("run"))
+        Pretraining::from_text(settings, text, &folder.path().join("run"))
     }
 
     #[test]
-    fn a_text_is_cut_in_two_and_counted() {
+    fn a_text_is_split_and_its_updates_are_counted() {
         let text = crate::data::synthetic::stories::stories(1, 20_000);
         let run = prepare(&text, |_| ()).expect("prepared");
         let all = [&run.training.tokens()[..], run.held_out.tokens()].concat();
@@ -282,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_short_is_named() {
+    fn a_text_that_is_too_short_is_refused_by_part() {
         let says = |text: &str, what: &str| {
             let error = prepare(text, |_| ()).expect_err(what);
             assert!(error.to_string().contains(what) && error.is_invalid_input(), "{error}");
@@ -290,6 +286,6 @@ mod tests {
         says("short", "the training part of the data has");
         says(&"some text that is longer, ".repeat(20), "the held-out part of the data has");
         let small = prepare(&"ab ".repeat(2000), |s| s.valid = 0.5).expect("prepared");
-        assert!(small.warnings().iter().any(|w| w.contains("rows of the model stay unused")));
+        assert!(small.warnings().iter().any(|w| w.contains("rows of the model are never used")));
     }
 }

@@ -1,0 +1,356 @@
+//! The training engine: runs any [`Objective`] on a device. It encodes updates and continues; losses arrive a few updates
+//! late and are waited for only where something is evaluated, sampled or saved.
+
+use super::clock::Clock;
+use super::metrics::Metrics;
+use super::objective::{Objective, StepTime};
+use super::observer::Observer;
+use super::prefetch::{Prefetch, ReadyBatch};
+use super::resume::StoppedRun;
+use super::run_folder::{NewRun, RunFolder, SavedKernels};
+use super::schedule::Schedule;
+use super::settings::Settings;
+use super::settings::value::Optimizer;
+use super::state::{Position, RunState};
+use crate::data::data_loader::Cursor;
+use crate::gpu::Device;
+use crate::model::{StepResult, Training, TrainingOptions};
+use crate::ops::optimizer::{AdamW, Arithmetic};
+use crate::philox;
+use crate::report::Curve;
+use crate::store::Model;
+use crate::store::{checksums, optimizer};
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A run that is complete or was stopped, with the model as it is on the device.
+pub struct Trained<O> {
+    /// The run's folder.
+    pub folder: PathBuf,
+    /// Its latest checkpoint.
+    pub checkpoint: PathBuf,
+    /// Steps done.
+    pub steps: u32,
+    /// Whether the run is complete; else it was stopped and can be resumed.
+    pub finished: bool,
+    /// Seconds that the run has taken, evaluations included.
+    pub elapsed_s: f64,
+    /// Examples per second of training in this process; 0 for an objective without examples.
+    pub examples_per_second: f64,
+    /// What loss.svg shows.
+    pub curve: Curve,
+    /// The model.
+    pub training: Training,
+    /// The objective, with its results.
+    pub objective: O,
+}
+
+/// Trains to the end of the run, or until the observer stops it. The run's folder appears with its first checkpoint.
+///
+/// # Errors
+/// [`Error::Device`] and [`Error::Kernel`] for what the device refuses, [`Error::Io`] for the run's folder,
+/// [`Error::NotFinite`] with the step whose loss or gradient norm is NaN or infinite.
+pub fn train<O: Objective>(device: &Device, mut objective: O, observer: &mut dyn Observer) -> Result<Trained<O>> {
+    let parameters = objective.take_parameters();
+    let options = optimizer_options(objective.settings(), objective.lm_coef());
+    let training = Training::new(device, objective.model(), &parameters, objective.capacity()?, options)?;
+    drop(parameters);
+    observer.started(&objective.description());
+    let mut run = Run::start(objective, training, observer)?;
+    run.train(observer)?;
+    run.end(observer)
+}
+
+/// Continues a run that was stopped, with the same numbers as if it had not been. `objective` is what
+/// [`StoppedRun::objective`] gave.
+///
+/// # Errors
+/// As [`train`]; [`Error::File`] for a metrics.jsonl that cannot be read.
+pub fn resume<O: Objective>(
+    device: &Device,
+    stopped: StoppedRun<O>,
+    objective: O,
+    observer: &mut dyn Observer,
+) -> Result<Trained<O>> {
+    let options = optimizer_options(objective.settings(), objective.lm_coef());
+    let training = stopped.training(device, objective.capacity()?, options, observer)?;
+    observer.started(&objective.description());
+    observer.resumed(stopped.step(), &stopped.checkpoint_path());
+    let mut run = Run::resume(objective, training, stopped)?;
+    run.train(observer)?;
+    run.end(observer)
+}
+
+/// The optimizer of a run.
+pub fn optimizer_options(settings: &Settings, lm_coef: f64) -> TrainingOptions {
+    let arithmetic = match settings.optimizer {
+        Optimizer::AdamW => Arithmetic::Torch,
+        Optimizer::Hf2018 => Arithmetic::Hf2018,
+    };
+    TrainingOptions {
+        adam: AdamW { beta1: settings.beta1, beta2: settings.beta2, eps: settings.eps, arithmetic },
+        weight_decay: settings.weight_decay,
+        decay_all: false,
+        clip: settings.clip,
+        lm_coef,
+    }
+}
+
+struct Run<O: Objective> {
+    objective: O,
+    training: Training,
+    schedule: Schedule,
+    position: Position,
+    /// The epoch that the training's learning parts are set for.
+    learning_epoch: Option<u32>,
+    folder: RunFolder,
+    /// What kernels.json holds.
+    kernels: SavedKernels,
+    metrics: Metrics,
+    curve: Curve,
+    /// The step of the latest checkpoint.
+    saved: u32,
+    /// The step that the file `best` names.
+    best: Option<u32>,
+    clock: Clock,
+    /// Examples trained in this process.
+    examples: u64,
+}
+
+impl<O: Objective> Run<O> {
+    /// Evaluates the model as it is, where the objective wants that, and makes the folder.
+    fn start(mut objective: O, mut training: Training, observer: &mut dyn Observer) -> Result<Self> {
+        let clock = Clock::new(Duration::ZERO);
+        let data = objective.identity();
+        let mut position = Position { step: 0, updates: 0, cursor: Cursor::default(), data, elapsed_ms: 0, sampled: 0 };
+        let mut curve = objective.curve();
+        let evaluates = objective.due(&position).evaluation;
+        let lines = if evaluates { objective.evaluate(&mut training, &position)? } else { Vec::new() };
+        for line in &lines {
+            objective.plot(line, &mut curve);
+            observer.recorded(line);
+        }
+        let kernels = SavedKernels::new(training.device().caps(), training.kernels().chosen());
+        let new = NewRun {
+            settings: objective.settings(),
+            lines: &lines,
+            samples: O::WRITES_SAMPLES,
+            curve: &curve,
+            kernels: &kernels,
+            files: objective.files(),
+        };
+        position.elapsed_ms = clock.elapsed().as_millis() as u64;
+        let state = objective.state(position.clone());
+        let write = |folder: &Path| write_checkpoint(folder, &objective, &training, &state);
+        let folder = RunFolder::create(objective.out(), &new, write)?;
+        observer.saved(&folder.checkpoint_path(0));
+        Self::new(objective, training, position, folder, kernels, curve, clock)
+    }
+
+    /// Cuts the folder's files back to the checkpoint and continues from there.
+    fn resume(mut objective: O, training: Training, stopped: StoppedRun<O>) -> Result<Self> {
+        let StoppedRun { folder, state, .. } = stopped;
+        let position = state.position();
+        let lines = folder.cut(position.step, position.sampled)?;
+        objective.restore(&state, &lines, &folder)?;
+        let mut curve = objective.curve();
+        lines.iter().for_each(|line| objective.plot(line, &mut curve));
+        let kernels = SavedKernels::new(training.device().caps(), training.kernels().chosen());
+        folder.write_settings(objective.settings())?;
+        folder.write_kernels(&kernels)?;
+        // The process may have ended between the checkpoint and the file that names it as the best.
+        if let Some(step) = objective.best_step() {
+            folder.name_best(step)?;
+        }
+        let clock = Clock::new(Duration::from_millis(position.elapsed_ms));
+        Self::new(objective, training, position, folder, kernels, curve, clock)
+    }
+
+    fn new(
+        objective: O,
+        training: Training,
+        position: Position,
+        folder: RunFolder,
+        kernels: SavedKernels,
+        curve: Curve,
+        clock: Clock,
+    ) -> Result<Self> {
+        Ok(Run {
+            schedule: objective.settings().schedule(objective.steps()),
+            metrics: folder.metrics()?,
+            saved: position.step,
+            best: objective.best_step(),
+            learning_epoch: None,
+            examples: 0,
+            objective,
+            training,
+            position,
+            folder,
+            kernels,
+            curve,
+            clock,
+        })
+    }
+
+    fn train(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let batches = self.objective.batches(self.position.cursor, self.training.batch_capacity())?;
+        let batches = Prefetch::new(batches)?;
+        self.clock.resume();
+        while !self.objective.is_finished(&self.position) {
+            if observer.stop() {
+                return self.stop(observer);
+            }
+            self.update(batches.next()?)?;
+            let due = self.objective.due(&self.position);
+            if !due.evaluation && !due.sample && !due.checkpoint {
+                while let Some(result) = self.training.next_result()? {
+                    self.record_result(&result, observer)?;
+                }
+                continue;
+            }
+            self.wait_for_results(observer)?;
+            self.clock.pause();
+            if due.evaluation {
+                self.evaluate(observer)?;
+            }
+            if due.sample {
+                self.sample(observer)?;
+            }
+            if due.checkpoint {
+                self.save(observer)?;
+            }
+            self.clock.resume();
+        }
+        Ok(())
+    }
+
+    /// Encodes one update; waits for nothing unless several updates are in flight.
+    fn update(&mut self, batch: ReadyBatch) -> Result<()> {
+        if self.learning_epoch != Some(batch.epoch) {
+            self.training.set_learning(self.objective.learning(batch.epoch))?;
+            self.learning_epoch = Some(batch.epoch);
+        }
+        let done = self.position.step;
+        let dropout_key = philox::step_key(self.objective.settings().seed, done);
+        for layout in &batch.layouts {
+            self.training.accumulate_gradients_of(layout, batch.counts, dropout_key)?;
+        }
+        self.training.optimizer_step(self.schedule.rate(done))?;
+        let progress = self.training.progress();
+        (self.position.step, self.position.updates) = (progress.step, progress.updates);
+        self.position.cursor = batch.next;
+        Ok(())
+    }
+
+    fn wait_for_results(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        for result in self.training.wait_for_results()? {
+            self.record_result(&result, observer)?;
+        }
+        Ok(())
+    }
+
+    fn record_result(&mut self, result: &StepResult, observer: &mut dyn Observer) -> Result<()> {
+        let is_finite = self.objective.loss(result).is_finite() && result.grad_norm.is_finite();
+        if result.halted.is_some() || !is_finite {
+            // The picture shows everything up to here.
+            self.folder.draw(&self.curve)?;
+            let checkpoint = self.folder.checkpoint_path(self.saved);
+            return Err(diverged(result.halted.unwrap_or(result.step), &checkpoint, O::STAGE.model_key()));
+        }
+        self.examples += u64::from(result.examples);
+        let (elapsed_s, tokens_per_second) = self.clock.update(u64::from(result.targets));
+        let line = self.objective.step_line(result, StepTime { tokens_per_second, elapsed_s });
+        self.metrics.write(&line)?;
+        self.objective.plot(&line, &mut self.curve);
+        observer.recorded(&line);
+        Ok(())
+    }
+
+    fn evaluate(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        for line in self.objective.evaluate(&mut self.training, &self.position)? {
+            self.metrics.write(&line)?;
+            self.objective.plot(&line, &mut self.curve);
+            self.folder.draw(&self.curve)?;
+            observer.recorded(&line);
+        }
+        Ok(())
+    }
+
+    fn sample(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        if let Some(text) = self.objective.sample(&self.training)? {
+            self.folder.sample(self.position.step, text.trim_end_matches('\n'))?;
+            observer.sampled(self.position.step, &text);
+        }
+        Ok(())
+    }
+
+    /// Saves a checkpoint of all updates so far; everything logged before is on the disk first.
+    fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        self.metrics.sync()?;
+        let kernels = SavedKernels::new(self.training.device().caps(), self.training.kernels().chosen());
+        if kernels != self.kernels {
+            self.folder.write_kernels(&kernels)?;
+            self.kernels = kernels;
+        }
+        self.position.elapsed_ms = self.clock.elapsed().as_millis() as u64;
+        self.position.sampled = self.folder.sampled()?;
+        let state = self.objective.state(self.position.clone());
+        let write = |folder: &Path| write_checkpoint(folder, &self.objective, &self.training, &state);
+        let path = self.folder.save(self.position.step, write)?;
+        self.saved = self.position.step;
+        observer.saved(&path);
+        let best = self.objective.best_step();
+        if let Some(step) = best.filter(|_| best != self.best) {
+            self.folder.name_best(step)?;
+            self.best = best;
+        }
+        Ok(())
+    }
+
+    /// Leaves the run so that it can be resumed.
+    fn stop(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        self.wait_for_results(observer)?;
+        self.folder.draw(&self.curve)?;
+        if self.saved == self.position.step { Ok(()) } else { self.save(observer) }
+    }
+
+    fn end(mut self, observer: &mut dyn Observer) -> Result<Trained<O>> {
+        let finished = self.objective.is_finished(&self.position);
+        if finished {
+            for line in self.objective.finish(&self.training, &self.folder)? {
+                self.metrics.write(&line)?;
+                observer.recorded(&line);
+            }
+        }
+        Ok(Trained {
+            folder: self.folder.path().to_path_buf(),
+            checkpoint: self.folder.checkpoint_path(self.saved),
+            steps: self.position.step,
+            finished,
+            elapsed_s: self.clock.elapsed().as_secs_f64(),
+            examples_per_second: self.examples as f64 / self.clock.training().as_secs_f64().max(1e-9),
+            curve: self.curve,
+            training: self.training,
+            objective: self.objective,
+        })
+    }
+}
+
+/// The error of an update whose loss or gradient norm is not finite. `key` names the option that starts from a checkpoint.
+fn diverged(step: u32, checkpoint: &Path, key: &str) -> Error {
+    let checkpoint = checkpoint.display();
+    Error::NotFinite(format!(
+        "step {step}: the loss or the gradient norm is not finite; the last good checkpoint is {checkpoint}; try a smaller lr \
+         or a longer warmup, from the start or with --{key} {checkpoint}"
+    ))
+}
+
+/// Writes the files of a checkpoint one after another, so that no more than one of them is in memory.
+fn write_checkpoint<O: Objective>(folder: &Path, objective: &O, training: &Training, state: &O::State) -> Result<()> {
+    let config = objective.model();
+    let (parameters, tokenizer) = (training.parameters()?, objective.tokenizer().cloned());
+    Model::from_parts(config.clone(), parameters, tokenizer).write_files(folder)?;
+    optimizer::save(&folder.join(optimizer::OPTIMIZER), config, &training.moments()?)?;
+    checksums::write(folder, &state.to_keys()?)
+}

@@ -1,0 +1,59 @@
+//! The examples of a file, encoded for a model, and their batches.
+
+use crate::data::tokenizer::Tokenizer;
+use crate::model::Capacity;
+use crate::tasks::{EncodedExample, EncodedExamples, Record, encode};
+use crate::{Error, Result};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Rows of an evaluation batch at most, unless a single example has more.
+const EVALUATION_ROWS: usize = 4096;
+
+/// The examples of a file, as a model reads them.
+#[derive(Clone, Debug)]
+pub struct Examples {
+    /// The file.
+    pub path: PathBuf,
+    /// One example per row of the file, in order.
+    pub all: Arc<[EncodedExample]>,
+    /// Examples with a text that was truncated to fit the model's positions.
+    pub truncated: usize,
+}
+
+impl Examples {
+    /// Encodes records of a file.
+    ///
+    /// # Errors
+    /// As [`encode`]; [`Error::Value`] for a file without an example.
+    pub fn new(path: &Path, records: &[Record], tokenizer: &Tokenizer, n_positions: usize) -> Result<Self> {
+        if records.is_empty() {
+            return Err(Error::file(path, "has no example"));
+        }
+        let EncodedExamples { examples, truncated } = encode(records, tokenizer, n_positions)?;
+        Ok(Examples { path: path.to_path_buf(), all: examples.into(), truncated })
+    }
+
+    /// Ranges of examples for batches of about 4,096 rows, and the capacity that the largest one needs.
+    pub fn batches(&self) -> (Vec<Range<usize>>, Capacity) {
+        let (mut ranges, mut first, mut size) = (Vec::new(), 0, Capacity { rows: 0, sequences: 0 });
+        let mut most = Capacity { rows: 1, sequences: 1 };
+        for (i, example) in self.all.iter().enumerate() {
+            let of = size_of(example);
+            if i > first && size.rows + of.rows > EVALUATION_ROWS {
+                ranges.push(first..i);
+                (first, size) = (i, Capacity { rows: 0, sequences: 0 });
+            }
+            size = Capacity { rows: size.rows + of.rows, sequences: size.sequences + of.sequences };
+            most = Capacity { rows: most.rows.max(size.rows), sequences: most.sequences.max(size.sequences) };
+        }
+        ranges.push(first..self.all.len());
+        (ranges, most)
+    }
+}
+
+/// Rows and sequences of an example.
+pub(super) fn size_of(example: &EncodedExample) -> Capacity {
+    Capacity { rows: example.sequences.iter().map(Vec::len).sum(), sequences: example.sequences.len() }
+}
