@@ -173,22 +173,23 @@ fn load<S: RunState>(path: &Path) -> Result<(Model, Moments, S)> {
 
 /// The error of a damaged checkpoint, with the names of the undamaged ones.
 fn with_undamaged(error: Error, folder: &RunFolder, damaged: &Path) -> Error {
-    if !error.is_invalid_input() {
-        return error;
-    }
-    let message = error.to_string();
+    let Error::File(mut file) = error else { return error };
     let others = folder.steps().unwrap_or_default().into_iter().rev().map(|step| folder.checkpoint_path(step));
     let undamaged = others.filter(|path| path != damaged && matches!(checksums::verify(path), Ok(Some(_))));
     let names: Vec<_> = undamaged.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
     let latest = folder.path().join(LATEST);
-    Error::input(match names.as_slice() {
-        [] => format!("{message}; the run has no undamaged checkpoint"),
-        names => format!(
-            "{message}; undamaged: {}; write one of these names into {} to continue from it",
-            names.join(", "),
-            latest.display()
-        ),
-    })
+    let advice = match names.as_slice() {
+        [] => "the run has no undamaged checkpoint".to_string(),
+        names => {
+            format!(
+                "undamaged: {}; write one of these names into {} to continue from it",
+                names.join(", "),
+                latest.display()
+            )
+        }
+    };
+    file.expected = Some(file.expected.map_or(advice.clone(), |expected| format!("{expected}; {advice}")));
+    Error::File(file)
 }
 
 fn check_changes(before: &Settings, after: &Settings, may_change: &[&str]) -> Result<()> {

@@ -107,7 +107,7 @@ fn settings_that_contradict_the_model_are_named() {
     };
     let error = begin(&[]).expect_err("no tokenizer").to_string();
     assert!(
-        error.ends_with("holds no tokenizer: give the one that it was trained with, --tokenizer FILE|DIR"),
+        error.ends_with("has no tokenizer: give the one that it was trained with by --tokenizer FILE|DIR"),
         "{error}"
     );
     // A tokenizer in the settings, and another one in the model's folder.

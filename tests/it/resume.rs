@@ -289,7 +289,7 @@ fn a_damaged_checkpoint_is_reported_with_the_intact_ones() {
         let message = error.to_string();
         assert!(error.is_invalid_input() && message.contains(file) && !message.contains('\n'), "{what}: {message}");
         assert!(
-            message.contains("whole are step-000004, step-000000: write one of these names into"),
+            message.contains("undamaged: step-000004, step-000000; write one of these names into"),
             "{what}: {message}"
         );
         let loaded = Model::load(&checkpoint).expect_err(what).to_string();
@@ -387,7 +387,10 @@ fn a_resumed_run_keeps_its_kernels() {
     // One that none can run.
     kernels["specs"]["matmul"][shape] = serde_json::json!({"tiled": {"tile_m": 7}});
     let (spec, warnings) = go_on_with(&kernels);
-    assert!(spec == rule && warnings.contains(&format!("cannot run the Spec of matmul {shape}")), "{spec} {warnings}");
+    assert!(
+        spec == rule && warnings.contains(&format!("cannot run the variants of matmul {shape}")),
+        "{spec} {warnings}"
+    );
     // Another driver keeps them, another adapter does not.
     kernels["specs"]["matmul"][shape] = other.clone();
     kernels["driver"] = "older".into();
