@@ -468,7 +468,8 @@ fn an_interrupted_run_is_saved_and_prints_how_to_resume() {
     let (code, messages) = interrupted(place.wgpt(&words.concat()), "step 1/2000000", "-INT");
     assert_eq!(code, Some(130), "{messages}");
     assert!(
-        said.contains("interrupted: finishing the step") && said.contains("to continue: wgpt pretrain --resume run\n")
+        messages.contains("interrupted: finishing the step")
+            && messages.contains("to continue: wgpt pretrain --resume run\n")
     );
     let latest = || -> u32 {
         let latest = std::fs::read_to_string(place.path("run/latest")).expect("latest");
