@@ -1,5 +1,7 @@
-// out [blocks, C] = sums of x [N, C] over blocks of p.block rows; with ADD, out += (the second pass, onto a gradient).
-// Grid (packs of 8 columns / GROUP, blocks): an invocation a pack.
+// out [blocks, C] = the sums of x [N, C] over blocks of p.block rows. With ADD, out += these sums; this is the second pass,
+// which adds partial sums to a gradient.
+//
+// Grid (⌈packs/GROUP⌉, blocks): an invocation sums one pack of 8 columns.
 #import pack
 struct Params { rows: u32, packs: u32, block: u32 }
 @group(0) @binding(0) var<uniform> p: Params;

@@ -1,6 +1,9 @@
-// loss of a row = log Σ exp(logits) - logits[target]; dlogits = (softmax - onehot)·scale in place, scale = 1/count of real
-// targets. [R, V] a chunk of rows; a target of 0xffffffff is ignored: loss and gradient 0.
-// A group a row (folded into y), lanes step over packs of 8 columns, three times.
+// The loss of each row of logits and its gradient, in place of the logits:
+//   loss = log Σ exp(logits) - logits[target];  dlogits = (softmax(logits) - onehot(target))·scale
+// with scale = 1 / (number of targets that are not ignored). A row with target 0xffffffff is ignored: loss and gradient are 0.
+//
+// logits [R, V], a chunk of the rows of a batch; targets and losses [R]. Grid: one group per row, folded into y. The lanes step
+// over packs of 8 columns three times: maximum, sum of exponentials, gradient.
 #import pack
 #import reduce
 struct Params { rows: u32, packs: u32, columns: u32, scale: f32 }
@@ -11,11 +14,11 @@ struct Params { rows: u32, packs: u32, columns: u32, scale: f32 }
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = group.y * 32768u + group.x;
+    let row = group.y * GRID_WIDTH + group.x;
     if row >= p.rows { return; }
     let wanted = targets[row];
     let low = vec4<f32>(-3.0e38);
-    // Padding is 0, maybe far above every logit: its difference is cut at 0, since infinities may not occur.
+    // Padding is 0, which may be far above every logit. Its difference is limited to 0, since infinities may not occur.
     let none = vec4<f32>();
     var top = low;
     for (var i = lane; i < p.packs; i += GROUP) {

@@ -1,6 +1,8 @@
-// x [N, C] in place: kept values × 1/(1-rate), dropped ones 0. The mask is Philox of (column/4, position, sequence, place)
-// under the step's key (SPEC 5), so no packing can change it; backward is the same kernel over dx.
-// A group a row (folded into y), lanes step over packs of 8 columns.
+// Dropout of x [N, C] in place: kept values are multiplied by 1/(1-rate), the others become 0.
+//
+// The mask is Philox of (column/4, position, sequence, place) under the key of the step (docs/spec.md section 5), so it does not
+// depend on how sequences are packed. The backward pass is the same kernel over dx.
+// Grid: one group per row, folded into y; the lanes step over packs of 8 columns.
 #import pack
 #import philox
 struct Params { rows: u32, packs: u32, threshold: u32, place: u32, key: vec2<u32>, scale: f32 }
@@ -11,7 +13,7 @@ struct Params { rows: u32, packs: u32, threshold: u32, place: u32, key: vec2<u32
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = group.y * 32768u + group.x;
+    let row = group.y * GRID_WIDTH + group.x;
     if row >= p.rows { return; }
     let position = positions[row];
     let sequence = sequences[row];

@@ -1,4 +1,6 @@
-// x [N, C] = tokens_embed[id] + positions_embed[position]. A group a row (folded into y), lanes step over packs of 8 columns.
+// x [N, C] = tokens [V, C] at ids[n] + positions_embed [P, C] at positions[n].
+//
+// Grid: one group per row, folded into y; the lanes step over packs of 8 columns.
 #import pack
 struct Params { rows: u32, packs: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -10,7 +12,7 @@ struct Params { rows: u32, packs: u32 }
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = group.y * 32768u + group.x;
+    let row = group.y * GRID_WIDTH + group.x;
     if row >= p.rows { return; }
     let id = ids[row];
     let position = positions[row];

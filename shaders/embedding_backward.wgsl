@@ -1,5 +1,8 @@
-// d(table) [V or P, C] += sum of dx over the rows of one id or position: one owner a table row, in the rows' order.
-// owners: (table row, first, end) in `rows`. A group an owner (folded into y), lanes step over packs of 8 columns.
+// gradient [V or P, C] at r += Σ dx [N, C] over the rows of the batch with token id or position r, in the order of the rows.
+//
+// owners: (r, first, end) of each distinct id or position, where rows[first..end] are its rows in the batch. Every table row
+// is written by one group, so that no atomics are needed and the sum has a fixed order.
+// Grid: one group per owner, folded into y; the lanes step over packs of 8 columns.
 #import pack
 struct Params { owners: u32, packs: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -10,7 +13,7 @@ struct Params { owners: u32, packs: u32 }
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let owner = group.y * 32768u + group.x;
+    let owner = group.y * GRID_WIDTH + group.x;
     if owner >= p.owners { return; }
     let table_row = owners[owner * 3u];
     let first = owners[owner * 3u + 1u];

@@ -1,5 +1,7 @@
-// Partial sums of squares of a flat tensor, read as [rows, 512 packs]: partial[group] over p.block packs, each lane every
-// GROUP-th pack, then a fixed tree. state_update adds the partials up.
+// partial[g] = the sum of squares of packs g·p.block to (g+1)·p.block of a flat gradient.
+//
+// The gradient is a matrix of FLAT_PACKS packs a row. Grid (blocks): each lane sums every GROUP-th pack of a block, then the
+// lanes are added in a fixed tree. step_state adds the partial sums.
 #import pack
 #import reduce
 struct Params { packs: u32, block: u32 }
@@ -13,7 +15,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let end = min(first + p.block, p.packs);
     var sum = vec4<f32>();
     for (var i = first + lane; i < end; i += GROUP) {
-        let v = load_gradient(i / 512u, i % 512u, 512u);
+        let v = load_gradient(i / FLAT_PACKS, i % FLAT_PACKS, FLAT_PACKS);
         sum += v.a * v.a + v.b * v.b;
     }
     let total = group_sum(sum.x + sum.y + sum.z + sum.w, lane);

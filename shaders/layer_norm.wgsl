@@ -1,5 +1,8 @@
-// sum = x + branch, y = (sum - mean)·rstd·gain + bias; all [N, C], mean and rstd a row. Biased variance, two passes over
-// registers. A group a row (folded into y); lane l holds packs l, l + GROUP, … (PACKS of them) of 8 columns.
+// sum = x + branch;  y = (sum - mean)·rstd·gain + bias, with mean and rstd of each row (Ba et al. 2016).
+//
+// All tensors are [N, C]; gain and bias [1, C]; stats holds (mean, rstd) of each row. The variance is divided by C. The row is
+// held in registers and passed over twice, for the mean and for the variance.
+// Grid: one group per row, folded into y. Lane l holds the packs l, l + GROUP, …, PACKS of them, of 8 columns each.
 #import pack
 #import reduce
 struct Params { rows: u32, packs: u32, columns: u32, eps: f32 }
@@ -14,7 +17,7 @@ struct Params { rows: u32, packs: u32, columns: u32, eps: f32 }
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = group.y * 32768u + group.x;
+    let row = group.y * GRID_WIDTH + group.x;
     if row >= p.rows { return; }
     var total = vec4<f32>();
     #for j in 0..PACKS

@@ -1,6 +1,8 @@
-// With x̂ = (sum - mean)·rstd and g = gain∘dy: dsum = rstd·(g - mean(g) - x̂·mean(g∘x̂)); partial sums of dgain = Σ dy∘x̂ and
-// dbias = Σ dy over a block of rows, added up by column_sum. All [N, C]; dsum is the gradient of both addends.
-// A group a block of p.block rows; lane l holds packs l, l + GROUP, … (PACKS of them) of 8 columns.
+// Gradients of layer_norm. With x̂ = (sum - mean)·rstd and g = gain∘dy:
+//   dsum = rstd·(g - mean(g) - x̂·mean(g∘x̂)), the gradient of both addends;  dgain = Σ dy∘x̂;  dbias = Σ dy
+//
+// dy, sum and dsum are [N, C]. dgain and dbias [blocks, C] are partial sums over blocks of p.block rows, which column_sum adds.
+// Grid (blocks). Lane l holds the packs l, l + GROUP, …, PACKS of them, of 8 columns each.
 #import pack
 #import reduce
 struct Params { rows: u32, packs: u32, columns: u32, block: u32 }
@@ -48,7 +50,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let mean_x = group_sum(total_x.x + total_x.y + total_x.z + total_x.w, lane) / f32(p.columns);
         #for j in 0..PACKS
         if lane + ${j}u * GROUP < p.packs {
-            // A product with 0 may be -0, which padding is not.
+            // Padding must be +0; a product with 0 may be -0.
             dsum[row * p.packs + lane + ${j}u * GROUP] = pack8(Floats8(
                 select(vec4<f32>(), stat.y * (d${j}.a * g${j}.a - mean - x${j}.a * mean_x), k${j}.a > vec4<f32>()),
                 select(vec4<f32>(), stat.y * (d${j}.b * g${j}.b - mean - x${j}.b * mean_x), k${j}.b > vec4<f32>()),

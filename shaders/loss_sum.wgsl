@@ -1,5 +1,6 @@
-// state[word] += Σ losses [count], by one group in a fixed order: each lane every GROUP-th loss, then a tree.
-// The word is that of loss_sum or task_sum in step_state's State.
+// state[word] += Σ losses[0..count]. The word is that of loss_sum or task_sum in lib/state.wgsl.
+//
+// Grid: one group. Each lane sums every GROUP-th loss, then the lanes are added in a fixed tree.
 #import reduce
 struct Params { count: u32, word: u32 }
 @group(0) @binding(0) var<uniform> p: Params;

@@ -1,5 +1,6 @@
-// out[index[i]] += x[i], rows of C columns; no row of out is named twice. A group a row of x (folded into y), lanes step over
-// packs of 8 columns.
+// out[index[i]] += x[i], rows of C columns. No row of out occurs twice in index.
+//
+// Grid: one group per row of x, folded into y; the lanes step over packs of 8 columns.
 #import pack
 struct Params { rows: u32, packs: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -9,7 +10,7 @@ struct Params { rows: u32, packs: u32 }
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = group.y * 32768u + group.x;
+    let row = group.y * GRID_WIDTH + group.x;
     if row >= p.rows { return; }
     let to_row = index[row];
     for (var i = lane; i < p.packs; i += GROUP) {

@@ -1,11 +1,12 @@
-// Ends a step's sums: norm = √Σ partial, scale = min(1, clip/(norm + 1e-6)) (no clipping for clip = 0), loss = loss_sum
-// and task_loss = task_sum, which start again at 0. A norm or loss that is not finite halts: scale stays unused, adamw writes no weight from here on.
+// Ends the sums of an optimizer step:
+//   norm = √Σ partial;  scale = min(1, clip/(norm + 1e-6)), or 1 if clip is 0;  loss = loss_sum;  task_loss = task_sum
+// and sets loss_sum and task_sum to 0. A norm or a loss that is not finite halts: adamw writes no weight from then on.
+//
+// Grid: one group. Each lane sums every GROUP-th partial sum, then the lanes are added in a fixed tree.
 #import reduce
 #import finite
+#import state
 struct Params { partials: u32, step: u32, clip: f32 }
-struct State {
-    loss_sum: f32, loss: f32, norm: f32, scale: f32, halted: u32, halted_step: u32, task_sum: f32, task_loss: f32,
-}
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> partial: array<f32>;
 @group(0) @binding(2) var<storage, read_write> state: State;

@@ -1,11 +1,14 @@
-// The loss of a task's examples and its gradient, from the scores of their sequences. A group an example (folded into y).
-// scores [B, L]: a row a sequence of the batch, `pitch` floats apart; examples: (first sequence, end, answer), an answer of
-// 0xffffffff is not known: loss and gradient 0. ANSWERS says what the logits z of an example are:
-//   0  L classes: z[j] = Σ scores[s, j] + bias[j] over its sequences; cross-entropy
-//   1  a number: z = Σ scores[s, 0] + bias[0]; (z - answer)², the answer as the bits of an f32
-//   2  a candidate a sequence: z[s] = scores[s, 0] + bias[0]; cross-entropy over the example's sequences
-// logits [B, L] and dlogits [B, L] have z and its gradient in the row of the first sequence (0, 1) or of each (2), and 0
-// elsewhere; scores become their own gradient. `scale` is 1/examples of the whole step.
+// The loss of a task's examples and its gradient, from the scores of their sequences.
+//
+// scores [B, L]: one row per sequence of the batch, `pitch` floats apart. examples: (first sequence, end, answer). The answer
+// 0xffffffff is unknown: loss and gradient are 0. ANSWERS selects the logits z of an example and its loss:
+//   0  L classes: z[j] = Σ scores[s, j] + bias[j] over the example's sequences s; cross-entropy
+//   1  a number: z = Σ scores[s, 0] + bias[0]; (z - answer)², where the answer holds the bits of an f32
+//   2  one candidate per sequence: z[s] = scores[s, 0] + bias[0]; cross-entropy over the example's sequences
+// logits [B, L] and dlogits [B, L] get z and its gradient in the row of the first sequence (0 and 1) or of every sequence (2),
+// and 0 elsewhere. scores get their own gradient. `scale` is 1/examples of the whole step.
+//
+// Grid: one group per example, folded into y.
 #import reduce
 struct Params { examples: u32, outputs: u32, pitch: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -31,7 +34,7 @@ fn put(at: u32, z: f32, dz: f32, dscore: f32) {
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let e = group.y * 32768u + group.x;
+    let e = group.y * GRID_WIDTH + group.x;
     if e >= p.examples { return; }
     let first = examples[3u * e];
     let end = examples[3u * e + 1u];

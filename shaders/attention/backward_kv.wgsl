@@ -1,8 +1,10 @@
-// Causal attention, backward to k and v: dv = Σ_t (p∘m)·dy, dk = scale·Σ_t dS·q over the queries t of the run that see the
-// key; p and dS as backward_q, whose δ it reads. Grid (tiles, H, parts).
-// LANES neighbouring invocations share a key, 64 keys a group: each holds QUADS quads of its k, v, dk and dv; their shares of
-// a product meet in workgroup memory. KEYS queries and their dy at a time lie there, too. dkv has the shape of kv: dk where k
-// lies, dv where v lies. Spec: as forward; LANES, QUADS = ⌈DQ/LANES⌉.
+// Causal attention, gradients of k and v: dv = Σ_t (p∘m)·dy and dk = scale·Σ_t dS·q over the queries t that attend to the key,
+// with p, m and dS as in backward_q, whose δ it reads.
+//
+// dkv has the shape of kv: dk at the place of k, dv at that of v. Grid (tiles, H, parts), 64 keys a group. LANES neighboring
+// invocations share a key: each holds QUADS vec4 of k, v, dk and dv, and their parts of each dot product are added through
+// workgroup memory. KEYS queries and their dy at a time are stored in workgroup memory.
+// Variant: as forward; LANES, QUADS = ⌈DQ/LANES⌉.
 #import dropout_words
 #import attention_params
 #head_read 1 queries
@@ -13,10 +15,10 @@
 @group(0) @binding(6) var<storage, read> delta: array<f32>;
 #head_write 7 dkv
 
-var<workgroup> asking: array<vec4<f32>, ${KEYS*DQ}>;
-var<workgroup> dys: array<vec4<f32>, ${KEYS*DQ}>;
-#if LANES-1
-var<workgroup> shares: array<vec2<f32>, ${KEYS*64*LANES}>;
+var<workgroup> query_block: array<vec4<f32>, ${KEYS*DQ}>;
+var<workgroup> dy_block: array<vec4<f32>, ${KEYS*DQ}>;
+#if LANES > 1
+var<workgroup> partial: array<vec2<f32>, ${KEYS*64*LANES}>;
 #end
 
 @compute @workgroup_size(${64*LANES})
@@ -29,11 +31,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let k_at = p.k.x * p.kv_pitch + p.k.y + base + key;
     let v_at = p.v.x * p.kv_pitch + p.v.y + base + key;
     let t_first = max(seen_from(tile.j), 0);
-    // The first query row that sees the key.
-    let from_row = tile.first + u32(max(seen_from(j), 0) - t_first);
+    // The row of the first query that attends to the key.
+    let first_row = tile.first + u32(max(seen_from(j), 0) - t_first);
     let first_quad = lane % LANES * QUADS;
     #for q in 0..QUADS
-    // A quad past the last one is the last one, held as zero.
+    // A quad past the last one repeats its loads, with zeros as values.
     let quad${q} = min(first_quad + ${q}u, DQ - 1u);
     let inside${q} = first_quad + ${q}u < DQ;
     let k${q} = select(vec4<f32>(), load_kv(k_at, 4u * quad${q}), inside${q});
@@ -45,39 +47,38 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier();
         for (var i = lane; i < KEYS * DQ; i += ${64*LANES}u) {
             let query = min(block + i / DQ, tile.end - 1u);
-            asking[i] = load_queries(query * p.q_pitch + base, i % DQ * 4u);
-            dys[i] = load_dy(query * p.y_pitch + base, i % DQ * 4u);
+            query_block[i] = load_queries(query * p.q_pitch + base, i % DQ * 4u);
+            dy_block[i] = load_dy(query * p.y_pitch + base, i % DQ * 4u);
         }
         workgroupBarrier();
-        #if LANES-1
+        #if LANES > 1
         for (var i = 0u; i < KEYS; i++) {
             var s = 0.0;
             var g = 0.0;
             #for q in 0..QUADS
-            s += dot(k${q}, asking[i * DQ + quad${q}]);
-            g += dot(v${q}, dys[i * DQ + quad${q}]);
+            s += dot(k${q}, query_block[i * DQ + quad${q}]);
+            g += dot(v${q}, dy_block[i * DQ + quad${q}]);
             #end
-            shares[i * ${64*LANES}u + lane] = vec2<f32>(s, g);
+            partial[i * ${64*LANES}u + lane] = vec2<f32>(s, g);
         }
         workgroupBarrier();
         #end
         for (var i = 0u; i < KEYS; i++) {
             let query = min(block + i, tile.end - 1u);
-            let seen = block + i < tile.end && query >= from_row;
-            #if LANES-1
+            let seen = block + i < tile.end && query >= first_row;
+            #if LANES > 1
             var both = vec2<f32>();
             #for l in 0..LANES
-            both += shares[i * ${64*LANES}u + lane / LANES * LANES + ${l}u];
+            both += partial[i * ${64*LANES}u + lane / LANES * LANES + ${l}u];
             #end
             let s = both.x;
             var g = both.y;
-            #end
-            #if 1/LANES
+            #else
             var s = 0.0;
             var g = 0.0;
             #for q in 0..QUADS
-            s += dot(k${q}, asking[i * DQ + ${q}u]);
-            g += dot(v${q}, dys[i * DQ + ${q}u]);
+            s += dot(k${q}, query_block[i * DQ + ${q}u]);
+            g += dot(v${q}, dy_block[i * DQ + ${q}u]);
             #end
             #end
             let e = select(0.0, exp(min(s * p.scale - log_sum_exp[query * p.heads + group.y], 80.0)), seen);
@@ -90,8 +91,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             #end
             let ds = e * (g - delta[query * p.heads + group.y]) * p.scale;
             #for q in 0..QUADS
-            dk${q} += ds * asking[i * DQ + quad${q}];
-            dv${q} += w * dys[i * DQ + quad${q}];
+            dk${q} += ds * query_block[i * DQ + quad${q}];
+            dv${q} += w * dy_block[i * DQ + quad${q}];
             #end
         }
     }

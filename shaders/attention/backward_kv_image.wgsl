@@ -1,7 +1,9 @@
-// Causal attention, backward to k and v, for CPU adapters: dv = Σ_t (p∘m)·dy, dk = scale·Σ_t dS·q over the queries t that
-// see the key; p and dS as backward_q_image, whose δ it reads. The block of 64 queries is held as
-// Q and dY with eight queries a lane and with X texels of channels a lane; then a loop over the tile's keys that one of them
-// sees. dkv has the shape of kv: dk where k lies, dv where v lies. Grid (tiles, H); Spec as forward_image.
+// Causal attention, gradients of k and v, for CPU adapters: dv = Σ_t (p∘m)·dy and dk = scale·Σ_t dS·q over the queries t that
+// attend to the key, with p, m and dS as in backward_q_image, whose δ it reads.
+//
+// A block of 64 queries is held as Q and dY with eight queries per lane, and with X texels of channels per lane. A loop runs
+// over the keys of the tile that one of them attends to. dkv has the shape of kv: dk at the place of k, dv at that of v.
+// Grid (tiles, H). Variant: as forward_image.
 #import attention_image
 @group(0) @binding(1) var kv: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(2) var q_block: texture_2d<f32>;
@@ -23,7 +25,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let q_texel = head * ${DQ}u;
     let k_texel = p.k.y / 4u + q_texel;
     let v_texel = p.v.y / 4u + q_texel;
-    // Row of t = 0.
+    // The row of query t = 0.
     let to_row = i32(tile.first) - max(seen_from(tile.j), 0);
     for (var block = tile.first; block < tile.end; block += 64u) {
         let first = block + lane * 8u;
@@ -53,16 +55,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             #for c in 0..8
             let seen${c} = i32(first) + ${c} >= from_row && first + ${c}u < tile.end;
             let p${c} = select(0.0, exp(min(s${c} * scale - lse${c}, 80.0)), seen${c});
-#if DROPOUT
+            #if DROPOUT
             let keep${c} = keep_one(tile.origin + j, tile.origin + first + ${c}u - u32(to_row), tile.sequence,
                                     p.place + head * 65536u, p.key, p.threshold, p.keep);
             let w${c} = p${c} * keep${c};
             let e${c} = select(0.0, p${c} * (g${c} * keep${c} - delta${c}) * scale, seen${c});
-#end
-#if 1-DROPOUT
+            #else
             let w${c} = p${c};
             let e${c} = select(0.0, p${c} * (g${c} - delta${c}) * scale, seen${c});
-#end
+            #end
             #end
             #for x in 0..X
             var ok${x} = vec4<f32>();
@@ -78,7 +79,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             #end
             let k_at = (k_x + key) * out_quads + k_texel + lane * ${X}u;
             let v_at = (v_x + key) * out_quads + v_texel + lane * ${X}u;
-            // An earlier block holds the first query that sees the key.
+            // The first query that attends to the key was in an earlier block: add to what that block stored.
             if max(from_row, to_row) < i32(block) {
                 #for x in 0..X
                 ok${x} += unquad(dkv[k_at + ${x}u]);

@@ -1,6 +1,7 @@
-// Causal attention, backward to q: dq = scale·Σ dS·k, dS = p∘(m∘(dy·vᵀ) - δ), p = exp(q·kᵀ·scale - ℓ), and δ [N, H] =
-// Σ_d dy∘y, which backward_kv reads. dq has the pitch of the queries. Shapes, grid and Spec as forward; an invocation a query
-// holds q, dy and dq.
+// Causal attention, gradient of q: dq = scale·Σ dS·k, with dS = p∘(m∘(dy·vᵀ) - δ), p = exp(q·kᵀ·scale - ℓ), the dropout mask m,
+// and δ [N, H] = Σ_d dy∘y, which backward_kv reads.
+//
+// dq has the pitch of the queries. Shapes, grid and variants as forward; an invocation holds q, dy and dq of one query.
 #import dropout_words
 #import attention_params
 #head_read 1 queries

@@ -1,6 +1,8 @@
-// Causal attention, backward to q, for CPU adapters: dq = scale·Σ dS·k, dS = p∘(m∘(dy·vᵀ) - δ), p = exp(q·kᵀ·scale - ℓ),
-// δ [N, H] = Σ_d dy∘y, which it writes for backward_kv. Shapes, grid and Spec as forward_image; the block of 64 keys is held
-// as K and V with eight keys a lane and as K with X texels of channels a lane. dq has the pitch of the queries.
+// Causal attention, gradient of q, for CPU adapters: dq = scale·Σ dS·k, with dS = p∘(m∘(dy·vᵀ) - δ), p = exp(q·kᵀ·scale - ℓ),
+// the dropout mask m, and δ [N, H] = Σ_d dy∘y, which backward_kv_image reads.
+//
+// Shapes, grid and variants as forward_image. The block of 64 keys is held as K and V with eight keys per lane, and as K with X
+// texels of channels per lane. dq has the pitch of the queries.
 #import attention_image
 @group(0) @binding(1) var queries: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(2) var kv_block: texture_2d<f32>;
@@ -50,14 +52,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let row_delta = group_sum(product, lane);
             let lse = log_sum_exp[row * heads + head];
             #import attention_scores
-#if DROPOUT
+            #if DROPOUT
             let keep = keep8(tile.origin + block + lane * 8u, tile.origin + row - u32(to_row), tile.sequence,
                              p.place + head * 65536u, p.key, p.threshold, p.keep);
             #for c in 0..4
             g${c} *= keep.a[${c}];
             g${c+4} *= keep.b[${c}];
             #end
-#end
+            #end
             #for c in 0..8
             let e${c} = select(0.0, exp(min(s${c} * scale - lse, 80.0)) * (g${c} - row_delta) * scale, from${c} <= i32(row));
             #end

@@ -1,10 +1,11 @@
-// Attention of one query a sequence over the keys and values of its cache: y = softmax(q·kᵀ·scale)·v.
+// Attention of one query per sequence over the keys and values in its cache: y = softmax(q·kᵀ·scale)·v.
 //
-// qkv [B, 3C]: this token's q, k, v. cache: rows of k | v, 2C floats with a pitch. spans: (first row, rows, own row, -) a
-// sequence: the keys are `rows` rows of the cache from `first row` on and, with OWN, the token's own key, which goes to the
-// cache's own row for the tokens to come. Without a key y is 0. y [B, C]. Grid (B, H); a group of GROUP. Keys are taken GROUP at a time, an
-// invocation a key, with running maximum and sum; then an invocation sums four channels over its share of the keys, and the
-// shares are added in order. Spec: GROUP, D, DQ = ⌈D/4⌉, WHOLE (D is a multiple of 4), OWN.
+// qkv [B, 3C]: q, k and v of this token. cache: rows of k | v, 2C floats and a pitch. spans: (first row, rows, own row, unused)
+// per sequence. The keys are `rows` rows of the cache from `first row` on and, with OWN, the token's own key, which is also
+// written to `own row` of the cache. y [B, C] is 0 for a sequence without keys.
+// Grid (B, H). GROUP keys at a time, one per invocation, with a running maximum and sum; then each invocation sums four channels
+// over its part of the keys, and the parts are added in order.
+// Variant: GROUP, D, DQ = ⌈D/4⌉, WHOLE (4 divides D), OWN.
 #import reduce
 struct Params { columns: u32, pitch: u32, cache_pitch: u32, y_pitch: u32, scale: f32, pad0: u32, pad1: u32, pad2: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -12,8 +13,7 @@ struct Params { columns: u32, pitch: u32, cache_pitch: u32, y_pitch: u32, scale:
 @group(0) @binding(2) var<storage, read> spans: array<vec4<u32>>;
 #if WHOLE
 @group(0) @binding(3) var<storage, read_write> cache: array<vec4<f32>>;
-#end
-#if 1-WHOLE
+#else
 @group(0) @binding(3) var<storage, read_write> cache: array<f32>;
 #end
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
@@ -33,16 +33,15 @@ fn own4(at: u32, quad: u32) -> vec4<f32> {
 }
 
 fn cached4(at: u32, quad: u32) -> vec4<f32> {
-#if WHOLE
+    #if WHOLE
     return cache[at / 4u + quad];
-#end
-#if 1-WHOLE
+    #else
     var v = vec4<f32>();
     #for i in 0..4
     if quad * 4u + ${i}u < D { v[${i}] = cache[at + quad * 4u + ${i}u]; }
     #end
     return v;
-#end
+    #end
 }
 
 @compute @workgroup_size(GROUP)
@@ -52,21 +51,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let own = group.x * p.pitch + base;
     let keys = span.y + OWN;
     if lane < DQ { query[lane] = own4(own, lane) * p.scale; }
-#if OWN
+    #if OWN
     let into = span.z * p.cache_pitch + base;
-#if WHOLE
+    #if WHOLE
     if lane < DQ {
         cache[into / 4u + lane] = own4(own + p.columns, lane);
         cache[(into + p.columns) / 4u + lane] = own4(own + 2u * p.columns, lane);
     }
-#end
-#if 1-WHOLE
+    #else
     if lane < D {
         cache[into + lane] = qkv[own + p.columns + lane];
         cache[into + p.columns + lane] = qkv[own + 2u * p.columns + lane];
     }
-#end
-#end
+    #end
+    #end
     let quad = lane % DQ;
     let share = lane / DQ;
     var sum = vec4<f32>();
@@ -81,12 +79,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let at = (span.x + key) * p.cache_pitch + base;
             for (var q = 0u; q < DQ; q++) { score += dot(query[q], cached4(at, q)); }
         }
-#if OWN
+        #if OWN
         if key == span.y {
             score = 0.0;
             for (var q = 0u; q < DQ; q++) { score += dot(query[q], own4(own + p.columns, q)); }
         }
-#end
+        #end
         let best = max(top, group_max(score, lane));
         let weight = select(0.0, exp(score - best), key < keys);
         let shrink = exp(top - best);
@@ -100,11 +98,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             for (var i = share; i < cached; i += SHARES) {
                 sum += weights[i] * cached4((span.x + block + i) * p.cache_pitch + p.columns + base, quad);
             }
-#if OWN
+            #if OWN
             if share == 0u && span.y >= block && span.y < block + GROUP {
                 sum += weights[span.y - block] * own4(own + 2u * p.columns, quad);
             }
-#end
+            #end
         }
     }
     workgroupBarrier();

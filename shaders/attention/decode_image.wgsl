@@ -1,10 +1,11 @@
-// Attention of one query a sequence over the keys and values of its cache, for CPU adapters: y = softmax(q·kᵀ·scale)·v.
+// Attention of one query per sequence over the keys and values in its cache, for CPU adapters: y = softmax(q·kᵀ·scale)·v.
 //
-// qkv [B, 3C] and y [B, C] images; cache: an image of rows k | v, 2C floats. spans: (first row, rows, own row, -) a sequence:
-// the keys are `rows` rows of the cache from `first row` on and, with OWN, the token's own key, which goes to the cache's own
-// row for the tokens to come. Grid (B, H); a group is one subgroup of 8. Eight keys a turn, one a lane, with running maximum
-// and sum; then eight values, X texels of channels a lane. Loads past an edge give 0, stores past an edge are left out.
-// Spec: DQ = D/4, X = ⌈D/32⌉, OWN.
+// qkv [B, 3C], y [B, C] and cache (rows of k | v, 2C floats) are images. spans: (first row, rows, own row, unused) per sequence.
+// The keys are `rows` rows of the cache from `first row` on and, with OWN, the token's own key, which is also written to
+// `own row` of the cache.
+// Grid (B, H). A group is one subgroup of 8: eight keys at a time, one per lane, with a running maximum and sum; then eight
+// values, X texels of channels per lane. Image loads past an edge give 0, and image stores past an edge are dropped.
+// Variant: DQ = D/4, X = ⌈D/32⌉, OWN.
 #import pack
 #import reduce
 struct Params { columns: u32, pad: u32, scale: f32, pad1: u32 }
@@ -13,8 +14,7 @@ struct Params { columns: u32, pad: u32, scale: f32, pad1: u32 }
 @group(0) @binding(2) var<storage, read> spans: array<vec4<u32>>;
 #if OWN
 @group(0) @binding(3) var cache: texture_storage_2d<rgba32float, read_write>;
-#end
-#if 1-OWN
+#else
 @group(0) @binding(3) var cache: texture_storage_2d<rgba32float, read>;
 #end
 @group(0) @binding(4) var y: texture_storage_2d<rgba32float, write>;
@@ -39,7 +39,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     #for q in 0..DQ
     let q${q} = subgroupShuffle(q_own${q%X}, ${q/X}u) * scale;
     #end
-#if OWN
+    #if OWN
     var dots = vec4<f32>();
     #for x in 0..X
     let k_own${x} = select(vec4<f32>(), textureLoad(qkv, vec2<u32>(across + head + texel${x}, group.x)), mine${x});
@@ -53,14 +53,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     #for x in 0..X
     var sum${x} = v_own${x};
     #end
-#end
-#if 1-OWN
+    #else
     var top = -1.0e30;
     var total = 0.0;
     #for x in 0..X
     var sum${x} = vec4<f32>();
     #end
-#end
+    #end
     for (var block = 0u; block < rows; block += 8u) {
         let row = first + block;
         var s = vec4<f32>();
@@ -79,7 +78,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         #end
         #for j in 0..8
         let w${j} = subgroupShuffle(weight, ${j}u);
-        // What lies past the keys may be anything.
+        // Rows of the cache past the keys hold arbitrary values and must not be loaded.
         let at${j} = select(NONE, row + ${j}u, block + ${j}u < rows);
         #for x in 0..X
         turn${x} += w${j} * textureLoad(cache, vec2<u32>(across + head + texel${x}, at${j}));

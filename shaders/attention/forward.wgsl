@@ -1,9 +1,10 @@
-// Causal attention, forward, in flash form: y = softmax(q·kᵀ·scale)·v over the keys that a query sees, and its log-sum-exp
-// ℓ [N, H].
+// Causal attention, forward (FlashAttention, Dao et al. 2022): y = softmax(q·kᵀ·scale)·v over the keys that a query attends to,
+// and the log-sum-exp ℓ [N, H] of its scores.
 //
-// queries [N, ≥C], kv, y [N, C] with pitches; tiles of queries, longest first. Grid (tiles, H, parts); 64 invocations, one
-// a query: its q and its sum are registers, KEYS keys and values at a time lie in workgroup memory, zero past D. Running
-// maximum and sum a query; the output is scaled once every four keys. Spec: D, DQ = ⌈D/4⌉, KEYS, DROPOUT; vec4 where 4 | D.
+// queries [N, ≥ C], kv, y [N, C], each with its own pitch. The table holds tiles of queries, those with the most keys first.
+// Grid (tiles, H, parts). 64 invocations, one per query, hold its q and its sum in registers; KEYS keys and values at a time are
+// stored in workgroup memory, zero past D. Each query keeps a running maximum and a running sum; its output is rescaled once
+// per four keys. Variant: D, DQ = ⌈D/4⌉, KEYS, DROPOUT; vec4 loads if 4 divides D.
 #import dropout_words
 #import attention_params
 #head_read 1 queries

@@ -1,9 +1,10 @@
-// Causal attention, forward, for CPU adapters: y = softmax(q·kᵀ·scale)·v over the keys that a query sees, and its log-sum-exp
-// ℓ [N, H].
+// Causal attention, forward, for CPU adapters: y = softmax(q·kᵀ·scale)·v over the keys that a query attends to, and the
+// log-sum-exp ℓ [N, H] of its scores.
 //
-// queries and kv images; y [N, C] quads. Grid (tiles, H). A block of 64 keys is held in named
-// values: its K with eight keys a lane, its V with X texels of channels a lane; then a loop over the queries of the tile that
-// see one of them. Blocks after the first are merged with what y and ℓ hold. Spec: DQ = D/4, X = ⌈D/32⌉, DROPOUT.
+// queries and kv are images; y [N, C] is a buffer of four channels per element. Grid (tiles, H). A block of 64 keys is held in
+// named values: K with eight keys per lane, V with X texels of channels per lane. A loop runs over the queries of the tile that
+// attend to one of the keys. From the second block on, the result is merged with what y and ℓ hold.
+// Variant: DQ = D/4, X = ⌈D/32⌉, DROPOUT.
 #import attention_image
 @group(0) @binding(1) var queries: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(2) var kv_block: texture_2d<f32>;
@@ -51,19 +52,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let e${c} = select(0.0, exp(t${c} - top), from${c} <= i32(row));
             #end
             let total = group_sum(((e0 + e1) + (e2 + e3)) + ((e4 + e5) + (e6 + e7)), lane);
-#if DROPOUT
+            #if DROPOUT
             let keep = keep8(tile.origin + block + lane * 8u, tile.origin + row - u32(to_row), tile.sequence,
                              p.place + head * 65536u, p.key, p.threshold, p.keep);
             #for c in 0..4
             let w${c} = e${c} * keep.a[${c}];
             let w${c+4} = e${c+4} * keep.b[${c}];
             #end
-#end
-#if 1-DROPOUT
+            #else
             #for c in 0..8
             let w${c} = e${c};
             #end
-#end
+            #end
             #for x in 0..X
             var o${x} = vec4<f32>();
             #end

@@ -1,7 +1,9 @@
-// Partial dW of grouped: partial [blocks·f·WIDTH, C], block by block, dW[tap, i, o] = Σ_s x[first(s) + tap, p.at + base(o) + i]
-// · dy[s, o] over the slots of a block of p.block. x [N, ..], dy [S, C].
-// Grid (packs / GROUP, f·⌈WIDTH/8⌉, blocks): an invocation a pack of 8 columns and 8 channels i. Spec as grouped; element by
-// element the grid is (columns / GROUP, f·WIDTH, blocks).
+// Partial gradients of grouped's weight over blocks of p.block slots:
+//   partial[b·f·WIDTH + tap·WIDTH + i, o] = Σ_s x[first(s) + tap, p.at + base(o) + i] · dy[s, o]
+//
+// x [N, ≥ C], dy [S, C], partial [blocks·f·WIDTH, C].
+// Grid (⌈packs/GROUP⌉, f·⌈WIDTH/8⌉, blocks): an invocation sums a pack of 8 columns for 8 channels i. Without ALIGNED:
+// (⌈C/GROUP⌉, f·WIDTH, blocks), one column and one channel. Variant: as grouped.
 #import pack
 #import compress_params
 #if ALIGNED
@@ -9,8 +11,7 @@
 #input 2 dy
 @group(0) @binding(3) var<storage, read> slot_rows: array<u32>;
 @group(0) @binding(4) var<storage, read_write> partial: array<Pack>;
-#end
-#if 1-ALIGNED
+#else
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> dy: array<f32>;
 @group(0) @binding(3) var<storage, read> slot_rows: array<u32>;
@@ -22,11 +23,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let i = group.x * GROUP + lane;
     let first = group.z * p.block;
     let end = min(first + p.block, p.slots);
-#if ALIGNED
+    #if ALIGNED
     if i >= p.columns / 8u { return; }
     let x_packs = p.x_pitch / 8u;
     let packs = p.pitch / 8u;
-#if WIDTH-1
+    #if WIDTH > 1
     let tap = group.y / (WIDTH / 8u);
     let c = group.y % (WIDTH / 8u);
     let x_pack = (p.at + i * 8u / WIDTH * WIDTH) / 8u + c;
@@ -46,8 +47,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     partial[out + PACK_A[${e}] * packs] = pack8(s${e});
     partial[out + PACK_B[${e}] * packs] = pack8(s${e+4});
     #end
-#end
-#if 1/WIDTH
+    #else
     let tap = group.y;
     var s = Floats8();
     for (var slot = first; slot < end; slot++) {
@@ -56,9 +56,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         s = Floats8(s.a + x.a * y.a, s.b + x.b * y.b);
     }
     partial[(group.z * p.taps + tap) * packs + i] = pack8(s);
-#end
-#end
-#if 1-ALIGNED
+    #end
+    #else
     if i >= p.columns { return; }
     let tap = group.y / WIDTH;
     let channel = p.at + i / WIDTH * WIDTH + group.y % WIDTH;
@@ -67,5 +66,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         s += x[(slot_rows[slot] + tap) * p.x_pitch + channel] * dy[slot * p.pitch + i];
     }
     partial[(group.z * p.taps * WIDTH + group.y) * p.pitch + i] = s;
-#end
+    #end
 }

@@ -1,6 +1,6 @@
-// What the kernels of cache_append share. Rows of x from row `skip` on go to the stretches of a cache, each a ring of `stretch`
-// rows: row skip + r of x, for stretch s the row s·apart below it, to row (number + r) mod stretch; `columns` columns, from
-// column `x_at` of x, to column `cache_at` on. Pitches in floats. Grid (rows folded into y, stretches).
+// The parameters of cache_append. Row skip + r of x, `columns` columns from column x_at on, is copied to the cache from column
+// cache_at on. The cache has sections of `stretch` rows, each a ring buffer: r goes to row (number + r) mod stretch. For section
+// s, the row of x is s·apart below. Pitches in floats. Grid (rows folded into y, sections).
 struct Params {
     rows: u32, columns: u32, x_pitch: u32, cache_pitch: u32,
     skip: u32, number: u32, stretch: u32, apart: u32,

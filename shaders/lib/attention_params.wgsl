@@ -1,7 +1,7 @@
-// What all attention kernels share: parameters, the layout's tiles, and the one rule of who sees whom (SPEC 4). Query t of a
-// run sees key j when t ≥ (j + 1 - nulls)·factor - 1, so a null key always: a prefix of visible(t) = nulls + ⌊(t + 1)/factor⌋
-// keys. Keys follow one another in `kv` from `keys_at` on, null keys lie in a row of their own.
-// Kernels bind `table` at a number of their own.
+// Shared by all attention kernels: parameters, tiles, and the rule that decides which keys a query attends to (docs/spec.md
+// section 4). Query t of a run attends to key j if t ≥ (j + 1 - nulls)·factor - 1, so always to a null key: these are the first
+// visible(t) = nulls + ⌊(t + 1)/factor⌋ keys. Keys are consecutive rows of kv from keys_at on; null keys have own rows.
+// Each kernel binds `table` at a number of its choice.
 struct Params {
     heads: u32, q_pitch: u32, kv_pitch: u32, y_pitch: u32,
     // Row and column of the first key and of the first value.
@@ -12,10 +12,10 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> p: Params;
 
-// Rows first to end ask, t of the first in its run; `keys` keys are visible to the last of them.
+// The queries in rows first to end, of which the first is query t of its run. The last of them attends to `keys` keys.
 struct QueryTile { first: u32, end: u32, keys_at: u32, keys: u32, t: u32, origin: u32, sequence: u32, null_row: u32 }
 
-// Keys j to j_end of a run; the rows first to end of its queries see one of them at least.
+// The keys j to j_end of a run, and the rows first to end of the queries that attend to at least one of them.
 struct KeyTile { j: u32, j_end: u32, keys_at: u32, first: u32, end: u32, origin: u32, sequence: u32, null_row: u32 }
 
 fn query_tile(i: u32) -> QueryTile {
@@ -30,7 +30,7 @@ fn key_tile(i: u32) -> KeyTile {
                    table[at + 4u], table[at + 5u], table[at + 6u], table[at + 7u]);
 }
 
-// Tiles may hold more rows than a group of 64 invocations has: a group takes those from `part` on.
+// The 64 rows of a tile from `part` on: a tile may have more rows than a group has invocations.
 fn part_of_queries(tile: QueryTile, part: u32) -> QueryTile {
     var out = tile;
     out.first = tile.first + part;
@@ -50,7 +50,7 @@ fn part_of_keys(tile: KeyTile, part: u32) -> KeyTile {
 
 fn visible(t: u32) -> u32 { return p.nulls + (t + 1u) / p.factor; }
 
-// The first t that sees key j; -1 for a null key.
+// The first t that attends to key j; -1 for a null key.
 fn seen_from(j: u32) -> i32 { return (i32(j) + 1 - i32(p.nulls)) * i32(p.factor) - 1; }
 
 fn key_row(j: u32, keys_at: u32, null_row: u32) -> u32 { return select(keys_at + j, null_row, j < p.nulls); }

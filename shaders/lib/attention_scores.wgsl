@@ -1,5 +1,5 @@
-// Inside the loop of an image attention kernel: s of the lane's eight block members k0 .. k7 with the row spread in a0 ..,
-// and with BACKWARD g of v0 .. v7 with the row spread in d0 ..
+// In the loop of an image attention kernel: s, the dot products of the lane's eight block members k0 … k7 with the row that is
+// distributed over a0 …; and with BACKWARD g, those of v0 … v7 with the row in d0 ….
 #for c in 0..8
 var s${c} = 0.0;
 #if BACKWARD

@@ -1,5 +1,5 @@
-// Dropout words of attention (SPEC 5): column = the key's position in its sequence. Eight keys from position `first`
-// lie in three blocks of four words; `keep8` is 1/(1-rate) or 0 for each of the eight.
+// Dropout of attention (docs/spec.md section 5): the column is the position of the key in its sequence. Eight keys from position
+// `first` on are in three Philox blocks of four words. keep_one and keep8 give 1/(1-rate) for a kept key and 0 for a dropped one.
 #import philox
 struct Keep8 { a: vec4<f32>, b: vec4<f32> }
 

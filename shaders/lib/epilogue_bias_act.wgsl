@@ -1,4 +1,4 @@
-// Epilogue: + bias [N], then GELU; the pre-activation is not kept.
+// Epilogue: + bias [N], then GELU. The pre-activation is not stored.
 #import gelu
 @group(0) @binding(4) var<storage, read> bias: array<Pack>;
 fn epilogue_kept(column: u32) -> Floats8 { return unpack8(bias[column]); }

@@ -1,4 +1,4 @@
-// Epilogue: + bias [N], kept as the pre-activation, then GELU.
+// Epilogue: + bias [N], stored as the pre-activation, then GELU.
 #import gelu
 @group(0) @binding(4) var<storage, read> bias: array<Pack>;
 @group(0) @binding(5) var<storage, read_write> pre: array<Pack>;

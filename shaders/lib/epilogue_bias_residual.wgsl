@@ -1,4 +1,4 @@
-// Epilogue: + bias [N] + a residual [M, N].
+// Epilogue: + bias [N] + residual [M, N].
 @group(0) @binding(4) var<storage, read> bias: array<Pack>;
 #input 5 residual
 fn epilogue_kept(column: u32) -> Floats8 { return unpack8(bias[column]); }

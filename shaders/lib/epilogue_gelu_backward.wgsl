@@ -1,4 +1,4 @@
-// Epilogue: times GELU's derivative at the pre-activation [M, N].
+// Epilogue: times the derivative of GELU at the pre-activation [M, N].
 #import gelu
 #input 4 pre
 fn epilogue_kept(column: u32) -> Floats8 { return Floats8(); }

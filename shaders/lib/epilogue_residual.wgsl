@@ -1,4 +1,4 @@
-// Epilogue: + a residual [M, N].
+// Epilogue: + residual [M, N].
 #input 4 residual
 fn epilogue_kept(column: u32) -> Floats8 { return Floats8(); }
 fn epilogue(value: Floats8, kept: Floats8, row: u32, column: u32, packs: u32) -> Floats8 {

@@ -1,3 +1,4 @@
+// A tensor of attention heads, read as single floats: four channels of a head from channel d on, zero past D.
 @group(0) @binding($N) var<storage, read> $NAME: array<f32>;
 fn load_$NAME(at: u32, d: u32) -> vec4<f32> {
     var v = vec4<f32>();

@@ -1,4 +1,4 @@
-// Layer norm of A's rows while a product reads them, for matvec on CPU adapters; without NORM, A as it is.
+// Layer norm of A's rows while a product reads them, for matvec on CPU adapters. Without NORM, A itself is read.
 struct Norm { mean: f32, rstd: f32 }
 #if NORM
 @group(0) @binding(${4+EXTRA}) var norms: texture_2d<f32>;
@@ -18,13 +18,13 @@ fn norm_of(row: u32, first: bool, lane: u32) -> Norm {
     }
     let rstd = 1.0 / sqrt(group_sum(total.x + total.y + total.z + total.w, lane) / f32(p.k) + p.eps);
     let norm = Norm(mean, rstd);
-#if KEEP
-    // Padding up to the pitch, too: a row is written whole.
+    #if KEEP
+    // A whole row is written, padding included.
     let end = select(0u, (p.k + 63u) / 64u * 16u, first);
     for (var texel = lane; texel < end; texel += 8u) {
         textureStore(normed, vec2<u32>(texel, select(0xffffffu, row, row < p.m)), load_normed(row, texel, norm));
     }
-#end
+    #end
     return norm;
 }
 
@@ -33,8 +33,7 @@ fn load_normed(row: u32, texel: u32, norm: Norm) -> vec4<f32> {
     let shift = textureLoad(norms, vec2<u32>(texel, 1u), 0);
     return (textureLoad(a, vec2<u32>(texel, row)) - norm.mean) * norm.rstd * gain + shift;
 }
-#end
-#if 1-NORM
+#else
 fn norm_of(row: u32, first: bool, lane: u32) -> Norm { return Norm(); }
 
 fn load_normed(row: u32, texel: u32, norm: Norm) -> vec4<f32> { return textureLoad(a, vec2<u32>(texel, row)); }

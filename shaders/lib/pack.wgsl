@@ -1,5 +1,5 @@
-// Eight floats of a row in one storage element, for row-wise kernels: two vec4<f32>.
-// `a` holds columns 0 1 2 3, `b` 4 5 6 7 of the pack; the twin pack_u64 holds them in another order.
+// Eight floats of a row in one storage element, for row-wise kernels: two vec4<f32>. `a` holds the columns 0 1 2 3 of the pack
+// and `b` the columns 4 5 6 7. pack_u64 has the same functions with another order of columns.
 struct Floats8 { a: vec4<f32>, b: vec4<f32> }
 alias Pack = mat2x4<f32>;
 fn unpack8(p: Pack) -> Floats8 { return Floats8(p[0], p[1]); }

@@ -1,5 +1,5 @@
-// Eight floats of a row in one storage element, for row-wise kernels: four 64-bit words, the widest load and store that
-// software drivers have. `a` holds the even columns 0 2 4 6 of the pack, `b` the odd ones.
+// Eight floats of a row in one storage element, for row-wise kernels: four 64-bit words, the widest load and store of software
+// drivers. `a` holds the even columns 0 2 4 6 of the pack and `b` the odd ones.
 struct Floats8 { a: vec4<f32>, b: vec4<f32> }
 alias Pack = vec4<u64>;
 fn unpack8(p: Pack) -> Floats8 {

@@ -1,4 +1,4 @@
-// Philox-4x32-10 (Salmon et al. 2011): four random words of a counter and a key. Twin: src/philox.rs.
+// Philox-4x32-10 (Salmon et al. 2011): four random words from a counter and a key. src/philox.rs computes the same words.
 fn multiply_high(a: u32, b: u32) -> u32 {
     let a0 = a & 0xffffu;
     let a1 = a >> 16u;

@@ -1,5 +1,5 @@
-// Sums and maxima over a workgroup of GROUP invocations (a power of two) through workgroup memory, in a fixed tree.
-// Every invocation must call, and gets the result.
+// Sums and maxima over a workgroup of GROUP invocations (a power of two) through workgroup memory, in a fixed tree. Every
+// invocation has to call them, and each gets the result.
 var<workgroup> reduce_scratch: array<f32, GROUP>;
 
 fn group_sum(x: f32, lane: u32) -> f32 {

@@ -1,5 +1,5 @@
-// Sums and maxima over a workgroup that is one subgroup of 8, by shuffles with constant distance: one or two
-// instructions each on software drivers, where subgroupAdd is a loop over lanes. Same contract as reduce_shared.
+// Sums and maxima over a workgroup that is one subgroup of 8, by shuffles with constant distance, which take one or two
+// instructions on software drivers, where subgroupAdd is a loop over lanes. Used like the functions of reduce_shared.
 fn group_sum(x: f32, lane: u32) -> f32 {
     let s1 = x + subgroupShuffleXor(x, 1u);
     let s2 = s1 + subgroupShuffleXor(s1, 2u);

@@ -1,11 +1,12 @@
-// C = Aᵀ·B, or C += Aᵀ·B with ADD, for CPU adapters: operands are read as images, eight lanes are one register.
+// C = Aᵀ·B, or C += Aᵀ·B with ADD, for CPU adapters: operands are images, and eight lanes form one vector register.
 //
-// A [K, M] storage image, a texel is four m of one k. B [K, N] sampled image. C [M, N] packs; K is p.depth, live.
-// Grid (pitch(N)/64, M / p.rows_a_group); a group is one subgroup of 8, each lane owns 8 columns of C.
-// A block of B of 128 k × 64 columns is loaded into named values, as in image.wgsl. Sixteen image loads hold 128 k of four
-// rows of C, k = 8i + lane; the inner loop takes one of the four components, and constant shuffles broadcast it.
-// K > 128: a dispatch for each 128 (p.k0 is where it starts), all but the first ADD to what C holds, read as an image.
-// C may be a range of the whole's rows, where those are too many for a texture: it starts at texel p.a_texel of A's rows.
+// A [K, M] is a storage image, four values of m per texel. B [K, N] is a sampled image. C [M, N] is a buffer of packs.
+// K = p.depth is live. Grid (pitch(N)/64, ⌈M/p.rows_a_group⌉). A group is one subgroup of 8, each lane computes 8 columns.
+// A block of B of 128 k × 64 columns is loaded into named values, as in image.wgsl. Sixteen loads hold 128 values of k for four
+// rows of C, k = 8i + lane; the inner loop takes one of the four components, and shuffles with constant lanes broadcast it.
+//
+// One dispatch covers 128 values of k, starting at p.k0; all but the first ADD to C, which is read as an image. C may be a part
+// of a matrix whose rows are too many for one texture: it starts at texel p.a_texel of A's rows.
 #import pack
 struct Params { m: u32, k0: u32, depth: u32, rows_a_group: u32, packs: u32, a_texel: u32, pad0: u32, pad1: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -13,8 +14,7 @@ struct Params { m: u32, k0: u32, depth: u32, rows_a_group: u32, packs: u32, a_te
 @group(0) @binding(2) var b: texture_2d<f32>;
 #if ADD
 #update 3 c 9
-#end
-#if 1-ADD
+#else
 @group(0) @binding(3) var<storage, read_write> c: array<Pack>;
 #end
 
@@ -50,11 +50,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             #end
             let row = quad + j;
             var value = f8(sa.x, sa.y, sa.z, sa.w, sb.x, sb.y, sb.z, sb.w);
-#if ADD
+            #if ADD
             let before = load_c(row, column, packs);
             value = Floats8(value.a + before.a, value.b + before.b);
-#end
-            // An index past the end of the buffer is how a store is left out: robust access drops it.
+            #end
+            // Rows past the last are stored past the end of the buffer, which drops them: see Variant::stores_past_end.
             c[select(0x3ffffffu, row * packs + column, row < last)] = pack8(value);
         }
     }

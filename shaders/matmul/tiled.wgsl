@@ -1,9 +1,10 @@
-// C = A·B, A·Bᵀ or Aᵀ·B (+ what the epilogue adds) by register tiles over workgroup memory: the kernel of every GPU.
+// C = A·B, A·Bᵀ or Aᵀ·B (+ the epilogue) for every GPU: register tiles over workgroup memory.
 //
-// A [M, K] or [K, M] (A_TRANSPOSED), B [K, N] or [N, K] (B_TRANSPOSED) in vec4, C [M, N] in packs of 8 columns.
-// Grid (M / TILE_M, pitch(N) / 64); a group of 2·TILE_M invocations makes TILE_M × 64 of C, an invocation 4 × 8.
-// A step of K is 16 deep: its tiles are fetched into registers while the step before is multiplied, then stored in
-// workgroup memory with k outermost, so that both operands are read as vec4. Spec: TILE_M, the forms, ACCUMULATE, epilogue.
+// A [M, K], or [K, M] with A_TRANSPOSED; B [K, N], or [N, K] with B_TRANSPOSED, both in vec4; C [M, N] in packs of 8 columns.
+// Grid (⌈M/TILE_M⌉, pitch(N)/64). A group of 2·TILE_M invocations computes TILE_M × 64 elements, an invocation 4 × 8.
+// A step covers 16 values of k: its tiles are fetched into registers while the previous step is multiplied, then stored in
+// workgroup memory with k as the outer dimension, so that both operands are read as vec4.
+// Variant: TILE_M, A_TRANSPOSED, B_TRANSPOSED, ACCUMULATE, the epilogue.
 #import pack
 #import epilogue
 struct Params { m: u32, k: u32, packs: u32, a_quads: u32, b_quads: u32, b_rows: u32, pad0: u32, pad1: u32 }
@@ -13,12 +14,13 @@ struct Params { m: u32, k: u32, packs: u32, a_quads: u32, b_quads: u32, b_rows: 
 @group(0) @binding(3) var<storage, read_write> c: array<Pack>;
 
 const A_QUADS = TILE_M / 4u;
-// Rows of workgroup memory are padded by one quad against bank conflicts.
+// Rows of workgroup memory are padded by one vec4 to avoid bank conflicts.
 var<workgroup> a_tile: array<vec4<f32>, 16u * (TILE_M / 4u + 1u)>;
 var<workgroup> b_tile: array<vec4<f32>, 16u * 17u>;
 
-// An operand whose rows run along k is fetched in blocks of 4×4, turned in registers, and stored as whole vectors by one
-// invocation: two invocations never write parts of one vector. The first TILE_M invocations own A's blocks, the next 64 B's.
+// An operand whose rows run along k is fetched in blocks of 4×4, transposed in registers, and stored as whole vectors by one
+// invocation, so that two invocations never write parts of one vector. The first TILE_M invocations fetch A's blocks, the
+// next 64 fetch B's.
 fn fetch_a_row(row: u32, quad: u32) -> vec4<f32> {
     if row < p.m && quad < p.a_quads { return a[row * p.a_quads + quad]; }
     return vec4<f32>();
@@ -29,7 +31,7 @@ fn fetch_b_row(column: u32, quad: u32) -> vec4<f32> {
     return vec4<f32>();
 }
 
-// Quad `q` of a tile at k0 whose rows run along m or n: it is stored as it comes.
+// Vector `q` of a tile at k0, of an operand whose rows run along m or n. It is stored as it is.
 fn fetch_a(q: u32, row0: u32, k0: u32) -> vec4<f32> {
     let k = k0 + q / A_QUADS;
     let quad = row0 / 4u + q % A_QUADS;
@@ -53,27 +55,25 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var s${i}_0 = vec4<f32>();
     var s${i}_1 = vec4<f32>();
     #end
-    let a_owner = lane < TILE_M;
-    let b_owner = lane >= TILE_M && lane < TILE_M + 64u;
+    let fetches_a = lane < TILE_M;
+    let fetches_b = lane >= TILE_M && lane < TILE_M + 64u;
     let a_row = lane / 4u * 4u;
     let b_row = (lane - TILE_M) / 4u * 4u;
     #if A_TRANSPOSED
     var fa0 = fetch_a(lane, row0, 0u);
     var fa1 = fetch_a(lane + GROUP, row0, 0u);
-    #end
-    #if 1-A_TRANSPOSED
+    #else
     #for i in 0..4
-    var fa${i} = fetch_a_row(select(0xffffffffu, row0 + a_row + ${i}u, a_owner), (0u) / 4u + lane % 4u);
+    var fa${i} = fetch_a_row(select(0xffffffffu, row0 + a_row + ${i}u, fetches_a), lane % 4u);
     #end
     #end
     #if B_TRANSPOSED
     #for i in 0..4
-    var fb${i} = fetch_b_row(select(0xffffffffu, column0 + b_row + ${i}u, b_owner), (0u) / 4u + lane % 4u);
+    var fb${i} = fetch_b_row(select(0xffffffffu, column0 + b_row + ${i}u, fetches_b), lane % 4u);
     #end
-    #end
-    #if 1-B_TRANSPOSED
+    #else
     var fb0 = fetch_b(lane, column0, 0u);
-    #if 256-GROUP
+    #if GROUP < 256
     var fb1 = fetch_b(lane + GROUP, column0, 0u);
     #end
     #end
@@ -82,24 +82,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         #if A_TRANSPOSED
         a_tile[lane / A_QUADS * (A_QUADS + 1u) + lane % A_QUADS] = fa0;
         a_tile[(lane + GROUP) / A_QUADS * (A_QUADS + 1u) + (lane + GROUP) % A_QUADS] = fa1;
-        #end
-        #if 1-A_TRANSPOSED
-        if a_owner {
+        #else
+        if fetches_a {
             #for j in 0..4
             a_tile[(lane % 4u * 4u + ${j}u) * (A_QUADS + 1u) + a_row / 4u] = vec4<f32>(fa0[${j}], fa1[${j}], fa2[${j}], fa3[${j}]);
             #end
         }
         #end
         #if B_TRANSPOSED
-        if b_owner {
+        if fetches_b {
             #for j in 0..4
             b_tile[(lane % 4u * 4u + ${j}u) * 17u + b_row / 4u] = vec4<f32>(fb0[${j}], fb1[${j}], fb2[${j}], fb3[${j}]);
             #end
         }
-        #end
-        #if 1-B_TRANSPOSED
+        #else
         b_tile[lane / 16u * 17u + lane % 16u] = fb0;
-        #if 256-GROUP
+        #if GROUP < 256
         b_tile[(lane + GROUP) / 16u * 17u + (lane + GROUP) % 16u] = fb1;
         #end
         #end
@@ -107,20 +105,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         #if A_TRANSPOSED
         fa0 = fetch_a(lane, row0, k0 + 16u);
         fa1 = fetch_a(lane + GROUP, row0, k0 + 16u);
-        #end
-        #if 1-A_TRANSPOSED
+        #else
         #for i in 0..4
-        fa${i} = fetch_a_row(select(0xffffffffu, row0 + a_row + ${i}u, a_owner), (k0 + 16u) / 4u + lane % 4u);
+        fa${i} = fetch_a_row(select(0xffffffffu, row0 + a_row + ${i}u, fetches_a), (k0 + 16u) / 4u + lane % 4u);
         #end
         #end
         #if B_TRANSPOSED
         #for i in 0..4
-        fb${i} = fetch_b_row(select(0xffffffffu, column0 + b_row + ${i}u, b_owner), (k0 + 16u) / 4u + lane % 4u);
+        fb${i} = fetch_b_row(select(0xffffffffu, column0 + b_row + ${i}u, fetches_b), (k0 + 16u) / 4u + lane % 4u);
         #end
-        #end
-        #if 1-B_TRANSPOSED
+        #else
         fb0 = fetch_b(lane, column0, k0 + 16u);
-        #if 256-GROUP
+        #if GROUP < 256
         fb1 = fetch_b(lane + GROUP, column0, k0 + 16u);
         #end
         #end

@@ -1,10 +1,11 @@
-// C = A·B (+ what the epilogue adds) for a few rows, for CPU adapters: B is read once for ROWS rows of A.
+// C = A·B (+ the epilogue) for few rows, for CPU adapters. B is read once for ROWS rows of A.
 //
-// A [M, K] an image, C [M, N] an image; B [K, N] an image of panels: layer i holds columns 64i.., which a group reads from
-// end to end. With NORM, A is layer norm of what A holds, by `norms` (gain, shift) [2, K], made in passing; with KEEP the
-// groups of the first columns write it to `normed` [M, K]. Grid (pitch(N)/64, M / ROWS); a group is one subgroup of 8, each
-// lane owns 8 columns; 32 k a turn, spread over the lanes by one load of A and broadcast by constant shuffles.
-// Loads past an edge give 0, stores past an edge are left out. Spec: ROWS, NORM, KEEP, epilogue (EXTRA bindings).
+// A [M, K] and C [M, N] are images. B [K, N] is an image of panels: layer i holds the columns from 64i on, which one group reads
+// from end to end. With NORM, the product reads layer norm of A by norms (gain, shift) [2, K]; with KEEP, the groups of the
+// first columns also write it to normed [M, K].
+// Grid (pitch(N)/64, ⌈M/ROWS⌉). A group is one subgroup of 8, each lane computes 8 columns. A loop step covers 32 values of k,
+// distributed over the lanes by one load of A and broadcast by shuffles with constant lanes. Image loads past an edge give 0,
+// and image stores past an edge are dropped. Variant: ROWS, NORM, KEEP, the epilogue with EXTRA bindings.
 #import pack
 #import reduce
 #import epilogue

@@ -1,9 +1,10 @@
-// C = A·Bᵀ (+ what the epilogue adds) for a few rows, for CPU adapters: B is read once for ROWS rows of A.
+// C = A·Bᵀ (+ the epilogue) for few rows, for CPU adapters. B is read once for ROWS rows of A.
 //
-// A [M, K] an image; B [N, K] an image in layers of p.high rows; C [M, N] packs. NORM and KEEP as in image.wgsl.
-// Grid (pitch(N)/64, M / ROWS); a group is one subgroup of 8 and makes 64 columns, eight at a time: lanes share a row of B,
-// eight rows are read side by side, and lane i keeps the sums of the turn i.
-// Loads past an edge give 0; a store is left out by an index past the end. Spec: ROWS, NORM, KEEP, epilogue (EXTRA).
+// A [M, K] is an image; B [N, K] is an image in layers of p.high rows; C [M, N] is a buffer of packs. NORM and KEEP as in
+// image.wgsl. Grid (pitch(N)/64, ⌈M/ROWS⌉). A group is one subgroup of 8 and computes 64 columns, eight at a time: the lanes
+// share the rows of B, read eight rows side by side, and lane i keeps the sums of step i. Image loads past an edge give 0; rows
+// past the last are stored past the end of the buffer, which drops them.
+// Variant: ROWS, NORM, KEEP, the epilogue with EXTRA bindings.
 #import pack
 #import reduce
 #import epilogue
@@ -55,6 +56,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     #for r in 0..ROWS
     {
         let sums = f8(out${r}_0, out${r}_1, out${r}_2, out${r}_3, out${r}_4, out${r}_5, out${r}_6, out${r}_7);
+        // Rows past the last are stored past the end of the buffer, which drops them: see Variant::stores_past_end.
         let value = epilogue(sums, kept, row${r}, column, p.packs);
         c[select(0x3ffffffu, row${r} * p.packs + column, row${r} < p.m)] = pack8(value);
     }

@@ -1,7 +1,7 @@
 //! A variant of a kernel, as data, and the pipelines made from it.
 
-use super::Caps;
 use super::wgsl::{self, BindingKind, Module};
+use super::{Caps, template};
 use crate::{Error, Result};
 
 /// One text: a shader file with the numbers, aliases and library choices of a Spec. Equal variants share a pipeline.
@@ -46,9 +46,9 @@ impl Variant {
     /// The whole text, as the driver's compiler gets it through naga.
     ///
     /// # Errors
-    /// [`Error::Shader`] as [`wgsl::expand`].
+    /// [`Error::Shader`] for an unknown library file, name or directive.
     pub fn text(&self) -> Result<String> {
-        wgsl::expand(self.stem, self.body, &self.constants, &self.aliases, &self.imports)
+        template::expand(self.stem, self.body, &self.constants, &self.aliases, &self.imports)
     }
 
     /// The text, parsed and validated by naga.

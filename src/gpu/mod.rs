@@ -4,6 +4,7 @@ mod bind;
 pub mod buffer;
 pub mod caps;
 pub mod device;
+mod expression;
 pub mod image;
 mod image_copy;
 pub mod kernel;
@@ -13,6 +14,7 @@ pub mod program;
 pub mod quiet;
 pub mod readback;
 mod recorder;
+mod template;
 pub mod wgsl;
 
 pub use bind::Bind;

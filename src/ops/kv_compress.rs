@@ -26,6 +26,8 @@ const GROUPED_DW: File = ("kv_compress_grouped_dw", include_str!("../../shaders/
 
 /// Slots that one group of the first pass to a grouped dW adds up.
 pub const BLOCK: usize = 256;
+/// Slots of a workgroup of a grouped convolution, SLOTS in the shaders.
+const SLOTS: u32 = 4;
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -47,7 +49,7 @@ fn is_aligned(c: usize, group_width: usize) -> bool {
 
 /// `width` is the group's, for the kernels of grouped convolutions.
 fn variant(access: RowAccess, stem: &'static str, body: &'static str, aligned: bool, width: Option<usize>) -> Variant {
-    let variant = access.apply(Variant::new(stem, body)).constant("ALIGNED", aligned.into());
+    let variant = access.apply(Variant::new(stem, body)).constant("ALIGNED", aligned.into()).constant("SLOTS", SLOTS);
     match width {
         Some(width) => variant.constant("WIDTH", width as u32),
         None => variant,
@@ -235,7 +237,7 @@ pub fn forward(
     ];
     rec.dispatch(&call.variant(access, GROUPED), &binds, move |values| {
         let slots = slots.at(values);
-        Launch::new(Params { slots, ..params }, grid_of(slots.div_ceil(4))).flops(flops * f64::from(slots))
+        Launch::new(Params { slots, ..params }, grid_of(slots.div_ceil(SLOTS))).flops(flops * f64::from(slots))
     })
 }
 
@@ -304,7 +306,7 @@ fn grouped_dx(rec: &mut Recorder<StepValues>, access: RowAccess, call: &Compress
     ];
     rec.dispatch(&call.variant(access, GROUPED_DX), &binds, move |values| {
         let (slots, tails) = (slots.at(values), values.tail_rows);
-        let launch = Launch::new(Params { slots, tails, ..params }, grid_of(slots.div_ceil(4) + tails));
+        let launch = Launch::new(Params { slots, tails, ..params }, grid_of(slots.div_ceil(SLOTS) + tails));
         launch.flops(flops * f64::from(slots))
     })
 }

@@ -8,6 +8,7 @@ use super::values::StepValues;
 use crate::data::batch::LossCounts;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Error, Result};
+use std::mem::offset_of;
 
 const LOSS_SUM: &str = include_str!("../../shaders/loss_sum.wgsl");
 const GLOBAL_NORM: &str = include_str!("../../shaders/global_norm.wgsl");
@@ -18,7 +19,9 @@ const ADAMW: &str = include_str!("../../shaders/adamw.wgsl");
 pub const FLAT_COLUMNS: usize = 4096;
 /// Packs whose squares one group adds up.
 const NORM_BLOCK: u32 = 2048;
-/// Packs that an invocation of `adamw` updates (the shader's PER_LANE).
+/// Packs of 8 floats in a row of a flat tensor, FLAT_PACKS in the shaders.
+const FLAT_PACKS: u32 = FLAT_COLUMNS as u32 / 8;
+/// Packs that an invocation of `adamw` updates, PER_LANE in the shader.
 const PER_LANE: u32 = 4;
 /// Words of [`State`] on the device.
 pub const STATE_WORDS: usize = 16;
@@ -38,13 +41,29 @@ pub struct State {
     pub halted: Option<u32>,
 }
 
+/// [`State`] as the device stores it: the fields of `State` in shaders/lib/state.wgsl.
+#[repr(C)]
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+struct DeviceState {
+    loss_sum: f32,
+    loss: f32,
+    norm: f32,
+    scale: f32,
+    halted: u32,
+    halted_step: u32,
+    task_sum: f32,
+    task_loss: f32,
+}
+
 impl State {
-    /// From the words of the device's state.
+    /// Reads the words of the device's state. Missing words count as 0.
     pub fn from_words(words: &[u32]) -> State {
-        let float = |i: usize| f32::from_bits(words.get(i).copied().unwrap_or(0));
-        let word = |i: usize| words.get(i).copied().unwrap_or(0);
-        let halted = (word(4) != 0).then(|| word(5));
-        State { loss: float(1), task_loss: float(7), norm: float(2), scale: float(3), halted }
+        let mut stored = DeviceState::default();
+        let bytes: &[u8] = bytemuck::cast_slice(words);
+        let bytes = &bytes[..bytes.len().min(size_of::<DeviceState>())];
+        bytemuck::bytes_of_mut(&mut stored)[..bytes.len()].copy_from_slice(bytes);
+        let DeviceState { loss, task_loss, norm, scale, halted, halted_step, .. } = stored;
+        State { loss, task_loss, norm, scale, halted: (halted != 0).then_some(halted_step) }
     }
 }
 
@@ -119,7 +138,15 @@ struct AdamParams {
 }
 
 fn adamw_variant(access: RowAccess, arithmetic: Arithmetic) -> Variant {
-    access.apply(Variant::new("adamw", ADAMW)).constant("LATE_DECAY", (arithmetic == Arithmetic::Hf2018).into())
+    access
+        .apply(Variant::new("adamw", ADAMW))
+        .constant("FLAT_PACKS", FLAT_PACKS)
+        .constant("PER_LANE", PER_LANE)
+        .constant("LATE_DECAY", (arithmetic == Arithmetic::Hf2018).into())
+}
+
+fn norm_variant(access: RowAccess) -> Variant {
+    access.apply(Variant::new("global_norm", GLOBAL_NORM)).constant("FLAT_PACKS", FLAT_PACKS)
 }
 
 /// Every variant of loss_sum and step_state on an adapter.
@@ -133,7 +160,7 @@ pub fn state_variants(caps: &Caps) -> Vec<Variant> {
 
 /// Every variant of global_norm on an adapter.
 pub fn norm_variants(caps: &Caps) -> Vec<Variant> {
-    RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::new("global_norm", GLOBAL_NORM))).collect()
+    RowAccess::all(caps).into_iter().map(norm_variant).collect()
 }
 
 /// Every variant of adamw on an adapter.
@@ -153,12 +180,12 @@ pub fn loss_sum(
     losses: &View,
     state: &View,
 ) -> Result<()> {
-    let (rows, word) = match of {
-        Losses::Tokens => (RowCount::Rows, 0),
-        Losses::Examples => (RowCount::Examples, 6),
+    let (rows, offset) = match of {
+        Losses::Tokens => (RowCount::Rows, offset_of!(DeviceState, loss_sum)),
+        Losses::Examples => (RowCount::Examples, offset_of!(DeviceState, task_sum)),
     };
     check_shapes("loss_sum", &[], &[(losses, rows.at(rec.capacity()) as usize), (state, STATE_WORDS)])?;
-    let binds = [Bind::Read(losses), Bind::Update(state)];
+    let (binds, word) = ([Bind::Read(losses), Bind::Update(state)], (offset / 4) as u32);
     rec.dispatch(&access.apply(Variant::new("loss_sum", LOSS_SUM)), &binds, move |values| {
         Launch::new(LossParams { count: rows.at(values), word, pad: [0; 2] }, [1, 1, 1])
     })
@@ -179,7 +206,7 @@ pub fn global_norm(rec: &mut Recorder<StepValues>, access: RowAccess, gradient: 
     let packs = (gradient.rows * FLAT_COLUMNS / 8) as u32;
     let rows = RowCount::Fixed(gradient.rows as u32);
     let binds = [access.input(gradient, rows), Bind::Write(partial)];
-    rec.dispatch(&access.apply(Variant::new("global_norm", GLOBAL_NORM)), &binds, move |_| {
+    rec.dispatch(&norm_variant(access), &binds, move |_| {
         Launch::new(NormParams { packs, block: NORM_BLOCK }, [packs.div_ceil(NORM_BLOCK), 1, 1])
     })
 }
@@ -280,4 +307,39 @@ pub fn adamw(
             if values.loss_counts == LossCounts::default() { 0 } else { (range.end - range.start) as u32 / 8 };
         Launch::new(params, grid_of(live_packs.div_ceil(a_group)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_has_the_same_fields_in_the_shader() {
+        let shader = include_str!("../../shaders/lib/state.wgsl");
+        let fields = shader.lines().filter_map(|line| line.trim().strip_suffix(','));
+        let of = |name: &'static str, of: &'static str, offset: usize| (offset, format!("{name}: {of}"));
+        let mut expected = [
+            of("loss_sum", "f32", offset_of!(DeviceState, loss_sum)),
+            of("loss", "f32", offset_of!(DeviceState, loss)),
+            of("norm", "f32", offset_of!(DeviceState, norm)),
+            of("scale", "f32", offset_of!(DeviceState, scale)),
+            of("halted", "u32", offset_of!(DeviceState, halted)),
+            of("halted_step", "u32", offset_of!(DeviceState, halted_step)),
+            of("task_sum", "f32", offset_of!(DeviceState, task_sum)),
+            of("task_loss", "f32", offset_of!(DeviceState, task_loss)),
+        ];
+        expected.sort();
+        assert_eq!(fields.collect::<Vec<_>>(), expected.map(|(_, field)| field));
+        assert!(size_of::<DeviceState>() <= 4 * STATE_WORDS);
+    }
+
+    #[test]
+    fn a_state_is_read_from_its_words() {
+        let words = [9.0f32, 1.5, 2.5, 0.5].map(f32::to_bits);
+        let all = [&words[..], &[1, 7, 9.0f32.to_bits(), 3.5f32.to_bits(), 8]].concat();
+        let expected = State { loss: 1.5, task_loss: 3.5, norm: 2.5, scale: 0.5, halted: Some(7) };
+        assert_eq!(State::from_words(&all), expected);
+        let short = State { task_loss: 0.0, halted: None, ..expected };
+        assert_eq!(State::from_words(&words), short);
+    }
 }
