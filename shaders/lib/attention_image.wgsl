@@ -5,5 +5,5 @@
 #import dropout_words
 #import attention_params
 
-// An index past the end of every buffer, which gives 0 and drops stores: see Variant::stores_past_end.
+// An index past the end of every buffer, which gives 0 and drops stores: see Variant::relies_on_robust_access.
 const NONE = 0x0fffffffu;

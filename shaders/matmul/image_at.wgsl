@@ -54,7 +54,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let before = load_c(row, column, packs);
             value = Floats8(value.a + before.a, value.b + before.b);
             #end
-            // Rows past the last are stored past the end of the buffer, which drops them: see Variant::stores_past_end.
+            // Rows past the last are stored past the end of the buffer, which drops them: see Variant::relies_on_robust_access.
             c[select(0x3ffffffu, row * packs + column, row < last)] = pack8(value);
         }
     }

@@ -56,7 +56,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     #for r in 0..ROWS
     {
         let sums = f8(out${r}_0, out${r}_1, out${r}_2, out${r}_3, out${r}_4, out${r}_5, out${r}_6, out${r}_7);
-        // Rows past the last are stored past the end of the buffer, which drops them: see Variant::stores_past_end.
+        // Rows past the last are stored past the end of the buffer, which drops them: see Variant::relies_on_robust_access.
         let value = epilogue(sums, kept, row${r}, column, p.packs);
         c[select(0x3ffffffu, row${r} * p.packs + column, row${r} < p.m)] = pack8(value);
     }

@@ -3,7 +3,6 @@
 
 use super::Device;
 use super::device::within;
-use crate::error::{InvalidValue, Origin};
 use crate::{Error, Result, dims};
 use std::sync::Arc;
 
@@ -259,9 +258,26 @@ pub enum BufferError {
 
 impl From<BufferError> for Error {
     fn from(error: BufferError) -> Self {
-        let text = error.to_string();
-        let (name, expected) = text.split_once(": ").unwrap_or((&text, ""));
-        let (name, expected) = (name.to_string(), Some(expected.to_string()));
-        Error::Value(InvalidValue { name, origin: Origin::Argument, found: None, expected })
+        match error {
+            BufferError::Usage { name, missing } => {
+                let expected = format!("expected {USAGE:?}");
+                Error::value(format!("usage of the buffer of `{name}`"), format!("without {missing:?}"), expected)
+            }
+            BufferError::Offset { name, found, alignment } => {
+                let expected = format!("expected a multiple of {alignment} bytes");
+                Error::value(format!("offset of `{name}`"), found, expected)
+            }
+            BufferError::Size { name, found, needed } => {
+                let expected = format!("expected at least {needed} bytes");
+                Error::value(format!("size of the buffer of `{name}`"), found, expected)
+            }
+            BufferError::Shape { name, rows, columns } => {
+                Error::value(format!("shape of `{name}`"), format!("[{rows}, {columns}]"), "expected at least [1, 1]")
+            }
+            BufferError::Pitch { name, columns, found, expected } => {
+                let expected = format!("expected {expected} floats for {columns} columns, the next multiple of 64");
+                Error::value(format!("pitch of `{name}`"), found, expected)
+            }
+        }
     }
 }

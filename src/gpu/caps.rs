@@ -1,12 +1,12 @@
-//! What an adapter can do, as plain numbers: `choose` functions decide from this alone, on machines without the adapter too.
+//! What an adapter can do, as plain numbers. `choose` functions decide from these alone, so that tests need no adapter.
 
-/// The kind of an adapter: decides which files of a kernel `choose` takes.
+/// The kind of an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AdapterKind {
-    /// Its own memory.
+    /// A GPU with memory of its own.
     Discrete,
-    /// Shares the machine's memory.
+    /// A GPU that shares the memory of the CPU.
     Integrated,
     /// A software driver on the CPU, such as lavapipe.
     Cpu,
@@ -14,7 +14,7 @@ pub enum AdapterKind {
     Other,
 }
 
-/// What the adapter can do. Limits are those of the opened device.
+/// What an adapter can do. Limits are those that its device is opened with.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Caps {
     /// The adapter's name.
@@ -29,13 +29,13 @@ pub struct Caps {
     pub subgroup: (u32, u32),
     /// 64-bit integers in shaders.
     pub int64: bool,
-    /// Images that one kernel reads and writes.
+    /// Images that one kernel both reads and writes.
     pub image_update: bool,
     /// 16-bit floats in shaders.
     pub f16: bool,
     /// Timestamps around passes.
     pub timestamps: bool,
-    /// Cooperative matrices, as `8x8x8 f16→f32`.
+    /// Shapes of cooperative matrices, such as `8x8x8 f16→f32`.
     pub cooperative: Vec<String>,
     /// Bytes of the largest storage binding.
     pub max_binding: u64,
@@ -43,18 +43,18 @@ pub struct Caps {
     pub max_buffer: u64,
     /// Bytes of workgroup memory.
     pub max_workgroup_bytes: u32,
-    /// Invocations of a workgroup.
+    /// Invocations in a workgroup.
     pub max_workgroup_size: u32,
     /// Workgroups in a dimension.
     pub max_groups: u32,
     /// Texels on a side of a texture.
     pub max_texture: u32,
-    /// Storage buffers a kernel.
+    /// Storage buffers that one kernel may bind.
     pub max_storage_buffers: u32,
 }
 
 impl Caps {
-    /// WebGPU's default limits: what every adapter has.
+    /// WebGPU's default limits, which every adapter has.
     pub fn webgpu_defaults() -> Self {
         Caps {
             name: "WebGPU defaults".into(),
@@ -77,7 +77,7 @@ impl Caps {
         }
     }
 
-    /// One of each class that `choose` knows, for tests without an adapter: name and capabilities.
+    /// One adapter of each class that `choose` functions distinguish, for tests without an adapter.
     pub fn table() -> Vec<Caps> {
         let base = Caps::webgpu_defaults();
         let gpu = |name: &str, backend: &str, kind, subgroup, workgroup_bytes, workgroup_size| Caps {
@@ -109,14 +109,15 @@ impl Caps {
         ]
     }
 
-    /// Whether operands are best read as images and eight lanes are one register: software drivers like lavapipe.
+    /// Whether kernels for CPU adapters run on it, which read operands as images and use eight lanes as one register. Only
+    /// lavapipe, Mesa's software driver llvmpipe for Vulkan: its loads from images are fast, and it drops stores past the
+    /// end of a buffer, which these kernels rely on.
     pub fn reads_images(&self) -> bool {
-        // Their kernels leave a store out by an index past the end, which this driver's robust access drops.
         let known = self.backend == "vulkan" && (self.name.contains("llvmpipe") || self.name.contains("lavapipe"));
         known && self.kind == AdapterKind::Cpu && self.subgroup == (8, 8) && self.int64
     }
 
-    /// FLOPs in one submission, so that none runs for seconds (desktop drivers stop at about two).
+    /// The most floating-point operations for one submission. Desktop drivers reset a device after about two seconds.
     pub fn submission_flops(&self) -> f64 {
         match self.kind {
             AdapterKind::Discrete => 2e11,

@@ -1,4 +1,4 @@
-//! Choose an adapter and raise its limits, or take the caller's own device.
+//! Devices: opened on an adapter with its highest limits, or taken from the caller.
 
 use super::caps::{AdapterKind, Caps};
 use super::kernel::{self, Pipeline, Variant};
@@ -152,22 +152,23 @@ fn device_error(what: &str, error: &wgpu::Error) -> DeviceError {
 }
 
 impl Device {
-    /// Every adapter's capabilities, in the order of preference: discrete, integrated, other, CPU. An index into this list
-    /// names an adapter for [`Device::open`].
+    /// The capabilities of every adapter, in the order discrete, integrated, other, CPU. An index into this list selects an
+    /// adapter in [`Device::open`].
     pub fn list() -> Vec<Caps> {
         let _lock = one_at_a_time();
         adapters().iter().map(|a| caps(a, a.features() & wanted(), &limits(a))).collect()
     }
 
-    /// What to say where [`Device::list`] is empty: what to install.
+    /// The error for a machine without an adapter, with the packages to install.
     pub fn none_found() -> Error {
         Error::NoAdapter(INSTALL.into())
     }
 
-    /// Opens an adapter: by index in [`Device::list`], by a part of its name, or the first.
+    /// Opens a device on an adapter, selected by its index in [`Device::list`] or a part of its name; without a selector, on
+    /// the first. Devices are opened one at a time in a process.
     ///
     /// # Errors
-    /// [`Error::NoAdapter`] when there is none at all, [`Error::Value`] when none matches.
+    /// [`Error::NoAdapter`] if there is none, [`Error::Value`] if the selector matches none.
     pub fn open(selector: Option<&str>) -> Result<Device> {
         let _lock = one_at_a_time();
         let all = adapters();
@@ -184,7 +185,7 @@ impl Device {
                 .or_else(|| names.iter().position(|n| !s.is_empty() && n.to_lowercase().contains(&s.to_lowercase())))
                 .ok_or_else(|| {
                     let list: Vec<_> = names.iter().enumerate().map(|(i, n)| format!("{i} {n}")).collect();
-                    Error::input(format!("adapter {s:?} matches none of: {}", list.join("; ")))
+                    Error::value("adapter", format!("{s:?}"), format!("expected one of {}", list.join("; ")))
                 })?,
         };
         let adapter = &all[index];
@@ -201,8 +202,8 @@ impl Device {
         Ok(device)
     }
 
-    /// Takes the caller's own device. It needs WebGPU's default limits; what more it was opened with (larger bindings,
-    /// SUBGROUP, SHADER_INT64, TEXTURE_ADAPTER_SPECIFIC_FORMAT_FEATURES) is used.
+    /// Uses a device that the caller opened. It must have WebGPU's default limits. Larger bindings and the features SUBGROUP,
+    /// SHADER_INT64 and TEXTURE_ADAPTER_SPECIFIC_FORMAT_FEATURES are used if the device was opened with them.
     ///
     /// # Errors
     /// [`Error::Device`] with the limit that is missing.
@@ -255,7 +256,7 @@ impl Device {
         })))
     }
 
-    /// The same device as if it could do less: to see on a large adapter how a small one fares.
+    /// The same device with fewer capabilities, to try the kernels of a smaller adapter on a larger one.
     pub fn narrowed(&self, narrow: impl FnOnce(&mut Caps)) -> Device {
         let mut caps = self.0.caps.clone();
         narrow(&mut caps);
@@ -269,17 +270,17 @@ impl Device {
         }))
     }
 
-    /// What it can do.
+    /// Its capabilities.
     pub fn caps(&self) -> &Caps {
         &self.0.caps
     }
 
-    /// wgpu's own device: the way out for a program that has other work for it.
+    /// The underlying device, for work beside that of this crate.
     pub fn raw(&self) -> &wgpu::Device {
         &self.0.device
     }
 
-    /// wgpu's own queue.
+    /// The underlying queue.
     pub fn queue(&self) -> &wgpu::Queue {
         &self.0.queue
     }
@@ -289,7 +290,7 @@ impl Device {
         self.0.bytes.load(Ordering::Relaxed)
     }
 
-    /// Makes something on the device; what it refuses for want of memory or by its rules is an error, not a panic.
+    /// Creates a resource. Errors of wgpu, which would be reported as a panic, are returned.
     pub(super) fn make<T>(&self, what: &str, make: impl FnOnce(&wgpu::Device) -> T) -> Result<T> {
         let device = &self.0.device;
         let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
@@ -327,7 +328,7 @@ impl Device {
     /// Waits until the device has done all that was submitted.
     ///
     /// # Errors
-    /// [`Error::Device`] when it is lost.
+    /// [`Error::Device`] if it is lost.
     pub fn wait(&self) -> Result<()> {
         self.poll_with(wgpu::PollType::wait_indefinitely())
     }

@@ -1,26 +1,27 @@
-//! Tensors in textures, four floats a texel: what software drivers load many times quicker than buffers (a texel for each
-//! lane, without a branch). An image stands alone, unlike the twins that a [`super::Recorder`] keeps of buffers.
+//! Tensors in textures, four floats per texel. Software drivers load a texel for each lane without a branch, many times
+//! faster than elements of a buffer. An image is a tensor of its own, unlike the image copies of matrices that a
+//! [`super::Recorder`] keeps.
 
 use super::device::within;
 use super::{Buffer, Device, Matrix};
 use crate::{Error, Result, dims};
 use std::sync::Arc;
 
-/// How a matrix lies in an image.
+/// How a matrix is stored in an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageLayout {
-    /// A row of texels a row.
+    /// Each row of the matrix is a row of texels.
     Plain,
-    /// Layer i holds columns 64i to 64i + 63 of every row: what a group reads of A·B lies in one piece.
+    /// Layer i holds columns 64i to 64i + 63 of every row, so that what a group reads of B in A·B is contiguous.
     Panels,
-    /// Layer i holds `rows` rows from row i·`rows` on, since a side of a texture has an end.
+    /// Layer i holds `rows` rows from row i·`rows` on, for matrices with more rows than a texture may have.
     Layers {
         /// Rows of a layer, a multiple of 64.
         rows: u32,
     },
 }
 
-/// Layers of an array texture that every adapter has.
+/// The number of layers of an array texture that every adapter supports.
 const LAYERS: usize = 256;
 /// Floats of a texel.
 const TEXEL: usize = 4;
@@ -36,7 +37,7 @@ pub struct Image {
     pub rows: usize,
     /// Columns without the padding.
     pub columns: usize,
-    /// How they lie.
+    /// How they are stored.
     pub layout: ImageLayout,
 }
 
@@ -51,23 +52,23 @@ impl Image {
         fits.then_some(ImageLayout::Layers { rows: rows as u32 })
     }
 
-    /// Whether a matrix can lie in panels on a device that has textures of `side`.
+    /// Whether a matrix can be stored in panels on a device whose textures have at most `side` texels on a side.
     pub fn fits_in_panels(side: u32, rows: usize, columns: usize) -> bool {
         rows <= side as usize && dims::pitch(columns) / dims::PITCH <= LAYERS
     }
 
-    /// A zero image.
+    /// A new image of zeros.
     ///
     /// # Errors
-    /// [`Error::Device`] when a side passes the device's limit.
+    /// [`Error::Device`] if a side exceeds the device's limit or memory is exhausted.
     pub fn new(device: &Device, name: &str, rows: usize, columns: usize) -> Result<Self> {
         Self::with(device, name, [rows, columns], ImageLayout::Plain)
     }
 
-    /// A matrix as it is now, in the given layout.
+    /// The current contents of a matrix, in the given layout.
     ///
     /// # Errors
-    /// [`Error::Device`] when it does not fit.
+    /// [`Error::Device`] if it does not fit into a texture.
     pub fn of(device: &Device, matrix: &Matrix, layout: ImageLayout) -> Result<Self> {
         let image = Self::with(device, &matrix.view.name, [matrix.rows, matrix.columns], layout)?;
         let mut encoder = device.raw().create_command_encoder(&Default::default());
@@ -76,10 +77,10 @@ impl Image {
         Ok(image)
     }
 
-    /// Matrices of one width as they are now, one below the other.
+    /// The current contents of matrices with equal columns, one below the other.
     ///
     /// # Errors
-    /// [`Error::Device`] when they do not fit or are not equally wide.
+    /// [`Error::Device`] if they do not fit into a texture or differ in columns.
     pub fn stacked(device: &Device, name: &str, matrices: &[&Matrix]) -> Result<Self> {
         let columns = matrices.first().map_or(1, |m| m.columns);
         if let Some(other) = matrices.iter().find(|m| m.columns != columns) {
@@ -195,7 +196,7 @@ fn matrix_copy(buffer: &Buffer, word: u64, pitch: usize) -> wgpu::TexelCopyBuffe
     }
 }
 
-/// A tensor on its way between kernels, where its device reads it best.
+/// A tensor that one kernel writes and another reads, in the kind of memory that the device reads faster.
 #[derive(Clone, Debug)]
 pub enum Tensor {
     /// In a buffer.
@@ -205,7 +206,7 @@ pub enum Tensor {
 }
 
 impl Tensor {
-    /// A fresh zero tensor.
+    /// A new tensor of zeros.
     ///
     /// # Errors
     /// [`Error::Device`].

@@ -1,28 +1,55 @@
-//! A variant of a kernel, as data, and the pipelines made from it.
+//! Variants of kernels, as data, and the pipelines compiled from them.
 
 use super::wgsl::{self, BindingKind, Module};
 use super::{Caps, template};
 use crate::{Error, Result};
 
-/// One text: a shader file with the numbers, aliases and library choices of a Spec. Equal variants share a pipeline.
+/// One text of a kernel: a shader file with the constants, aliases and library files of a Spec. Equal variants share a
+/// pipeline.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Variant {
-    /// The kernel's stem: label, test name, error name.
+    /// The kernel's stem: the pipeline's label and the kernel of errors.
     pub stem: &'static str,
     /// The shader file's text.
     pub body: &'static str,
-    /// Constants of the prelude.
+    /// Constants at the start of the module.
     pub constants: Vec<(&'static str, u32)>,
-    /// Type aliases of the prelude.
+    /// Type aliases at the start of the module.
     pub aliases: Vec<(&'static str, &'static str)>,
-    /// Which library file answers an import.
+    /// Names that the shader imports, with the library files to insert for them.
     pub imports: Vec<(&'static str, &'static str)>,
+    checks: Checks,
+}
+
+/// What keeps a kernel from accessing memory outside its bindings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Checks {
+    /// Checks of bounds, loops and divisors that naga writes into the shader.
+    Shader,
+    /// The kernel itself, which has no such access.
+    Kernel,
+    /// The driver: loads past the end give 0, and stores past the end are dropped.
+    Driver,
 }
 
 impl Variant {
-    /// A variant without choices.
+    /// A variant of a caller's shader, without constants. naga adds checks of bounds, loops and divisors to it.
     pub fn new(stem: &'static str, body: &'static str) -> Self {
-        Variant { stem, body, constants: Vec::new(), aliases: Vec::new(), imports: Vec::new() }
+        let (constants, aliases, imports) = (Vec::new(), Vec::new(), Vec::new());
+        Variant { stem, body, constants, aliases, imports, checks: Checks::Shader }
+    }
+
+    /// A variant of one of this crate's kernels, compiled without checks. See the safety comment of `build` for what such a
+    /// kernel has to fulfill.
+    pub(crate) fn trusted(stem: &'static str, body: &'static str) -> Self {
+        Variant { checks: Checks::Kernel, ..Variant::new(stem, body) }
+    }
+
+    /// Marks a kernel that loads and stores past the end of buffers and images on purpose, instead of branching, and
+    /// needs a driver on which such loads give 0 and such stores are dropped. No other driver gets it.
+    pub(crate) fn relies_on_robust_access(mut self) -> Self {
+        self.checks = Checks::Driver;
+        self
     }
 
     /// Adds a constant.
@@ -37,13 +64,13 @@ impl Variant {
         self
     }
 
-    /// Lets library file `file` answer `#import name`.
+    /// Inserts library file `file` where the shader imports `name`.
     pub fn import(mut self, name: &'static str, file: &'static str) -> Self {
         self.imports.push((name, file));
         self
     }
 
-    /// The whole text, as the driver's compiler gets it through naga.
+    /// The whole text, with all directives of the template carried out.
     ///
     /// # Errors
     /// [`Error::Shader`] for an unknown library file, name or directive.
@@ -59,10 +86,10 @@ impl Variant {
         wgsl::compile(self.stem, self.text()?)
     }
 
-    /// What nothing else checks: workgroup memory and size against the device's limits.
+    /// Checks workgroup memory, workgroup size and storage buffers against the device's limits, since naga does not.
     ///
     /// # Errors
-    /// [`Error::Kernel`] with both numbers.
+    /// [`Error::Kernel`] with the number found and the limit.
     pub fn fits(&self, module: &Module, caps: &Caps) -> Result<()> {
         let error = |message: String| Err(Error::Kernel { kernel: self.stem.into(), message });
         if module.workgroup_bytes > caps.max_workgroup_bytes {
@@ -116,6 +143,11 @@ impl Pipeline {
 pub(super) fn build(raw: &wgpu::Device, caps: &Caps, variant: &Variant) -> Result<Pipeline> {
     let module = variant.module()?;
     variant.fits(&module, caps)?;
+    if variant.checks == Checks::Driver && !caps.reads_images() {
+        let message =
+            format!("it needs a driver that drops stores past the end, which {} is not known to do", caps.name);
+        return Err(Error::Kernel { kernel: variant.stem.into(), message });
+    }
     let (plane, array) = (wgpu::TextureViewDimension::D2, wgpu::TextureViewDimension::D2Array);
     let storage = |access, view_dimension| wgpu::BindingType::StorageTexture {
         access,
@@ -163,10 +195,7 @@ pub(super) fn build(raw: &wgpu::Device, caps: &Caps, variant: &Variant) -> Resul
     });
     let source = wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(module.module));
     let descriptor = wgpu::ShaderModuleDescriptor { label: Some(variant.stem), source };
-    // SAFETY: the registry's tests run every variant with fenced buffers: no index leaves its binding, no loop is endless,
-    // no divisor is zero.
-    #[allow(unsafe_code)]
-    let shader = unsafe { raw.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
+    let shader = shader_module(raw, descriptor, variant.checks);
     let pipeline = raw.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some(variant.stem),
         layout: Some(&pipeline_layout),
@@ -182,4 +211,27 @@ pub(super) fn build(raw: &wgpu::Device, caps: &Caps, variant: &Variant) -> Resul
         return Err(Error::Shader { shader: variant.stem.into(), message: e.to_string() });
     }
     Ok(Pipeline { raw: pipeline, layout, bindings })
+}
+
+#[allow(unsafe_code)]
+fn shader_module(
+    device: &wgpu::Device,
+    descriptor: wgpu::ShaderModuleDescriptor<'_>,
+    checks: Checks,
+) -> wgpu::ShaderModule {
+    match checks {
+        Checks::Shader => device.create_shader_module(descriptor),
+        // SAFETY: an unchecked module must not access memory outside its bindings, loop without end or divide by zero.
+        // - `Checks::Kernel`: only kernels of src/ops are trusted. Their launchers compare every tensor with the capacity, the
+        //   recorder refuses grids above it, and tests run every variant of the registry with guard values around each
+        //   output. A launcher that does not check a tensor, an index list with rows past the end of its table, or a kernel
+        //   outside the registry would make this false.
+        // - `Checks::Driver`: these kernels do access memory past the end. `build` compiles them only where
+        //   `Caps::reads_images` holds: llvmpipe compares every index with the size of the binding, whether or not the shader
+        //   does. Another driver for which `reads_images` holds, or an llvmpipe without that comparison, would make this
+        //   false.
+        Checks::Kernel | Checks::Driver => unsafe {
+            device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+        },
+    }
 }

@@ -64,7 +64,7 @@ fn variant(spec: Spec, pass: Pass, head_dim: u32, dropout: bool) -> Variant {
                 true => ["head_read_vec4", "head_write_vec4"],
                 false => ["head_read", "head_write"],
             };
-            let tiled = Variant::new(stem, tiled).import("head_read", read).import("head_write", write);
+            let tiled = Variant::trusted(stem, tiled).import("head_read", read).import("head_write", write);
             match pass {
                 Pass::Forward | Pass::BackwardQ => tiled.constant("D", head_dim).constant("KEYS", keys),
                 Pass::BackwardKv => {
@@ -77,7 +77,7 @@ fn variant(spec: Spec, pass: Pass, head_dim: u32, dropout: bool) -> Variant {
             }
         }
         Spec::Image => {
-            let image = RowAccess::Image.apply(Variant::new(stem, image)).constant("X", head_dim.div_ceil(32));
+            let image = RowAccess::Image.apply(Variant::trusted(stem, image)).constant("X", head_dim.div_ceil(32));
             image.constant("BACKWARD", (!matches!(pass, Pass::Forward)).into())
         }
     };

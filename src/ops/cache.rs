@@ -159,11 +159,11 @@ fn decode_variant(spec: Spec, head_dim: usize, own: bool) -> Variant {
     let quads = head_dim.div_ceil(4) as u32;
     let variant = match spec {
         Spec::Buffer => RowAccess::Buffer { group: GROUP }
-            .apply(Variant::new("attention_decode", DECODE))
+            .apply(Variant::trusted("attention_decode", DECODE))
             .constant("D", head_dim as u32)
             .constant("WHOLE", head_dim.is_multiple_of(4).into()),
         Spec::Image => RowAccess::Image
-            .apply(Variant::new("attention_decode", DECODE_IMAGE))
+            .apply(Variant::trusted("attention_decode", DECODE_IMAGE))
             .constant("X", head_dim.div_ceil(32) as u32),
     };
     variant.constant("DQ", quads).constant("OWN", own.into())
@@ -172,8 +172,10 @@ fn decode_variant(spec: Spec, head_dim: usize, own: bool) -> Variant {
 /// From a buffer to a buffer, or from an image to either.
 fn append_variant(from: Spec, to: Spec) -> Variant {
     match from {
-        Spec::Buffer => Variant::new("cache_append", APPEND),
-        Spec::Image => Variant::new("cache_append", APPEND_IMAGE).constant("BUFFER", (to == Spec::Buffer).into()),
+        Spec::Buffer => Variant::trusted("cache_append", APPEND),
+        Spec::Image => Variant::trusted("cache_append", APPEND_IMAGE)
+            .relies_on_robust_access()
+            .constant("BUFFER", (to == Spec::Buffer).into()),
     }
 }
 

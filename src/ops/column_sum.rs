@@ -22,7 +22,7 @@ struct Params {
 }
 
 fn variant(access: RowAccess, add: bool) -> Variant {
-    access.apply(Variant::new("column_sum", SOURCE)).constant("ADD", add.into())
+    access.apply(Variant::trusted("column_sum", SOURCE)).constant("ADD", add.into())
 }
 
 /// Every variant that can come up on an adapter.

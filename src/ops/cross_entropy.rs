@@ -21,7 +21,7 @@ struct Params {
 
 /// Every variant that can come up on an adapter.
 pub fn variants(caps: &Caps) -> Vec<Variant> {
-    RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::new("cross_entropy", SOURCE))).collect()
+    RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::trusted("cross_entropy", SOURCE))).collect()
 }
 
 /// Tensors of one chunk.
@@ -51,7 +51,7 @@ pub fn cross_entropy(recorder: &mut Recorder<StepValues>, access: RowAccess, cal
     check_shapes("cross_entropy", &[(call.logits, n, call.logits.columns)], &lists)?;
     let mut binds = vec![Bind::Update(&call.logits.view), Bind::Read(call.targets), Bind::Write(call.losses)];
     binds.extend(access.updated(call.logits, rows));
-    recorder.dispatch(&access.apply(Variant::new("cross_entropy", SOURCE)), &binds, move |values| {
+    recorder.dispatch(&access.apply(Variant::trusted("cross_entropy", SOURCE)), &binds, move |values| {
         let count = rows.at(values);
         let params = Params { rows: count, packs, columns, scale: weight / values.loss_counts.targets.max(1) as f32 };
         Launch::new(params, grid_of(count))

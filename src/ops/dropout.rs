@@ -24,7 +24,7 @@ struct Params {
 
 /// Every variant that can come up on an adapter.
 pub fn variants(caps: &Caps) -> Vec<Variant> {
-    RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::new("dropout", SOURCE))).collect()
+    RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::trusted("dropout", SOURCE))).collect()
 }
 
 /// Views and numbers of one application.
@@ -59,7 +59,7 @@ pub fn dropout(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &Dr
     let mut binds = vec![Bind::Update(&call.x.view), Bind::Read(call.positions), Bind::Read(call.sequences)];
     binds.extend(access.updated(call.x, count));
     let (threshold, place, scale) = (philox::threshold(call.rate), call.place, 1.0 / (1.0 - call.rate));
-    recorder.dispatch(&access.apply(Variant::new("dropout", SOURCE)), &binds, move |values| {
+    recorder.dispatch(&access.apply(Variant::trusted("dropout", SOURCE)), &binds, move |values| {
         let rows = count.at(values);
         let params = Params { rows, packs, threshold, place, key: values.dropout_key, scale, pad: 0 };
         Launch::new(params, grid_of(rows))

@@ -20,12 +20,15 @@ struct Params {
 
 /// Every variant that can come up on an adapter.
 pub fn variants(caps: &Caps) -> Vec<Variant> {
-    RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::new("embedding", FORWARD))).collect()
+    RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::trusted("embedding", FORWARD))).collect()
 }
 
 /// As [`variants`], of the backward pass.
 pub fn backward_variants(caps: &Caps) -> Vec<Variant> {
-    RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::new("embedding_backward", BACKWARD))).collect()
+    RowAccess::all(caps)
+        .into_iter()
+        .map(|access| access.apply(Variant::trusted("embedding_backward", BACKWARD)))
+        .collect()
 }
 
 /// Views of the forward pass.
@@ -63,7 +66,7 @@ pub fn embedding(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &
         Bind::Read(call.positions),
         Bind::Write(&call.x.view),
     ];
-    recorder.dispatch(&access.apply(Variant::new("embedding", FORWARD)), &binds, move |values| {
+    recorder.dispatch(&access.apply(Variant::trusted("embedding", FORWARD)), &binds, move |values| {
         Launch::new(Params { rows: values.rows, packs }, grid_of(values.rows))
     })
 }
@@ -115,7 +118,7 @@ pub fn backward(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &E
         Bind::Read(call.rows),
         Bind::Update(&call.gradient.view),
     ];
-    recorder.dispatch(&access.apply(Variant::new("embedding_backward", BACKWARD)), &binds, move |values| {
+    recorder.dispatch(&access.apply(Variant::trusted("embedding_backward", BACKWARD)), &binds, move |values| {
         let owners = table.owners(values);
         Launch::new(Params { rows: owners, packs }, grid_of(owners))
     })

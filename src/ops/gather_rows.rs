@@ -20,12 +20,12 @@ struct Params {
 
 /// Every variant that can come up on an adapter.
 pub fn variants(caps: &Caps) -> Vec<Variant> {
-    RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::new("gather_rows", GATHER))).collect()
+    RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::trusted("gather_rows", GATHER))).collect()
 }
 
 /// As [`variants`], of [`scatter_rows_add`].
 pub fn scatter_variants(caps: &Caps) -> Vec<Variant> {
-    RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::new("scatter_rows_add", SCATTER))).collect()
+    RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::trusted("scatter_rows_add", SCATTER))).collect()
 }
 
 /// Views of both.
@@ -46,7 +46,7 @@ pub struct Rows<'a> {
 /// [`crate::Error::Kernel`].
 pub fn gather_rows(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &Rows) -> Result<()> {
     let x_rows = RowCount::Fixed(call.x.rows as u32);
-    record(recorder, access, Variant::new("gather_rows", GATHER), call, [x_rows, call.count])
+    record(recorder, access, Variant::trusted("gather_rows", GATHER), call, [x_rows, call.count])
 }
 
 /// Records out\[index\[i\]\] += x\[i\].
@@ -54,7 +54,7 @@ pub fn gather_rows(recorder: &mut Recorder<StepValues>, access: RowAccess, call:
 /// # Errors
 /// [`crate::Error::Kernel`].
 pub fn scatter_rows_add(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &Rows) -> Result<()> {
-    record(recorder, access, Variant::new("scatter_rows_add", SCATTER), call, [call.count, RowCount::Fixed(1)])
+    record(recorder, access, Variant::trusted("scatter_rows_add", SCATTER), call, [call.count, RowCount::Fixed(1)])
 }
 
 fn record(

@@ -49,7 +49,8 @@ fn is_aligned(c: usize, group_width: usize) -> bool {
 
 /// `width` is the group's, for the kernels of grouped convolutions.
 fn variant(access: RowAccess, stem: &'static str, body: &'static str, aligned: bool, width: Option<usize>) -> Variant {
-    let variant = access.apply(Variant::new(stem, body)).constant("ALIGNED", aligned.into()).constant("SLOTS", SLOTS);
+    let variant =
+        access.apply(Variant::trusted(stem, body)).constant("ALIGNED", aligned.into()).constant("SLOTS", SLOTS);
     match width {
         Some(width) => variant.constant("WIDTH", width as u32),
         None => variant,

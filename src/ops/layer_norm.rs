@@ -35,7 +35,7 @@ struct BackwardParams {
 
 fn variant(access: RowAccess, stem: &'static str, source: &'static str, columns: usize) -> Variant {
     access
-        .apply(Variant::new(stem, source))
+        .apply(Variant::trusted(stem, source))
         .constant("PACKS", (dims::pitch(columns) as u32 / 8).div_ceil(access.group()))
 }
 

@@ -163,19 +163,19 @@ const TILED: &str = include_str!("../../shaders/matmul/tiled.wgsl");
 
 fn image_variant(transposed: bool, add: bool, epilogue: &'static str) -> Variant {
     RowAccess::Image
-        .apply(Variant::new("matmul_image", IMAGE))
+        .apply(Variant::trusted("matmul_image", IMAGE))
         .constant("TRANSPOSED", transposed.into())
         .constant("ADD", add.into())
         .import("epilogue", epilogue)
 }
 
 fn image_at_variant(add: bool) -> Variant {
-    RowAccess::Image.apply(Variant::new("matmul_image_at", IMAGE_AT)).constant("ADD", add.into())
+    RowAccess::Image.apply(Variant::trusted("matmul_image_at", IMAGE_AT)).constant("ADD", add.into())
 }
 
 fn tiled_variant(tile_m: u32, form: Form, accumulate: bool, epilogue: &'static str) -> Variant {
     RowAccess::Buffer { group: tile_m * 2 }
-        .apply(Variant::new("matmul_tiled", TILED))
+        .apply(Variant::trusted("matmul_tiled", TILED))
         .constant("TILE_M", tile_m)
         .constant("A_TRANSPOSED", (form == Form::AtB).into())
         .constant("B_TRANSPOSED", (form == Form::ABt).into())

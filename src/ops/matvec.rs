@@ -175,7 +175,7 @@ impl Parts {
 
 fn buffer_variant(tile: Tile, form: Form, accumulate: bool, epilogue: &'static str, parts: Parts) -> Variant {
     let variant = RowAccess::Buffer { group: GROUP }
-        .apply(Variant::new("matvec", BUFFER))
+        .apply(Variant::trusted("matvec", BUFFER))
         .constant("PACKS", tile.packs)
         .constant("ROWS", tile.rows)
         .constant("B_TRANSPOSED", (form == Form::ABt).into())
@@ -185,7 +185,7 @@ fn buffer_variant(tile: Tile, form: Form, accumulate: bool, epilogue: &'static s
 
 fn image_variant(form: Form, rows: u32, epilogue: &'static str, parts: Parts) -> Variant {
     let (stem, text) = if form == Form::ABt { ("matvec_bt", IMAGE_BT) } else { ("matvec", IMAGE) };
-    parts.apply(RowAccess::Image.apply(Variant::new(stem, text)).constant("ROWS", rows), epilogue)
+    parts.apply(RowAccess::Image.apply(Variant::trusted(stem, text)).constant("ROWS", rows), epilogue)
 }
 
 /// The variant that serves a product of [`super::matmul`]: no layer norm, any epilogue.

@@ -139,22 +139,22 @@ struct AdamParams {
 
 fn adamw_variant(access: RowAccess, arithmetic: Arithmetic) -> Variant {
     access
-        .apply(Variant::new("adamw", ADAMW))
+        .apply(Variant::trusted("adamw", ADAMW))
         .constant("FLAT_PACKS", FLAT_PACKS)
         .constant("PER_LANE", PER_LANE)
         .constant("LATE_DECAY", (arithmetic == Arithmetic::Hf2018).into())
 }
 
 fn norm_variant(access: RowAccess) -> Variant {
-    access.apply(Variant::new("global_norm", GLOBAL_NORM)).constant("FLAT_PACKS", FLAT_PACKS)
+    access.apply(Variant::trusted("global_norm", GLOBAL_NORM)).constant("FLAT_PACKS", FLAT_PACKS)
 }
 
 /// Every variant of loss_sum and step_state on an adapter.
 pub fn state_variants(caps: &Caps) -> Vec<Variant> {
     let all = RowAccess::all(caps);
     all.iter()
-        .map(|access| access.apply(Variant::new("loss_sum", LOSS_SUM)))
-        .chain(all.iter().map(|access| access.apply(Variant::new("step_state", STEP_STATE))))
+        .map(|access| access.apply(Variant::trusted("loss_sum", LOSS_SUM)))
+        .chain(all.iter().map(|access| access.apply(Variant::trusted("step_state", STEP_STATE))))
         .collect()
 }
 
@@ -186,7 +186,7 @@ pub fn loss_sum(
     };
     check_shapes("loss_sum", &[], &[(losses, rows.at(rec.capacity()) as usize), (state, STATE_WORDS)])?;
     let (binds, word) = ([Bind::Read(losses), Bind::Update(state)], (offset / 4) as u32);
-    rec.dispatch(&access.apply(Variant::new("loss_sum", LOSS_SUM)), &binds, move |values| {
+    rec.dispatch(&access.apply(Variant::trusted("loss_sum", LOSS_SUM)), &binds, move |values| {
         Launch::new(LossParams { count: rows.at(values), word, pad: [0; 2] }, [1, 1, 1])
     })
 }
@@ -224,7 +224,7 @@ pub fn step_state(
 ) -> Result<()> {
     check_shapes("step_state", &[], &[(partial, partials), (state, STATE_WORDS)])?;
     let binds = [Bind::Read(partial), Bind::Update(state)];
-    rec.dispatch(&access.apply(Variant::new("step_state", STEP_STATE)), &binds, move |values| {
+    rec.dispatch(&access.apply(Variant::trusted("step_state", STEP_STATE)), &binds, move |values| {
         let params = StateParams { partials: partials as u32, step: values.step, clip, pad: 0 };
         Launch::new(params, [1, 1, 1])
     })

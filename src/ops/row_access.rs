@@ -69,6 +69,7 @@ impl RowAccess {
                 .import("update", "update_buffer")
                 .import("reduce", "reduce_shared"),
             RowAccess::Image => variant
+                .relies_on_robust_access()
                 .import("pack", "pack_u64")
                 .import("input", "input_image")
                 .import("update", "update_image")

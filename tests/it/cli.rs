@@ -91,11 +91,11 @@ fn bad_input_is_one_line_that_names_it() {
 
 #[test]
 fn an_unknown_adapter_is_named() {
-    let expected = &["\"Voodoo 2\" matches none of: 0 "];
+    let expected = &["\"Voodoo 2\": expected one of 0 "];
     refused(&["pretrain", "--data", "text.txt", "--adapter", "Voodoo 2"], &[], expected);
     refused(&["--adapter", "Voodoo 2", "check"], &[], expected);
     refused(&["bench", "kernels"], &[("WGPT_ADAPTER", "Voodoo 2")], expected);
-    refused(&["pretrain", "--data", "text.txt", "--adapter", "99"], &[], &["\"99\" matches none of"]);
+    refused(&["pretrain", "--data", "text.txt", "--adapter", "99"], &[], &["\"99\": expected one of"]);
 }
 
 #[test]

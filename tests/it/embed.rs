@@ -164,7 +164,7 @@ fn buffers_that_do_not_fit_are_refused_with_the_reason() {
     assert_eq!(empty, BufferError::Shape { name: name(), rows: 0, columns: 40 });
     let error = Error::from(dense);
     assert!(error.is_invalid_input());
-    assert_eq!(error.to_string(), "pitch of `m`: 40 floats, expected 64 for 40 columns (the next multiple of 64)");
+    assert_eq!(error.to_string(), "pitch of `m` = 40: expected 64 floats for 40 columns, the next multiple of 64");
 }
 
 #[test]

@@ -173,7 +173,7 @@ fn bad_input_is_one_line_and_leaves_no_file() {
         (text(&["--per-token", "./there/../text.txt"]), &["is one of the texts"]),
         (text(&["--per-token", "model/config.json"]), &["is in the model's folder: must be elsewhere"]),
         (text(&["--per-token", "model/losses"]), &["is in the model's folder: must be elsewhere"]),
-        (text(&["--adapter", "Voodoo 2"]), &["\"Voodoo 2\" matches none of"]),
+        (text(&["--adapter", "Voodoo 2"]), &["\"Voodoo 2\": expected one of"]),
     ] {
         println!("{words:?}");
         assert_refused(&eval(place, &words), expected);
