@@ -438,8 +438,8 @@ impl Decoder<'_> {
             let call = self.convolution(block, part, weight);
             kv_compress::forward(rec, self.io(rec, &block.qkv), &call, &bias.view, &slots)?;
             if let Some(null) = null {
-                let out = &block.compressed.rows_from(first_null, capacity.nulls());
-                let call = Rows { x: null, index: &self.layout.nulls, out, count: RowCount::NullKeys };
+                let out = &block.compressed.rows_from(first_null, capacity.null_keys());
+                let call = Rows { x: null, index: &self.layout.null_indices, out, count: RowCount::NullKeys };
                 gather_rows(rec, self.io(rec, null), &call)?;
             }
         }
@@ -466,7 +466,7 @@ impl Decoder<'_> {
             let call = self.convolution(block, part, &weights.convolution.weight);
             kv_compress::backward(rec, self.io(rec, &block.qkv), &call, &to)?;
             if let Some(dnull) = gradients.and_then(|gradients| gradients.null.as_ref()) {
-                let dy = acts.dcompressed.rows_from(first_null, capacity.nulls());
+                let dy = acts.dcompressed.rows_from(first_null, capacity.null_keys());
                 column_sum::column_sum(rec, self.io(rec, &dy), [&dy, partial, dnull], RowCount::NullKeys)?;
             }
         }

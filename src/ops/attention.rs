@@ -243,7 +243,7 @@ impl Attention<'_> {
             place: philox::place(0, self.layer, philox::Site::Attention),
             keep: 1.0 / (1.0 - self.rate),
             scale: self.scale,
-            tiles_at: if queries { tiles.queries } else { tiles.keys },
+            tiles_at: if queries { tiles.query_start } else { tiles.key_start },
             factor: rule.factor as u32,
             nulls: rule.nulls as u32,
             pad: [0; 3],

@@ -1,15 +1,17 @@
-//! Who sees whom, as the tiles of attention's work lists (SPEC 4). Queries come in runs: sequences, or their blocks for local
-//! attention. A query sees a prefix of its run's keys, and what nobody in a tile sees is in no tile's range.
+//! Which keys each query sees, as the tiles of attention's work lists (docs/spec.md section 4). Queries form runs: sequences,
+//! or the blocks of sequences for local attention. A query sees a prefix of its run's keys; keys that no query of a tile
+//! sees are outside the tile's range.
 
 use crate::gpu::Caps;
 
-/// Turns of all loops of an invocation after which llvmpipe ends them without a word.
+/// Turns of all loops of an invocation after which llvmpipe ends the loops silently.
 const LOOP_TURNS: usize = 65_535;
 
-/// Rows of a tile: 64, an invocation each. On CPU adapters a group walks many, so that a block of keys is loaded for more of
-/// them; so many that the loops over the blocks of a sequence of `longest` tokens come to their end.
+/// Rows of a tile: 64, one invocation each. On CPU adapters a group loops over more rows, so that a block of keys is loaded
+/// once for all of them; the rows are limited so that the loops over the blocks of a sequence of `longest` tokens stay below
+/// llvmpipe's limit.
 pub fn tile_rows(caps: &Caps, longest: usize) -> usize {
-    // A turn a row and block, and two a block for the loop over blocks and the end of that over rows.
+    // One turn for each row and block, and two for each block: the loop over blocks, and the end of the loop over rows.
     let turns = |rows: usize| longest.div_ceil(64).saturating_mul(rows + 2);
     match [256, 128].into_iter().find(|rows| turns(*rows) < LOOP_TURNS) {
         Some(rows) if caps.reads_images() => rows,
@@ -17,30 +19,30 @@ pub fn tile_rows(caps: &Caps, longest: usize) -> usize {
     }
 }
 
-/// Query t of a run sees the first `nulls` + ⌊(t + 1) / `factor`⌋ keys.
+/// Which keys a query sees: query t of a run sees the first `nulls` + ⌊(t + 1) / `factor`⌋ keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Keys in front that every query sees.
+    /// Null keys, which come first and which every query sees.
     pub nulls: usize,
-    /// Queries that a key stands for.
+    /// Tokens that one key summarizes.
     pub factor: usize,
 }
 
 impl Rule {
-    /// A query sees every query up to itself: full attention, and local attention inside its blocks.
+    /// A query sees the keys of all tokens up to its own: full attention, and local attention inside a block.
     pub const CAUSAL: Rule = Rule { nulls: 0, factor: 1 };
 
-    /// Memory-compressed attention: a null key, and a slot for every `factor` tokens.
+    /// Memory-compressed attention: one null key, and a slot for every `factor` tokens.
     pub fn compressed(factor: usize) -> Rule {
         Rule { nulls: 1, factor: factor.max(1) }
     }
 
-    /// How many keys query `t` sees.
+    /// The number of keys that query `t` sees.
     pub fn visible(self, t: usize) -> usize {
         self.nulls + (t + 1) / self.factor
     }
 
-    /// Keys of a run of `length` queries.
+    /// The number of keys of a run of `length` queries.
     pub fn keys(self, length: usize) -> usize {
         self.nulls + length / self.factor
     }
@@ -51,35 +53,38 @@ impl Rule {
     }
 }
 
-/// Queries in consecutive rows with their keys: a sequence, or a block of one.
+/// Queries in consecutive rows, with their keys: a sequence, or a block of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     /// The row of its first query.
     pub row: usize,
-    /// Queries.
+    /// The number of queries.
     pub length: usize,
-    /// The first query's t: 0, unless earlier ones are not asked again.
+    /// The first query's t: 0, unless earlier queries of the sequence are left out.
     pub t: usize,
-    /// Where t = 0 stands in its sequence.
+    /// The position of t = 0 in its sequence.
     pub origin: usize,
-    /// The row of the first key that is not null.
+    /// The row of the first key that is not a null key.
     pub key_row: usize,
     /// The row of the null key.
     pub null_row: usize,
-    /// The sequence's number in the whole step.
+    /// The sequence's number in the whole optimizer step.
     pub sequence: u32,
 }
 
-/// The eight words of a tile, as the attention shaders' `QueryTile` and `KeyTile` have them.
-pub type Tile = [u32; 8];
+/// Words of a tile.
+pub const TILE_WORDS: usize = 8;
+
+/// A tile, in the order of the attention shaders' structs `QueryTile` and `KeyTile`.
+pub type Tile = [u32; TILE_WORDS];
 
 impl Run {
-    /// Keys are counted from here, null keys included.
+    /// The row from which keys are counted, null keys included. Below row 0 it wraps around.
     fn keys_at(&self, rule: Rule) -> u32 {
         (self.key_row as u32).wrapping_sub(rule.nulls as u32)
     }
 
-    /// Its queries in tiles.
+    /// Its queries in tiles of `tile` rows.
     pub fn query_tiles(self, rule: Rule, tile: usize) -> impl Iterator<Item = Tile> {
         (0..self.length).step_by(tile).map(move |first| {
             let end = (first + tile).min(self.length);
@@ -89,7 +94,7 @@ impl Run {
         })
     }
 
-    /// Its keys in tiles, each with the queries that see one of them. For whole runs: t is 0.
+    /// Its keys in tiles of `tile` rows, each with the queries that see at least one of them. For whole runs: t is 0.
     pub fn key_tiles(self, rule: Rule, tile: usize) -> impl Iterator<Item = Tile> {
         let keys = if self.length == 0 { 0 } else { rule.keys(self.length) };
         (0..keys).step_by(tile).map(move |j| {
@@ -100,17 +105,17 @@ impl Run {
     }
 }
 
-/// Tiles of queries with the most keys first.
+/// Sorts tiles of queries by their number of keys, largest first.
 pub fn sort_queries(tiles: &mut [Tile]) {
     tiles.sort_by_key(|t| std::cmp::Reverse(t[3]));
 }
 
-/// Tiles of keys with the most queries first.
+/// Sorts tiles of keys by their number of queries, largest first.
 pub fn sort_keys(tiles: &mut [Tile]) {
     tiles.sort_by_key(|t| std::cmp::Reverse(t[4] - t[3]));
 }
 
-/// Pairs of a query and a key that tiles of queries visit.
+/// The number of pairs of a query and a key that tiles of queries visit.
 pub fn pairs(tiles: &[Tile]) -> f64 {
     tiles.iter().map(|t| f64::from(t[1] - t[0]) * f64::from(t[3])).sum()
 }
@@ -122,7 +127,7 @@ mod tests {
     const RUN: Run = Run { row: 100, length: 130, t: 0, origin: 7, key_row: 40, null_row: 90, sequence: 3 };
 
     #[test]
-    fn loops_over_a_long_sequence_come_to_their_end() {
+    fn loops_over_a_long_sequence_stay_below_the_limit() {
         let software = Caps::table().into_iter().find(Caps::reads_images).expect("a CPU adapter");
         let of = |longest| tile_rows(&software, longest);
         assert_eq!([1, 1024, 16_256, 16_320, 16_384, 40_000].map(of), [256, 256, 256, 128, 128, 64]);
@@ -130,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rule_and_its_inverse() {
+    fn seen_from_is_the_inverse_of_visible() {
         for rule in [Rule::CAUSAL, Rule::compressed(1), Rule::compressed(3), Rule { nulls: 2, factor: 5 }] {
             for length in 1..40 {
                 assert_eq!(rule.visible(length - 1), rule.keys(length));
@@ -143,19 +148,19 @@ mod tests {
     }
 
     #[test]
-    fn queries_see_no_more_than_their_last_one() {
+    fn a_tile_of_queries_has_the_keys_of_its_last_query() {
         let tiles: Vec<Tile> = RUN.query_tiles(Rule::CAUSAL, 64).collect();
         assert_eq!(tiles[0], [100, 164, 40, 64, 0, 7, 3, 90]);
         assert_eq!(tiles[2], [228, 230, 40, 130, 128, 7, 3, 90]);
         let tiles: Vec<Tile> = RUN.query_tiles(Rule::compressed(3), 64).collect();
         assert_eq!(tiles.iter().map(|t| t[3]).collect::<Vec<_>>(), [22, 43, 44]);
-        assert_eq!(tiles[1][2], 39, "the null key stands before the first slot");
+        assert_eq!(tiles[1][2], 39, "the null key comes before the first slot");
         let short = Run { length: 2, t: 5, ..RUN };
         assert_eq!(short.query_tiles(Rule::compressed(3), 64).collect::<Vec<_>>(), [[100, 102, 39, 3, 5, 7, 3, 90]]);
     }
 
     #[test]
-    fn keys_are_asked_from_the_first_query_that_sees_them() {
+    fn a_tile_of_keys_begins_at_the_first_query_that_sees_it() {
         let tiles: Vec<Tile> = RUN.key_tiles(Rule::CAUSAL, 64).collect();
         assert_eq!(
             tiles.iter().map(|t| [t[0], t[1], t[3], t[4]]).collect::<Vec<_>>(),

@@ -3,7 +3,7 @@
 use super::{row_access, table};
 use crate::data::batch::LossCounts;
 use crate::gpu::{Recorder, View};
-use crate::ops::layout::UNKNOWN;
+use crate::ops::layout::UNKNOWN_ANSWER;
 use crate::ops::task_loss::{Logits, TaskLoss, task_loss};
 use crate::ops::{RowAccess, Spec, StepValues};
 use crate::reference::task_loss::{self as oracle, Answer};
@@ -39,7 +39,7 @@ fn word(answer: Answer) -> u32 {
     match answer {
         Answer::Class(i) | Answer::Candidate(i) => i as u32,
         Answer::Score(score) => (score as f32).to_bits(),
-        Answer::Unknown => UNKNOWN,
+        Answer::Unknown => UNKNOWN_ANSWER,
     }
 }
 

@@ -82,8 +82,8 @@ impl Compression<'_> {
             kv_compress::forward(&mut rec, io, &compress(part, &weights[part]), &bias.view, &out)?;
             if let Some(nulls) = self.nulls {
                 let x = matrix(device, 1, c, nulls[part]);
-                let out = slots.rows_from(part * capacity.slot_rows() + capacity.slots(), capacity.nulls());
-                gather_rows(&mut rec, io, &Rows { x: &x, index: &layout.nulls, out: &out, count: RowCount::NullKeys })?;
+                let out = slots.rows_from(part * capacity.slot_rows() + capacity.slots(), capacity.null_keys());
+                gather_rows(&mut rec, io, &Rows { x: &x, index: &layout.null_indices, out: &out, count: RowCount::NullKeys })?;
             }
         }
         let call = Attention {
@@ -113,7 +113,7 @@ impl Compression<'_> {
             };
             kv_compress::backward(&mut rec, io, &compress(part, &weights[part]), &to)?;
             let dnull = matrix(device, 1, c, &[]);
-            let of_nulls = dslots.rows_from(first + capacity.slots(), capacity.nulls());
+            let of_nulls = dslots.rows_from(first + capacity.slots(), capacity.null_keys());
             column_sum(&mut rec, io, [&of_nulls, &partial, &dnull], RowCount::NullKeys)?;
             gradients.push([dweight, dbias, dnull]);
         }
