@@ -1,9 +1,9 @@
-"""Hugging Face's side of tests/hugging_face.rs: `python hugging_face.py PLACE`.
+"""The side of Hugging Face transformers in tests/it/hugging_face.rs: `python hugging_face.py PLACE`.
 
-PLACE holds request.json. The folders of models that it names are loaded as any user would load them, and what they give
-is written to reply.json: ids of texts, the loss of each token, greedy tokens. Of the first model every form that
-transformers writes is saved in PLACE/saved/, with a tokenizer, for the Rust side to load. Of fine-tuned models it is what
-their heads answer for rows of texts.
+PLACE holds request.json. It names model folders, which are loaded as any user would load them. Token ids of texts, the loss
+of each token and greedy tokens are written to reply.json. The first model is saved in PLACE/saved/ in every form that
+transformers writes, with a tokenizer, for the Rust side to load. For fine-tuned models the reply has the outputs of their
+heads for rows of texts.
 """
 
 import json
@@ -24,7 +24,7 @@ def encode(tokenizer, text):
 
 
 def load(folder):
-    """The model in float64, and the names of tensors that were missing or had no place."""
+    """The model in float64, and the names of tensors that are missing, unexpected or mismatched."""
     model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
     misfits = [str(name) for key in ("missing_keys", "unexpected_keys", "mismatched_keys") for name in report[key]]
     return model.double().eval(), [name for name in misfits if name != "lm_head.weight"]
@@ -66,7 +66,7 @@ def answer(folder, request):
 
 
 def save_forms(folder, place, ids):
-    """Every form in which transformers writes the model, and its losses after a round trip through each."""
+    """Saves the model in every form that transformers writes; returns the losses of the model that is loaded from each."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     new = lambda kind=AutoModelForCausalLM: kind.from_pretrained(folder, dtype=torch.float32)
     new().save_pretrained(place / "f32")
@@ -76,7 +76,7 @@ def save_forms(folder, place, ids):
     new().half().save_pretrained(place / "sharded-f16", max_shard_size="20KB")
     new(OpenAIGPTModel).save_pretrained(place / "bare")
     new(OpenAIGPTDoubleHeadsModel).save_pretrained(place / "double-heads")
-    # As old folders have it: the head beside the table that it is tied to, and the buffers of the causal mask.
+    # As in old folders: the head beside the embedding that it is tied to, and the buffers of the causal mask.
     model = new()
     tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     positions = model.config.n_positions
@@ -93,7 +93,7 @@ def save_forms(folder, place, ids):
 
 
 def save_tokenizer(folder, place, kind):
-    """The vocabulary and merges of a folder's tokenizer.json by way of transformers' own class for them."""
+    """Loads the vocabulary and merges of a folder's tokenizer.json with transformers' class for them, and saves them."""
     model = json.loads((folder / "tokenizer.json").read_text())["model"]
     place.mkdir(parents=True)
     (place / "vocab.json").write_text(json.dumps(model["vocab"]))
@@ -104,7 +104,7 @@ def save_tokenizer(folder, place, kind):
 
 
 def load_head(folder):
-    """A fine-tuned model by the class that its config.json names, its tokenizer, and tensors that found no place."""
+    """A fine-tuned model of the class that config.json names, its tokenizer, and the names of tensors that do not fit."""
     name = AutoConfig.from_pretrained(folder).architectures[0]
     model, report = getattr(transformers, name).from_pretrained(folder, output_loading_info=True)
     misfits = [str(name) for key in ("missing_keys", "unexpected_keys", "mismatched_keys") for name in report[key]]
@@ -114,14 +114,14 @@ def load_head(folder):
 
 @torch.no_grad()
 def head_logits(model, tokenizer, rows):
-    """What the head says of each row: one text, two, or a context and the list of its candidates; and the ids it read."""
+    """Logits of the head for each row (one text, two, or a context and its candidates), and the ids of the tokens."""
     options = {"padding": True, "truncation": True, "max_length": model.config.n_positions, "return_tensors": "pt"}
     if isinstance(model, OpenAIGPTDoubleHeadsModel):
         logits, ids = [], []
         for context, candidates in rows:
             encoded = tokenizer([context] * len(candidates), candidates, **options)
             last = encoded["attention_mask"].sum(-1) - 1
-            # The class takes no mask of padded candidates; what stands behind a token does not reach it anyway.
+            # The class takes no mask for padded candidates. Attention is causal, so padding after a token does not change it.
             output = model(input_ids=encoded["input_ids"][None], mc_token_ids=last[None])
             logits.append(output.mc_logits[0].tolist())
             ids += real_ids(encoded)
@@ -135,7 +135,7 @@ def real_ids(encoded):
 
 
 def labels(model, logits):
-    """The labels of logits as transformers names them; of scores and candidates, the number and the place."""
+    """The labels of logits as transformers names them; of a score the number, of candidates the index."""
     if isinstance(model, OpenAIGPTDoubleHeadsModel):
         return [max(range(len(row)), key=row.__getitem__) for row in logits]
     if model.config.problem_type == "regression":

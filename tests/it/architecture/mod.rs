@@ -130,7 +130,7 @@ fn a_module_uses_only_those_above_it() {
 }
 
 /// Files whose circles are not removed yet.
-const PENDING_CIRCLES: &[&str] = &["src/"];
+const PENDING_CIRCLES: &[&str] = &["src/config/", "src/train/", "src/verify/", "src/ops/"];
 
 #[test]
 fn no_files_use_each_other_in_a_circle() {
@@ -193,7 +193,24 @@ fn every_shader_is_registered() {
 }
 
 /// Files and folders whose texts are not rewritten yet: what is found in them is printed.
-const PENDING_TEXTS: &[&str] = &[""];
+const PENDING_TEXTS: &[&str] = &[
+    "CONTRIBUTING.md",
+    "README.md",
+    "shaders/",
+    "src/config/",
+    "src/gpu/",
+    "src/lib.rs",
+    "src/model/",
+    "src/ops/",
+    "src/philox.rs",
+    "src/reference/",
+    "src/report/",
+    "src/store/",
+    "src/train/",
+    "src/verify/",
+    "tests/it/golden/compression.rs",
+    "tests/it/gradients.rs",
+];
 
 /// Fails where texts have faults, except in those that are not rewritten yet.
 fn report_texts(rule: &str, faults: impl Iterator<Item = String>) {
