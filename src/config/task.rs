@@ -1,51 +1,53 @@
-//! What a model is fine-tuned for (SPEC 3): the task, the head on top of the decoder, and what its answers mean.
+//! The task of a fine-tuned model (docs/spec.md section 3): its kind, its head, and the meaning of the head's outputs.
 
-use super::{ParameterKind, ParameterShape};
+use super::choice::choice;
+use super::parameters::{ParameterKind, ParameterShape};
 use crate::{Error, Result};
+use std::collections::HashSet;
 
 choice! {
-    /// GPT-1's four tasks: how an example becomes token sequences.
+    /// GPT-1's four kinds of tasks: how an example becomes token sequences.
     TaskKind {
-        /// A text: start text extract.
+        /// One text: start text extract.
         Classify = "classify",
-        /// A pair in its order: start premise delimiter hypothesis extract.
+        /// An ordered pair: start premise delimiter hypothesis extract.
         Entail = "entail",
-        /// A pair in both orders, whose two states at extract are added.
+        /// An unordered pair, encoded in both orders; the two hidden states at extract are added.
         Similar = "similar",
-        /// A context with each of some candidates: start context delimiter candidate extract.
+        /// A context and several candidates, one sequence each: start context delimiter candidate extract.
         Choose = "choose",
     }
 }
 
-/// What a head's outputs stand for.
+/// The meaning of a head's outputs, and the loss that follows from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answers {
     /// Classes, in the order of the outputs: cross-entropy.
     Labels(Vec<String>),
-    /// One number: squared error.
+    /// One score: squared error.
     Score,
-    /// One number a candidate, a softmax over an example's candidates: cross-entropy.
+    /// One score a candidate, with a softmax over an example's candidates: cross-entropy.
     Candidate,
 }
 
-/// A task and its answers.
+/// A task: how examples are encoded, and what is predicted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
-    /// How an example becomes sequences.
+    /// How an example becomes token sequences.
     pub kind: TaskKind,
-    /// What the head's outputs are.
+    /// The meaning of the head's outputs.
     pub answers: Answers,
 }
 
-/// Labels at most.
-const MOST_LABELS: usize = 1 << 16;
+/// The largest number of labels.
+const MAX_LABELS: usize = 1 << 16;
 
 impl Task {
-    /// The three tokens that fine-tuning adds behind the vocabulary, as tokenizer.json and the original call them. Their
-    /// ids are V, V+1, V+2 for a vocabulary of V before.
+    /// The three tokens that fine-tuning appends to a vocabulary of V ids, under the original's names: start (id V),
+    /// delimiter (V+1) and extract (V+2).
     pub const TOKENS: [&'static str; 3] = ["_start_", "_delimiter_", "_classify_"];
 
-    /// Columns of the head: labels, or 1.
+    /// Number of outputs of the head: that of the labels, or 1.
     pub fn outputs(&self) -> usize {
         match &self.answers {
             Answers::Labels(labels) => labels.len(),
@@ -53,7 +55,7 @@ impl Task {
         }
     }
 
-    /// The head's tensors: weight [outputs, C], and a bias [outputs] where Hugging Face's class has one.
+    /// The head's tensors: a weight [outputs, C], and a bias [outputs] if Hugging Face's class has one.
     pub fn parameters(&self, n_embd: usize) -> Vec<ParameterShape> {
         let (weight, bias) = match self.kind {
             TaskKind::Classify | TaskKind::Entail => ("score.weight", None),
@@ -67,30 +69,31 @@ impl Task {
         all
     }
 
-    /// Says what is wrong with it.
+    /// Checks that the answers fit the task.
     ///
     /// # Errors
-    /// [`Error::Value`]: too few or too many labels, a label twice, or answers of another task.
+    /// [`Error::Value`] for too few or too many labels, a repeated label, or the answers of another kind of task.
     pub fn validate(&self) -> Result<()> {
-        let kind = self.kind;
-        match (&self.answers, kind) {
-            (Answers::Candidate, TaskKind::Choose) => Ok(()),
-            (Answers::Candidate, _) | (_, TaskKind::Choose) => {
-                Err(Error::input(format!("task {kind}: choose has one output, a candidate's, and no other task has")))
+        let of_task = |what: &str| format!("{what} of task {}", self.kind);
+        let labels = match (&self.answers, self.kind) {
+            (Answers::Candidate, TaskKind::Choose) => return Ok(()),
+            (Answers::Candidate, _) => {
+                return Err(Error::value(of_task("answers"), "one score a candidate", "must be labels or a score"));
             }
-            (Answers::Score, _) => Ok(()),
-            (Answers::Labels(labels), _) => {
-                if labels.len() < 2 || labels.len() > MOST_LABELS {
-                    let n = labels.len();
-                    return Err(Error::input(format!("task {kind}: {n} labels, must be 2 to {MOST_LABELS}")));
-                }
-                let mut sorted: Vec<&String> = labels.iter().collect();
-                sorted.sort_unstable();
-                match sorted.windows(2).find(|two| two[0] == two[1]) {
-                    Some(two) => Err(Error::input(format!("task {kind}: the label {:?} stands there twice", two[0]))),
-                    None => Ok(()),
-                }
+            (_, TaskKind::Choose) => {
+                let found = if self.answers == Answers::Score { "a score" } else { "labels" };
+                return Err(Error::value(of_task("answers"), found, "must be one score a candidate"));
             }
+            (Answers::Score, _) => return Ok(()),
+            (Answers::Labels(labels), _) => labels,
+        };
+        if labels.len() < 2 || labels.len() > MAX_LABELS {
+            return Err(Error::value(of_task("labels"), labels.len(), format!("must be 2 to {MAX_LABELS}")));
+        }
+        let mut seen = HashSet::new();
+        match labels.iter().find(|label| !seen.insert(*label)) {
+            Some(label) => Err(Error::value(of_task("labels"), format!("{label:?} twice"), "must be distinct")),
+            None => Ok(()),
         }
     }
 }
@@ -130,15 +133,19 @@ mod tests {
     }
 
     #[test]
-    fn answers_must_fit() {
-        let says = |kind, answers, what: &str| {
+    fn answers_must_fit_the_task() {
+        let refused = |kind, answers, what: &str| {
             let error = Task { kind, answers }.validate().expect_err(what);
             assert!(error.to_string().contains(what), "{error}");
         };
-        says(TaskKind::Choose, Answers::Score, "choose has one output");
-        says(TaskKind::Entail, Answers::Candidate, "choose has one output");
-        says(TaskKind::Classify, labels(1), "1 labels, must be 2");
+        refused(TaskKind::Choose, Answers::Score, "answers of task choose = a score: must be one score a candidate");
+        refused(
+            TaskKind::Entail,
+            Answers::Candidate,
+            "answers of task entail = one score a candidate: must be labels or a score",
+        );
+        refused(TaskKind::Classify, labels(1), "labels of task classify = 1: must be 2 to 65536");
         let twice = Answers::Labels(vec!["yes".into(), "no".into(), "yes".into()]);
-        says(TaskKind::Classify, twice, "\"yes\" stands there twice");
+        refused(TaskKind::Classify, twice, "= \"yes\" twice: must be distinct");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::activations::{Activations, Capacity, Entry, Lifetime, layout_capacity};
 use super::parameters::flat_bytes;
-use crate::config::{AttentionKind, MOST_POSITIONS, ModelConfig};
+use crate::config::{AttentionKind, MAX_SIZE, ModelConfig};
 use crate::ops::layout::LayoutBuffer;
 use crate::ops::tiles::Rule;
 
@@ -76,7 +76,7 @@ fn longest_with(config: &ModelConfig, bytes: usize, more: impl Fn(usize) -> usiz
         plan(&config, Capacity { rows: t, sequences: 1 })
     };
     let fits = |t: usize| of(t).total() + more(t) <= bytes;
-    let (mut fit, mut not) = (0, MOST_POSITIONS + 1);
+    let (mut fit, mut not) = (0, MAX_SIZE + 1);
     while not - fit > 1 {
         let t = fit + (not - fit) / 2;
         if fits(t) { fit = t } else { not = t }

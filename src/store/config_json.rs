@@ -1,21 +1,22 @@
-//! config.json: the model's numbers as Hugging Face keeps them.
+//! config.json: a model's configuration in Hugging Face's format.
 //!
-//! A pattern of full attention alone is `openai-gpt`, which transformers loads, and so is a fine-tuned one where transformers
-//! has a class for its task. Anything else says `wgpt`: transformers would load it as full attention, or without its head,
-//! without a word, and so refuses it.
+//! `model_type` is `openai-gpt`, which transformers loads, if every layer has full attention and transformers has a class for
+//! the model's task. Otherwise it is `wgpt`, which transformers refuses: under `openai-gpt` it would load the model with full
+//! attention, or without its head, and report nothing.
 
 use crate::config::{Answers, KvGroups, KvNull, KvScale, ModelConfig, Task, TaskKind};
+use crate::error::InvalidValue;
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// The text of config.json.
+/// Writes config.json.
 pub fn to_json(config: &ModelConfig) -> String {
     let class = class(config.task.as_ref());
-    let theirs = config.is_all_full() && class != SIMILARITY;
+    let is_openai_gpt = config.has_only_full_attention() && class != SIMILARITY;
     let mut json = json!({
-        "model_type": if theirs { "openai-gpt" } else { "wgpt" },
-        "architectures": [format!("{}{class}", if theirs { "OpenAIGPT" } else { "Wgpt" })],
+        "model_type": if is_openai_gpt { "openai-gpt" } else { "wgpt" },
+        "architectures": [format!("{}{class}", if is_openai_gpt { "OpenAIGPT" } else { "Wgpt" })],
         "afn": "gelu",
         "n_layer": config.n_layer,
         "n_embd": config.n_embd,
@@ -23,15 +24,15 @@ pub fn to_json(config: &ModelConfig) -> String {
         "n_positions": config.n_positions,
         "n_ctx": config.n_positions,
         "vocab_size": config.vocab_size,
-        "resid_pdrop": short(config.resid_pdrop),
-        "embd_pdrop": short(config.embd_pdrop),
-        "attn_pdrop": short(config.attn_pdrop),
-        "summary_first_dropout": short(config.summary_first_dropout),
-        "layer_norm_epsilon": short(config.layer_norm_epsilon),
-        "initializer_range": short(config.initializer_range),
+        "resid_pdrop": shortest(config.resid_pdrop),
+        "embd_pdrop": shortest(config.embd_pdrop),
+        "attn_pdrop": shortest(config.attn_pdrop),
+        "summary_first_dropout": shortest(config.summary_first_dropout),
+        "layer_norm_epsilon": shortest(config.layer_norm_epsilon),
+        "initializer_range": shortest(config.initializer_range),
         "tie_word_embeddings": true,
     });
-    if !theirs {
+    if !is_openai_gpt {
         json["attention_pattern"] = json!(config.attention_pattern);
         json["local_block"] = json!(config.local_block);
         json["kv_factor"] = json!(config.kv_factor);
@@ -49,28 +50,28 @@ pub fn to_json(config: &ModelConfig) -> String {
     format!("{json:#}\n")
 }
 
-const LANGUAGE: &str = "LMHeadModel";
+const LANGUAGE_MODEL: &str = "LMHeadModel";
 const CLASSIFICATION: &str = "ForSequenceClassification";
 const CHOICE: &str = "DoubleHeadsModel";
-/// transformers has no such class.
+/// Our own: transformers has no such class.
 const SIMILARITY: &str = "ForSimilarity";
 
-/// What the class of a task is called behind `OpenAIGPT`.
+/// The name of a task's class without the prefix `OpenAIGPT`.
 fn class(task: Option<&Task>) -> &'static str {
     match task.map(|task| task.kind) {
-        None => LANGUAGE,
+        None => LANGUAGE_MODEL,
         Some(TaskKind::Classify | TaskKind::Entail) => CLASSIFICATION,
         Some(TaskKind::Choose) => CHOICE,
         Some(TaskKind::Similar) => SIMILARITY,
     }
 }
 
-/// transformers' name of the only output of a model without labels.
-const ONLY: &str = "LABEL_0";
+/// The label that transformers gives to the only output of a model without labels.
+const ONLY_LABEL: &str = "LABEL_0";
 
-/// What transformers wants to know of a head, and our own key `task`.
+/// Adds the keys that transformers reads for a head, and our own key `task`.
 fn add_task(json: &mut Value, task: &Task, vocab_size: usize) {
-    let only = [ONLY.to_string()];
+    let only = [ONLY_LABEL.to_string()];
     let labels = match &task.answers {
         Answers::Labels(labels) => labels.as_slice(),
         Answers::Score | Answers::Candidate => &only,
@@ -79,7 +80,8 @@ fn add_task(json: &mut Value, task: &Task, vocab_size: usize) {
     json["task"] = json!(task.kind);
     json["id2label"] = ids().map(|(id, label): (u32, _)| (id.to_string(), json!(label))).collect::<Map<_, _>>().into();
     json["label2id"] = ids().map(|(id, label): (u32, _)| (label.clone(), json!(id))).collect::<Map<_, _>>().into();
-    // The class looks for the last token that is none of padding, and `_start_` stands only in front.
+    // ForSequenceClassification reads the logits at the last token that is not padding. `_start_` is only at the front, so
+    // that naming it as padding selects the last token.
     json["pad_token_id"] = json!(vocab_size.saturating_sub(Task::TOKENS.len()));
     match &task.answers {
         Answers::Labels(_) => json["problem_type"] = json!("single_label_classification"),
@@ -92,7 +94,7 @@ fn add_task(json: &mut Value, task: &Task, vocab_size: usize) {
     }
 }
 
-/// The keys that make transformers' head of choices the linear layer that ours is.
+/// The keys that make the head of transformers' DoubleHeadsModel a linear layer, as ours is.
 fn summary() -> [(&'static str, Value); 4] {
     [
         ("summary_type", json!("cls_index")),
@@ -102,38 +104,36 @@ fn summary() -> [(&'static str, Value); 4] {
     ]
 }
 
-/// Reads config.json; `path` only names it in errors. Keys that are absent have Hugging Face's defaults, keys that are
-/// not known are ignored.
+/// Reads config.json; errors name `path`. Missing keys have Hugging Face's defaults, unknown keys are ignored.
 ///
 /// # Errors
 /// [`Error::File`] naming the file and the key.
 pub fn from_json(bytes: &[u8], path: &Path) -> Result<ModelConfig> {
-    let bad = |message: String| Error::file(path, message);
     let keys: Map<String, Value> =
-        serde_json::from_slice(bytes).map_err(|e| bad(format!("not a JSON object of keys: {e}")))?;
+        serde_json::from_slice(bytes).map_err(|e| Error::file(path, format!("is not a JSON object: {e}")))?;
     let keys = Keys { keys: &keys, path };
     let kind = keys.text("model_type", "openai-gpt")?;
     if !["openai-gpt", "wgpt"].contains(&kind) {
-        return Err(bad(format!("model_type is {kind:?}: must be \"openai-gpt\" or \"wgpt\"")));
+        return Err(keys.error("model_type", format!("{kind:?}"), "must be \"openai-gpt\" or \"wgpt\""));
     }
-    // transformers calls the tanh form "gelu" in this model and "gelu_new" elsewhere.
+    // The tanh form of GELU is "gelu" in this model of transformers and "gelu_new" in its other models.
     let activation = keys.text("afn", "gelu")?;
     if !["gelu", "gelu_new"].contains(&activation) {
-        return Err(bad(format!("afn is {activation:?}: must be \"gelu\"")));
+        return Err(keys.error("afn", format!("{activation:?}"), "must be \"gelu\""));
     }
-    let ours = ModelConfig::default();
-    let long = match kind {
+    let default = ModelConfig::default();
+    let attention = match kind {
         "wgpt" => ModelConfig {
             attention_pattern: keys.text("attention_pattern", "F")?.to_string(),
-            local_block: keys.size("local_block", ours.local_block)?,
-            kv_factor: keys.size("kv_factor", ours.kv_factor)?,
-            kv_groups: keys.choice("kv_groups", ours.kv_groups, KvGroups::NAMES)?,
-            kv_shared: keys.get("kv_shared", ours.kv_shared, "true or false", Value::as_bool)?,
-            kv_null: keys.choice("kv_null", ours.kv_null, KvNull::NAMES)?,
-            kv_scale: keys.choice("kv_scale", ours.kv_scale, KvScale::NAMES)?,
-            ..ours
+            local_block: keys.size("local_block", default.local_block)?,
+            kv_factor: keys.size("kv_factor", default.kv_factor)?,
+            kv_groups: keys.choice("kv_groups", default.kv_groups, KvGroups::NAMES)?,
+            kv_shared: keys.get("kv_shared", default.kv_shared, "true or false", Value::as_bool)?,
+            kv_null: keys.choice("kv_null", default.kv_null, KvNull::NAMES)?,
+            kv_scale: keys.choice("kv_scale", default.kv_scale, KvScale::NAMES)?,
+            ..default
         },
-        _ => ours,
+        _ => default,
     };
     let config = ModelConfig {
         n_layer: keys.size("n_layer", 12)?,
@@ -148,18 +148,25 @@ pub fn from_json(bytes: &[u8], path: &Path) -> Result<ModelConfig> {
         layer_norm_epsilon: keys.number("layer_norm_epsilon", 1e-5)?,
         initializer_range: keys.number("initializer_range", 0.02)?,
         task: keys.task()?,
-        ..long
+        ..attention
     };
-    config.validate().map_err(|e| bad(e.to_string()))?;
+    config.validate().map_err(|error| in_file(path, error))?;
     Ok(config)
 }
 
-/// A number in as few digits as bring the same f32 back: 0.1, not 0.10000000149011612.
-fn short(x: f32) -> Value {
+/// An error about a value, as an error about the file that holds it.
+pub(super) fn in_file(path: &Path, error: Error) -> Error {
+    let Error::Value(InvalidValue { name, found, expected, .. }) = error else { return error };
+    let error = Error::file(path, found.unwrap_or_default()).at(name);
+    expected.into_iter().fold(error, Error::expected)
+}
+
+/// A number in the shortest decimal form of its f32: 0.1, not 0.10000000149011612.
+fn shortest(x: f32) -> Value {
     x.to_string().parse::<f64>().map_or(Value::Null, Value::from)
 }
 
-/// Names that transformers takes for the same keys.
+/// Keys and other names that transformers accepts for them.
 const ALIASES: [(&str, &str); 4] = [
     ("n_layer", "num_hidden_layers"),
     ("n_embd", "hidden_size"),
@@ -167,20 +174,25 @@ const ALIASES: [(&str, &str); 4] = [
     ("n_positions", "max_position_embeddings"),
 ];
 
+/// The keys of a config.json.
 struct Keys<'a> {
     keys: &'a Map<String, Value>,
     path: &'a Path,
 }
 
 impl<'a> Keys<'a> {
-    /// A key's value by `read`; null is as good as absent.
+    /// An error about a key's value, of which the first characters are shown.
+    fn error(&self, key: &str, found: impl std::fmt::Display, expected: impl Into<String>) -> Error {
+        let found: String = found.to_string().chars().take(80).collect();
+        Error::file(self.path, found).at(key).expected(expected)
+    }
+
+    /// The value of a key, converted by `read`; `default` if the key is missing or null.
     fn get<T>(&self, key: &str, default: T, what: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<T> {
         let alias = || ALIASES.iter().find(|alias| alias.0 == key).and_then(|alias| self.keys.get(alias.1));
         match self.keys.get(key).or_else(alias) {
             None | Some(Value::Null) => Ok(default),
-            Some(value) => {
-                read(value).ok_or_else(|| Error::file(self.path, format!("{key} is {value}: must be {what}")))
-            }
+            Some(value) => read(value).ok_or_else(|| self.error(key, value, format!("must be {what}"))),
         }
     }
 
@@ -192,27 +204,27 @@ impl<'a> Keys<'a> {
         self.get(key, default, "a whole number", |v| v.as_u64().and_then(|n| usize::try_from(n).ok()))
     }
 
-    /// One of some names, the number 1 among them or not.
+    /// One of some names. A name may be written as a number: 1.
     fn choice<T: std::str::FromStr>(&self, key: &str, default: T, names: &[&str]) -> Result<T> {
         let read = |v: &Value| v.as_str().map_or_else(|| v.to_string(), Into::into).parse().ok();
         self.get(key, default, &format!("one of {}", names.join(", ")), read)
     }
 
-    /// What the model is fine-tuned for: our key says it, or the name of transformers' class.
+    /// The task of a fine-tuned model: the value of our key `task`, else that of transformers' class.
     fn task(&self) -> Result<Option<Task>> {
         let class = self.keys.get("architectures").and_then(|all| all[0].as_str()).unwrap_or_default();
         let class = class.strip_prefix("OpenAIGPT").unwrap_or_default();
         let named = [(CLASSIFICATION, TaskKind::Classify), (CHOICE, TaskKind::Choose)];
         let named = named.into_iter().find(|(name, _)| *name == class).map(|(_, kind)| kind);
-        let ours = |v: &Value| v.as_str().and_then(|name| name.parse().ok()).map(Some);
-        let Some(kind) = self.get("task", named, &format!("one of {}", TaskKind::NAMES.join(", ")), ours)? else {
+        let read = |v: &Value| v.as_str().and_then(|name| name.parse().ok()).map(Some);
+        let Some(kind) = self.get("task", named, &format!("one of {}", TaskKind::NAMES.join(", ")), read)? else {
             return Ok(None);
         };
         if kind == TaskKind::Choose {
             for (key, right) in summary() {
                 let value = self.keys.get(key).unwrap_or(&right);
                 if *value != right {
-                    return Err(Error::file(self.path, format!("{key} is {value}: must be {right}")));
+                    return Err(self.error(key, value, format!("must be {right}")));
                 }
             }
             return Ok(Some(Task { kind, answers: Answers::Candidate }));
@@ -223,29 +235,27 @@ impl<'a> Keys<'a> {
             "regression" if labels.len() == 1 => Answers::Score,
             "single_label_classification" => Answers::Labels(labels),
             other => {
-                let n = labels.len();
-                let message = format!(
-                    "problem_type is {other:?} with {n} labels: must be \"single_label_classification\", or \"regression\" with 1"
-                );
-                return Err(Error::file(self.path, message));
+                let found = format!("{other:?} with {} labels", labels.len());
+                let expected = "must be \"single_label_classification\", or \"regression\" with one label";
+                return Err(self.error("problem_type", found, expected));
             }
         };
         Ok(Some(Task { kind, answers }))
     }
 
-    /// The labels in the order of their ids. transformers writes none where they are two without names.
+    /// The labels in the order of their ids. transformers writes no key for its default, two labels without names.
     fn labels(&self) -> Result<Vec<String>> {
         let two = || (0..2).map(|id| format!("LABEL_{id}")).collect();
-        let names = match self.keys.get("id2label") {
+        let (value, names) = match self.keys.get("id2label") {
             None | Some(Value::Null) => return Ok(two()),
-            Some(names) => names.as_object(),
+            Some(value) => (value, value.as_object()),
         };
         let in_order = |names: &Map<String, Value>| -> Option<Vec<String>> {
             let name = |id: usize| names.get(&id.to_string())?.as_str().map(String::from);
             (0..names.len()).map(name).collect()
         };
-        let message = || "id2label is no object of labels with ids from 0 up: must be one";
-        names.filter(|names| !names.is_empty()).and_then(in_order).ok_or_else(|| Error::file(self.path, message()))
+        let error = || self.error("id2label", value, "must be an object of labels with the ids 0, 1, 2, …");
+        names.filter(|names| !names.is_empty()).and_then(in_order).ok_or_else(error)
     }
 
     fn number(&self, key: &str, default: f32) -> Result<f32> {
@@ -262,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn configs_go_out_and_in() {
+    fn written_configurations_are_read_back() {
         for name in ["nano", "mini", "gpt1"] {
             let mut config = ModelConfig::preset(name).expect("preset");
             config.resid_pdrop = 0.3;
@@ -291,7 +301,7 @@ mod tests {
         assert!(to_json(&one).contains(r#""kv_groups": 1,"#));
         assert_eq!(read(&to_json(&one)).expect("read"), one);
         let short = ModelConfig { n_layer: 1, attention_pattern: "FL".into(), ..Default::default() };
-        assert!(to_json(&short).contains("openai-gpt"), "the L is never reached");
+        assert!(to_json(&short).contains("openai-gpt"), "layer 1, which would be L, does not exist");
     }
 
     fn tuned(kind: TaskKind, answers: Answers) -> ModelConfig {
@@ -303,9 +313,9 @@ mod tests {
     }
 
     #[test]
-    fn tasks_go_out_and_in() {
+    fn written_tasks_are_read_back() {
         let many: Vec<String> = (0..12).map(|i| format!("word {i}")).collect();
-        for (kind, answers, class, theirs) in [
+        for (kind, answers, class, has_class) in [
             (TaskKind::Classify, words(&["0", "1"]), "ForSequenceClassification", true),
             (TaskKind::Classify, Answers::Score, "ForSequenceClassification", true),
             (TaskKind::Entail, Answers::Labels(many), "ForSequenceClassification", true),
@@ -320,7 +330,7 @@ mod tests {
                 assert_eq!(read(&json).expect("read"), config, "{json}");
                 let value: Value = serde_json::from_str(&json).expect("JSON");
                 let (kind, prefix) =
-                    if theirs && pattern == "F" { ("openai-gpt", "OpenAIGPT") } else { ("wgpt", "Wgpt") };
+                    if has_class && pattern == "F" { ("openai-gpt", "OpenAIGPT") } else { ("wgpt", "Wgpt") };
                 assert_eq!(value["model_type"], kind);
                 assert_eq!(value["architectures"], json!([format!("{prefix}{class}")]));
                 assert_eq!(value["pad_token_id"], 512);
@@ -369,51 +379,51 @@ mod tests {
 
     #[test]
     fn errors_name_file_and_key() {
-        for (json, says) in [
-            (r#"{"n_layer": "two"}"#, "config.json: n_layer is \"two\": must be a whole number"),
-            (r#"{"n_layer": -1}"#, "config.json: n_layer is -1: must be a whole number"),
-            (r#"{"attn_pdrop": 1.5}"#, "config.json: attn_pdrop = 1.5: a dropout rate is at least 0 and below 1"),
-            (r#"{"n_head": 5}"#, "config.json: n_embd = 768 is not divisible by n_head = 5"),
-            (r#"{"model_type": "gpt2"}"#, "config.json: model_type is \"gpt2\": must be \"openai-gpt\" or \"wgpt\""),
-            (
-                r#"{"model_type": "wgpt", "kv_groups": 2}"#,
-                "config.json: kv_groups is 2: must be one of 1, head, channel",
-            ),
+        for (json, message) in [
+            (r#"{"n_layer": "two"}"#, "config.json: n_layer: \"two\": must be a whole number"),
+            (r#"{"n_layer": -1}"#, "config.json: n_layer: -1: must be a whole number"),
+            (r#"{"attn_pdrop": 1.5}"#, "config.json: attn_pdrop: 1.5: must be at least 0 and below 1"),
+            (r#"{"n_head": 5}"#, "config.json: n_embd: 768: must be divisible by n_head = 5"),
+            (r#"{"model_type": "gpt2"}"#, "config.json: model_type: \"gpt2\": must be \"openai-gpt\" or \"wgpt\""),
+            (r#"{"model_type": "wgpt", "kv_groups": 2}"#, "config.json: kv_groups: 2: must be one of 1, head, channel"),
             (
                 r#"{"model_type": "wgpt", "kv_null": "none"}"#,
-                "config.json: kv_null is \"none\": must be one of learned, zero",
+                "config.json: kv_null: \"none\": must be one of learned, zero",
             ),
-            (r#"{"model_type": "wgpt", "kv_factor": 0}"#, "config.json: kv_factor = 0: must be 1 or more"),
+            (r#"{"model_type": "wgpt", "kv_factor": 0}"#, "config.json: kv_factor: 0: must be 1 or more"),
             (
                 r#"{"task": "translate"}"#,
-                "config.json: task is \"translate\": must be one of classify, entail, similar, choose",
+                "config.json: task: \"translate\": must be one of classify, entail, similar, choose",
             ),
             (
                 r#"{"task": "entail", "id2label": {"1": "a", "2": "b"}}"#,
-                "config.json: id2label is no object of labels with ids from 0 up: must be one",
+                r#"config.json: id2label: {"1":"a","2":"b"}: must be an object of labels with the ids 0, 1, 2, …"#,
             ),
             (
                 r#"{"task": "entail", "problem_type": "multi_label_classification"}"#,
-                "config.json: problem_type is \"multi_label_classification\" with 2 labels: must be \"single_label_classification\", or \"regression\" with 1",
+                "config.json: problem_type: \"multi_label_classification\" with 2 labels: must be \"single_label_classification\", or \"regression\" with one label",
             ),
             (
                 r#"{"task": "entail", "id2label": {"0": "a", "1": "a"}}"#,
-                "config.json: task entail: the label \"a\" stands there twice",
+                "config.json: labels of task entail: \"a\" twice: must be distinct",
             ),
             (
                 r#"{"task": "choose", "summary_activation": "tanh"}"#,
-                "config.json: summary_activation is \"tanh\": must be null",
+                "config.json: summary_activation: \"tanh\": must be null",
             ),
-            (r#"{"afn": "relu"}"#, "config.json: afn is \"relu\": must be \"gelu\""),
+            (r#"{"afn": "relu"}"#, "config.json: afn: \"relu\": must be \"gelu\""),
         ] {
-            let error = read(json).expect_err(says);
-            assert_eq!((error.to_string().as_str(), error.is_invalid_input()), (says, true));
+            let error = read(json).expect_err(message);
+            assert_eq!((error.to_string().as_str(), error.is_invalid_input()), (message, true));
         }
         for json in ["", "[]", "{\"n_layer\": 1"] {
-            assert!(read(json).expect_err(json).to_string().starts_with("config.json: not a JSON object"));
+            assert!(read(json).expect_err(json).to_string().starts_with("config.json: is not a JSON object"));
         }
         assert!(
-            read(r#"{"model_type": "wgpt", "attention_pattern": "LX"}"#).expect_err("X").to_string().contains("'X'")
+            read(r#"{"model_type": "wgpt", "attention_pattern": "LX"}"#)
+                .expect_err("X")
+                .to_string()
+                .contains("\"LX\": must be")
         );
     }
 }

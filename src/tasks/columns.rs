@@ -363,7 +363,7 @@ mod tests {
         let file = File::new("x.tsv", "t\tl\na\t1\nb\t1\n");
         assert_eq!(
             message_of(classify(label("l")).read_training(&file.path())),
-            "x.tsv: task classify: 1 labels, must be 2 to 65536"
+            "x.tsv: labels of task classify = 1: must be 2 to 65536"
         );
         assert_eq!(
             message_of(classify(None).read_training(&file.path())),

@@ -237,8 +237,8 @@ fn misuse_of_a_generator_is_refused() {
     }
     assert!(Generator::new(&device, &config, &parameters, 0).is_err());
     for (change, expected) in [
-        ((|c| c.attention_pattern = String::new()) as fn(&mut ModelConfig), "attention_pattern is empty"),
-        (|c| c.attention_pattern = "FN".into(), "the letter 'N'"),
+        ((|c| c.attention_pattern = String::new()) as fn(&mut ModelConfig), "attention_pattern = \"\": must be one"),
+        (|c| c.attention_pattern = "FN".into(), "attention_pattern = \"FN\""),
         (|c| (c.attention_pattern, c.kv_factor) = ("M".into(), 0), "kv_factor = 0"),
         (|c| (c.attention_pattern, c.local_block) = ("L".into(), 0), "local_block = 0"),
     ] {

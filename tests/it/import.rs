@@ -95,7 +95,7 @@ fn a_published_model_becomes_a_folder() {
     assert_eq!(again.status.code(), Some(2));
     let output = wgpt(&["import", "openai", "--n-head", "7"], &dir, &place.path().join("other"));
     let error = assert_one_line(&output, 2, &[]);
-    assert!(error.ends_with("params_shapes.json: n_embd = 24 is not divisible by n_head = 7\n"), "{error}");
+    assert!(error.ends_with("params_shapes.json: n_embd: 24: must be divisible by n_head = 7\n"), "{error}");
     assert!(!place.path().join("other").exists());
 }
 

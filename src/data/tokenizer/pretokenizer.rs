@@ -2,7 +2,6 @@
 
 use super::openai;
 use crate::config::choice;
-use crate::{Error, Result};
 use serde_json::{Value, json};
 
 choice! {

@@ -349,7 +349,7 @@ mod tests {
             ),
             ("[train]\nlr = 1", &[], &[], "run.toml: [train]: keys stand flat, outside of tables"),
             ("", &["batch=6", "accumulate=4"], &[], "batch = 6 is not divisible by accumulate = 4"),
-            ("", &["n_embd=130"], &[], "n_embd = 130 is not divisible by n_head = 4"),
+            ("", &["n_embd=130"], &[], "n_embd = 130: must be divisible by n_head = 4"),
             (
                 "",
                 &["batch=99999999999999999"],
