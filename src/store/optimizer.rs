@@ -1,38 +1,34 @@
-//! optimizer.safetensors: Adam's moments beside a model's weights, as `m.NAME` and `v.NAME`.
+//! optimizer.safetensors: Adam's moments of every parameter, under the names `m.NAME` and `v.NAME`.
 
 use super::safetensors;
+use crate::Result;
 use crate::config::{ModelConfig, ParameterShape};
 use crate::model::Moments;
-use crate::{Error, Result};
 use std::path::Path;
 
-/// The moments' file in a checkpoint's folder.
+/// The file of the moments in a checkpoint's folder.
 pub const OPTIMIZER: &str = "optimizer.safetensors";
 
-/// A moment's tensors: their names, and the shapes of what they belong to.
-fn named(config: &ModelConfig, letter: char) -> Vec<(String, ParameterShape)> {
+/// The names of a moment's tensors, each with its parameter; `letter` is `m` or `v`.
+fn moment_names(config: &ModelConfig, letter: char) -> Vec<(String, ParameterShape)> {
     config.parameters().into_iter().map(|p| (format!("{letter}.{}", p.name), p)).collect()
 }
 
-/// Writes both moments, dense and in the order of [`ModelConfig::parameters`].
+/// Writes both moments, which are in the order of [`ModelConfig::parameters`].
 ///
 /// # Errors
-/// Those of [`safetensors::write`].
+/// Those of [`safetensors::write_parameters`].
 pub fn save(path: &Path, config: &ModelConfig, moments: &Moments) -> Result<()> {
-    let names = [named(config, 'm'), named(config, 'v')].concat();
+    let names = [moment_names(config, 'm'), moment_names(config, 'v')].concat();
     let data = moments.first.iter().chain(&moments.second);
-    let all: Vec<_> = names
-        .iter()
-        .zip(data)
-        .map(|((name, shape), data)| (name, shape.dimensions(), safetensors::to_file(shape, data)))
-        .collect();
-    safetensors::write(path, all.iter().map(|(name, shape, data)| (name.as_str(), shape.as_slice(), data.as_ref())))
+    let tensors = names.iter().zip(data).map(|((name, shape), data)| (name.clone(), shape, data.as_slice()));
+    safetensors::write_parameters(path, tensors)
 }
 
-/// Reads what [`save`] wrote.
+/// Reads the moments that [`save`] wrote.
 ///
 /// # Errors
-/// [`Error::File`] for a damaged file, and for a missing or misshapen tensor.
+/// [`crate::Error::File`] for a damaged file, and for a tensor that is missing or has another shape.
 pub fn load(path: &Path, config: &ModelConfig) -> Result<Moments> {
     let mut tensors = safetensors::read(path)?;
     let mut take = |letter| {
@@ -40,13 +36,11 @@ pub fn load(path: &Path, config: &ModelConfig) -> Result<Moments> {
             let shape = parameter.dimensions();
             match tensors.remove(&name) {
                 Some(tensor) if tensor.shape == shape => Ok(safetensors::from_file(&parameter, tensor.data)),
-                Some(other) => {
-                    Err(Error::file(path, format!("tensor `{name}` has shape {:?}: expected {shape:?}", other.shape)))
-                }
-                None => Err(Error::file(path, format!("tensor `{name}` is missing: expected shape {shape:?}"))),
+                Some(other) => Err(safetensors::wrong_shape(path, &name, &other.shape, &shape)),
+                None => Err(safetensors::missing(path, &name, &shape)),
             }
         };
-        named(config, letter).into_iter().map(one).collect::<Result<Vec<_>>>()
+        moment_names(config, letter).into_iter().map(one).collect::<Result<Vec<_>>>()
     };
     Ok(Moments { first: take('m')?, second: take('v')? })
 }
@@ -57,7 +51,7 @@ mod tests {
     use crate::store::safetensors::tests::small;
 
     #[test]
-    fn moments_go_out_and_in() {
+    fn saved_moments_are_loaded_unchanged() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join(OPTIMIZER);
         let (config, first) = small();
@@ -68,18 +62,15 @@ mod tests {
         let long = ModelConfig { attention_pattern: "M".into(), ..config.clone() };
         let one = |p: ParameterShape| (0..p.count()).map(|i| i as f32).collect();
         let first: Vec<Vec<f32>> = long.parameters().into_iter().map(one).collect();
-        let turned = Moments { second: first.clone(), first };
-        save(&path, &long, &turned).expect("save");
-        assert_eq!(load(&path, &long).expect("load"), turned);
+        let with_convolutions = Moments { second: first.clone(), first };
+        save(&path, &long, &with_convolutions).expect("save");
+        assert_eq!(load(&path, &long).expect("load"), with_convolutions);
         save(&path, &config, &moments).expect("save");
         let wider = ModelConfig { vocab_size: 8, ..config.clone() };
         let error = load(&path, &wider).expect_err("shape").to_string();
-        assert!(
-            error.ends_with("tensor `m.transformer.tokens_embed.weight` has shape [7, 6]: expected [8, 6]"),
-            "{error}"
-        );
+        assert!(error.ends_with("tensor `m.transformer.tokens_embed.weight`: shape [7, 6]: must be [8, 6]"), "{error}");
         let deeper = ModelConfig { n_layer: 3, ..config };
         let error = load(&path, &deeper).expect_err("missing").to_string();
-        assert!(error.contains("tensor `m.transformer.h.2.attn.c_attn.weight` is missing"), "{error}");
+        assert!(error.contains("tensor `m.transformer.h.2.attn.c_attn.weight`: is missing"), "{error}");
     }
 }

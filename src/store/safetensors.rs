@@ -1,7 +1,7 @@
-//! Tensors in safetensors files, and a model's parameters among them under Hugging Face's names (SPEC 1).
+//! safetensors files, and a model's parameters in them under Hugging Face's names (docs/spec.md section 1).
 //!
-//! f32, f16 and bf16 are read, f32 is written. Nothing is allocated from a header's claims before they are checked
-//! against the file.
+//! f32, f16 and bf16 are read, f32 is written. The claims of a header are compared with the file's size before anything is
+//! allocated.
 
 use super::mmap;
 use crate::config::{ModelConfig, ParameterKind, ParameterShape};
@@ -15,40 +15,39 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// The head's tensor, where a file has one.
-const HEAD: &str = "lm_head.weight";
+/// The tied output matrix of a language model, in files that have one.
+const LM_HEAD: &str = "lm_head.weight";
 
 /// One tensor in f32.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     /// Dimensions, outermost first.
     pub shape: Vec<usize>,
-    /// Row-major numbers.
+    /// Elements in row-major order.
     pub data: Vec<f32>,
 }
 
 /// Tensors by name.
 pub type Tensors = BTreeMap<String, Tensor>;
 
-/// A model's parameters as a file had them.
+/// A model's parameters, read from files.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
-    /// Dense numbers in the order of [`ModelConfig::parameters`].
+    /// Elements of each parameter, in the order of [`ModelConfig::parameters`].
     pub tensors: Vec<Vec<f32>>,
-    /// What was in the file and is not used, a sentence each.
+    /// Messages about tensors that are not used.
     pub warnings: Vec<String>,
 }
 
 /// Reads every tensor of a file.
 ///
 /// # Errors
-/// [`Error::File`] for a missing or damaged file, and for a tensor that is not f32, f16 or bf16.
+/// [`Error::File`] for a missing or damaged file, and for a tensor of another type than f32, f16 and bf16.
 pub fn read(path: &Path) -> Result<Tensors> {
     let file = TensorFile::open(path)?;
     let tensors = file.header.offset_keys().into_iter().map(|name| {
         let tensor = file.tensor(&name)?;
-        let read = Tensor { shape: tensor.shape.to_vec(), data: tensor.numbers()? };
-        Ok((name, read))
+        Ok((name.clone(), Tensor { shape: tensor.shape.to_vec(), data: tensor.values()? }))
     });
     tensors.collect()
 }
@@ -61,112 +60,113 @@ pub fn load_parameters(path: &Path, config: &ModelConfig) -> Result<Loaded> {
     Weights::open(path, &[path.to_path_buf()])?.load(config)
 }
 
-/// A model's weights where they lie, in one file or in several: headers are read and checked, no number is yet.
+/// The files of a model's weights, one or several, mapped. Headers are read and checked; values are read by
+/// [`Weights::load`].
 pub struct Weights {
-    /// The file to name where no single one is meant.
+    /// The path that errors about all files name.
     path: PathBuf,
     files: Vec<TensorFile>,
-    /// Each tensor's file.
-    places: BTreeMap<String, usize>,
+    /// The index of each tensor's file.
+    file_indices: BTreeMap<String, usize>,
 }
 
 impl Weights {
-    /// Opens the files; `path` is named in errors about all of them (the index of several, or the one file).
+    /// Opens the files. Errors about all of them name `path`: the index of several files, or the only file.
     ///
     /// # Errors
-    /// [`Error::File`] for a missing or damaged file, and for a tensor that two files hold.
+    /// [`Error::File`] for a missing or damaged file, and for a tensor that is in two files.
     pub fn open(path: &Path, files: &[PathBuf]) -> Result<Self> {
         let files = files.iter().map(|file| TensorFile::open(file)).collect::<Result<Vec<_>>>()?;
-        let mut places = BTreeMap::new();
+        let mut file_indices = BTreeMap::new();
         for (i, file) in files.iter().enumerate() {
             for name in file.header.offset_keys() {
-                if let Some(other) = places.get(&name) {
+                if let Some(other) = file_indices.get(&name) {
                     let other: &TensorFile = &files[*other];
-                    return Err(Error::file(
-                        &file.path,
-                        format!("tensor `{name}` is in {}, too", other.path.display()),
-                    ));
+                    let found = format!("is also in {}", other.path.display());
+                    return Err(Error::file(&file.path, found).at(tensor_place(&name)));
                 }
-                places.insert(name, i);
+                file_indices.insert(name, i);
             }
         }
-        Ok(Weights { path: path.to_path_buf(), files, places })
+        Ok(Weights { path: path.to_path_buf(), files, file_indices })
     }
 
-    /// Which of the files, in the order of [`Weights::open`], holds a tensor.
+    /// The index, in the order of [`Weights::open`], of the file that holds a tensor.
     pub fn file_of(&self, tensor: &str) -> Option<usize> {
-        self.places.get(tensor).copied()
+        self.file_indices.get(tensor).copied()
     }
 
-    /// Reads a model's parameters, each straight to where it stays, once all are known to be there in their shapes.
-    /// Names may lack `transformer.`; attention mask buffers are ignored; a tied `lm_head.weight` is too, or stands for
-    /// the token table. Anything else that the model does not have is named in a warning.
+    /// Reads a model's parameters, after all of them are found with their shapes.
+    ///
+    /// The prefix `transformer.` of a name is optional. Attention mask buffers are ignored. `lm_head.weight` may take the place
+    /// of the token table, or must equal it. Warnings name all other tensors that the model does not have.
     ///
     /// # Errors
-    /// [`Error::File`] for a missing or misshapen tensor, with what was expected, for one that is there under both of
-    /// its names, for numbers that are not finite, and for a head that is not tied to the token table.
+    /// [`Error::File`] for a tensor that is missing, has another shape, is present under both names or has a value that is
+    /// not finite, and for an output matrix that differs from the token table.
     pub fn load(&self, config: &ModelConfig) -> Result<Loaded> {
         let parameters = config.parameters();
         let mut found = Vec::with_capacity(parameters.len());
         let mut used = BTreeSet::new();
         for (i, parameter) in parameters.iter().enumerate() {
-            // The order of parameters begins with the token table, which the head is tied to: of the two names
-            // transformers writes one, and which one depends on the class.
-            let tensor = self.find(parameter, if i == 0 { Some(HEAD) } else { None })?;
+            // The first parameter is the token table, to which the output matrix is tied. transformers writes it under one
+            // of two names, which depends on the class.
+            let tensor = self.find(parameter, if i == 0 { Some(LM_HEAD) } else { None })?;
             used.insert(tensor.name);
             found.push(tensor);
         }
         let mut warnings = Vec::new();
-        for (name, file) in &self.places {
+        for (name, file) in &self.file_indices {
             let tensor = self.files[*file].tensor(name)?;
             if used.contains(name.as_str()) || is_mask(name, tensor.shape) {
                 continue;
             }
-            if name == HEAD {
-                if tensor.same_numbers(&found[0])? {
+            if name == LM_HEAD {
+                if tensor.same_values(&found[0])? {
                     continue;
                 }
-                return Err(tensor.error(format!("differs from `{}`: a head must be tied to it", found[0].name)));
+                let expected = format!("must equal `{}`, to which it is tied", found[0].name);
+                return Err(tensor.error("has other values").expected(expected));
             }
-            warnings
-                .push(tensor.sentence(format!("of shape {:?} is not part of the model and is ignored", tensor.shape)));
+            let message = format!("shape {:?}, is not part of the model and is ignored", tensor.shape);
+            warnings.push(tensor.error(message).to_string());
         }
         let tensors = found.into_iter().zip(&parameters).map(|(tensor, shape)| {
-            let numbers = tensor.numbers()?;
-            match numbers.iter().position(|x| !x.is_finite()) {
-                Some(i) => Err(tensor.error(format!("has {} as number {i}: must be finite", numbers[i]))),
-                None => Ok(from_file(shape, numbers)),
+            let values = tensor.values()?;
+            match values.iter().position(|x| !x.is_finite()) {
+                Some(i) => Err(tensor.error(format!("element {i} is {}", values[i])).expected("must be finite")),
+                None => Ok(from_file(shape, values)),
             }
         });
         Ok(Loaded { tensors: tensors.collect::<Result<_>>()?, warnings })
     }
 
-    /// A parameter in its shape, under its long or its short name, or else under that of what is tied to it.
+    /// A parameter, under its name with or without the prefix, or under the name of a tied tensor. Its shape is checked.
     fn find<'a>(&'a self, parameter: &'a ParameterShape, tied: Option<&'a str>) -> Result<TensorIn<'a>> {
         let long = parameter.name.as_str();
         let short = long.strip_prefix("transformer.").unwrap_or(long);
-        let there = |name: &&str| self.places.contains_key(*name);
+        let is_present = |name: &&str| self.file_indices.contains_key(*name);
         let shape = parameter.dimensions();
-        let Some(name) = [long, short].into_iter().chain(tied).find(there) else {
-            return Err(Error::file(&self.path, format!("tensor `{long}` is missing: expected shape {shape:?}")));
+        let Some(name) = [long, short].into_iter().chain(tied).find(is_present) else {
+            return Err(missing(&self.path, long, &shape));
         };
-        let tensor = self.files[self.places[name]].tensor(name)?;
-        if name != short && there(&short) {
-            return Err(tensor.error(format!("is there a second time, as `{short}`")));
+        let tensor = self.files[self.file_indices[name]].tensor(name)?;
+        if name != short && is_present(&short) {
+            return Err(tensor.error(format!("is also present as `{short}`")).expected("must be present once"));
         }
         if tensor.shape != shape {
-            return Err(tensor.error(format!("has shape {:?}: expected {shape:?}", tensor.shape)));
+            return Err(wrong_shape(tensor.path, name, tensor.shape, &shape));
         }
         Ok(tensor)
     }
 }
 
-/// A file in place. The crate holds every claim of its header against the file before anything is made of it.
+/// A mapped file. The crate `safetensors` checks all claims of its header against the file.
 struct TensorFile {
     path: PathBuf,
     map: memmap2::Mmap,
     header: Metadata,
-    /// Where the numbers begin.
+    /// Offset of the elements.
     start: usize,
 }
 
@@ -175,18 +175,18 @@ impl TensorFile {
         let map = mmap::map(path)?;
         let (length, header) = SafeTensors::read_metadata(&map).map_err(|e| {
             let why = match e {
-                SafeTensorError::HeaderTooSmall => "it is shorter than a header's length".into(),
-                SafeTensorError::InvalidHeaderLength => "its header is longer than the file".into(),
-                SafeTensorError::MetadataIncompleteBuffer => "its tensors do not end where the file ends".into(),
+                SafeTensorError::HeaderTooSmall => "the length of the header is cut off".into(),
+                SafeTensorError::InvalidHeaderLength => "the header is longer than the file".into(),
+                SafeTensorError::MetadataIncompleteBuffer => "the tensors do not end where the file ends".into(),
                 e => e.to_string(),
             };
-            Error::file(path, format!("not a whole safetensors file of {} bytes: {why}", map.len()))
+            Error::file(path, format!("is not a complete safetensors file ({} bytes)", map.len())).expected(why)
         })?;
         Ok(TensorFile { path: path.to_path_buf(), start: size_of::<u64>() + length, map, header })
     }
 
     fn tensor<'a>(&'a self, name: &'a str) -> Result<TensorIn<'a>> {
-        let missing = || Error::file(&self.path, format!("tensor `{name}` is missing"));
+        let missing = || Error::file(&self.path, "is missing").at(tensor_place(name));
         let info = self.header.info(name).ok_or_else(missing)?;
         let (from, to) = info.data_offsets;
         let bytes = self.map.get(self.start + from..self.start + to).ok_or_else(missing)?;
@@ -194,7 +194,22 @@ impl TensorFile {
     }
 }
 
-/// A tensor in place.
+/// The place of a tensor in a file, for errors.
+fn tensor_place(name: &str) -> String {
+    format!("tensor `{}`", name.escape_debug())
+}
+
+/// The error of a tensor that a file lacks.
+pub(super) fn missing(path: &Path, name: &str, shape: &[usize]) -> Error {
+    Error::file(path, "is missing").at(tensor_place(name)).expected(format!("must have shape {shape:?}"))
+}
+
+/// The error of a tensor of another shape.
+pub(super) fn wrong_shape(path: &Path, name: &str, found: &[usize], expected: &[usize]) -> Error {
+    Error::file(path, format!("shape {found:?}")).at(tensor_place(name)).expected(format!("must be {expected:?}"))
+}
+
+/// A tensor in a mapped file.
 struct TensorIn<'a> {
     path: &'a Path,
     name: &'a str,
@@ -204,46 +219,45 @@ struct TensorIn<'a> {
 }
 
 impl TensorIn<'_> {
-    fn sentence(&self, says: impl Display) -> String {
-        format!("{}: tensor `{}` {says}", self.path.display(), self.name.escape_debug())
+    fn error(&self, found: impl Display) -> Error {
+        Error::file(self.path, found).at(tensor_place(self.name))
     }
 
-    fn error(&self, says: impl Display) -> Error {
-        Error::input(self.sentence(says))
-    }
-
-    fn numbers(&self) -> Result<Vec<f32>> {
+    fn values(&self) -> Result<Vec<f32>> {
         let bytes = self.bytes;
         Ok(match self.dtype {
             Dtype::F32 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
             Dtype::F16 => bytes.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
             Dtype::BF16 => bytes.as_chunks().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect(),
-            other => return Err(self.error(format!("is {other:?}: must be F32, F16 or BF16"))),
+            other => return Err(self.error(format!("type {other:?}")).expected("must be F32, F16 or BF16")),
         })
     }
 
-    fn same_numbers(&self, other: &TensorIn<'_>) -> Result<bool> {
+    fn same_values(&self, other: &TensorIn<'_>) -> Result<bool> {
         Ok(self.shape == other.shape
             && match self.dtype == other.dtype {
                 true => self.bytes == other.bytes,
-                false => self.numbers()? == other.numbers()?,
+                false => self.values()? == other.values()?,
             })
     }
 }
 
-/// Writes tensors in f32 with the metadata that Hugging Face asks for, and has the system put them on the disk.
+/// Writes tensors in f32 with the metadata that Hugging Face requires, and syncs the file.
 ///
 /// # Errors
-/// [`Error::Io`] when the file cannot be written; [`Error::File`] for data that does not fill its shape.
+/// [`Error::Io`] if the file cannot be written; [`Error::File`] for a tensor whose data does not fill its shape.
 pub fn write<'a>(path: &Path, tensors: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])>) -> Result<()> {
     let mut tensors: Vec<_> = tensors.into_iter().collect();
-    // Files of the same tensors are the same bytes.
+    // The same tensors give the same bytes, in whatever order they are given.
     tensors.sort_by_key(|(name, _, _)| *name);
     let mut infos = Vec::with_capacity(tensors.len());
     let mut offset = 0;
     for (name, shape, data) in &tensors {
         if shape.iter().product::<usize>() != data.len() {
-            return Err(Error::file(path, format!("tensor `{name}` of shape {shape:?} has {} numbers", data.len())));
+            let expected = format!("must fill shape {shape:?}");
+            return Err(Error::file(path, format!("{} elements", data.len()))
+                .at(tensor_place(name))
+                .expected(expected));
         }
         let end = offset + size_of_val(*data);
         let info = TensorInfo { dtype: Dtype::F32, shape: shape.to_vec(), data_offsets: (offset, end) };
@@ -270,60 +284,70 @@ pub fn write<'a>(path: &Path, tensors: impl IntoIterator<Item = (&'a str, &'a [u
     written().map_err(|e| Error::io(path, e))
 }
 
-/// Writes a model's parameters, dense and in the order of [`ModelConfig::parameters`].
+/// Writes a model's parameters, which are in the order of [`ModelConfig::parameters`].
 ///
 /// # Errors
-/// Those of [`write()`], and [`Error::File`] when there are more or fewer than the model has.
+/// Those of [`write_parameters`], and [`Error::File`] for more or fewer parameters than the model has.
 pub fn save_parameters(path: &Path, config: &ModelConfig, parameters: &[Vec<f32>]) -> Result<()> {
-    save_named(path, &config.parameters(), "", parameters)
+    let shapes = config.parameters();
+    if shapes.len() != parameters.len() {
+        let expected = format!("must be {}, as the model has", shapes.len());
+        return Err(Error::file(path, format!("{} tensors", parameters.len())).expected(expected));
+    }
+    write_parameters(
+        path,
+        shapes.iter().zip(parameters).map(|(shape, data)| (shape.name.clone(), shape, data.as_slice())),
+    )
 }
 
-/// [`save_parameters`] with a prefix before every name ("m.", "v.": an optimizer's moments beside the weights').
+/// Writes tensors with the shapes of parameters, in the layout of files, under given names.
 ///
 /// # Errors
-/// Those of [`save_parameters`].
-pub fn save_named(path: &Path, shapes: &[ParameterShape], prefix: &str, parameters: &[Vec<f32>]) -> Result<()> {
-    if shapes.len() != parameters.len() {
-        return Err(Error::file(path, format!("{} tensors given: the model has {}", parameters.len(), shapes.len())));
-    }
-    let named = shapes.iter().zip(parameters).map(|(shape, data)| {
+/// Those of [`write()`].
+pub fn write_parameters<'a>(
+    path: &Path,
+    parameters: impl IntoIterator<Item = (String, &'a ParameterShape, &'a [f32])>,
+) -> Result<()> {
+    let tensors = parameters.into_iter().map(|(name, shape, data)| {
         if data.len() != shape.count() {
-            let (got, expected) = (data.len(), shape.count());
-            return Err(Error::file(path, format!("{}: {got} numbers, its shape has {expected}", shape.name)));
+            let expected = format!("must be {}, as shape {:?} has", shape.count(), shape.dimensions());
+            return Err(Error::file(path, format!("{} elements", data.len()))
+                .at(tensor_place(&name))
+                .expected(expected));
         }
-        Ok((format!("{prefix}{}", shape.name), shape.dimensions(), to_file(shape, data)))
+        Ok((name, shape.dimensions(), to_file(shape, data)))
     });
-    let named = named.collect::<Result<Vec<_>>>()?;
-    write(path, named.iter().map(|(name, shape, data)| (name.as_str(), shape.as_slice(), data.as_ref())))
+    let tensors = tensors.collect::<Result<Vec<_>>>()?;
+    write(path, tensors.iter().map(|(name, shape, data)| (name.as_str(), shape.as_slice(), data.as_ref())))
 }
 
-/// The places of a convolution's numbers in its file [channels out, channels in, taps], in the order in which buffers hold
-/// them: [taps, channels in, channels out].
-fn places(shape: &ParameterShape, taps: usize) -> impl Iterator<Item = usize> {
-    let (out, inside) = (shape.columns, shape.rows / taps.max(1));
+/// For each element of a convolution in the layout of buffers, [taps, input channels, output channels], its index in the
+/// layout of files, [output channels, input channels, taps].
+fn file_indices(shape: &ParameterShape, taps: usize) -> impl Iterator<Item = usize> {
+    let (outputs, inputs) = (shape.columns, shape.rows / taps.max(1));
     (0..shape.count()).map(move |i| {
-        let (row, o) = (i / out, i % out);
-        (o * inside + row % inside) * taps + row / inside
+        let (row, output) = (i / outputs, i % outputs);
+        (output * inputs + row % inputs) * taps + row / inputs
     })
 }
 
-/// A tensor's numbers as a file holds them.
+/// A parameter's elements in the layout of files.
 pub fn to_file<'a>(shape: &ParameterShape, data: &'a [f32]) -> Cow<'a, [f32]> {
     let ParameterKind::Convolution(taps) = shape.kind else { return data.into() };
     let mut out = vec![0.0; data.len()];
-    places(shape, taps).zip(data).for_each(|(place, x)| out[place] = *x);
+    file_indices(shape, taps).zip(data).for_each(|(i, x)| out[i] = *x);
     out.into()
 }
 
-/// The inverse of [`to_file`].
+/// A parameter's elements in the layout of buffers: the inverse of [`to_file`].
 pub fn from_file(shape: &ParameterShape, data: Vec<f32>) -> Vec<f32> {
     match shape.kind {
-        ParameterKind::Convolution(taps) => places(shape, taps).map(|place| data[place]).collect(),
+        ParameterKind::Convolution(taps) => file_indices(shape, taps).map(|i| data[i]).collect(),
         _ => data,
     }
 }
 
-/// The causal mask that older files carry as `h.{i}.attn.bias`, of shape \[1, 1, P, P\].
+/// Whether a tensor is a causal mask, which older files contain as `h.{i}.attn.bias` with shape \[1, 1, P, P\].
 fn is_mask(name: &str, shape: &[usize]) -> bool {
     let name = name.strip_prefix("transformer.").unwrap_or(name);
     let layer = name.strip_prefix("h.").and_then(|rest| rest.strip_suffix(".attn.bias"));
@@ -365,7 +389,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn parameters_go_out_and_in() {
+    fn saved_parameters_are_loaded_unchanged() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("model.safetensors");
         let (config, parameters) = small();
@@ -376,14 +400,14 @@ pub(crate) mod tests {
         let bytes = std::fs::read(&path).expect("bytes");
         let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("header");
         assert_eq!(metadata.metadata().as_ref().expect("metadata")["format"], "pt");
-        assert_eq!(u64::from_le_bytes(bytes[..8].try_into().expect("8")) % 8, 0, "numbers are aligned");
+        assert_eq!(u64::from_le_bytes(bytes[..8].try_into().expect("8")) % 8, 0, "elements are aligned");
         save_parameters(&path, &config, &parameters).expect("save");
         assert_eq!(std::fs::read(&path).expect("bytes"), bytes, "the same tensors are the same bytes");
         assert!(save_parameters(&path, &config, &parameters[1..]).is_err());
     }
 
     #[test]
-    fn convolutions_are_turned_for_files() {
+    fn convolutions_are_transposed_in_files() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("model.safetensors");
         for kv_groups in [KvGroups::One, KvGroups::Head, KvGroups::Channel] {
@@ -402,7 +426,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn names_may_lack_their_prefix_and_extras_are_named() {
+    fn the_prefix_of_names_is_optional_and_other_tensors_are_named() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("model.safetensors");
         let (config, parameters) = small();
@@ -419,18 +443,19 @@ pub(crate) mod tests {
         write_all(&path, &tensors);
         let warnings = load_parameters(&path, &config).expect("load").warnings;
         assert_eq!(warnings.len(), 2, "{warnings:?}");
-        for what in ["`score.weight` of shape [2, 6]", "`h.1.attn.bias` of shape [25]"] {
+        for what in ["`score.weight`: shape [2, 6]", "`h.1.attn.bias`: shape [25]"] {
             assert!(warnings.iter().any(|w| w.contains(what)), "{warnings:?}");
         }
         let table = tensors.remove("tokens_embed.weight").expect("table");
         write_all(&path, &tensors);
-        assert_eq!(load_parameters(&path, &config).expect("the head is the table").tensors[0], table.data);
+        assert_eq!(load_parameters(&path, &config).expect("the output matrix is the table").tensors[0], table.data);
         tensors.insert("tokens_embed.weight".into(), table);
         tensors.get_mut("lm_head.weight").expect("head").data[0] = -1.0;
         write_all(&path, &tensors);
-        let error = load_parameters(&path, &config).expect_err("a head of its own").to_string();
+        let error = load_parameters(&path, &config).expect_err("an output matrix that is not tied").to_string();
         assert!(
-            error.ends_with("`lm_head.weight` differs from `tokens_embed.weight`: a head must be tied to it"),
+            error
+                .ends_with("`lm_head.weight`: has other values: must equal `tokens_embed.weight`, to which it is tied"),
             "{error}"
         );
     }
@@ -454,7 +479,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_second_name_a_second_file_and_what_is_not_finite_are_refused() {
+    fn duplicates_and_values_that_are_not_finite_are_refused() {
         let folder = tempfile::tempdir().expect("folder");
         let paths = ["a", "b"].map(|name| folder.path().join(name));
         let (config, parameters) = small();
@@ -464,7 +489,9 @@ pub(crate) mod tests {
         write_all(&paths[0], &twice);
         let error = load_parameters(&paths[0], &config).expect_err("two names").to_string();
         assert!(
-            error.ends_with("a: tensor `transformer.h.0.ln_1.bias` is there a second time, as `h.0.ln_1.bias`"),
+            error.ends_with(
+                "a: tensor `transformer.h.0.ln_1.bias`: is also present as `h.0.ln_1.bias`: must be present once"
+            ),
             "{error}"
         );
 
@@ -480,7 +507,7 @@ pub(crate) mod tests {
         write_all(&paths[0], &first);
         write_all(&paths[1], &second);
         let error = Weights::open(&paths[0], &paths).err().expect("two files").to_string();
-        assert!(error.contains("b: tensor `lm_head.weight` is in ") && error.ends_with("a, too"), "{error}");
+        assert!(error.contains("b: tensor `lm_head.weight`: is also in ") && error.ends_with("/a"), "{error}");
 
         for bad in [f32::NAN, f32::INFINITY] {
             let mut tensors = good.clone();
@@ -488,14 +515,14 @@ pub(crate) mod tests {
             write_all(&paths[0], &tensors);
             let error = load_parameters(&paths[0], &config).expect_err("not finite").to_string();
             assert!(
-                error.ends_with(&format!("`transformer.h.1.ln_2.weight` has {bad} as number 3: must be finite")),
+                error.ends_with(&format!("`transformer.h.1.ln_2.weight`: element 3 is {bad}: must be finite")),
                 "{error}"
             );
         }
     }
 
     #[test]
-    fn a_missing_or_misshapen_tensor_is_named() {
+    fn missing_tensors_and_wrong_shapes_are_named() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("model.safetensors");
         let (config, parameters) = small();
@@ -505,12 +532,12 @@ pub(crate) mod tests {
         bad.remove(name);
         write_all(&path, &bad);
         let error = load_parameters(&path, &config).expect_err("missing").to_string();
-        assert!(error.ends_with(&format!("tensor `{name}` is missing: expected shape [6, 6]")), "{error}");
+        assert!(error.ends_with(&format!("tensor `{name}`: is missing: must have shape [6, 6]")), "{error}");
         let mut bad = good;
         bad.get_mut(name).expect("tensor").shape = vec![4, 9];
         write_all(&path, &bad);
         let error = load_parameters(&path, &config).expect_err("shape").to_string();
-        assert!(error.ends_with(&format!("tensor `{name}` has shape [4, 9]: expected [6, 6]")), "{error}");
+        assert!(error.ends_with(&format!("tensor `{name}`: shape [4, 9]: must be [6, 6]")), "{error}");
     }
 
     #[test]
@@ -529,7 +556,7 @@ pub(crate) mod tests {
         let ints = [("i", view(Dtype::I16, &f16))];
         std::fs::write(&path, safetensors::serialize(ints, None).expect("bytes")).expect("write");
         let error = read(&path).expect_err("integers").to_string();
-        assert!(error.contains("`i` is I16: must be F32, F16 or BF16"), "{error}");
+        assert!(error.contains("`i`: type I16: must be F32, F16 or BF16"), "{error}");
     }
 
     #[test]
@@ -542,7 +569,7 @@ pub(crate) mod tests {
         let refused = |bytes: &[u8], what: &str| {
             std::fs::write(&path, bytes).expect("write");
             let error = load_parameters(&path, &config).expect_err(what);
-            assert!(error.to_string().contains("not a whole safetensors file"), "{what}: {error}");
+            assert!(error.to_string().contains("is not a complete safetensors file"), "{what}: {error}");
             assert!(error.is_invalid_input());
         };
         for length in [0, 7, 8, 100, good.len() / 2, good.len() - 1] {

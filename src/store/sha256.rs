@@ -1,21 +1,21 @@
-//! SHA-256 in hexadecimal: what files and texts are known again by.
+//! SHA-256 in hexadecimal, which identifies files and texts.
 
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// Of bytes in several parts.
+/// The hash of the concatenation of `parts`.
 pub fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hash = Sha256::new();
     parts.into_iter().for_each(|part| hash.update(part));
     hex(&hash.finalize())
 }
 
-/// Of a file, read piece by piece.
+/// The hash of a file, which is read in pieces.
 ///
 /// # Errors
-/// What the system says.
+/// Those of opening and reading the file.
 pub fn of_file(path: &Path) -> std::io::Result<String> {
     let (mut file, mut hash) = (File::open(path)?, Sha256::new());
     let mut piece = vec![0; 1 << 18];
@@ -27,7 +27,7 @@ pub fn of_file(path: &Path) -> std::io::Result<String> {
     }
 }
 
-/// Two digits a byte.
+/// Bytes as hexadecimal, two digits a byte.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_known_answer() {
+    fn the_hash_of_abc_is_that_of_the_standard() {
         let known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(of([&b"a"[..], b"bc"]), known);
         let folder = tempfile::tempdir().expect("folder");

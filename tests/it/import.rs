@@ -116,24 +116,27 @@ fn damaged_files_are_named() {
     };
     let part = std::fs::read(dir.join("params_3.npy")).expect("read");
     with("params_3.npy", &part[..part.len() - 4], &|| {
-        assert_error("params_3.npy", "has 6440 bytes of numbers: its shape is (1611,)");
+        assert_error("params_3.npy", "6440 bytes of numbers: must fill the shape (1611,)");
     });
-    with("params_3.npy", &part[..40], &|| assert_error("params_3.npy", "is no whole .npy file"));
+    with("params_3.npy", &part[..40], &|| assert_error("params_3.npy", "is damaged: must be a complete .npy file"));
     with("params_3.npy", b"", &|| assert_error("params_3.npy", ""));
     with("params_3.npy", &npy(&[0.0; 1610]), &|| {
-        assert_error("", "its 10 parts hold 16103 numbers: params_shapes.json has 16104");
+        assert_error("", "16103 numbers in 10 files: must have 16104, the number of elements in params_shapes.json");
     });
     let mut odd = [0.5; 1611];
     odd[7] = f32::NAN;
     with("params_0.npy", &npy(&odd), &|| {
-        assert_error("", "`transformer.positions_embed.weight` has NaN as number 7: must be finite");
+        assert_error("", "tensor `transformer.positions_embed.weight`, element 7: NaN: must be finite");
     });
-    with("params_shapes.json", b"[[9,24]", &|| assert_error("params_shapes.json", "not a list of shapes"));
+    with("params_shapes.json", b"[[9,24]", &|| assert_error("params_shapes.json", "is not a list of shapes"));
     let tokens = (0..61).map(|i| format!("t{i}")).chain(["<unk>".to_string()]);
     let many: serde_json::Map<String, serde_json::Value> = tokens.zip((0..).map(|i: u32| i.into())).collect();
     with("vocab_40000.bpe", b"#version: 0.2\n", &|| {
         with("encoder_bpe_40000.json", serde_json::Value::Object(many.clone()).to_string().as_bytes(), &|| {
-            assert_error("encoder_bpe_40000.json", "has 62 ids: the token table of params_shapes.json has 60 rows");
+            assert_error(
+                "encoder_bpe_40000.json",
+                "62 ids: must be at most 60, the rows of the token table in params_shapes.json",
+            );
         });
     });
     import(&dir, 12).expect("the good one");
@@ -142,5 +145,5 @@ fn damaged_files_are_named() {
     std::fs::remove_file(dir.join("params_9.npy")).expect("remove");
     assert_error("params_9.npy", "");
     let error = import(&dir.join("none"), 12).expect_err("none").to_string();
-    assert!(error.contains("is no folder: must hold params_shapes.json"), "{error}");
+    assert!(error.contains("is not a folder: must be a folder with params_shapes.json"), "{error}");
 }

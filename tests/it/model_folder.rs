@@ -173,7 +173,7 @@ fn shards_are_one_model_and_their_index_is_checked() {
     write(&dir.join("a.safetensors"), &a);
     let warnings = Model::load(&dir).expect("an extra tensor").warnings;
     assert!(
-        warnings.len() == 1 && warnings[0].contains("a.safetensors: tensor `wte.weight` of shape [6]"),
+        warnings.len() == 1 && warnings[0].contains("a.safetensors: tensor `wte.weight`: shape [6]"),
         "{warnings:?}"
     );
     a.insert("positions_embed.weight".into(), Tensor { shape: vec![5, 6], data: vec![0.0; 30] });
@@ -181,7 +181,7 @@ fn shards_are_one_model_and_their_index_is_checked() {
     assert_error(
         &dir,
         &dir.join("b.safetensors"),
-        &format!("tensor `positions_embed.weight` is in {}, too", dir.join("a.safetensors").display()),
+        &format!("tensor `positions_embed.weight`: is also in {}", dir.join("a.safetensors").display()),
     );
     a.remove("positions_embed.weight");
     a.remove("h.0.ln_1.weight");
@@ -189,9 +189,9 @@ fn shards_are_one_model_and_their_index_is_checked() {
     let mut index = good.clone();
     index["weight_map"].as_object_mut().expect("map").remove("h.0.ln_1.weight");
     put(&path, &index.to_string());
-    assert_error(&dir, &path, "tensor `transformer.h.0.ln_1.weight` is missing: expected shape [6]");
+    assert_error(&dir, &path, "tensor `transformer.h.0.ln_1.weight`: is missing: must have shape [6]");
     std::fs::write(dir.join("b.safetensors"), b"cut").expect("write");
-    assert!(refused(&dir).contains("b.safetensors: not a whole safetensors file of 3 bytes"));
+    assert!(refused(&dir).contains("b.safetensors: is not a complete safetensors file (3 bytes)"));
 }
 
 #[test]
@@ -250,10 +250,15 @@ fn absurd_numbers_of_a_config_are_refused() {
     let weights = dir.join("model.safetensors");
     for (key, value, file, ending) in [
         ("n_layer", "1000000000", &path, "n_layer: 1000000000: must be at most 4096"),
-        ("n_layer", "4096", &weights, "tensor `transformer.h.2.attn.c_attn.weight` is missing: expected shape [6, 18]"),
-        ("vocab_size", "16777216", &weights, "has shape [270, 6]: expected [16777216, 6]"),
-        ("n_positions", "16777216", &weights, "has shape [5, 6]: expected [16777216, 6]"),
-        ("n_embd", "8", &weights, "has shape [270, 6]: expected [270, 8]"),
+        (
+            "n_layer",
+            "4096",
+            &weights,
+            "tensor `transformer.h.2.attn.c_attn.weight`: is missing: must have shape [6, 18]",
+        ),
+        ("vocab_size", "16777216", &weights, "shape [270, 6]: must be [16777216, 6]"),
+        ("n_positions", "16777216", &weights, "shape [5, 6]: must be [16777216, 6]"),
+        ("n_embd", "8", &weights, "shape [270, 6]: must be [270, 8]"),
         ("n_embd", "18446744073709551616", &path, "n_embd: 1.8446744073709552e+19: must be a whole number"),
         ("n_head", "0", &path, "n_head: 0: must be 1 or more"),
         ("layer_norm_epsilon", "1e-60", &path, "layer_norm_epsilon: 0: must be above 0 and below 1"),
