@@ -71,7 +71,6 @@ pub mod report;
 pub mod store;
 #[cfg(feature = "tasks")]
 pub mod tasks;
-#[cfg(feature = "tasks")]
 pub mod train;
 pub mod verify;
 

@@ -14,7 +14,9 @@ pub mod sample;
 pub mod schedule;
 pub mod settings;
 pub mod state;
+#[cfg(feature = "tasks")]
 pub mod task;
+#[cfg(feature = "tokenizers")]
 pub mod text;
 
 pub use engine::{Trained, optimizer_options, resume, train};
@@ -24,5 +26,7 @@ pub use observer::{NoObserver, Observer};
 pub use resume::StoppedRun;
 pub use schedule::Schedule;
 pub use settings::{Layers, Length, Settings, Stage, TaskSettings};
+#[cfg(feature = "tasks")]
 pub use task::FineTuning;
+#[cfg(feature = "tokenizers")]
 pub use text::{Evaluation, Pretraining};

@@ -1,5 +1,6 @@
 //! Fine-tuning on a task: examples, the objective, and the scores of a model's answers.
 
+mod columns;
 pub mod examples;
 pub mod objective;
 pub mod prepare;

@@ -83,7 +83,11 @@ impl Compression<'_> {
             if let Some(nulls) = self.nulls {
                 let x = matrix(device, 1, c, nulls[part]);
                 let out = slots.rows_from(part * capacity.slot_rows() + capacity.slots(), capacity.null_keys());
-                gather_rows(&mut rec, io, &Rows { x: &x, index: &layout.null_indices, out: &out, count: RowCount::NullKeys })?;
+                gather_rows(
+                    &mut rec,
+                    io,
+                    &Rows { x: &x, index: &layout.null_indices, out: &out, count: RowCount::NullKeys },
+                )?;
             }
         }
         let call = Attention {
