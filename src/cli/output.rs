@@ -10,7 +10,7 @@ pub(super) fn note(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// The folder of a file that the option `--name` asks to write, as an absolute path.
+/// The folder of the file that the option `--name` gives to write, as an absolute path.
 ///
 /// # Errors
 /// [`Error::Value`](crate::Error::Value) if the path is a folder, or its parent folder does not exist.

@@ -54,11 +54,11 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let mut settings = options::layers(matches, Stage::Pretraining)?.settings()?;
     settings.batching = Padding::Packed;
     let run = Pretraining::read(settings, None, Path::new("bench"), &user_cache())?;
-    let mut order = run.order()?;
-    let batches = (0..BATCHES).map(|_| order.next_batch()).collect::<Result<Vec<Batch>>>()?;
-    let shares = Padding::ALL.iter().map(|form| share_in_run(&run, *form)).collect::<Result<Vec<f64>>>()?;
+    let mut loader = run.order()?;
+    let batches = (0..BATCHES).map(|_| loader.next_batch()).collect::<Result<Vec<Batch>>>()?;
+    let shares = Padding::ALL.iter().map(|padding| share_in_run(&run, *padding)).collect::<Result<Vec<f64>>>()?;
     let device = context.open()?;
-    let rows = measure(&device, &run, &order, &batches, &shares)?;
+    let rows = measure(&device, &run, &loader, &batches, &shares)?;
     if matches.get_flag("json") {
         return rows.iter().try_for_each(|row| context.json(row));
     }
@@ -82,12 +82,12 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
 }
 
 /// The share of real rows in a run with this layout, in its own order.
-fn share_in_run(run: &Pretraining, form: Padding) -> Result<f64> {
+fn share_in_run(run: &Pretraining, padding: Padding) -> Result<f64> {
     let mut run = run.clone();
-    run.settings.batching = form;
-    let (mut order, mut real, mut all) = (run.order()?, 0, 0);
+    run.settings.batching = padding;
+    let (mut loader, mut real, mut all) = (run.order()?, 0, 0);
     for _ in 0..BUCKET {
-        let batch = order.next_batch()?;
+        let batch = loader.next_batch()?;
         // In pretraining every real row has a target.
         real += batch.target_count as usize;
         all += batch.rows();
@@ -96,8 +96,8 @@ fn share_in_run(run: &Pretraining, form: Padding) -> Result<f64> {
 }
 
 /// The batches in one layout, and the results of their steps.
-struct Form {
-    form: Padding,
+struct PaddedBatches {
+    padding: Padding,
     /// The micro-batches of each batch.
     micro_batches: Vec<Vec<Batch>>,
     seconds: Vec<f64>,
@@ -107,17 +107,17 @@ struct Form {
 fn measure(
     device: &Device,
     run: &Pretraining,
-    order: &DataLoader,
+    loader: &DataLoader,
     batches: &[Batch],
     shares: &[f64],
 ) -> Result<Vec<Row>> {
-    let mut forms = Vec::new();
-    for form in Padding::ALL {
-        let split = |batch: &Batch| Ok(order.micro_batches(form.apply(batch.clone())?));
+    let mut layouts = Vec::new();
+    for padding in Padding::ALL {
+        let split = |batch: &Batch| Ok(loader.micro_batches(padding.apply(batch.clone())?));
         let micro_batches = batches.iter().map(split).collect::<Result<Vec<_>>>()?;
-        forms.push(Form { form, micro_batches, seconds: Vec::new(), nats: 0.0 });
+        layouts.push(PaddedBatches { padding, micro_batches, seconds: Vec::new(), nats: 0.0 });
     }
-    let all = || forms.iter().flat_map(|form| &form.micro_batches).flatten();
+    let all = || layouts.iter().flat_map(|layout| &layout.micro_batches).flatten();
     let most = |count: fn(&Batch) -> usize| all().map(count).max().unwrap_or(1);
     let capacity = Capacity { rows: most(Batch::rows), sequences: most(Batch::sequences) };
     let (model, seed) = (&run.settings.model, run.settings.seed);
@@ -128,13 +128,13 @@ fn measure(
         // The first batch runs once more before, untimed.
         for timed in if i == 0 { &[false, true][..] } else { &[true] } {
             let mut outcomes = Vec::new();
-            for form in &mut forms {
+            for layout in &mut layouts {
                 let key = step_key(seed, i as u32);
-                let (seconds, outcome) = step(&mut training, &form.micro_batches[i], batch.target_count, key)?;
+                let (seconds, outcome) = step(&mut training, &layout.micro_batches[i], batch.target_count, key)?;
                 outcomes.push(outcome);
                 if *timed {
-                    form.seconds.push(seconds);
-                    form.nats += outcome.nats;
+                    layout.seconds.push(seconds);
+                    layout.nats += outcome.nats;
                 }
             }
             check_agreement(&outcomes, i)?;
@@ -142,9 +142,9 @@ fn measure(
         targets += f64::from(batch.target_count);
     }
     let real: usize = batches.iter().map(Batch::rows).sum();
-    let row = |(form, share): (Form, &f64)| {
-        let rows: usize = form.micro_batches.iter().flatten().map(Batch::rows).sum();
-        let Form { form: batching, mut seconds, nats, .. } = form;
+    let row = |(layout, share): (PaddedBatches, &f64)| {
+        let rows: usize = layout.micro_batches.iter().flatten().map(Batch::rows).sum();
+        let PaddedBatches { padding: batching, mut seconds, nats, .. } = layout;
         Row {
             batching,
             real_share: real as f64 / rows.max(1) as f64,
@@ -153,7 +153,7 @@ fn measure(
             loss: nats / targets,
         }
     };
-    Ok(forms.into_iter().zip(shares).map(row).collect())
+    Ok(layouts.into_iter().zip(shares).map(row).collect())
 }
 
 /// The numbers of a step that must be the same in each layout.
@@ -182,11 +182,11 @@ fn step(training: &mut Training, micro_batches: &[Batch], targets: u32, key: [u3
 /// Checks that all layouts of a batch have the loss and the gradient of the first, which is packed.
 fn check_agreement(outcomes: &[Outcome], batch: usize) -> Result<()> {
     let [packed, others @ ..] = outcomes else { return Ok(()) };
-    for (other, form) in others.iter().zip(&Padding::ALL[1..]) {
+    for (other, padding) in others.iter().zip(&Padding::ALL[1..]) {
         let close = |a: f64, b: f64| (a - b).abs() <= TOLERANCE * b.abs(); // false if one is NaN
         if !(close(other.nats, packed.nats) && close(other.grad_norm, packed.grad_norm)) {
             return Err(Error::device(format!(
-                "batch {batch} {form}: loss {} and gradient norm {}: expected those of packed, {} and {}",
+                "batch {batch} {padding}: loss {} and gradient norm {}: expected those of packed, {} and {}",
                 other.nats, other.grad_norm, packed.nats, packed.grad_norm
             )));
         }
