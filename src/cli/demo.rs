@@ -19,9 +19,9 @@ const STORIES: &str = "stories.txt";
 
 pub(super) fn command() -> Command {
     Command::new("demo")
-        .about("Trains a small model on stories for some minutes, shows its curve and a sample")
-        .arg(Arg::new("steps").long("steps").value_name("N").default_value(STEPS).help("Updates"))
-        .arg(training::out().help("The run's folder, which must not exist [default: runs/demo-<date-time>]"))
+        .about("Train a small model on generated stories for a few minutes, and print its loss curve and a sample")
+        .arg(Arg::new("steps").long("steps").value_name("N").default_value(STEPS).help("Number of optimizer steps"))
+        .arg(training::out().help("Run folder to write; must not exist [default: runs/demo-<date-time>]"))
 }
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {

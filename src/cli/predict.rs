@@ -1,5 +1,6 @@
 //! `wgpt predict` and `wgpt eval --task`: a fine-tuned model's answers to the examples of a file, and what they come to.
 
+use super::arguments::{missing_option, required};
 use super::context::Context;
 use super::finetune::{digits, score_text};
 use super::model_argument;
@@ -20,10 +21,12 @@ use std::path::PathBuf;
 pub(super) fn command() -> Command {
     let path = |name: &'static str| Arg::new(name).long(name).value_parser(value_parser!(PathBuf)).value_name("FILE");
     let command = Command::new("predict")
-        .about("Answers a file's examples with a fine-tuned model")
+        .about("Predict the answers to a file's examples with a fine-tuned model")
         .arg(model_argument::option())
-        .arg(path("data").required(true).help("Examples: .tsv, .csv with quotes, or .jsonl, columns by name"))
-        .arg(path("out").help("Where the answers go: a line an example, a probability a label [default: stdout]"));
+        .arg(path("data").required(true).help("Examples: .tsv, .csv or .jsonl, with named columns"))
+        .arg(path("out").help(
+            "File to write, one line per example: the answer, and the probability of each label [default: stdout]",
+        ));
     let columns: Vec<&str> = COLUMNS.into_iter().filter(|name| !["label", "score"].contains(name)).collect();
     options::add_some(command, Stage::FineTuning, &columns)
 }
@@ -62,7 +65,7 @@ pub(super) fn evaluate(context: &mut Context<'_>, matches: &ArgMatches) -> Done 
     Ok(())
 }
 
-/// Whether the file says what is right.
+/// Whether the file contains the right answers.
 #[derive(Clone, Copy, PartialEq)]
 enum Answer {
     Known,
@@ -71,9 +74,7 @@ enum Answer {
 
 fn answer(context: &Context<'_>, matches: &ArgMatches, answer: Answer) -> Result<(Task, Scores)> {
     let settings = options::layers(matches, Stage::FineTuning)?.settings_of_task()?;
-    let Some(data) = matches.get_one::<PathBuf>("data") else {
-        return Err(Error::input("no examples: --data FILE names them"));
-    };
+    let data: &PathBuf = required(matches, "data")?;
     let model = model_argument::load(matches)?;
     let ModelConfig { task, n_positions, .. } = &model.config;
     let Some(task) = task else {
@@ -83,7 +84,7 @@ fn answer(context: &Context<'_>, matches: &ArgMatches, answer: Answer) -> Result
     let columns = settings.columns(task.kind)?;
     if answer == Answer::Known && columns.answer.is_none() {
         let name = if task.answers == Answers::Score { "score" } else { "label" };
-        return Err(Error::input(format!("--{name} COLUMN: which column says what is right")));
+        return Err(missing_option(name, "must name the column with the right answers"));
     }
     let examples = Examples::new(data, &columns.read(data, task)?, model.tokenizer()?, *n_positions)?;
     let device = context.open()?;

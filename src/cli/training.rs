@@ -1,5 +1,6 @@
 //! What `pretrain` and `finetune` share: the options of a run, and running or resuming it with progress on stderr.
 
+use super::arguments::missing_option;
 use super::clock;
 use super::context::Context;
 use super::output::note;
@@ -7,7 +8,7 @@ use super::progress::Progress;
 use super::stop::Stop;
 use crate::gpu::Device;
 use crate::train::{Objective, StoppedRun, Trained, resume, train};
-use crate::{Error, Result};
+use crate::Result;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use std::path::PathBuf;
 
@@ -33,11 +34,11 @@ pub(super) fn add_run_options(command: Command) -> Command {
 /// The run that `--resume` names.
 ///
 /// # Errors
-/// [`Error::Value`] for an option that does not go with it.
+/// [`Error::Value`](crate::Error::Value) for an option that does not go with it.
 pub(super) fn resumed(matches: &ArgMatches) -> Result<Option<&PathBuf>> {
     let run = matches.get_one::<PathBuf>("resume");
     match run.and_then(|_| ["out", "config"].into_iter().find(|name| matches.contains_id(name))) {
-        Some(other) => Err(Error::input(format!("--{other} and --resume: a run continues in its own folder"))),
+        Some(other) => Err(missing_option(other, "must not be used with --resume: a run continues in its own folder")),
         None => Ok(run),
     }
 }

@@ -269,7 +269,7 @@ fn a_resumed_run_accepts_changes_of_some_settings_alone() {
     place.assert_line(
         &["--resume", "run", "--config", "tiny.toml"],
         2,
-        &["--config and --resume: a run continues in its own folder"],
+        &["--config: must not be used with --resume: a run continues in its own folder"],
     );
     place.assert_line(&["--resume", "none"], 2, &["none: is no run's folder: there is no such folder"]);
     place.assert_line(&["--resume", "run/checkpoints/step-000012"], 2, &["it is one of its checkpoints"]);
