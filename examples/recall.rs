@@ -1,5 +1,6 @@
-//! Documents that need a long memory, on stdout: a text to compare patterns of attention on. So many, of so many bytes, by
-//! a seed:
+//! Writes documents that need a long memory to stdout, for comparing attention patterns.
+//!
+//! The arguments are the number of documents, the bytes of each and a seed:
 //!
 //! `cargo run --release --example recall 800 2047 1 > recall.txt`, then
 //! `wgpt pretrain --data recall.txt --document-separator=--- --vocab-size 256 --n-positions 2048 --attention-pattern LMLML`

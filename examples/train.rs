@@ -1,38 +1,34 @@
-//! A model learns our story grammar: text → tokenizer → windows → steps, in one screen.
+//! Trains a model on a synthetic text: tokenizer, batches, steps, validation, and the trained model in a folder.
 //!
-//! `cargo run --release --example train [STEPS]`
+//! `cargo run --release --example train [STEPS [FOLDER]]`
 
-use wgpt::config::ModelConfig;
 use wgpt::data::corpus::Corpus;
-use wgpt::data::data_loader::{BatchSize, Batching, DataLoader};
-use wgpt::data::padding::Padding;
+use wgpt::data::data_loader::{Batching, DataLoader};
 use wgpt::data::synthetic::stories::stories;
-use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
+use wgpt::data::tokenizer::Pretokenizer;
 use wgpt::data::windows::evaluation_batches;
-use wgpt::gpu::Device;
-use wgpt::model::{Capacity, Training, TrainingOptions, initial_parameters};
-use wgpt::philox::step_key;
+use wgpt::{Capacity, Device, Model, ModelConfig, Tokenizer, TrainingOptions};
 
 const SEED: u64 = 1;
+const WINDOWS: usize = 8;
 
 fn main() -> wgpt::Result<()> {
-    let steps: u32 = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(20);
-    let device = Device::open(None)?;
+    let mut arguments = std::env::args().skip(1);
+    let steps: u32 = arguments.next().and_then(|steps| steps.parse().ok()).unwrap_or(20);
     let config = ModelConfig { n_layer: 2, n_embd: 64, n_positions: 64, ..ModelConfig::default() };
     let text = stories(SEED, 200_000);
     let tokenizer = Tokenizer::train(&text, config.vocab_size, Pretokenizer::Bytes)?;
     let (train, valid) = Corpus::stream(tokenizer.encode(&text)?).split(0.05);
+    let mut loader = DataLoader::new(train, config.n_positions, Batching::windows(WINDOWS), SEED)?;
 
-    let options = TrainingOptions::default();
-    let capacity = Capacity { rows: 8 * config.n_positions, sequences: 8 };
-    let mut training = Training::new(&device, &config, &initial_parameters(&config, SEED), capacity, options)?;
-    let batching = Batching { size: BatchSize::Windows(8), micro_batches: 1, padding: Padding::Packed };
-    let mut order = DataLoader::new(train, config.n_positions, batching, SEED)?;
+    let device = Device::open(None)?;
+    let capacity = Capacity::of_windows(&config, WINDOWS);
+    let model = Model::new(config, SEED)?;
+    let mut training = model.training(&device, capacity, TrainingOptions::default())?;
     for step in 0..steps {
-        let batch = order.next_batch()?;
-        training.accumulate_gradients(&batch, batch.target_count, step_key(SEED, step))?;
-        // Post-layer-norm needs its warm-up.
-        training.optimizer_step(2e-3 * f64::from(step + 1).min(100.0) / 100.0)?;
+        // Post-layer-norm needs a warm-up of the learning rate.
+        let lr = 2e-3 * f64::from(step + 1).min(100.0) / 100.0;
+        training.step(&loader.next_batch()?, lr, SEED)?;
         while let Some(result) = training.next_result()? {
             println!("step {}: loss {:.4}", result.step, result.loss);
         }
@@ -40,11 +36,15 @@ fn main() -> wgpt::Result<()> {
     for result in training.wait_for_results()? {
         println!("step {}: loss {:.4}", result.step, result.loss);
     }
+
     let (mut sum, mut count) = (0.0, 0);
-    for batch in evaluation_batches(&valid, config.n_positions, capacity.rows, capacity.sequences).take(4) {
-        sum += training.evaluate(&batch)?.iter().map(|x| f64::from(*x)).sum::<f64>();
+    for batch in evaluation_batches(&valid, model.config.n_positions, capacity.rows, capacity.sequences).take(4) {
+        sum += training.evaluate(&batch)?.iter().map(|loss| f64::from(*loss)).sum::<f64>();
         count += batch.target_count;
     }
     println!("validation loss {:.4} over {count} tokens", sum / f64::from(count.max(1)));
+    if let Some(folder) = arguments.next() {
+        Model::from_parts(model.config, training.parameters()?, Some(tokenizer)).save(folder)?;
+    }
     Ok(())
 }

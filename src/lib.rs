@@ -74,6 +74,11 @@ pub mod tasks;
 pub mod train;
 pub mod verify;
 
+pub use config::ModelConfig;
+pub use data::tokenizer::Tokenizer;
 pub use error::{Error, Result};
+pub use gpu::Device;
+pub use model::{Capacity, Generator, Inference, Sampling, StepResult, Training, TrainingOptions};
+pub use store::Model;
 /// The wgpu that devices and queues of [`gpu::Device::from_wgpu`] come from.
 pub use wgpu;

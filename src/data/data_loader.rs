@@ -42,6 +42,13 @@ pub struct Batching {
     pub padding: Padding,
 }
 
+impl Batching {
+    /// Batches of `count` windows, in one micro-batch without padding.
+    pub fn windows(count: usize) -> Self {
+        Batching { size: BatchSize::Windows(count), micro_batches: 1, padding: Padding::Packed }
+    }
+}
+
 /// Steps whose windows are sorted by length together, where batches are padded.
 const BUCKET_STEPS: usize = 50;
 

@@ -18,6 +18,13 @@ pub struct Capacity {
     pub sequences: usize,
 }
 
+impl Capacity {
+    /// For batches of `count` sequences of the model's P tokens each.
+    pub fn of_windows(config: &ModelConfig, count: usize) -> Self {
+        Capacity { rows: count * config.n_positions, sequences: count }
+    }
+}
+
 /// What the forward pass of one block saves for its backward pass. `M` is a matrix on the device, or its size when planning.
 #[derive(Clone)]
 pub struct Block<M = Matrix> {

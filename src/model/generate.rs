@@ -131,6 +131,22 @@ impl Generator {
     /// # Errors
     /// [`Error::Value`] for a prompt without a token, past P, or with an id past V.
     pub fn start(&mut self, prompt: &[u32]) -> Result<Vec<f32>> {
+        let last = self.submit_prompt(prompt)?;
+        self.next(&vec![last; self.samples])
+    }
+
+    /// As [`Generator::start`], as a future that never blocks: it completes when the caller polls the device after the prompt
+    /// has been computed.
+    ///
+    /// # Errors
+    /// As [`Generator::start`].
+    pub async fn start_async(&mut self, prompt: &[u32]) -> Result<Vec<f32>> {
+        let last = self.submit_prompt(prompt)?;
+        self.next_async(&vec![last; self.samples]).await
+    }
+
+    /// Submits all tokens of a prompt but the last, and returns that one.
+    fn submit_prompt(&mut self, prompt: &[u32]) -> Result<u32> {
         let positions = self.config.n_positions;
         let Some((last, before)) = prompt.split_last() else {
             return Err(Error::value("tokens of the prompt", 0, "must be 1 or more"));
@@ -145,7 +161,7 @@ impl Generator {
             self.fill(before)?;
         }
         self.length = before.len();
-        self.next(&vec![*last; self.samples])
+        Ok(*last)
     }
 
     /// Appends a token to every sample. Returns the logits of the next token, [S, V] dense. Waits.
@@ -153,6 +169,23 @@ impl Generator {
     /// # Errors
     /// [`Error::Value`] for more or fewer ids than samples, an id past V, or samples that already have P tokens.
     pub fn next(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
+        self.submit_tokens(ids)?;
+        let words = self.readback.wait()?;
+        self.receive_logits(words)
+    }
+
+    /// As [`Generator::next`], as a future that never blocks: see [`Generator::start_async`].
+    ///
+    /// # Errors
+    /// As [`Generator::next`].
+    pub async fn next_async(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
+        self.submit_tokens(ids)?;
+        let words = self.readback.wait_async().await?;
+        self.receive_logits(words)
+    }
+
+    /// Submits the pass of one token of every sample.
+    fn submit_tokens(&mut self, ids: &[u32]) -> Result<()> {
         let positions = self.config.n_positions;
         if ids.len() != self.samples {
             let expected = format!("must be {}, one for each sample", self.samples);
@@ -165,8 +198,12 @@ impl Generator {
         self.check(ids)?;
         self.token.upload(&self.device, &self.config, &self.cache, ids, self.length)?;
         let values = TokenPass::values(&self.config, self.samples, self.length);
-        self.next_token.run_and_read(&values, &self.token.logits.view, &mut self.readback)?;
-        let words = self.readback.wait()?.ok_or_else(|| Error::device("the logits were not read back"))?;
+        self.next_token.run_and_read(&values, &self.token.logits.view, &mut self.readback)
+    }
+
+    /// The logits [S, V] from the words read back, which complete a token.
+    fn receive_logits(&mut self, words: Option<Vec<u32>>) -> Result<Vec<f32>> {
+        let words = words.ok_or_else(|| Error::device("the logits were not read back"))?;
         self.length += 1;
         Ok(dims::unpad_rows(bytemuck::cast_slice(&words), self.config.vocab_size))
     }

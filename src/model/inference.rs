@@ -6,7 +6,7 @@ use super::decoder::Decoder;
 use super::parameters::Parameters;
 use crate::config::{Answers, ModelConfig};
 use crate::data::batch::{Batch, Example};
-use crate::gpu::{Device, Matrix, Program, Recorder};
+use crate::gpu::{Device, Matrix, Program, Recorder, View};
 use crate::ops::StepValues;
 use crate::ops::kernels::Kernels;
 use crate::ops::layout::LayoutBuffer;
@@ -108,12 +108,32 @@ impl Inference {
     /// # Errors
     /// [`crate::Error::Value`] for a batch past capacity.
     pub fn losses(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+        match self.submit_losses(batch)? {
+            Some(losses) => losses.read(&self.device),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// As [`Inference::losses`], as a future that never blocks: it completes when the caller polls the device after the batch
+    /// has been evaluated.
+    ///
+    /// # Errors
+    /// As [`Inference::losses`].
+    pub async fn losses_async(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+        match self.submit_losses(batch)? {
+            Some(losses) => losses.read_async(&self.device).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Submits the losses of a batch and returns where they are stored; `None` for a batch without rows.
+    fn submit_losses(&self, batch: &Batch) -> Result<Option<View>> {
         let values = self.layout.upload(&self.device, batch)?;
         if batch.rows() == 0 {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         self.losses.run(&values)?;
-        self.activations.losses.view.part(0, batch.rows()).read(&self.device)
+        Ok(Some(self.activations.losses.view.part(0, batch.rows())))
     }
 
     /// The task head's output for each example of a batch. Waits.

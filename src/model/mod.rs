@@ -15,6 +15,8 @@ pub mod sampling;
 pub mod slots;
 mod task_head;
 pub mod tensors;
+#[cfg(feature = "tokenizers")]
+mod text;
 pub mod token;
 pub mod token_specs;
 pub mod training;

@@ -238,13 +238,29 @@ impl Parameters {
     /// # Errors
     /// [`Error::Device`].
     pub fn read(&self, device: &Device, data: ParameterData) -> Result<Vec<Vec<f32>>> {
-        let whole = (0..self.slabs.len()).map(|s| self.flat(data, s).view.read::<f32>(device));
-        let whole = whole.collect::<Result<Vec<_>>>()?;
+        let slabs = (0..self.slabs.len()).map(|slab| self.flat(data, slab).view.read(device));
+        Ok(self.dense(&slabs.collect::<Result<Vec<_>>>()?))
+    }
+
+    /// As [`Parameters::read`], as a future that never blocks: see [`View::read_async`].
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub async fn read_async(&self, device: &Device, data: ParameterData) -> Result<Vec<Vec<f32>>> {
+        let mut slabs = Vec::new();
+        for slab in 0..self.slabs.len() {
+            slabs.push(self.flat(data, slab).view.read_async(device).await?);
+        }
+        Ok(self.dense(&slabs))
+    }
+
+    /// Tensors without padding, from the floats of all slabs.
+    fn dense(&self, slabs: &[Vec<f32>]) -> Vec<Vec<f32>> {
         let dense = |(shape, place): (&ParameterShape, &Place)| {
-            let padded = &whole[place.slab][place.offset..place.offset + floats(shape)];
+            let padded = &slabs[place.slab][place.offset..place.offset + floats(shape)];
             dims::unpad_rows(padded, shape.columns)
         };
-        Ok(self.shapes.iter().zip(&self.places).map(dense).collect())
+        self.shapes.iter().zip(&self.places).map(dense).collect()
     }
 }
 

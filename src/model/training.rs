@@ -16,7 +16,7 @@ use crate::ops::StepValues;
 use crate::ops::kernels::Kernels;
 use crate::ops::layout::{self, BatchLayout, LayoutBuffer};
 use crate::ops::optimizer::{self, AdamW, Arithmetic, Losses, STATE_WORDS, State};
-use crate::{Error, Result};
+use crate::{Error, Result, philox};
 use std::collections::VecDeque;
 
 /// What stays the same over the steps of a run, besides the model: the optimizer's constants and the loss.
@@ -280,6 +280,17 @@ impl Training {
         self.step_values(&self.batch_capacity().lay_out(batch)?, batch.loss_counts(), [0; 2])
     }
 
+    /// A whole training step on one batch: [`Training::accumulate_gradients`], then [`Training::optimizer_step`]. `seed` is
+    /// the run's, which dropout depends on. Returns at once, unless four steps are in flight.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a batch past capacity.
+    pub fn step(&mut self, batch: &Batch, lr: f64, seed: u64) -> Result<()> {
+        let dropout_key = philox::step_key(seed, self.progress.step);
+        self.accumulate_gradients(batch, batch.loss_counts(), dropout_key)?;
+        self.optimizer_step(lr)
+    }
+
     /// Runs forward and backward on one micro-batch and adds its gradients to those accumulated. Returns at once.
     ///
     /// `counts` are those of the whole step, over all its micro-batches: the losses are means over them (in pretraining, the
@@ -354,6 +365,19 @@ impl Training {
         Ok(self.results.pop_front())
     }
 
+    /// As [`Training::next_result`], as a future that completes with the oldest step's result, and with `None` if every result
+    /// was returned. It never blocks: it completes when the caller polls the device after the step has finished.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub async fn next_result_async(&mut self) -> Result<Option<StepResult>> {
+        if self.results.is_empty() {
+            let words = self.readback.wait_async().await?;
+            self.receive(words);
+        }
+        Ok(self.results.pop_front())
+    }
+
     /// Waits for all steps submitted and returns the results that were not returned yet, oldest first.
     ///
     /// # Errors
@@ -373,12 +397,26 @@ impl Training {
     /// # Errors
     /// [`Error::Value`] for a batch past capacity.
     pub fn evaluate(&mut self, batch: &Batch) -> Result<Vec<f32>> {
-        let values = self.step_values_of(batch)?;
-        self.evaluate.run(&values)?;
-        if batch.rows() == 0 {
-            return Ok(Vec::new());
-        }
-        self.activations.losses.view.part(0, batch.rows()).read(&self.device)
+        let mut losses = self.submit_evaluation(batch)?.read(&self.device)?;
+        losses.truncate(batch.rows());
+        Ok(losses)
+    }
+
+    /// As [`Training::evaluate`], as a future that never blocks: it completes when the caller polls the device after the batch
+    /// has been evaluated.
+    ///
+    /// # Errors
+    /// As [`Training::evaluate`].
+    pub async fn evaluate_async(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+        let mut losses = self.submit_evaluation(batch)?.read_async(&self.device).await?;
+        losses.truncate(batch.rows());
+        Ok(losses)
+    }
+
+    /// Submits the evaluation of a batch and returns where its losses are stored.
+    fn submit_evaluation(&self, batch: &Batch) -> Result<View> {
+        self.evaluate.run(&self.step_values_of(batch)?)?;
+        Ok(self.activations.losses.view.part(0, batch.rows().max(1)))
     }
 
     /// The logits [N, V] of a batch, dense, without dropout. Waits.
@@ -386,6 +424,23 @@ impl Training {
     /// # Errors
     /// [`Error::Value`] for a batch past capacity.
     pub fn logits(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+        let mut logits = self.submit_logits(batch)?.read(&self.device)?;
+        logits.truncate(batch.rows() * self.config.vocab_size);
+        Ok(logits)
+    }
+
+    /// As [`Training::logits`], as a future that never blocks: see [`Training::evaluate_async`].
+    ///
+    /// # Errors
+    /// As [`Training::logits`].
+    pub async fn logits_async(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+        let mut logits = self.submit_logits(batch)?.read_async(&self.device).await?;
+        logits.truncate(batch.rows() * self.config.vocab_size);
+        Ok(logits)
+    }
+
+    /// Submits the logits of a batch and returns where they are stored.
+    fn submit_logits(&mut self, batch: &Batch) -> Result<Matrix> {
         let (program, logits) = match self.logits.take() {
             Some(recorded) => recorded,
             None => {
@@ -398,11 +453,10 @@ impl Training {
                 (rec.finish(), logits)
             }
         };
-        let values = self.step_values_of(batch)?;
-        program.run(&values)?;
-        let rows = logits.rows_from(0, batch.rows().max(1)).read(&self.device)?;
+        program.run(&self.step_values_of(batch)?)?;
+        let rows = logits.rows_from(0, batch.rows().max(1));
         self.logits = Some((program, logits));
-        Ok(rows[..batch.rows() * self.config.vocab_size].to_vec())
+        Ok(rows)
     }
 
     /// Block `i`'s output [`rows`, C] for the last batch, dense; 0 is the summed embedding. Waits.
@@ -419,7 +473,15 @@ impl Training {
     /// # Errors
     /// [`Error::Device`].
     pub fn parameters(&self) -> Result<Vec<Vec<f32>>> {
-        self.parameters.read(&self.device, ParameterData::Weights)
+        self.read(ParameterData::Weights)
+    }
+
+    /// As [`Training::parameters`], as a future that never blocks: see [`Training::evaluate_async`].
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub async fn parameters_async(&self) -> Result<Vec<Vec<f32>>> {
+        self.parameters.read_async(&self.device, ParameterData::Weights).await
     }
 
     /// Weights, gradients or moments, as [`Training::parameters`]. Waits.

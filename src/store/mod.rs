@@ -10,6 +10,7 @@ pub mod checksums;
 pub mod config_json;
 pub mod mmap;
 pub mod model_folder;
+mod model_on_device;
 pub mod openai;
 pub mod optimizer;
 pub mod safetensors;

@@ -58,10 +58,10 @@ fn inference_matches_the_oracle() {
         }
         assert!(model.losses(&batch(&config, &[90, 90])).is_err(), "past capacity");
         for (borders, expected) in [
-            ([0, 20, 10, 30], "sequence 1 ends at row 10 before it begins at row 20"),
-            ([0, 10, 20, 29], "borders must run from 0 to 30"),
-            ([1, 10, 20, 30], "borders must run from 0 to 30"),
-            ([0, 10, 20, u32::MAX], "borders must run from 0 to 30"),
+            ([0, 20, 10, 30], "end of sequence 1 = 10: expected at least 20"),
+            ([0, 10, 20, 29], "expected 0 to 30"),
+            ([1, 10, 20, 30], "expected 0 to 30"),
+            ([0, 10, 20, u32::MAX], "expected 0 to 30"),
         ] {
             let wrong = Batch { cu_seqlens: borders.to_vec(), ..batch(&config, &[10, 10, 10]) };
             for error in [model.losses(&wrong).expect_err(expected), model.logits(&wrong).expect_err(expected)] {

@@ -267,9 +267,9 @@ fn impossible_borders_of_sequences_are_refused() {
     let right = batch(&config, &[10, 10]);
     let mut training = train(&device(), &config, &parameters, &right);
     for (borders, expected) in [
-        ([0, 21, 20], "sequence 1 ends at row 20 before it begins at row 21"),
-        ([0, 10, 19], "borders must run from 0 to 20"),
-        ([1, 10, 20], "borders must run from 0 to 20"),
+        ([0, 21, 20], "end of sequence 1 = 20: expected at least 21"),
+        ([0, 10, 19], "expected 0 to 20"),
+        ([1, 10, 20], "expected 0 to 20"),
     ] {
         let wrong = Batch { cu_seqlens: borders.to_vec(), ..right.clone() };
         let error = training.accumulate_gradients(&wrong, wrong.target_count, [0, 0]).expect_err(expected);
