@@ -1,9 +1,55 @@
-//! GPT decoders trained on any GPU: hand-written WGSL kernels that wgpu runs on Vulkan, Metal and DX12.
+//! GPT decoders trained on any GPU, by hand-written WGSL kernels that wgpu runs on Vulkan, Metal and DX12.
 //!
-//! The rooms of the house, each naming only what stands to its left:
-//! `error dims philox config < {gpu reference data} < ops < {verify model} < store < tasks < report < train < cli`.
+//! The crate is a library first. The program `wgpt` is a thin layer over it, behind the default feature `cli`.
 //!
-//! One op, recorded once and run as often as one likes:
+//! # Generate text
+//!
+//! [`Model::load`] reads the folder of a run, a checkpoint, or a folder that Hugging Face wrote, such as GPT-1's.
+//!
+//! ```no_run
+//! # #[cfg(feature = "tokenizers")]
+//! # fn main() -> wgpt::Result<()> {
+//! use wgpt::{Device, Model, Sampling};
+//!
+//! let model = Model::load("runs/mine")?;
+//! let mut generator = model.generator(&Device::open(None)?, 1)?;
+//! let sampling = Sampling { temperature: 0.8, ..Sampling::default() };
+//! println!("{}", generator.text(model.tokenizer()?, "ROMEO:", 128, sampling)?);
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "tokenizers"))]
+//! # fn main() {}
+//! ```
+//!
+//! # Train a model
+//!
+//! A step is asynchronous: [`Training::step`] encodes it and returns; its loss arrives a few steps later.
+//! `examples/train.rs` does the same with text and batches; [`train`] holds whole runs, with settings, evaluations and
+//! checkpoints.
+//!
+//! ```
+//! use wgpt::data::{Batch, Sequence};
+//! use wgpt::{Capacity, Device, Model, ModelConfig, TrainingOptions};
+//!
+//! # fn main() -> wgpt::Result<()> {
+//! let config = ModelConfig { n_layer: 1, n_embd: 32, n_head: 2, n_positions: 16, vocab_size: 64, ..Default::default() };
+//! let batch = Batch::from_sequences(&[Sequence { ids: vec![1, 2, 3, 4], targets: vec![2, 3, 4, 5] }])?;
+//!
+//! let model = Model::new(config, 1)?; // random weights; 1 is the seed
+//! let mut training = model.training(&Device::open(None)?, Capacity { rows: 4, sequences: 1 }, TrainingOptions::default())?;
+//! for _ in 0..20 {
+//!     training.step(&batch, 1e-3, 1)?;
+//! }
+//! let results = training.wait_for_results()?;
+//! assert!(results[19].loss < results[0].loss);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Run one kernel
+//!
+//! A [`gpu::Recorder`] records kernels into a [`gpu::Program`]; the program runs as often as needed, on sizes up to those of
+//! the recording.
 //!
 //! ```
 //! use wgpt::gpu::{Device, Matrix, Recorder};
@@ -11,7 +57,7 @@
 //! use wgpt::ops::{RowCount, StepValues};
 //!
 //! # fn main() -> wgpt::Result<()> {
-//! let device = Device::open(None)?; // or Device::from_wgpu, with a device of your own
+//! let device = Device::open(None)?; // or Device::from_wgpu, for the caller's own device
 //! let (a, b, c) = (
 //!     Matrix::new(&device, "a", 2, 3)?,
 //!     Matrix::new(&device, "b", 3, 2)?,
@@ -29,30 +75,39 @@
 //! # }
 //! ```
 //!
-//! What a training run takes, without a device:
+//! # Embed it
+//!
+//! A program with a wgpu device of its own gives it to [`Device::from_wgpu`], wraps its buffers by
+//! [`gpu::Matrix::from_wgpu`], records programs into its command encoder by [`gpu::Program::encode_into`], and reads results
+//! back by futures, such as [`gpu::Matrix::read_async`]. `examples/embed.rs` does all four.
+//!
+//! # Plan the memory
+//!
+//! [`model::plan`] computes what a training run allocates, without a device.
 //!
 //! ```
-//! use wgpt::config::ModelConfig;
+//! use wgpt::ModelConfig;
 //! use wgpt::model::{Capacity, plan};
 //!
 //! let gpt1 = ModelConfig { vocab_size: 40_478, n_layer: 12, n_embd: 768, n_head: 12, n_positions: 512, ..Default::default() };
 //! assert_eq!(gpt1.parameter_count(), 116_534_784);
-//! let memory = plan(&gpt1, Capacity { rows: 4 * 512, sequences: 4 });
-//! assert!(memory.total() < 6 << 30);
+//! assert!(plan(&gpt1, Capacity { rows: 4 * 512, sequences: 4 }).total() < 6 << 30);
 //! ```
 //!
-//! A tokenizer that gives every text back:
+//! # Features
 //!
-//! ```
-//! use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
+//! | feature | adds | dependencies |
+//! | --- | --- | --- |
+//! | `cli` (default) | the program: command line, progress bar, signals, the user's cache folder | clap, indicatif, signal-hook, dirs, jiff |
+//! | `tasks` | fine-tuning on files of examples | csv |
+//! | `tokenizers` | encoding text: tokenizers, pretraining on text, generation of text | tokenizers |
 //!
-//! # fn main() -> wgpt::Result<()> {
-//! let tokenizer = Tokenizer::train("the cat sat on the mat, the cat", 260, Pretokenizer::Bytes)?;
-//! let ids = tokenizer.encode("the cat 🐈")?;
-//! assert_eq!(tokenizer.decode(&ids)?, "the cat 🐈");
-//! # Ok(())
-//! # }
-//! ```
+//! Each includes the ones below it. Without features the crate holds kernels, models, model folders and the training engine.
+//!
+//! # Modules
+//!
+//! A module imports only modules to its left:
+//! `error dims philox config < {gpu reference data} < ops < {verify model} < store < tasks < report < train < cli`.
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
 

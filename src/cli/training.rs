@@ -6,9 +6,9 @@ use super::context::Context;
 use super::output::note;
 use super::progress::Progress;
 use super::stop::Stop;
+use crate::Result;
 use crate::gpu::Device;
 use crate::train::{Objective, StoppedRun, Trained, resume, train};
-use crate::Result;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use std::path::PathBuf;
 
