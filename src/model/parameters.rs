@@ -180,15 +180,6 @@ impl Parameters {
         Matrix::over(buffer.range(&shape.name, place.offset, floats(shape)), shape.rows, shape.columns)
     }
 
-    /// The tensor of this name.
-    ///
-    /// # Errors
-    /// [`Error::Value`] when the config has none.
-    pub fn named(&self, data: ParameterData, name: &str) -> Result<Matrix> {
-        let place = self.shapes.iter().position(|shape| shape.name == name);
-        place.map(|i| self.tensor(data, i)).ok_or_else(|| Error::input(format!("{name}: the model has no such tensor")))
-    }
-
     /// The number of slabs.
     pub fn slabs(&self) -> usize {
         self.slabs.len()
