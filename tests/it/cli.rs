@@ -67,7 +67,7 @@ fn bad_input_is_one_line_that_names_it() {
         (vec!["shader", "matmul", "--caps", "Apple", "--spec", "nothing"], &["--spec nothing"]),
         (vec!["plan", "--set", "kv_factor=0"], &["kv_factor = 0: must be 1 or more"]),
         (vec!["bench", "kernels", "--only", "nothing"], &["--only nothing"]),
-        (vec!["bench", "generate", "--attention-pattern", "lm"], &["attention_pattern = \"lm\"", "'l'"]),
+        (vec!["bench", "generate", "--attention-pattern", "lm"], &["attention_pattern = \"lm\"", "one or more letters of F"]),
         (vec!["bench", "attention", "--out", "there"], &["--out there: must be the path of a file"]),
         (vec!["bench", "attention", "--out", "none/a.svg"], &["--out none/a.svg: the folder none does not exist"]),
         (generate(&["--temperature", "0"]), &["--temperature 0: must be a number from 0.001", "--greedy"]),
