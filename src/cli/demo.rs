@@ -4,7 +4,7 @@ use super::context::Context;
 use super::stop::Done;
 use super::{pretrain, training};
 use crate::data::synthetic::stories::stories;
-use crate::report::sketch;
+use crate::report::curve_text;
 use crate::train::sample::{Sampling, SamplingLimits, sample};
 use crate::train::{Layers, Pretraining, Trained};
 use clap::{Arg, ArgMatches, Command};
@@ -42,7 +42,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let trained = pretrain::train(context, objective)?;
     pretrain::report(context, &trained)?;
     let Trained { curve, training, objective: Pretraining { tokenizer, .. }, .. } = trained;
-    writeln!(context.out, "\n{}", sketch(&curve, 72, 18))?;
+    writeln!(context.out, "\n{}", curve_text(&curve, 72, 18))?;
     let prompt = tokenizer.encode(PROMPT)?;
     let sampling = Sampling { temperature: 0.7, seed: SEED, ..Sampling::default() };
     let ids = sample(&training, &prompt, limits, sampling)?;

@@ -5,7 +5,7 @@ use super::output::note;
 use super::stop::{Done, Stop};
 use super::{options, training};
 use crate::config::{Answers, Task, TaskKind};
-use crate::report::{Align, Table, confusion};
+use crate::report::{Align, Table, confusion_table};
 use crate::store::atomic::write_atomic;
 use crate::train::run_folder::CURVE;
 use crate::train::task::scores::{self, Scores};
@@ -187,7 +187,7 @@ fn report(context: &mut Context<'_>, trained: &Trained<FineTuning>) -> Done {
     writeln!(context.out, "{table}")?;
     if let (Answers::Labels(labels), Some((name, scores))) = (&task.answers, parts.last()) {
         writeln!(context.out, "{name} examples by label")?;
-        writeln!(context.out, "{}", confusion(labels, &scores.confusion))?;
+        writeln!(context.out, "{}", confusion_table(labels, &scores.confusion))?;
     }
     if let Some(best) = run.best {
         writeln!(context.out, "best epoch  {}", best.epoch)?;

@@ -9,7 +9,7 @@ use super::output::note;
 use super::stop::Done;
 use crate::config::{Answers, ModelConfig, Task};
 use crate::model::Inference;
-use crate::report::{Align, Table, confusion};
+use crate::report::{Align, Table, confusion_table};
 use crate::store::atomic::write_atomic;
 use crate::train::task::Examples;
 use crate::train::task::scores::{self, Scores};
@@ -60,7 +60,7 @@ pub(super) fn evaluate(context: &mut Context<'_>, matches: &ArgMatches) -> Done 
     table.row(["examples".to_string(), scores.answers.len().to_string()]);
     writeln!(context.out, "{table}")?;
     if let Answers::Labels(labels) = &task.answers {
-        write!(context.out, "{}", confusion(labels, &scores.confusion))?;
+        write!(context.out, "{}", confusion_table(labels, &scores.confusion))?;
     }
     Ok(())
 }

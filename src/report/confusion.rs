@@ -1,22 +1,22 @@
-//! How often which label was given for which: a table, or of many labels the most frequent mistakes.
+//! The confusion table of a classification task; for many labels, a list of the most frequent mistakes.
 
-use super::{Align, Table};
+use super::table::{Align, Table};
 
-/// Labels that a table has columns for.
-const COLUMNS: usize = 12;
-/// Mistakes of a longer list.
-const MISTAKES: usize = 20;
+/// The largest number of labels that get a column each.
+const MAX_COLUMNS: usize = 12;
+/// Length of the list of mistakes.
+const MAX_MISTAKES: usize = 20;
 
-/// The table of counts \[right label\]\[given label\]: a row a right label, a column a given one, and the share of each row
-/// that is right.
-pub fn confusion(labels: &[String], counts: &[Vec<u64>]) -> Table {
+/// The table of `counts[right label][predicted label]`. Rows are the right labels, columns the predicted ones; the last
+/// column is the share of right predictions in the row.
+pub fn confusion_table(labels: &[String], counts: &[Vec<u64>]) -> Table {
     let name = |i: usize| labels.get(i).map_or("", String::as_str);
-    if labels.len() > COLUMNS {
+    if labels.len() > MAX_COLUMNS {
         let mut table = Table::new(&[("right", Align::Left), ("given", Align::Left), ("times", Align::Right)]);
         let cells = counts.iter().enumerate().flat_map(|(t, row)| row.iter().enumerate().map(move |(p, n)| (t, p, *n)));
         let mut mistakes: Vec<_> = cells.filter(|(t, p, n)| t != p && *n > 0).collect();
         mistakes.sort_by_key(|(_, _, n)| std::cmp::Reverse(*n));
-        for (t, p, n) in mistakes.into_iter().take(MISTAKES) {
+        for (t, p, n) in mistakes.into_iter().take(MAX_MISTAKES) {
             table.row([name(t).to_string(), name(p).to_string(), n.to_string()]);
         }
         return table;
@@ -29,7 +29,7 @@ pub fn confusion(labels: &[String], counts: &[Vec<u64>]) -> Table {
         let all: u64 = row.iter().sum();
         let share = row.get(t).filter(|_| all > 0).map(|hits| format!("{:.1} %", 100.0 * *hits as f64 / all as f64));
         let cells = std::iter::once(name(t).to_string()).chain(row.iter().map(u64::to_string));
-        // A label that is nowhere right has no share.
+        // A label without examples has no share.
         table.row(cells.chain([share.unwrap_or_else(|| "–".into())]));
     }
     table
@@ -40,9 +40,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_right_and_columns_given() {
+    fn rows_are_right_labels_and_columns_predicted_ones() {
         let labels = ["CONTRADICTION", "no", "yes"].map(String::from);
-        let table = confusion(&labels, &[vec![30, 5, 0], vec![1, 200, 19], vec![0, 0, 0]]);
+        let table = confusion_table(&labels, &[vec![30, 5, 0], vec![1, 200, 19], vec![0, 0, 0]]);
         let expected = "\
 right \\ given  CONTRADICTION   no  yes   right
 ─────────────  ─────────────  ───  ───  ──────
@@ -64,6 +64,6 @@ right    given     times
 label 3  label 0       7
 label 2  label 12      4
 ";
-        assert_eq!(confusion(&labels, &counts).to_string(), expected);
+        assert_eq!(confusion_table(&labels, &counts).to_string(), expected);
     }
 }

@@ -1,34 +1,34 @@
-//! loss.svg: a run at a glance. Training loss pale and smoothed, validation joined, marks to compare with, and on a strip
-//! below the learning rate, or what evaluations measure besides the loss. One SVG text without anything outside itself.
+//! loss.svg: the loss curve of a run. It shows the training loss (each step pale, smoothed in full color), the validation loss
+//! and reference lines; on a strip below, the learning rate or another measure of evaluations.
 
-use super::svg::{AXIS, Axis, BLUE, GREEN, GRID, INK, MUTED, ORANGE, Svg, VIOLET, apart};
+use super::svg::{AXIS, Axis, BLUE, GREEN, GRID, INK, MUTED, ORANGE, Svg, VIOLET, spread_labels};
 
-/// A horizontal line to compare with.
+/// A horizontal reference line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reference {
-    /// What it is: "bigram".
+    /// Its label, such as "bigram".
     pub label: String,
-    /// Where it lies, in nats.
+    /// Its value, in the unit of the curve.
     pub value: f64,
 }
 
-/// What evaluations measure besides the loss.
+/// A measure of evaluations besides the loss.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measure {
-    /// What it is: "accuracy".
+    /// Its label, such as "accuracy".
     pub label: String,
-    /// Its values, in order.
+    /// Its points (optimizer steps done, value), in order.
     pub points: Vec<(u32, f64)>,
-    /// A line to compare with.
+    /// A reference line.
     pub reference: Option<Reference>,
 }
 
-/// What there is to draw. Points are (updates done, value), in order; values that are not finite are left out.
+/// The data of a loss curve. Points are (optimizer steps done, value), in order; values that are not finite are not drawn.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Curve {
-    /// The large line above: the model and its text.
+    /// The title: model and text.
     pub title: String,
-    /// The small line beneath it; may be empty.
+    /// The smaller line below the title; may be empty.
     pub subtitle: String,
     /// Training loss by step.
     pub training: Vec<(u32, f64)>,
@@ -36,13 +36,13 @@ pub struct Curve {
     pub validation: Vec<(u32, f64)>,
     /// Learning rate by step.
     pub rate: Vec<(u32, f64)>,
-    /// Updates the run will have, so that a picture of half a run shows half; 0: as many as there are.
+    /// Optimizer steps of the whole run, so that half a run fills half of the picture; 0: as many as there are points.
     pub steps: u32,
-    /// Lines to compare with.
+    /// Reference lines.
     pub references: Vec<Reference>,
-    /// What the losses are; empty: nats a token.
+    /// The label of the losses; if empty, "loss, nats a token".
     pub loss: String,
-    /// Stands on the strip in place of the learning rate.
+    /// A measure for the strip, in place of the learning rate.
     pub measure: Option<Measure>,
 }
 
@@ -54,16 +54,16 @@ const LOSS_TOP: f64 = 106.0;
 const LOSS_BOTTOM: f64 = 418.0;
 const RATE_TOP: f64 = 452.0;
 const RATE_BOTTOM: f64 = 502.0;
-/// Points of a line: one a pixel, or two where it is drawn as its extremes.
+/// Width of the plot in pixels, which limits the points of a line.
 const COLUMNS: usize = (RIGHT - LEFT) as usize;
 
 const TRAINING: &str = BLUE;
 const VALIDATION: &str = ORANGE;
-const MARK: &str = GREEN;
+const REFERENCE: &str = GREEN;
 const RATE: &str = VIOLET;
 
-/// The picture, 960 × 560.
-pub fn curve(curve: &Curve) -> String {
+/// The picture as SVG, 960 × 560 pixels.
+pub fn curve_svg(curve: &Curve) -> String {
     let finite = |points: &[(u32, f64)]| -> Vec<(f64, f64)> {
         points.iter().filter(|(_, y)| y.is_finite()).map(|(x, y)| (f64::from(*x), *y)).collect()
     };
@@ -76,8 +76,8 @@ pub fn curve(curve: &Curve) -> String {
     let losses = training.iter().chain(&validation).map(|p| p.1).chain(references.iter().map(|r| r.value));
     let (low, high) = losses.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), y| (a.min(y), b.max(y)));
     let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
-    let room = ((high - low) * 0.05).max(0.02 * high.abs()).max(1e-3);
-    let loss = Axis { from: low - room, to: high + room, start: LOSS_BOTTOM, end: LOSS_TOP };
+    let margin = ((high - low) * 0.05).max(0.02 * high.abs()).max(1e-3);
+    let loss = Axis { from: low - margin, to: high + margin, start: LOSS_BOTTOM, end: LOSS_TOP };
     let step = Axis { from: 0.0, to: steps, start: LEFT, end: RIGHT };
 
     let mut svg = Svg::new([WIDTH, HEIGHT], &format!("{} {}", curve.title, curve.subtitle));
@@ -88,23 +88,23 @@ pub fn curve(curve: &Curve) -> String {
 
     // Grids and axes.
     for tick in loss.ticks(8, 0.0) {
-        svg.line(LEFT, RIGHT, loss.at(tick.0), GRID, 1.0, "");
+        svg.horizontal_line(LEFT, RIGHT, loss.at(tick.0), GRID, 1.0, "");
         svg.text(LEFT - 9.0, loss.at(tick.0) + 4.0, "end", 12.0, MUTED, 400, &tick.1);
     }
-    svg.line(LEFT, RIGHT, LOSS_BOTTOM, AXIS, 1.0, "");
-    svg.line(LEFT, RIGHT, RATE_BOTTOM, AXIS, 1.0, "");
+    svg.horizontal_line(LEFT, RIGHT, LOSS_BOTTOM, AXIS, 1.0, "");
+    svg.horizontal_line(LEFT, RIGHT, RATE_BOTTOM, AXIS, 1.0, "");
     for tick in step.ticks(8, 1.0) {
         let x = step.at(tick.0);
-        svg.upright(x, LOSS_BOTTOM, LOSS_BOTTOM + 4.0, AXIS);
-        svg.upright(x, RATE_BOTTOM, RATE_BOTTOM + 4.0, AXIS);
+        svg.vertical_line(x, LOSS_BOTTOM, LOSS_BOTTOM + 4.0, AXIS);
+        svg.vertical_line(x, RATE_BOTTOM, RATE_BOTTOM + 4.0, AXIS);
         svg.text(x, RATE_BOTTOM + 19.0, "middle", 12.0, MUTED, 400, &tick.1);
     }
     svg.text((LEFT + RIGHT) / 2.0, RATE_BOTTOM + 42.0, "middle", 12.0, MUTED, 400, "updates");
     svg.text(LEFT, LOSS_TOP - 10.0, "start", 12.0, MUTED, 400, of_loss);
 
-    // Lines: what matters most is drawn last.
+    // The lines, in the order of importance: a later one is drawn over the earlier ones.
     for reference in &references {
-        svg.line(LEFT, RIGHT, loss.at(reference.value), MARK, 1.3, "6 4");
+        svg.horizontal_line(LEFT, RIGHT, loss.at(reference.value), REFERENCE, 1.3, "6 4");
     }
     svg.path(&extremes(&training, &step), &step, &loss, TRAINING, 1.0, 0.28, None);
     svg.path(&thin(&smoothed), &step, &loss, TRAINING, 2.0, 1.0, None);
@@ -122,7 +122,7 @@ pub fn curve(curve: &Curve) -> String {
         None => rate_strip(&mut svg, &rate, &step),
     }
 
-    // Names stand at the lines' ends, pushed apart where they would touch.
+    // Labels at the ends of the lines.
     let mut names = Vec::new();
     if let Some(p) = smoothed.last() {
         names.push((loss.at(p.1), TRAINING, "training".to_string(), p.1));
@@ -130,13 +130,13 @@ pub fn curve(curve: &Curve) -> String {
     if let Some(p) = validation.last() {
         names.push((loss.at(p.1), VALIDATION, "validation".to_string(), p.1));
     }
-    names.extend(references.iter().map(|r| (loss.at(r.value), MARK, r.label.clone(), r.value)));
+    names.extend(references.iter().map(|r| (loss.at(r.value), REFERENCE, r.label.clone(), r.value)));
     names.sort_by(|a, b| a.0.total_cmp(&b.0));
     let heights: Vec<f64> = names.iter().map(|n| n.0).collect();
-    for (y, (_, colour, name, value)) in apart(&heights, 17.0, LOSS_TOP, LOSS_BOTTOM).iter().zip(&names) {
-        svg.text(RIGHT + 10.0, y + 4.0, "start", 12.5, colour, 600, &format!("{name} {value:.2}"));
+    for (y, (_, color, name, value)) in spread_labels(&heights, 17.0, LOSS_TOP, LOSS_BOTTOM).iter().zip(&names) {
+        svg.text(RIGHT + 10.0, y + 4.0, "start", 12.5, color, 600, &format!("{name} {value:.2}"));
     }
-    svg.end()
+    svg.finish()
 }
 
 fn rate_strip(svg: &mut Svg, rate: &[(f64, f64)], step: &Axis) {
@@ -145,7 +145,7 @@ fn rate_strip(svg: &mut Svg, rate: &[(f64, f64)], step: &Axis) {
     if top > 0.0 {
         let strip = Axis { from: 0.0, to: top * 1.12, start: RATE_BOTTOM, end: RATE_TOP };
         svg.path(&thin(rate), step, &strip, RATE, 1.6, 1.0, Some(RATE_BOTTOM));
-        svg.text(LEFT - 9.0, strip.at(top) + 4.0, "end", 12.0, MUTED, 400, &number(top));
+        svg.text(LEFT - 9.0, strip.at(top) + 4.0, "end", 12.0, MUTED, 400, &format_rate(top));
         svg.text(LEFT - 9.0, RATE_BOTTOM + 4.0, "end", 12.0, MUTED, 400, "0");
     }
 }
@@ -156,31 +156,31 @@ fn measure_strip(svg: &mut Svg, measure: &Measure, points: &[(f64, f64)], step: 
     let values = points.iter().map(|p| p.1).chain(reference.map(|reference| reference.value));
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), y| (a.min(y), b.max(y)));
     let Some(last) = points.last() else { return };
-    let room = ((high - low) * 0.1).max(1e-3);
-    let strip = Axis { from: low - room, to: high + room, start: RATE_BOTTOM, end: RATE_TOP };
+    let margin = ((high - low) * 0.1).max(1e-3);
+    let strip = Axis { from: low - margin, to: high + margin, start: RATE_BOTTOM, end: RATE_TOP };
     let mut names = vec![(strip.at(last.1), RATE, format!("last {:.3}", last.1))];
     if let Some(Reference { label, value }) = reference {
-        svg.line(LEFT, RIGHT, strip.at(*value), MARK, 1.3, "6 4");
-        names.push((strip.at(*value), MARK, format!("{label} {value:.3}")));
+        svg.horizontal_line(LEFT, RIGHT, strip.at(*value), REFERENCE, 1.3, "6 4");
+        names.push((strip.at(*value), REFERENCE, format!("{label} {value:.3}")));
     }
     svg.path(&thin(points), step, &strip, RATE, 1.6, 1.0, None);
     if points.len() <= 60 {
         points.iter().for_each(|(x, y)| svg.dot(step.at(*x), strip.at(*y), RATE));
     }
-    // The best of several stands beside its point.
+    // The best value is written at its point.
     let best = points.iter().copied().fold(*last, |best, point| if point.1 >= best.1 { point } else { best });
     if best != *last {
         svg.text(step.at(best.0), strip.at(best.1) - 7.0, "middle", 12.0, RATE, 600, &format!("{:.3}", best.1));
     }
     names.sort_by(|a, b| a.0.total_cmp(&b.0));
     let heights: Vec<f64> = names.iter().map(|name| name.0).collect();
-    for (y, (_, colour, name)) in apart(&heights, 17.0, RATE_TOP, RATE_BOTTOM).iter().zip(&names) {
-        svg.text(RIGHT + 10.0, y + 4.0, "start", 12.5, colour, 600, name);
+    for (y, (_, color, name)) in spread_labels(&heights, 17.0, RATE_TOP, RATE_BOTTOM).iter().zip(&names) {
+        svg.text(RIGHT + 10.0, y + 4.0, "start", 12.5, color, 600, name);
     }
 }
 
-/// A rate as people write it: 0.002, 6e-4, 2.5e-4.
-fn number(value: f64) -> String {
+/// A learning rate in short form: 0.002, 6e-4, 2.5e-4.
+fn format_rate(value: f64) -> String {
     let text = format!("{:.3e}", value);
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let mantissa = mantissa.trim_end_matches('0').trim_end_matches('.');
@@ -190,33 +190,33 @@ fn number(value: f64) -> String {
     }
 }
 
-/// A moving mean, weighted as a triangle over some four hundredths of the points. It narrows towards the first point,
-/// where the loss falls steeply and a wide mean would hide it; at the end it takes the points there are.
+/// A moving mean with triangular weights over about 4 % of the points. The window narrows towards the first point, where a
+/// wide window would hide the steep fall of the loss; at the end it is cut off.
 fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let reach = (points.len() / 50).max(2) as i64;
-    let of = |centre: usize| {
+    let of = |center: usize| {
         let (mut sum, mut weight) = (0.0, 0.0);
-        let reach = reach.min(centre as i64);
+        let reach = reach.min(center as i64);
         for offset in -reach..=reach {
-            if let Some((_, y)) = usize::try_from(centre as i64 + offset).ok().and_then(|i| points.get(i)) {
+            if let Some((_, y)) = usize::try_from(center as i64 + offset).ok().and_then(|i| points.get(i)) {
                 let w = (reach + 1 - offset.abs()) as f64;
                 (sum, weight) = (sum + w * y, weight + w);
             }
         }
-        (points[centre].0, sum / weight)
+        (points[center].0, sum / weight)
     };
-    // A long run is smoothed where it is drawn, not at each of its points.
+    // For a long run, the mean is computed only at the points that are drawn.
     let stride = (points.len() / (2 * COLUMNS)).max(1);
-    let mut centres: Vec<usize> = (0..points.len()).step_by(stride).collect();
+    let mut centers: Vec<usize> = (0..points.len()).step_by(stride).collect();
     if let Some(last) = points.len().checked_sub(1)
-        && centres.last() != Some(&last)
+        && centers.last() != Some(&last)
     {
-        centres.push(last);
+        centers.push(last);
     }
-    centres.into_iter().map(of).collect()
+    centers.into_iter().map(of).collect()
 }
 
-/// At most two points a pixel: every n-th, and the last.
+/// At most two points a pixel: every n-th point, and the last one.
 fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let stride = points.len().div_ceil(2 * COLUMNS).max(1);
     let mut out: Vec<_> = points.iter().step_by(stride).copied().collect();
@@ -228,7 +228,7 @@ fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     out
 }
 
-/// A noisy line as each pixel's lowest and highest point, so that a long run keeps its band.
+/// The lowest and the highest point of each pixel, so that the noise of a long run stays visible.
 fn extremes(points: &[(f64, f64)], step: &Axis) -> Vec<(f64, f64)> {
     if points.len() <= 2 * COLUMNS {
         return points.to_vec();
@@ -265,10 +265,14 @@ mod tests {
             rate: (1..=steps)
                 .map(|s| {
                     let (s, warmup) = (f64::from(s), f64::from(whole) / 5.0);
-                    let gone = (s - warmup) / (f64::from(whole) - warmup);
+                    let progress = (s - warmup) / (f64::from(whole) - warmup);
                     (
                         s as u32,
-                        2e-3 * if s < warmup { s / warmup } else { 0.5 * (1.0 + (std::f64::consts::PI * gone).cos()) },
+                        2e-3 * if s < warmup {
+                            s / warmup
+                        } else {
+                            0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+                        },
                     )
                 })
                 .collect(),
@@ -281,7 +285,7 @@ mod tests {
         }
     }
 
-    /// Three epochs of 50 updates.
+    /// Three epochs of 50 steps.
     fn epochs() -> Curve {
         let of_epochs = |values: [f64; 3]| (1..).map(|epoch| 50 * epoch).zip(values).collect();
         Curve {
@@ -298,9 +302,9 @@ mod tests {
         }
     }
 
-    /// With WGPT_CURVE=FOLDER the pictures stay there, to be looked at.
+    /// WGPT_CURVE=FOLDER saves the pictures in the folder.
     #[test]
-    fn a_curve_is_whole_for_runs_of_every_length() {
+    fn curves_of_runs_of_every_length_are_complete_svg() {
         let empty = Curve { title: "nothing yet".into(), ..Curve::default() };
         let one = Curve { training: vec![(1, 6.2), (2, f64::NAN)], ..Curve::default() };
         for (name, data) in [
@@ -313,7 +317,7 @@ mod tests {
             ("one", one),
             ("empty", empty),
         ] {
-            let svg = curve(&data);
+            let svg = curve_svg(&data);
             assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{name}");
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{name}: {svg}");
             assert!(svg.len() < 120_000, "{name}: {} bytes", svg.len());
@@ -322,11 +326,11 @@ mod tests {
                 std::fs::write(format!("{folder}/{name}.svg"), &svg).expect("picture");
             }
         }
-        let svg = curve(&sample(1000, 1000));
+        let svg = curve_svg(&sample(1000, 1000));
         assert!(
             svg.contains("V 512 &amp; &lt;bytes&gt;") && svg.contains("bigram 3.66") && svg.contains("learning rate")
         );
-        let svg = curve(&epochs());
+        let svg = curve_svg(&epochs());
         for text in [">accuracy on validation<", ">majority 0.567<", ">last 0.640<", ">0.655<", ">loss, L2 + 0.5 · L1<"]
         {
             assert!(svg.contains(text), "{text}: {svg}");
@@ -335,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_written_as_people_do() {
-        assert_eq!([2e-3, 6e-4, 2.5e-4, 0.01].map(number), ["0.002", "6e-4", "2.5e-4", "0.01"]);
+    fn rates_have_their_short_form() {
+        assert_eq!([2e-3, 6e-4, 2.5e-4, 0.01].map(format_rate), ["0.002", "6e-4", "2.5e-4", "0.01"]);
     }
 }

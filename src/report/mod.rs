@@ -1,14 +1,15 @@
-//! What a person sees of a run: the curve as a picture, tables in the terminal. Pure functions of numbers to text.
+//! Reports of a run: the loss curve as a picture and in ASCII, costs as a picture, tables for the terminal. All functions
+//! turn data into text.
 
-pub mod confusion;
-pub mod curve;
-pub mod panels;
-pub mod sketch;
+mod confusion;
+mod curve;
+mod curve_text;
+mod panels;
 mod svg;
-pub mod table;
+mod table;
 
-pub use confusion::confusion;
-pub use curve::{Curve, Measure, Reference, curve};
-pub use panels::{Line, Panel, Panels, panels};
-pub use sketch::sketch;
+pub use confusion::confusion_table;
+pub use curve::{Curve, Measure, Reference, curve_svg};
+pub use curve_text::curve_text;
+pub use panels::{Line, Panel, Panels, panels_svg};
 pub use table::{Align, Table};

@@ -1,5 +1,5 @@
-//! What pictures share: colours, a straight axis with round ticks, labels pushed apart, and the text of an SVG that needs
-//! nothing outside itself.
+//! Elements of SVG pictures: colors, a linear axis with round ticks, labels that do not overlap, and the text of an SVG that
+//! uses no other files.
 
 use std::fmt::Write;
 
@@ -7,13 +7,13 @@ pub(super) const INK: &str = "#1f2430";
 pub(super) const MUTED: &str = "#6b7280";
 pub(super) const GRID: &str = "#e9ebef";
 pub(super) const AXIS: &str = "#b6bcc6";
-/// Colours of lines that are told apart.
+/// Colors of lines.
 pub(super) const BLUE: &str = "#2f6fde";
 pub(super) const ORANGE: &str = "#e0591f";
 pub(super) const GREEN: &str = "#0f8a6b";
 pub(super) const VIOLET: &str = "#8a63d2";
 
-/// A straight map of numbers to pixels.
+/// A linear map of values `from..to` to pixels `start..end`.
 pub(super) struct Axis {
     pub(super) from: f64,
     pub(super) to: f64,
@@ -26,23 +26,23 @@ impl Axis {
         self.start + (value - self.from) / (self.to - self.from) * (self.end - self.start)
     }
 
-    /// About `count` round numbers of the axis with their labels, `least` or more apart.
+    /// About `count` round values on the axis with their labels, at least `least` apart.
     pub(super) fn ticks(&self, count: usize, least: f64) -> Vec<(f64, String)> {
         let raw = ((self.to - self.from) / count as f64).max(least);
         let power = 10f64.powf(raw.log10().floor());
         let whole = |step: &f64| least < 1.0 || step.fract() == 0.0;
         let mut steps = [1.0, 2.0, 2.5, 5.0, 10.0].map(|m| m * power).into_iter().filter(whole);
         let step = steps.find(|s| *s >= raw * 0.999).unwrap_or(raw);
-        // The first that shows one step apart: 2.5 needs a digit, 0.25 two.
+        // As few decimals as show the step exactly: one for 2.5, two for 0.25.
         let digits = (0..9).find(|d| (step * 10f64.powi(*d)).fract().abs() < 1e-6).unwrap_or(9) as usize;
         let first = (self.from / step - 1e-9).ceil() as i64;
         let last = (self.to / step + 1e-9).floor() as i64;
-        (first..=last).map(|i| i as f64 * step).map(|v| (v, grouped(v, digits))).collect()
+        (first..=last).map(|i| i as f64 * step).map(|v| (v, group_thousands(v, digits))).collect()
     }
 }
 
-/// A number with thin spaces between thousands.
-pub(super) fn grouped(value: f64, digits: usize) -> String {
+/// A number with `digits` decimals and thin spaces between thousands, if it has five digits or more.
+pub(super) fn group_thousands(value: f64, digits: usize) -> String {
     let text = format!("{value:.digits$}");
     let (whole, rest) = text.split_once('.').map_or((text.as_str(), String::new()), |(w, r)| (w, format!(".{r}")));
     let mut out = String::new();
@@ -56,9 +56,10 @@ pub(super) fn grouped(value: f64, digits: usize) -> String {
     out + &rest
 }
 
-/// Sorted heights moved as little as it takes to stand `gap` apart, within bounds as far as they fit.
-pub(super) fn apart(heights: &[f64], gap: f64, top: f64, bottom: f64) -> Vec<f64> {
-    // Clusters of touching labels, each centred on the mean of its members.
+/// Moves sorted heights of labels as little as possible so that they are `gap` apart, within `top..bottom` as far as they
+/// fit.
+pub(super) fn spread_labels(heights: &[f64], gap: f64, top: f64, bottom: f64) -> Vec<f64> {
+    // Clusters of touching labels (center, number of labels), each at the mean of its members.
     let mut clusters: Vec<(f64, usize)> = Vec::new();
     for height in heights {
         clusters.push((*height, 1));
@@ -67,26 +68,26 @@ pub(super) fn apart(heights: &[f64], gap: f64, top: f64, bottom: f64) -> Vec<f64
             if !touching {
                 break;
             }
-            let centre = (above * m as f64 + below * n as f64) / (m + n) as f64;
+            let center = (above * m as f64 + below * n as f64) / (m + n) as f64;
             clusters.truncate(clusters.len() - 2);
-            clusters.push((centre, m + n));
+            clusters.push((center, m + n));
         }
     }
-    let place = |(centre, n): (f64, usize)| {
+    let place = |(center, n): (f64, usize)| {
         let half = gap * (n as f64 - 1.0) / 2.0;
-        let centre = centre.min(bottom - half).max(top + half);
-        (0..n).map(move |i| centre - half + gap * i as f64)
+        let center = center.min(bottom - half).max(top + half);
+        (0..n).map(move |i| center - half + gap * i as f64)
     };
     clusters.into_iter().flat_map(place).collect()
 }
 
-/// The picture as it is written.
+/// An SVG picture, written element by element.
 pub(super) struct Svg {
     text: String,
 }
 
 impl Svg {
-    /// An empty picture; the label is what a screen reader says.
+    /// A white picture; `label` is for screen readers.
     pub(super) fn new([width, height]: [f64; 2], label: &str) -> Self {
         let text = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
@@ -98,12 +99,14 @@ impl Svg {
         Svg { text }
     }
 
+    /// Writes an element.
     pub(super) fn add(&mut self, element: std::fmt::Arguments<'_>) {
         // Writing to a String cannot fail.
         let _ = self.text.write_fmt(element);
         self.text.push('\n');
     }
 
+    /// A text, unless `words` is empty.
     #[expect(clippy::too_many_arguments, reason = "a text of SVG has these parts")]
     pub(super) fn text(&mut self, x: f64, y: f64, anchor: &str, size: f64, fill: &str, weight: u32, words: &str) {
         if !words.is_empty() {
@@ -115,23 +118,27 @@ impl Svg {
         }
     }
 
-    pub(super) fn line(&mut self, x1: f64, x2: f64, y: f64, stroke: &str, width: f64, dash: &str) {
+    /// A horizontal line.
+    pub(super) fn horizontal_line(&mut self, x1: f64, x2: f64, y: f64, stroke: &str, width: f64, dash: &str) {
         let dash = if dash.is_empty() { String::new() } else { format!(" stroke-dasharray=\"{dash}\"") };
         self.add(format_args!(
             "<line x1=\"{x1:.1}\" x2=\"{x2:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"{stroke}\" stroke-width=\"{width}\"{dash}/>"
         ));
     }
 
-    pub(super) fn upright(&mut self, x: f64, y1: f64, y2: f64, stroke: &str) {
+    /// A vertical line.
+    pub(super) fn vertical_line(&mut self, x: f64, y1: f64, y2: f64, stroke: &str) {
         self.add(format_args!("<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{y1:.1}\" y2=\"{y2:.1}\" stroke=\"{stroke}\"/>"));
     }
 
+    /// A dot of a line.
     pub(super) fn dot(&mut self, x: f64, y: f64, fill: &str) {
         self.add(format_args!(
             "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.4\" fill=\"{fill}\" stroke=\"#ffffff\" stroke-width=\"1.3\"/>"
         ));
     }
 
+    /// A line through `points`, which `x` and `y` map to pixels; with `floor`, the area down to this height is tinted.
     #[expect(clippy::too_many_arguments, reason = "a path of SVG has these parts")]
     pub(super) fn path(
         &mut self,
@@ -161,8 +168,8 @@ impl Svg {
         ));
     }
 
-    /// A thin broken line, to compare with.
-    pub(super) fn dashed(&mut self, points: &[(f64, f64)], x: &Axis, y: &Axis, stroke: &str) {
+    /// A thin dashed line, for reference values.
+    pub(super) fn dashed_line(&mut self, points: &[(f64, f64)], x: &Axis, y: &Axis, stroke: &str) {
         let all: Vec<String> = points.iter().map(|p| format!("{:.1},{:.1}", x.at(p.0), y.at(p.1))).collect();
         self.add(format_args!(
             "<polyline points=\"{}\" fill=\"none\" stroke=\"{stroke}\" stroke-width=\"1.3\" stroke-dasharray=\"6 4\"/>",
@@ -170,7 +177,8 @@ impl Svg {
         ));
     }
 
-    pub(super) fn end(mut self) -> String {
+    /// The complete text.
+    pub(super) fn finish(mut self) -> String {
         self.text.push_str("</svg>\n");
         self.text
     }
@@ -208,10 +216,10 @@ mod tests {
     }
 
     #[test]
-    fn names_do_not_touch() {
-        let placed = apart(&[100.0, 101.0, 102.0, 300.0], 17.0, 92.0, 418.0);
+    fn labels_do_not_overlap() {
+        let placed = spread_labels(&[100.0, 101.0, 102.0, 300.0], 17.0, 92.0, 418.0);
         assert!(placed.windows(2).all(|w| w[1] - w[0] > 16.9), "{placed:?}");
         assert_eq!(placed[3], 300.0);
-        assert!(apart(&[417.0, 418.0], 17.0, 92.0, 418.0).iter().all(|y| *y <= 418.0));
+        assert!(spread_labels(&[417.0, 418.0], 17.0, 92.0, 418.0).iter().all(|y| *y <= 418.0));
     }
 }

@@ -1,17 +1,17 @@
-//! A table of text for the terminal: columns aligned, two blanks between, a rule beneath the heads.
+//! A table of text for the terminal: aligned columns, two spaces between them, a rule below the headings.
 
 use std::fmt;
 
-/// The side on which a column's cells stand.
+/// The alignment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
-    /// Words.
+    /// For words.
     Left,
-    /// Numbers.
+    /// For numbers.
     Right,
 }
 
-/// Heads and rows of cells; printed by its `Display`.
+/// Headings and rows of cells. `Display` prints the table.
 #[derive(Clone, Debug)]
 pub struct Table {
     columns: Vec<(String, Align)>,
@@ -19,12 +19,15 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty table with these heads.
+    /// A table with these headings and no rows.
     pub fn new(columns: &[(&str, Align)]) -> Self {
-        Table { columns: columns.iter().map(|(head, align)| ((*head).into(), *align)).collect(), rows: Vec::new() }
+        Table {
+            columns: columns.iter().map(|(heading, align)| ((*heading).into(), *align)).collect(),
+            rows: Vec::new(),
+        }
     }
 
-    /// Adds a row. Cells that are missing are empty, cells beyond the heads are left out.
+    /// Adds a row. Missing cells are empty, additional cells are ignored.
     pub fn row<T: Into<String>>(&mut self, cells: impl IntoIterator<Item = T>) -> &mut Self {
         let mut cells: Vec<String> = cells.into_iter().map(Into::into).collect();
         cells.resize(self.columns.len(), String::new());
@@ -40,7 +43,7 @@ impl fmt::Display for Table {
             .columns
             .iter()
             .enumerate()
-            .map(|(i, (head, _))| self.rows.iter().map(|row| length(&row[i])).fold(length(head), usize::max))
+            .map(|(i, (heading, _))| self.rows.iter().map(|row| length(&row[i])).fold(length(heading), usize::max))
             .collect();
         let line = |cells: &mut dyn Iterator<Item = &str>| {
             let mut line = String::new();
@@ -53,7 +56,7 @@ impl fmt::Display for Table {
             line.truncate(line.trim_end().len());
             line
         };
-        writeln!(f, "{}", line(&mut self.columns.iter().map(|(head, _)| head.as_str())))?;
+        writeln!(f, "{}", line(&mut self.columns.iter().map(|(heading, _)| heading.as_str())))?;
         let rules: Vec<String> = widths.iter().map(|w| "─".repeat(*w)).collect();
         writeln!(f, "{}", line(&mut rules.iter().map(String::as_str)))?;
         for row in &self.rows {
@@ -68,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_stand_in_line() {
+    fn columns_are_aligned() {
         let mut table = Table::new(&[("kernel", Align::Left), ("ms", Align::Right), ("verdict", Align::Left)]);
         table.row(["gelu", "0.25", "ok"]).row(["λ", "12.50", "wrong"]).row(["short"]);
         let expected = "\

@@ -1,9 +1,10 @@
-//! The tokens of texts that were tokenized before, in the user's cache folder.
+//! A cache of tokenized texts.
 //!
-//! `tokens/<recipe>/<contents>/` holds what a text gave: `ids` (u32), `bytes` (of [`TokenBytes`]), `ends` (u64, of
-//! documents), tokenizer.json where one was trained on it, and `entry`, which counts and hashes the others. `recipe`
-//! hashes what is known without reading the text (settings, sizes), `contents` that and the text. An entry is written
-//! beside its place and renamed, whole; it is read through before it is believed.
+//! The entry of a text is the folder `tokens/<recipe>/<contents>/` with the files `ids` (u32), `bytes` (of [`TokenBytes`]),
+//! `ends` (u64, ends of documents), tokenizer.json if a tokenizer was trained on the text, and `entry` (counts and SHA-256 of
+//! the other files). `recipe` is a hash of what is known without reading the text (settings and sizes), `contents` a hash of
+//! the recipe and the text. An entry is written in a work folder and renamed when it is complete. When it is found again, all
+//! files are compared with their hashes.
 
 use super::mmap::Numbers;
 use super::model_folder::TOKENIZER;
@@ -22,7 +23,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Changes with whatever makes other tokens of the same text.
+/// Part of every hash. To be increased when the same text and settings give other tokens.
 const FORMAT: u32 = 1;
 
 const IDS: &str = "ids";
@@ -31,46 +32,46 @@ const ENDS: &str = "ends";
 const ENTRY: &str = "entry";
 const LOCK: &str = "lock";
 
-/// What [`ENTRY`] says behind its own hash.
+/// The contents of the file [`ENTRY`], after a line with their hash.
 #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 struct Entry {
     totals: Totals,
-    /// Documents; none for a stream.
+    /// Number of documents; `None` for a stream.
     documents: Option<u64>,
     /// SHA-256 of each file.
     files: BTreeMap<String, String>,
 }
 
-/// A text's tokens.
+/// A tokenized text.
 #[derive(Clone, Debug)]
 pub struct Tokenized {
     /// The tokens, in mapped files.
     pub corpus: Corpus,
-    /// The bytes that they stand for.
+    /// The number of bytes of each token.
     pub token_bytes: TokenBytes,
-    /// The tokenizer that was trained on the text.
+    /// The tokenizer that was trained on the text, if one was.
     pub trained: Option<Tokenizer>,
-    /// The folder they lie in; none where it goes with the process.
+    /// The cache entry; `None` for a temporary folder, which is deleted with the last user of the tokens.
     pub folder: Option<PathBuf>,
 }
 
-/// Where the tokens of texts are kept.
+/// A folder of tokenized texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenCache {
     folder: Option<PathBuf>,
 }
 
 impl TokenCache {
-    /// In `folder`; with none, nothing is kept.
+    /// The cache in `folder`; `None` caches nothing.
     pub fn new(folder: Option<PathBuf>) -> Self {
         TokenCache { folder }
     }
 
-    /// The place of texts of these sizes that are tokenized as `recipe` says.
-    pub fn shelf(&self, sources: &TextFiles, recipe: &str) -> Shelf {
+    /// The entries of all texts of these sizes that are tokenized by `recipe`, a text that names tokenizer and settings.
+    pub fn entries(&self, sources: &TextFiles, recipe: &str) -> Entries {
         let mut hash = Sha256::new();
         hash.update(format!("{FORMAT} {} {:?} {recipe}", env!("CARGO_PKG_VERSION"), sources.separator()));
-        // These names are part of the hash: another name would make every entry of the cache useless.
+        // These names are part of the hash: with other names, no entry of the cache is found.
         let name = |format| match format {
             TextFormat::Text => "Text",
             TextFormat::JsonLines => "Lines",
@@ -78,111 +79,112 @@ impl TokenCache {
         sources.files().iter().for_each(|file| hash.update(format!(" {} {}", name(file.format), file.bytes)));
         let recipe = hex(&hash.finalize());
         let folder = self.folder.as_ref().map(|folder| folder.join("tokens"));
-        Shelf { path: folder.as_ref().map(|folder| folder.join(&recipe[..16])), folder, recipe }
+        Entries { path: folder.as_ref().map(|folder| folder.join(&recipe[..16])), folder, recipe }
     }
 }
 
-/// The place of texts that may be the same.
+/// The entries of texts with the same recipe, sizes and formats.
 #[derive(Clone, Debug)]
-pub struct Shelf {
+pub struct Entries {
     folder: Option<PathBuf>,
     path: Option<PathBuf>,
     recipe: String,
 }
 
-impl Shelf {
-    /// Whether no text lies here: reading one to compare it would be in vain.
+impl Entries {
+    /// Whether there is no entry, so that a text need not be read to look it up.
     pub fn is_empty(&self) -> bool {
         let entries = self.path.as_ref().and_then(|path| std::fs::read_dir(path).ok());
         entries.is_none_or(|mut entries| entries.next().is_none())
     }
 
-    fn place(&self, digests: &Digests) -> Option<PathBuf> {
+    /// The folder of a text's entry.
+    fn entry_path(&self, digests: &Digests) -> Option<PathBuf> {
         let mut hash = Sha256::new_with_prefix(&self.recipe);
         digests.iter().for_each(|digest| hash.update(digest));
         Some(self.path.as_ref()?.join(hex(&hash.finalize())))
     }
 
-    /// The tokens of a text, if they lie here and are whole; `vocab_size` is that of a given tokenizer.
+    /// The tokens of a text, if there is an undamaged entry. Ids must be below `vocab_size`, that of a given tokenizer.
     pub fn find(&self, digests: &Digests, vocab_size: Option<usize>) -> Option<Tokenized> {
-        read(&self.place(digests)?, vocab_size)
+        read(&self.entry_path(digests)?, vocab_size)
     }
 
-    /// Begins to write the tokens of a text. The second value says why they will not be kept.
+    /// A writer for a new entry. The second value says why the cache cannot be written, and the entry is temporary.
     ///
     /// # Errors
-    /// [`Error::Io`] when they cannot be written anywhere.
-    pub fn begin(&self) -> Result<(Draft, Option<String>)> {
+    /// [`Error::Io`] if a temporary folder cannot be written either.
+    pub fn writer(&self) -> Result<(EntryWriter, Option<String>)> {
         let why = match &self.folder {
             None => None,
-            Some(folder) => match Space::in_cache(folder) {
-                Ok(space) => return Ok((Draft::new(space)?, None)),
+            Some(folder) => match WorkFolder::in_cache(folder) {
+                Ok(work_folder) => return Ok((EntryWriter::new(work_folder)?, None)),
                 Err(e) => {
-                    Some(format!("{}: could not be written ({e}), so the text's tokens are not kept", folder.display()))
+                    Some(format!("{}: could not be written ({e}), so the tokens are not cached", folder.display()))
                 }
             },
         };
         let temporary = tempfile::Builder::new().prefix("wgpt-tokens-").tempdir();
         let temporary = temporary.map_err(|e| Error::io(std::env::temp_dir(), e))?;
-        Ok((Draft::new(Space::Temporary(temporary))?, why))
+        Ok((EntryWriter::new(WorkFolder::Temporary(temporary))?, why))
     }
 }
 
-/// A folder to write in. It goes when it is dropped.
+/// A folder in which an entry is written. It is deleted when the value is dropped.
 #[derive(Debug)]
-enum Space {
-    /// In the cache, with a lock beside it: while it is held, no other process takes the folder for one that was left.
+enum WorkFolder {
+    /// In the cache, with a lock file beside it: while the lock is held, no other process deletes the folder as abandoned.
     Cache {
         path: PathBuf,
         lock: Option<File>,
-        /// Folders that were made for it, the innermost first.
-        made: Vec<PathBuf>,
+        /// Parent folders that were created for it, the innermost first.
+        created: Vec<PathBuf>,
     },
-    /// Elsewhere.
+    /// In the system's temporary folder.
     Temporary(tempfile::TempDir),
 }
 
-impl Space {
+impl WorkFolder {
     fn in_cache(folder: &Path) -> std::io::Result<Self> {
-        let made: Vec<PathBuf> =
+        let created: Vec<PathBuf> =
             folder.ancestors().take_while(|folder| !folder.exists()).map(Path::to_path_buf).collect();
         std::fs::create_dir_all(folder)?;
-        let mut space = Space::Cache { path: PathBuf::new(), lock: None, made };
-        sweep(folder);
+        let mut work_folder = WorkFolder::Cache { path: PathBuf::new(), lock: None, created };
+        remove_abandoned(folder);
         let (file, name) = tempfile::Builder::new().prefix("partial-").suffix(".lock").tempfile_in(folder)?.keep()?;
         let path = name.with_extension("");
-        if let Space::Cache { path: own, lock, .. } = &mut space {
+        if let WorkFolder::Cache { path: own, lock, .. } = &mut work_folder {
             file.lock()?;
             (*own, *lock) = (path.clone(), Some(file));
         }
         std::fs::create_dir(&path)?;
-        Ok(space)
+        Ok(work_folder)
     }
 
     fn path(&self) -> &Path {
         match self {
-            Space::Cache { path, .. } => path,
-            Space::Temporary(folder) => folder.path(),
+            WorkFolder::Cache { path, .. } => path,
+            WorkFolder::Temporary(folder) => folder.path(),
         }
     }
 }
 
-impl Drop for Space {
+impl Drop for WorkFolder {
     fn drop(&mut self) {
-        // Nothing is lost when one of these fails: the next process sweeps, and empty folders are in nobody's way.
-        if let Space::Cache { path, lock, made } = self {
+        // Errors do no harm: the next process deletes abandoned folders, and an empty folder does not disturb.
+        if let WorkFolder::Cache { path, lock, created } = self {
             if lock.is_some() {
                 let _ = std::fs::remove_dir_all(&*path);
                 let _ = std::fs::remove_file(path.with_extension(LOCK));
             }
             *lock = None;
-            made.iter().for_each(|folder| drop(std::fs::remove_dir(folder)));
+            created.iter().for_each(|folder| drop(std::fs::remove_dir(folder)));
         }
     }
 }
 
-/// Removes what processes left that ended while they wrote: their locks are free.
-fn sweep(folder: &Path) {
+/// Deletes the work folders of processes that ended while they wrote: their locks are free.
+fn remove_abandoned(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.extension().is_some_and(|extension| extension == LOCK)
@@ -197,16 +199,16 @@ fn sweep(folder: &Path) {
 
 /// A file that is hashed as it is written.
 #[derive(Debug)]
-struct Hashed {
+struct HashedFile {
     path: PathBuf,
     file: BufWriter<File>,
     hash: Sha256,
 }
 
-impl Hashed {
+impl HashedFile {
     fn create(path: PathBuf) -> Result<Self> {
         let file = File::create_new(&path).map_err(|e| Error::io(&path, e))?;
-        Ok(Hashed { file: BufWriter::with_capacity(1 << 16, file), hash: Sha256::new(), path })
+        Ok(HashedFile { file: BufWriter::with_capacity(1 << 16, file), hash: Sha256::new(), path })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -214,7 +216,7 @@ impl Hashed {
         self.file.write_all(bytes).map_err(|e| Error::io(&self.path, e))
     }
 
-    /// On the disk; the file's hash.
+    /// Syncs the file and returns its hash.
     fn finish(self) -> Result<String> {
         let file = self.file.into_inner().map_err(|e| Error::io(&self.path, e.into_error()))?;
         file.sync_all().map_err(|e| Error::io(&self.path, e))?;
@@ -222,26 +224,26 @@ impl Hashed {
     }
 }
 
-/// An entry that is being written. What is not kept is gone when it is dropped.
+/// Writes a new entry in a work folder, which is deleted unless the entry is persisted.
 #[derive(Debug)]
-pub struct Draft {
-    ids: Hashed,
-    bytes: Hashed,
-    ends: Hashed,
+pub struct EntryWriter {
+    ids: HashedFile,
+    bytes: HashedFile,
+    ends: HashedFile,
     documents: u64,
-    space: Space,
+    work_folder: WorkFolder,
 }
 
-impl Draft {
-    fn new(space: Space) -> Result<Self> {
-        let file = |name| Hashed::create(space.path().join(name));
-        Ok(Draft { ids: file(IDS)?, bytes: file(BYTES)?, ends: file(ENDS)?, documents: 0, space })
+impl EntryWriter {
+    fn new(work_folder: WorkFolder) -> Result<Self> {
+        let file = |name| HashedFile::create(work_folder.path().join(name));
+        Ok(EntryWriter { ids: file(IDS)?, bytes: file(BYTES)?, ends: file(ENDS)?, documents: 0, work_folder })
     }
 
-    /// Adds what the next block gave.
+    /// Appends the tokens of the next block of text.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`] if they cannot be written.
     pub fn push(&mut self, encoded: &EncodedBlock) -> Result<()> {
         self.ids.write(bytemuck::cast_slice(&encoded.ids))?;
         self.bytes.write(&encoded.bytes)?;
@@ -249,15 +251,15 @@ impl Draft {
         self.ends.write(bytemuck::cast_slice(&encoded.document_ends))
     }
 
-    /// Everything is written; `trained` is the tokenizer that was trained on the text.
+    /// Completes the files of the entry; `trained` is the tokenizer that was trained on the text, if one was.
     ///
     /// # Errors
-    /// [`Error::Io`].
-    pub fn finish(self, totals: Totals, are_documents: bool, trained: Option<&Tokenizer>) -> Result<Written> {
-        let Draft { ids, bytes, ends, documents, space } = self;
+    /// [`Error::Io`] if they cannot be written.
+    pub fn finish(self, totals: Totals, are_documents: bool, trained: Option<&Tokenizer>) -> Result<FinishedEntry> {
+        let EntryWriter { ids, bytes, ends, documents, work_folder } = self;
         let mut files = BTreeMap::new();
         if let Some(tokenizer) = trained {
-            let mut file = Hashed::create(space.path().join(TOKENIZER))?;
+            let mut file = HashedFile::create(work_folder.path().join(TOKENIZER))?;
             file.write(tokenizer.to_json()?.as_bytes())?;
             files.insert(TOKENIZER.to_string(), file.finish()?);
         }
@@ -265,94 +267,96 @@ impl Draft {
             files.insert(name.to_string(), file.finish()?);
         }
         let entry = Entry { totals, documents: are_documents.then_some(documents), files };
-        let path = space.path().join(ENTRY);
+        let path = work_folder.path().join(ENTRY);
         let text = serde_json::to_string(&entry).map_err(|e| Error::io(&path, e.into()))?;
-        let mut file = Hashed::create(path)?;
+        let mut file = HashedFile::create(path)?;
         file.write(format!("{}\n{text}", sha256::of([text.as_bytes()])).as_bytes())?;
         file.finish()?;
-        Ok(Written { space, entry, trained: trained.cloned() })
+        Ok(FinishedEntry { work_folder, entry, trained: trained.cloned() })
     }
 }
 
-/// An entry that is written and not yet in its place.
+/// A complete entry that is still in its work folder.
 #[derive(Debug)]
-pub struct Written {
-    space: Space,
+pub struct FinishedEntry {
+    work_folder: WorkFolder,
     entry: Entry,
     trained: Option<Tokenizer>,
 }
 
-impl Written {
-    /// The tokens, to be looked at. Let go of them before [`Written::keep`]: not every system renames what is open.
+impl FinishedEntry {
+    /// The tokens. They must be dropped before [`FinishedEntry::persist`], because not every system renames open files.
     ///
     /// # Errors
-    /// [`Error::File`] and [`Error::Io`] when they cannot be mapped.
+    /// [`Error::File`] if they cannot be mapped.
     pub fn corpus(&self) -> Result<Corpus> {
-        Ok(open(self.space.path(), &self.entry, None)?.corpus)
+        Ok(open(self.work_folder.path(), &self.entry, None)?.corpus)
     }
 
-    /// Puts the entry in its place, where another process may have been first, and opens it. Where it cannot be put
-    /// there, it is used from where it is and goes with this process.
+    /// Moves the entry into the cache and opens it. If another process was first, its entry is used. If the move fails, the
+    /// entry is opened in its work folder, which is deleted with the last user of the tokens.
     ///
     /// # Errors
-    /// As [`Written::corpus`].
-    pub fn keep(mut self, shelf: &Shelf, digests: &Digests) -> Result<Tokenized> {
-        if let (Space::Cache { path, made, .. }, Some(place)) = (&mut self.space, shelf.place(digests)) {
-            let put = || -> std::io::Result<()> {
-                std::fs::create_dir_all(place.parent().unwrap_or(&place))?;
-                if place.exists() {
-                    // Another process was first, or what is there is damaged and makes way.
-                    if read(&place, None).is_some() {
+    /// As [`FinishedEntry::corpus`].
+    pub fn persist(mut self, entries: &Entries, digests: &Digests) -> Result<Tokenized> {
+        if let (WorkFolder::Cache { path, created, .. }, Some(target)) =
+            (&mut self.work_folder, entries.entry_path(digests))
+        {
+            let move_to_target = || -> std::io::Result<()> {
+                std::fs::create_dir_all(target.parent().unwrap_or(&target))?;
+                if target.exists() {
+                    // Another process was first, or the present entry is damaged and is replaced.
+                    if read(&target, None).is_some() {
                         return Ok(());
                     }
-                    std::fs::rename(&place, path.join("damaged"))?;
+                    std::fs::rename(&target, path.join("damaged"))?;
                 }
-                std::fs::rename(&*path, &place)
+                std::fs::rename(&*path, &target)
             };
-            // Between two processes that find the same damage, one may be late: then the other's entry is there.
-            if put().or_else(|_| put()).is_ok() {
-                made.clear();
-                let _ = std::fs::remove_dir_all(place.join("damaged"));
-                let tokenized = open(&place, &self.entry, None)?;
-                return Ok(Tokenized { trained: self.trained.take(), folder: Some(place), ..tokenized });
+            // If two processes replace the same damaged entry, the first attempt of one fails and its second finds an entry.
+            if move_to_target().or_else(|_| move_to_target()).is_ok() {
+                created.clear();
+                let _ = std::fs::remove_dir_all(target.join("damaged"));
+                let tokenized = open(&target, &self.entry, None)?;
+                return Ok(Tokenized { trained: self.trained.take(), folder: Some(target), ..tokenized });
             }
         }
-        let path = self.space.path().to_path_buf();
-        let tokenized = open(&path, &self.entry, Some(Arc::new(self.space)))?;
+        let path = self.work_folder.path().to_path_buf();
+        let tokenized = open(&path, &self.entry, Some(Arc::new(self.work_folder)))?;
         Ok(Tokenized { trained: self.trained, ..tokenized })
     }
 }
 
-/// Numbers of a file, and the folder that goes when they do.
-struct Held<T> {
+/// The numbers of a mapped file, which keep its work folder alive.
+struct EntryFile<T> {
     numbers: Numbers<T>,
-    _space: Option<Arc<Space>>,
+    _work_folder: Option<Arc<WorkFolder>>,
 }
 
-impl<T: bytemuck::AnyBitPattern> AsRef<[T]> for Held<T> {
+impl<T: bytemuck::AnyBitPattern> AsRef<[T]> for EntryFile<T> {
     fn as_ref(&self) -> &[T] {
         self.numbers.as_ref()
     }
 }
 
-/// Maps an entry's files.
-fn open(folder: &Path, entry: &Entry, space: Option<Arc<Space>>) -> Result<Tokenized> {
-    fn shared<T>(path: &Path, count: u64, space: &Option<Arc<Space>>) -> Result<SharedSlice<T>>
+/// Maps the files of an entry.
+fn open(folder: &Path, entry: &Entry, work_folder: Option<Arc<WorkFolder>>) -> Result<Tokenized> {
+    fn shared<T>(path: &Path, count: u64, work_folder: &Option<Arc<WorkFolder>>) -> Result<SharedSlice<T>>
     where
         T: bytemuck::AnyBitPattern + Send + Sync,
     {
-        Ok(SharedSlice::new(Held { numbers: Numbers::<T>::open(path, count)?, _space: space.clone() }))
+        Ok(SharedSlice::new(EntryFile { numbers: Numbers::<T>::open(path, count)?, _work_folder: work_folder.clone() }))
     }
-    let tokens: Tokens = shared(&folder.join(IDS), entry.totals.tokens, &space)?;
-    let bytes: SharedSlice<u8> = shared(&folder.join(BYTES), entry.totals.tokens, &space)?;
+    let tokens: Tokens = shared(&folder.join(IDS), entry.totals.tokens, &work_folder)?;
+    let bytes: SharedSlice<u8> = shared(&folder.join(BYTES), entry.totals.tokens, &work_folder)?;
     let corpus = match entry.documents {
         None => Corpus::stream(tokens),
-        Some(count) => Corpus::documents(tokens, shared::<u64>(&folder.join(ENDS), count, &space)?)?,
+        Some(count) => Corpus::documents(tokens, shared::<u64>(&folder.join(ENDS), count, &work_folder)?)?,
     };
     Ok(Tokenized { corpus, token_bytes: TokenBytes::new(bytes, entry.totals.clone()), trained: None, folder: None })
 }
 
-/// Reads an entry through; none when anything about it is not as it was written.
+/// Verifies and maps an entry; `None` if any part of it is damaged.
 fn read(folder: &Path, vocab_size: Option<usize>) -> Option<Tokenized> {
     let text = std::fs::read_to_string(folder.join(ENTRY)).ok()?;
     let (hash, text) = text.split_once('\n')?;
@@ -385,7 +389,8 @@ mod tests {
     use crate::data::tokenizer::Pretokenizer;
     use crate::data::tokenizer::encoder::Encoder;
 
-    struct Place {
+    /// A folder with a text, and a cache in it.
+    struct Fixture {
         _folder: tempfile::TempDir,
         cache: PathBuf,
         sources: TextFiles,
@@ -394,31 +399,31 @@ mod tests {
 
     const TEXT: &str = "the cat and the hat and the mat\nthe end";
 
-    impl Place {
+    impl Fixture {
         fn new() -> Self {
             let folder = tempfile::tempdir().expect("folder");
             let file = folder.path().join("text.txt");
             std::fs::write(&file, TEXT).expect("write");
             let tokenizer = Tokenizer::train(TEXT, 262, Pretokenizer::Bytes).expect("train");
             let sources = TextFiles::find(&[file], Some("=")).expect("find");
-            Place { cache: folder.path().join("a/cache"), _folder: folder, sources, tokenizer }
+            Fixture { cache: folder.path().join("a/cache"), _folder: folder, sources, tokenizer }
         }
 
-        fn shelf(&self) -> Shelf {
-            TokenCache::new(Some(self.cache.clone())).shelf(&self.sources, "recipe")
+        fn entries(&self) -> Entries {
+            TokenCache::new(Some(self.cache.clone())).entries(&self.sources, "recipe")
         }
 
-        fn write(&self, shelf: &Shelf) -> (Written, Digests) {
-            let (mut draft, why) = shelf.begin().expect("begin");
+        fn write(&self, entries: &Entries) -> (FinishedEntry, Digests) {
+            let (mut writer, why) = entries.writer().expect("writer");
             assert_eq!(why, None);
             let mut encoder = Encoder::new(&self.tokenizer);
             let digests =
-                self.sources.read(true, &mut |block: Block<'_>| draft.push(&encoder.encode(block)?)).expect("read");
-            (draft.finish(encoder.finish(), true, Some(&self.tokenizer)).expect("finish"), digests)
+                self.sources.read(true, &mut |block: Block<'_>| writer.push(&encoder.encode(block)?)).expect("read");
+            (writer.finish(encoder.finish(), true, Some(&self.tokenizer)).expect("finish"), digests)
         }
 
-        /// What lies in the cache beside the shelves.
-        fn beside(&self) -> usize {
+        /// The number of work folders and lock files in the cache.
+        fn work_files(&self) -> usize {
             std::fs::read_dir(self.cache.join("tokens")).map_or(0, |all| {
                 all.filter(|entry| entry.as_ref().is_ok_and(|e| e.file_name().to_string_lossy().starts_with("partial")))
                     .count()
@@ -431,57 +436,59 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_goes_out_and_in() {
-        let place = Place::new();
-        let shelf = place.shelf();
-        assert!(shelf.is_empty());
-        let (written, digests) = place.write(&shelf);
-        assert!(shelf.is_empty() && shelf.find(&digests, None).is_none(), "not kept yet");
+    fn a_persisted_entry_is_found() {
+        let fixture = Fixture::new();
+        let entries = fixture.entries();
+        assert!(entries.is_empty());
+        let (finished, digests) = fixture.write(&entries);
+        assert!(entries.is_empty() && entries.find(&digests, None).is_none(), "not persisted yet");
         assert_eq!(
-            written.corpus().expect("corpus").tokens().len(),
-            place.tokenizer.encode(TEXT).expect("encode").len()
+            finished.corpus().expect("corpus").tokens().len(),
+            fixture.tokenizer.encode(TEXT).expect("encode").len()
         );
-        let kept = written.keep(&shelf, &digests).expect("keep");
-        assert!(!shelf.is_empty() && kept.folder.as_ref().is_some_and(|folder| folder.starts_with(&place.cache)));
-        let found = shelf.find(&digests, None).expect("found");
-        assert_eq!(ids(&found), place.tokenizer.encode(TEXT).expect("encode"));
-        assert_eq!((ids(&kept), found.corpus.document_count(), found.corpus.is_stream()), (ids(&found), 1, false));
+        let persisted = finished.persist(&entries, &digests).expect("persist");
+        assert!(
+            !entries.is_empty() && persisted.folder.as_ref().is_some_and(|folder| folder.starts_with(&fixture.cache))
+        );
+        let found = entries.find(&digests, None).expect("found");
+        assert_eq!(ids(&found), fixture.tokenizer.encode(TEXT).expect("encode"));
+        assert_eq!((ids(&persisted), found.corpus.document_count(), found.corpus.is_stream()), (ids(&found), 1, false));
         assert_eq!(
-            (found.token_bytes.after(0), kept.token_bytes.after(3)),
+            (found.token_bytes.after(0), persisted.token_bytes.after(3)),
             (TEXT.len() as u64, found.token_bytes.after(3))
         );
         let json = |t: &Tokenized| t.trained.as_ref().expect("trained").to_json().expect("json");
-        assert_eq!(json(&found), place.tokenizer.to_json().expect("json"));
-        assert_eq!((json(&kept), place.beside()), (json(&found), 0));
-        // Another text, recipe or separator is another place.
+        assert_eq!(json(&found), fixture.tokenizer.to_json().expect("json"));
+        assert_eq!((json(&persisted), fixture.work_files()), (json(&found), 0));
+        // Another text, recipe or separator has another entry.
         let other: Digests = vec![[7; 32]];
-        assert!(shelf.find(&other, None).is_none());
-        let cache = TokenCache::new(Some(place.cache.clone()));
-        assert!(cache.shelf(&place.sources, "another").is_empty());
-        let sources = TextFiles::find(&[place.sources.files()[0].path.clone()], None).expect("find");
-        assert!(cache.shelf(&sources, "recipe").is_empty());
+        assert!(entries.find(&other, None).is_none());
+        let cache = TokenCache::new(Some(fixture.cache.clone()));
+        assert!(cache.entries(&fixture.sources, "another").is_empty());
+        let sources = TextFiles::find(&[fixture.sources.files()[0].path.clone()], None).expect("find");
+        assert!(cache.entries(&sources, "recipe").is_empty());
     }
 
     #[test]
-    fn what_is_not_kept_is_gone() {
-        let place = Place::new();
-        let shelf = place.shelf();
-        let (written, _) = place.write(&shelf);
-        assert_eq!(place.beside(), 2, "a folder and its lock");
-        drop(written);
-        assert!(!place.cache.exists() && !place.cache.parent().expect("parent").exists(), "nothing stays of it");
-        let (draft, _) = shelf.begin().expect("begin");
-        drop(draft);
-        assert!(!place.cache.exists());
+    fn an_entry_that_is_not_persisted_is_deleted() {
+        let fixture = Fixture::new();
+        let entries = fixture.entries();
+        let (finished, _) = fixture.write(&entries);
+        assert_eq!(fixture.work_files(), 2, "a folder and its lock");
+        drop(finished);
+        assert!(!fixture.cache.exists() && !fixture.cache.parent().expect("parent").exists(), "nothing is left");
+        let (writer, _) = entries.writer().expect("writer");
+        drop(writer);
+        assert!(!fixture.cache.exists());
     }
 
     #[test]
-    fn damage_is_seen_and_made_anew() {
-        let place = Place::new();
-        let shelf = place.shelf();
-        let (written, digests) = place.write(&shelf);
-        let folder = written.keep(&shelf, &digests).expect("keep").folder.expect("folder");
-        let right = ids(&shelf.find(&digests, None).expect("found"));
+    fn damaged_entries_are_replaced() {
+        let fixture = Fixture::new();
+        let entries = fixture.entries();
+        let (finished, digests) = fixture.write(&entries);
+        let folder = finished.persist(&entries, &digests).expect("persist").folder.expect("folder");
+        let right = ids(&entries.find(&digests, None).expect("found"));
         type Damage = fn(&mut Vec<u8>);
         let damage: [(&str, Damage); 8] = [
             (IDS, |b| b[2] ^= 1),
@@ -498,80 +505,83 @@ mod tests {
             let mut bytes = std::fs::read(&path).expect("read");
             damage(&mut bytes);
             std::fs::write(&path, bytes).expect("write");
-            assert!(shelf.find(&digests, None).is_none(), "{name}");
-            let (written, digests) = place.write(&shelf);
-            let kept = written.keep(&shelf, &digests).expect("keep");
-            assert_eq!((ids(&kept), kept.folder.as_deref(), place.beside()), (right.clone(), Some(&*folder), 0));
-            assert_eq!(ids(&shelf.find(&digests, None).expect("found")), right);
+            assert!(entries.find(&digests, None).is_none(), "{name}");
+            let (finished, digests) = fixture.write(&entries);
+            let persisted = finished.persist(&entries, &digests).expect("persist");
+            assert_eq!(
+                (ids(&persisted), persisted.folder.as_deref(), fixture.work_files()),
+                (right.clone(), Some(&*folder), 0)
+            );
+            assert_eq!(ids(&entries.find(&digests, None).expect("found")), right);
             assert!(!folder.join("damaged").exists());
         }
         std::fs::remove_file(folder.join(IDS)).expect("remove");
-        assert!(shelf.find(&digests, None).is_none());
+        assert!(entries.find(&digests, None).is_none());
     }
 
     #[test]
-    fn ids_beyond_a_given_tokenizer_are_not_believed() {
-        let place = Place::new();
-        let shelf = place.shelf();
-        let (mut draft, _) = shelf.begin().expect("begin");
-        draft.push(&EncodedBlock { ids: vec![1, 300], bytes: vec![1, 1], document_ends: vec![2] }).expect("push");
+    fn ids_beyond_a_given_tokenizer_are_refused() {
+        let fixture = Fixture::new();
+        let entries = fixture.entries();
+        let (mut writer, _) = entries.writer().expect("writer");
+        writer.push(&EncodedBlock { ids: vec![1, 300], bytes: vec![1, 1], document_ends: vec![2] }).expect("push");
         let totals = Totals { tokens: 2, ..Totals::default() };
-        let written = draft.finish(totals, true, None).expect("finish");
+        let finished = writer.finish(totals, true, None).expect("finish");
         let digests = vec![[1; 32]];
-        written.keep(&shelf, &digests).expect("keep");
-        assert!(shelf.find(&digests, Some(300)).is_none() && shelf.find(&digests, Some(301)).is_some());
+        finished.persist(&entries, &digests).expect("persist");
+        assert!(entries.find(&digests, Some(300)).is_none() && entries.find(&digests, Some(301)).is_some());
     }
 
     #[test]
-    fn two_writers_of_one_text_do_not_hurt_each_other() {
-        let place = Place::new();
-        let shelf = place.shelf();
-        let (first, digests) = place.write(&shelf);
-        let (second, _) = place.write(&shelf);
-        let first = first.keep(&shelf, &digests).expect("first");
-        let second = second.keep(&shelf, &digests).expect("second");
-        assert_eq!((ids(&first), first.folder.clone(), place.beside()), (ids(&second), second.folder, 0));
-        // While one is open, another makes its damaged entry anew: what is mapped stays.
+    fn two_writers_of_one_text_share_an_entry() {
+        let fixture = Fixture::new();
+        let entries = fixture.entries();
+        let (first, digests) = fixture.write(&entries);
+        let (second, _) = fixture.write(&entries);
+        let first = first.persist(&entries, &digests).expect("first");
+        let second = second.persist(&entries, &digests).expect("second");
+        assert_eq!((ids(&first), first.folder.clone(), fixture.work_files()), (ids(&second), second.folder, 0));
+        // While one is open, another replaces its damaged entry. The mapped files stay.
         std::fs::write(first.folder.as_ref().expect("folder").join(ENTRY), "").expect("write");
-        let (third, _) = place.write(&shelf);
-        third.keep(&shelf, &digests).expect("third");
-        assert_eq!(ids(&first), place.tokenizer.encode(TEXT).expect("encode"));
+        let (third, _) = fixture.write(&entries);
+        third.persist(&entries, &digests).expect("third");
+        assert_eq!(ids(&first), fixture.tokenizer.encode(TEXT).expect("encode"));
     }
 
     #[test]
-    fn what_a_process_left_is_swept() {
-        let place = Place::new();
-        let shelf = place.shelf();
-        let (written, _) = place.write(&shelf);
-        let tokens = place.cache.join("tokens");
+    fn abandoned_work_folders_are_deleted() {
+        let fixture = Fixture::new();
+        let entries = fixture.entries();
+        let (finished, _) = fixture.write(&entries);
+        let tokens = fixture.cache.join("tokens");
         std::fs::create_dir(tokens.join("partial-dead")).expect("folder");
         std::fs::write(tokens.join("partial-dead/ids"), "x").expect("write");
         std::fs::write(tokens.join("partial-dead.lock"), "").expect("write");
-        assert_eq!(place.beside(), 4);
-        let (draft, _) = shelf.begin().expect("begin");
-        assert_eq!(place.beside(), 4, "the dead one is gone, the living one stays");
-        drop((written, draft));
-        assert_eq!(place.beside(), 0);
+        assert_eq!(fixture.work_files(), 4);
+        let (writer, _) = entries.writer().expect("writer");
+        assert_eq!(fixture.work_files(), 4, "the abandoned one is deleted, the other stays");
+        drop((finished, writer));
+        assert_eq!(fixture.work_files(), 0);
     }
 
     #[test]
-    fn without_a_cache_tokens_go_with_the_process() {
-        let place = Place::new();
+    fn without_a_cache_tokens_are_temporary() {
+        let fixture = Fixture::new();
         // A file where the cache's folder should be.
-        std::fs::write(place.cache.parent().expect("parent"), "").expect("write");
-        let shelf = place.shelf();
-        let (draft, why) = shelf.begin().expect("begin");
-        assert!(why.expect("a reason").contains("so the text's tokens are not kept"));
-        drop(draft);
-        let shelf = TokenCache::new(None).shelf(&place.sources, "recipe");
-        let (written, digests) = place.write(&shelf);
-        let path = written.space.path().to_path_buf();
-        let kept = written.keep(&shelf, &digests).expect("keep");
-        assert!(kept.folder.is_none() && path.exists());
-        let part = kept.corpus.tokens().part(0..2);
-        drop(kept);
+        std::fs::write(fixture.cache.parent().expect("parent"), "").expect("write");
+        let entries = fixture.entries();
+        let (writer, why) = entries.writer().expect("writer");
+        assert!(why.expect("a reason").contains("so the tokens are not cached"));
+        drop(writer);
+        let entries = TokenCache::new(None).entries(&fixture.sources, "recipe");
+        let (finished, digests) = fixture.write(&entries);
+        let path = finished.work_folder.path().to_path_buf();
+        let persisted = finished.persist(&entries, &digests).expect("persist");
+        assert!(persisted.folder.is_none() && path.exists());
+        let part = persisted.corpus.tokens().part(0..2);
+        drop(persisted);
         assert!(path.exists() && part.len() == 2);
         drop(part);
-        assert!(!path.exists(), "goes with the last that holds a part of it");
+        assert!(!path.exists(), "deleted with the last user of a part");
     }
 }

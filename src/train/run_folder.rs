@@ -5,7 +5,7 @@ use super::metrics::{self, Line, Metrics};
 use super::settings::Settings;
 use crate::gpu::Caps;
 use crate::ops::kernels::Chosen;
-use crate::report::{Curve, curve};
+use crate::report::{Curve, curve_svg};
 use crate::store::atomic::{Existing, remove_folder, remove_leftovers, write_atomic, write_folder};
 use crate::store::checksums;
 use crate::store::model_folder::{BEST, CHECKPOINTS, LATEST};
@@ -119,7 +119,7 @@ impl RunFolder {
             if new.samples {
                 write(SAMPLES, b"")?;
             }
-            write(CURVE, curve(new.curve).as_bytes())?;
+            write(CURVE, curve_svg(new.curve).as_bytes())?;
             write(KERNELS, new.kernels.to_json()?.as_bytes())?;
             for (name, bytes) in new.files {
                 write(name, bytes)?;
@@ -265,7 +265,7 @@ impl RunFolder {
     /// [`Error::Io`].
     pub fn draw(&self, data: &Curve) -> Result<PathBuf> {
         let path = self.dir.join(CURVE);
-        write_atomic(&path, curve(data).as_bytes())?;
+        write_atomic(&path, curve_svg(data).as_bytes())?;
         Ok(path)
     }
 

@@ -13,7 +13,7 @@ use crate::model::{Capacity, LayerAttention, attention_bytes, initial_parameters
 use crate::philox::{Stream, Words};
 use crate::reference::attention::{Rules, Seen, forward_of, head_scale, split};
 use crate::reference::kv_compress;
-use crate::report::{Align, Line, Panel, Panels, Table, panels};
+use crate::report::{Align, Line, Panel, Panels, Table, panels_svg};
 use crate::store::atomic::write_atomic;
 use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command, value_parser};
@@ -106,7 +106,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     note("ms: median; M includes the compression; LMLML: the mean over its five layers");
     note("memory: the activations that attention reads and keeps, in the backward pass with their gradients");
     if let Some(path) = out {
-        write_atomic(path, panels(&diagram(&all, &device.caps().name)).as_bytes())?;
+        write_atomic(path, panels_svg(&diagram(&all, &device.caps().name)).as_bytes())?;
         note(format_args!("diagram: {}", path.display()));
     }
     Ok(())
@@ -239,7 +239,7 @@ fn diagram(rows: &[Row], adapter: &str) -> Panels {
         let of = |pattern: &&str| {
             let of = rows.iter().filter(|row| row.pattern == *pattern && row.direction == direction);
             let points = of.map(|row| (row.length as f64, cost(row))).collect();
-            Line { name: pattern.to_string(), points, mark: false }
+            Line { name: pattern.to_string(), points, is_reference: false }
         };
         KINDS.iter().chain([&MIXED]).map(of).collect()
     };
@@ -256,7 +256,7 @@ fn diagram(rows: &[Row], adapter: &str) -> Panels {
         let heads = ModelConfig::default().n_head as f64;
         let with_scores = |(length, bytes): &(f64, f64)| (*length, bytes + 4.0 * heads * length);
         let points = lines[0].points.iter().map(with_scores).collect();
-        lines.push(Line { name: "F, T×T kept".into(), points, mark: true });
+        lines.push(Line { name: "F, T×T kept".into(), points, is_reference: true });
         Panel { title: format!("{direction}: bytes per token"), lines }
     }));
     Panels {

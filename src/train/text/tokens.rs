@@ -8,7 +8,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::data::tokenizer::encoder::Encoder;
 use crate::data::tokenizer::token_bytes::TokenBytes;
 use crate::data::tokenizer::words::WordCounts;
-use crate::store::token_cache::{Shelf, TokenCache, Tokenized};
+use crate::store::token_cache::{Entries, TokenCache, Tokenized};
 use crate::train::settings::Settings;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -62,10 +62,10 @@ pub(in crate::train) fn of_files(
         Some(tokenizer) => tokenizer.to_json()?,
         None => format!("trained {} {}", settings.model.vocab_size, settings.pretokenizer),
     };
-    let shelf = cache.shelf(&sources, &recipe);
-    let mut known = if shelf.is_empty() { None } else { Some(sources.digests()?) };
+    let entries = cache.entries(&sources, &recipe);
+    let mut known = if entries.is_empty() { None } else { Some(sources.digests()?) };
     if let Some(digests) = &known
-        && let Some(found) = shelf.find(digests, given.as_ref().map(Tokenizer::vocab_size))
+        && let Some(found) = entries.find(digests, given.as_ref().map(Tokenizer::vocab_size))
         && let Tokenized { corpus, token_bytes, trained, folder: Some(folder) } = found
         && let Some(tokenizer) = given.clone().or(trained)
     {
@@ -82,24 +82,24 @@ pub(in crate::train) fn of_files(
             (Tokenizer::train_on(&words, settings.model.vocab_size)?, true)
         }
     };
-    encode(&sources, &known, &shelf, tokenizer, is_trained, check)
+    encode(&sources, &known, &entries, tokenizer, is_trained, check)
 }
 
 fn encode(
     sources: &TextFiles,
     known: &Option<Digests>,
-    shelf: &Shelf,
+    entries: &Entries,
     tokenizer: Tokenizer,
     is_trained: bool,
     check: impl FnOnce(&Corpus) -> Result<()>,
 ) -> Result<Text> {
-    let (mut draft, why) = shelf.begin()?;
+    let (mut writer, why) = entries.writer()?;
     let mut encoder = Encoder::new(&tokenizer);
-    let digests = sources.read(tokenizer.is_splittable(), &mut |block| draft.push(&encoder.encode(block)?))?;
+    let digests = sources.read(tokenizer.is_splittable(), &mut |block| writer.push(&encoder.encode(block)?))?;
     same(sources, known, &digests)?;
-    let written = draft.finish(encoder.finish(), sources.are_documents(), is_trained.then_some(&tokenizer))?;
-    check(&written.corpus()?)?;
-    let Tokenized { corpus, token_bytes, folder, .. } = written.keep(shelf, &digests)?;
+    let finished = writer.finish(encoder.finish(), sources.are_documents(), is_trained.then_some(&tokenizer))?;
+    check(&finished.corpus()?)?;
+    let Tokenized { corpus, token_bytes, folder, .. } = finished.persist(entries, &digests)?;
     let origin = folder.map_or(Origin::Dropped(why), Origin::Kept);
     Ok(Text { tokenizer, corpus, token_bytes, origin })
 }
