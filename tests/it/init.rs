@@ -122,7 +122,7 @@ fn settings_that_contradict_the_model_are_named() {
     assert!(run.weights.is_some() && run.warnings().is_empty(), "{:?}", run.warnings());
     std::fs::write(dir.join("tokenizer.json"), tokenizer("other words, others, other")).expect("write");
     let warnings = begin(&[&named]).expect("prepared").warnings();
-    assert!(warnings.iter().any(|w| w.starts_with("the tokenizer is not that of")), "{warnings:?}");
+    assert!(warnings.iter().any(|w| w.starts_with("the tokenizer differs from that of")), "{warnings:?}");
     // Settings whose model differs from the folder's.
     let mut wrong = settings("", &[&init, &data]).expect("settings");
     wrong.model.n_layer = 1;

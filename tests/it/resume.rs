@@ -325,12 +325,12 @@ fn a_damaged_checkpoint_is_reported_with_the_intact_ones() {
         damaged("state.json", nonsense);
     }
     std::fs::remove_file(&state).expect("remove");
-    assert!(open().expect_err("no state").to_string().contains("state.json: is missing; whole are step-000004"));
+    assert!(open().expect_err("no state").to_string().contains("state.json: is missing: undamaged: step-000004"));
     std::fs::write(&state, good).expect("write");
     // Weights that are whole, but another model's.
     std::fs::write(run.join("latest"), "step-000099\n").expect("write");
     assert!(
-        open().expect_err("none").to_string().contains("step-000099: is no folder, and latest names it; whole are")
+        open().expect_err("none").to_string().contains("step-000099: is not a folder, although latest names it: undamaged: ")
     );
     std::fs::write(run.join("latest"), "../../elsewhere\n").expect("write");
     assert!(open().expect_err("outside").to_string().contains("must be the name of a checkpoint, as step-000300"));
