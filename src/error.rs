@@ -161,9 +161,9 @@ impl Error {
         Error::Value(InvalidValue { name: name.into(), origin: Origin::Argument, found, expected })
     }
 
-    /// An [`Error::Value`] described by a sentence: what is wrong, and what would be right.
-    pub fn input(what: impl Into<String>) -> Self {
-        Error::Value(InvalidValue { name: what.into(), ..InvalidValue::default() })
+    /// An [`Error::Value`] about an argument or a setting that is not given: `name: expected`.
+    pub fn missing(name: impl Into<String>, expected: impl Into<String>) -> Self {
+        Error::Value(InvalidValue { name: name.into(), expected: Some(expected.into()), ..InvalidValue::default() })
     }
 
     /// An [`Error::File`]: `path: found`.

@@ -1,4 +1,4 @@
-//! `wgpt demo`: the first command: trains nano on stories of our own, shows the curve and a text that the model writes.
+//! `wgpt demo`: trains the preset nano on generated stories, and prints the curve and a text that the model generates.
 
 use super::context::Context;
 use super::stop::Done;
@@ -9,10 +9,10 @@ use crate::train::sample::{Sampling, SamplingLimits, sample};
 use crate::train::{Layers, Pretraining, Trained};
 use clap::{Arg, ArgMatches, Command};
 
-/// The text's seed and its size.
+/// Seed and size of the text.
 const SEED: u64 = 1;
 const BYTES: usize = 1 << 20;
-/// Updates, where `--steps` says nothing else.
+/// The default of `--steps`.
 const STEPS: &str = "500";
 const PROMPT: &str = "Once upon a time there was a";
 const STORIES: &str = "stories.txt";
@@ -30,7 +30,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     layers.option("preset", "nano");
     layers.option("steps", matches.get_one::<String>("steps").map_or(STEPS, String::as_str));
     let mut settings = layers.settings()?;
-    // The text lies in the run's folder, so config.toml runs again as it is.
+    // The text is stored in the run's folder, so that config.toml starts the same run again.
     settings.data = vec![out.join(STORIES)];
     let text = stories(SEED, BYTES);
     let mut objective = Pretraining::from_text(settings, &text, &out)?;

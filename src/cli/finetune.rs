@@ -1,4 +1,4 @@
-//! `wgpt finetune`: fine-tunes a model on a task, one run or one per seed, or continues such a run.
+//! `wgpt finetune`: fine-tunes a model on a task, in one run or one per seed, or resumes such a run.
 
 use super::context::Context;
 use super::output::note;
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command};
 use std::path::Path;
 
-/// The answers of the best epoch, in the run's folder.
+/// The file of the best epoch's answers, in the run's folder.
 const PREDICTIONS: &str = "predictions.tsv";
 
 pub(super) fn command() -> Command {
@@ -63,11 +63,11 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     }
 }
 
-/// What `--seeds` keeps of each run.
+/// The result of one run of `--seeds`.
 struct SeedResult {
     seed: u64,
     best_epoch: Option<u32>,
-    /// Of the test examples, where there are any, else of the validation examples.
+    /// Scores on the test examples, if there are any, else on the validation examples.
     scores: Option<Scores>,
     is_test: bool,
 }
@@ -87,7 +87,7 @@ fn each_seed(context: &mut Context<'_>, settings: &Settings, kind: TaskKind, out
         let best_epoch = run.best.map(|best| best.epoch);
         results.push(SeedResult { seed: *seed, best_epoch, scores: run.test_scores.or(run.valid_scores), is_test });
     }
-    let names = scores::names(&task);
+    let names = scores::metric_names(&task);
     let mut columns = vec![("seed", Align::Left), ("best epoch", Align::Right)];
     columns.extend(names.iter().map(|name| (*name, Align::Right)));
     let mut table = Table::new(&columns);
@@ -96,21 +96,21 @@ fn each_seed(context: &mut Context<'_>, settings: &Settings, kind: TaskKind, out
         let values = names.iter().map(|name| score_text(result.scores.as_ref(), name));
         table.row([result.seed.to_string(), epoch].into_iter().chain(values));
     }
-    for (label, of) in [("mean", mean as fn(&[f64]) -> f64), ("least", least), ("most", most)] {
+    for (label, statistic) in [("mean", mean as fn(&[f64]) -> f64), ("minimum", minimum), ("maximum", maximum)] {
         let value = |name: &&str| {
             let value = |result: &SeedResult| result.scores.as_ref()?.values.get(*name).copied();
             let values: Vec<f64> = results.iter().filter_map(value).collect();
-            if values.len() == results.len() { digits(of(&values)) } else { "undefined".into() }
+            if values.len() == results.len() { digits(statistic(&values)) } else { "undefined".into() }
         };
         table.row([label.to_string(), String::new()].into_iter().chain(names.iter().map(value)));
     }
     writeln!(context.out, "{table}")?;
     let first = results.first().and_then(|result| result.scores.as_ref());
     if let Some(majority) = first.and_then(|scores| scores.majority) {
-        writeln!(context.out, "accuracy of the most frequent answer alone: {}", digits(majority))?;
+        writeln!(context.out, "accuracy of always giving the most frequent answer: {}", digits(majority))?;
     }
     let part = if results.iter().any(|result| result.is_test) { "test" } else { "validation" };
-    writeln!(context.out, "{part} examples; runs in {}", out.display())?;
+    writeln!(context.out, "scores on the {part} examples; runs in {}", out.display())?;
     Ok(())
 }
 
@@ -118,11 +118,11 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-fn least(values: &[f64]) -> f64 {
+fn minimum(values: &[f64]) -> f64 {
     values.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
-fn most(values: &[f64]) -> f64 {
+fn maximum(values: &[f64]) -> f64 {
     values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
 }
 
@@ -132,21 +132,21 @@ fn resume(context: &mut Context<'_>, run: &Path, kind: TaskKind, changes: Layers
         training::note_complete(run, &stopped, "--epochs");
         return Ok(());
     };
-    let own = objective.task()?.kind;
-    if own != kind {
-        let found = format!("its task is {own}");
-        let error = Error::file(run, found).expected(format!("`wgpt finetune {own} --resume` continues it"));
+    let task = objective.task()?.kind;
+    if task != kind {
+        let found = format!("its task is {task}");
+        let error = Error::file(run, found).expected(format!("`wgpt finetune {task} --resume` continues it"));
         return Err(error.into());
     }
     let (command, notes) = (command_of(&objective)?, notes(&objective));
-    let trained = training::go_on(context, &command, &notes, stopped, objective)?;
+    let trained = training::resume(context, &command, &notes, stopped, objective)?;
     write_predictions(&trained)?;
     report(context, &trained)
 }
 
 fn train(context: &Context<'_>, objective: FineTuning) -> Result<Trained<FineTuning>, Stop> {
     let (command, notes) = (command_of(&objective)?, notes(&objective));
-    let trained = training::start(context, &command, &notes, objective)?;
+    let trained = training::train(context, &command, &notes, objective)?;
     write_predictions(&trained)?;
     Ok(trained)
 }
@@ -176,7 +176,7 @@ fn report(context: &mut Context<'_>, trained: &Trained<FineTuning>) -> Done {
     let columns = parts.iter().map(|(name, _)| (*name, Align::Right));
     let columns: Vec<(&str, Align)> = [("best epoch's", Align::Left)].into_iter().chain(columns).collect();
     let mut table = Table::new(&columns);
-    for name in scores::names(task) {
+    for name in scores::metric_names(task) {
         let values = parts.iter().map(|(_, scores)| score_text(Some(scores), name));
         table.row([name.to_string()].into_iter().chain(values));
     }

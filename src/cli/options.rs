@@ -74,7 +74,7 @@ fn option(key: &'static Key, defaults: &Settings, stage: Stage) -> Arg {
 /// # Errors
 /// As [`Layers::file`] and [`Layers::set`].
 pub fn layers(matches: &ArgMatches, stage: Stage) -> Result<Layers> {
-    let mut layers = Layers::of(stage);
+    let mut layers = Layers::for_stage(stage);
     // A command of add_some has fewer options, so a name may be unknown.
     let all = |name: &str| matches.try_get_many::<String>(name).ok().flatten().into_iter().flatten();
     for path in all("config") {

@@ -1,4 +1,4 @@
-//! `wgpt predict` and `wgpt eval --task`: a fine-tuned model's answers to the examples of a file, and what they come to.
+//! `wgpt predict` and `wgpt eval --task`: a fine-tuned model's answers to the examples of a file, and their scores.
 
 use super::arguments::{missing_option, required};
 use super::context::Context;
@@ -40,20 +40,20 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     }
 }
 
-/// `eval --task`.
+/// Runs `wgpt eval --task`.
 pub(super) fn evaluate(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let (task, scores) = answer(context, matches, Answer::Known)?;
     if matches.get_flag("json") {
         let mut row = serde_json::Map::new();
-        for name in scores::names(&task) {
+        for name in scores::metric_names(&task) {
             row.insert(name.into(), scores.values.get(name).copied().into());
         }
         row.insert("majority".into(), scores.majority.into());
         row.insert("examples".into(), scores.answers.len().into());
         return context.json(&row);
     }
-    let mut table = Table::new(&[("of the examples", Align::Left), ("", Align::Right)]);
-    for name in scores::names(&task) {
+    let mut table = Table::new(&[("metric", Align::Left), ("", Align::Right)]);
+    for name in scores::metric_names(&task) {
         table.row([name.to_string(), score_text(Some(&scores), name)]);
     }
     table.row(["most frequent answer".to_string(), scores.majority.map_or(String::new(), digits)]);
@@ -73,7 +73,7 @@ enum Answer {
 }
 
 fn answer(context: &Context<'_>, matches: &ArgMatches, answer: Answer) -> Result<(Task, Scores)> {
-    let settings = options::layers(matches, Stage::FineTuning)?.settings_of_task()?;
+    let settings = options::layers(matches, Stage::FineTuning)?.task_settings()?;
     let data: &PathBuf = required(matches, "data")?;
     let model = model_argument::load(matches)?;
     let ModelConfig { task, n_positions, .. } = &model.config;

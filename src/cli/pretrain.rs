@@ -1,4 +1,4 @@
-//! `wgpt pretrain`: trains a model on a text, or continues such a run.
+//! `wgpt pretrain`: trains a model on text, or resumes such a run.
 
 use super::context::Context;
 use super::numbers::bytes;
@@ -32,10 +32,10 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     report(context, &trained)
 }
 
-/// Announces a text that takes a while to read.
+/// Prints a note about a text that takes a while to read.
 fn note_long_text(settings: &Settings) {
     const LONG: u64 = 32 << 20;
-    // Errors of the files are reported where they are read.
+    // Errors are reported when the files are read.
     let Ok(sources) = TextFiles::find(&settings.data, None) else { return };
     let all: u64 = sources.files().iter().map(|file| file.bytes).sum();
     if all >= LONG {
@@ -51,28 +51,28 @@ fn resume(context: &mut Context<'_>, run: &Path, changes: Layers) -> Done {
     };
     let warnings = stopped.warnings(&objective).into_iter().map(|warning| format!("warning: {warning}"));
     let notes: Vec<String> = warnings.chain(notes(&objective)).collect();
-    let trained = training::go_on(context, COMMAND, &notes, stopped, objective)?;
+    let trained = training::resume(context, COMMAND, &notes, stopped, objective)?;
     report(context, &trained)
 }
 
 /// Opens the adapter and trains, with progress on stderr.
 pub(super) fn train(context: &Context<'_>, objective: Pretraining) -> Result<Trained<Pretraining>, Stop> {
-    training::start(context, COMMAND, &notes(&objective), objective)
+    training::train(context, COMMAND, &notes(&objective), objective)
 }
 
-/// Notes and warnings about a prepared run.
+/// The notes and warnings about a prepared run.
 fn notes(objective: &Pretraining) -> Vec<String> {
     let init = objective.settings.init.as_ref().filter(|_| objective.weights.is_some());
-    let init = init.map(|folder| format!("weights are read from {}", folder.display()));
+    let init = init.map(|folder| format!("initial weights read from {}", folder.display()));
     let warnings = objective.warnings().into_iter().map(|warning| format!("warning: {warning}"));
     init.into_iter().chain(objective.notice()).chain(warnings).collect()
 }
 
-/// Prints the model's loss beside the losses of count models.
+/// Prints the model's loss, compared with the losses of count models.
 pub(super) fn report(context: &mut Context<'_>, trained: &Trained<Pretraining>) -> Done {
     let Trained { folder, checkpoint, steps, elapsed_s, objective, .. } = trained;
     if let Some(evaluation) = &objective.evaluation {
-        let columns = [("held-out text", Align::Left), ("nats a token", Align::Right), ("model below", Align::Right)];
+        let columns = [("held-out text", Align::Left), ("nats per token", Align::Right), ("model below", Align::Right)];
         let mut table = Table::new(&columns);
         let (loss, baseline) = (evaluation.valid_loss, objective.baseline);
         table.row(["model".to_string(), format!("{loss:.4}"), String::new()]);
@@ -82,7 +82,7 @@ pub(super) fn report(context: &mut Context<'_>, trained: &Trained<Pretraining>) 
         writeln!(context.out, "{table}")?;
         writeln!(
             context.out,
-            "validation perplexity {:.2}, {:.4} bits a byte after {steps} updates in {elapsed_s:.0} s",
+            "validation perplexity {:.2}, {:.4} bits per byte after {steps} steps in {elapsed_s:.0} s",
             evaluation.valid_perplexity, evaluation.valid_bits_per_byte
         )?;
     }

@@ -1,4 +1,4 @@
-//! The progress of a run on stderr: a bar in a terminal, elsewhere a line now and then.
+//! The progress of a run on stderr: a bar in a terminal, else a line every few seconds.
 
 use super::interrupt;
 use super::numbers::grouped;
@@ -14,18 +14,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// The pause between two plain lines.
+/// Time between two lines outside of a terminal.
 const PAUSE: Duration = Duration::from_secs(10);
-/// Characters shown of a sample.
+/// Characters that are shown of a sample.
 const SAMPLE: usize = 96;
 
-/// Shows a run as it trains, and stops it at Ctrl-C.
+/// Shows the progress of a run, and stops it at Ctrl-C.
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
     steps: u32,
     /// Whether the run's folder has been shown.
     folder_shown: bool,
-    /// When the last plain line was printed.
+    /// When the last line was printed outside of a terminal.
     printed: Option<Instant>,
     stop: Arc<AtomicBool>,
 }
@@ -42,8 +42,8 @@ impl Progress {
         }
     }
 
-    /// Shows an update in the bar, or now and then on a line.
-    fn update(&mut self, step: u32, loss: f64, tokens: u64, tokens_per_second: f64) {
+    /// Shows a step in the bar, or on a line if the last one is some seconds ago.
+    fn show_step(&mut self, step: u32, loss: f64, tokens: u64, tokens_per_second: f64) {
         let state = format!("loss {loss:.3}  {} tokens/s", grouped(tokens_per_second as u64));
         let seconds_left = f64::from(self.steps - step) * tokens as f64 / tokens_per_second.max(1e-9);
         if let Some(bar) = &self.bar {
@@ -73,13 +73,13 @@ impl Observer for Progress {
             (grouped(run.steps.into()), run.unit, if run.batch_is_exact { "" } else { "at most " });
         self.print(&format!(
             "training {parameters} parameters on {training} {unit}, {validation} more for validation; \
-             {steps} updates of {at_most}{batch} {unit}"
+             {steps} steps of {at_most}{batch} {unit}"
         ));
     }
 
     fn resumed(&mut self, step: u32, checkpoint: &Path) {
         self.folder_shown = true;
-        self.print(&format!("resumed from {} after {} updates", checkpoint.display(), grouped(step.into())));
+        self.print(&format!("resumed from {} after {} steps", checkpoint.display(), grouped(step.into())));
         if let Some(bar) = &self.bar {
             bar.set_position(step.into());
             bar.reset_eta();
@@ -92,16 +92,21 @@ impl Observer for Progress {
 
     fn recorded(&mut self, line: &Line) {
         match line {
-            Line::Step(line) => self.update(line.step, line.loss.into(), line.tokens, line.tokens_per_second),
-            Line::TaskStep(line) => self.update(line.step, line.task_loss, line.tokens, line.tokens_per_second),
-            Line::Evaluation(EvaluationLine { step, valid_loss, valid_bits_per_byte, .. }) => self
-                .print(&format!("step {step}: validation loss {valid_loss:.4}, {valid_bits_per_byte:.4} bits a byte")),
+            Line::Step(line) => self.show_step(line.step, line.loss.into(), line.tokens, line.tokens_per_second),
+            Line::TaskStep(line) => self.show_step(line.step, line.task_loss, line.tokens, line.tokens_per_second),
+            Line::Evaluation(EvaluationLine { step, valid_loss, valid_bits_per_byte, .. }) => self.print(&format!(
+                "step {step}: validation loss {valid_loss:.4}, {valid_bits_per_byte:.4} bits per byte"
+            )),
             Line::Epoch(line) => {
                 let (epoch, train_loss) = (line.epoch, line.train_loss);
                 self.print(&format!("epoch {epoch}: train loss {train_loss:.4}, {}", values(&line.valid)));
             }
             Line::Test(line) => {
-                self.print(&format!("with the weights of epoch {}: {}", line.best_epoch, values(&line.test)));
+                self.print(&format!(
+                    "test examples with the weights of epoch {}: {}",
+                    line.best_epoch,
+                    values(&line.test)
+                ));
             }
         }
     }
@@ -113,27 +118,27 @@ impl Observer for Progress {
     fn saved(&mut self, checkpoint: &Path) {
         if let Some(run) = checkpoint.ancestors().nth(2).filter(|_| !self.folder_shown) {
             self.folder_shown = true;
-            self.print(&format!("run: {}; Ctrl-C saves and stops it", run.display()));
+            self.print(&format!("run: {}; Ctrl-C saves a checkpoint and stops", run.display()));
         }
     }
 
     fn stop(&self) -> bool {
         let stop = self.stop.load(Ordering::SeqCst);
         if stop {
-            self.print("interrupted: finishing the step and saving; Ctrl-C again quits at once");
+            self.print("interrupted: finishing the step and saving a checkpoint; Ctrl-C again quits at once");
         }
         stop
     }
 }
 
-/// Names and values of metrics.
+/// The names and values of metrics, in one line.
 fn values(values: &BTreeMap<String, f64>) -> String {
     let texts: Vec<String> =
         values.iter().map(|(name, value)| format!("{} {value:.4}", name.replace('_', " "))).collect();
     texts.join(", ")
 }
 
-/// A bar on stderr, when that is a terminal.
+/// A progress bar, if stderr is a terminal.
 fn bar(steps: u32) -> Option<ProgressBar> {
     std::io::stderr().is_terminal().then(|| {
         let style = ProgressStyle::with_template("{bar:32} {pos}/{len}  {msg}  {eta} left");
@@ -142,7 +147,7 @@ fn bar(steps: u32) -> Option<ProgressBar> {
     })
 }
 
-/// The start of a text on one line, without control characters.
+/// The start of a text, on one line and without control characters.
 fn on_one_line(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     let line: String = words.join(" ").chars().filter(|c| !c.is_control()).collect();

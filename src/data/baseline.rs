@@ -8,7 +8,7 @@ use super::corpus::Corpus;
 use crate::{Error, Result};
 use std::collections::HashMap;
 
-/// Mean losses on the held-out part, in nats a token. As in evaluation, every token except the first of each document is
+/// Mean losses on the held-out part, in nats per token. As in evaluation, every token except the first of each document is
 /// predicted once.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Baseline {

@@ -72,7 +72,7 @@ pub struct Matmul<'a> {
     pub b: &'a Matrix,
     /// C
     pub c: &'a Matrix,
-    /// StepValues rows: M of A·B and A·Bᵀ, K of Aᵀ·B.
+    /// The number of live rows: M of A·B and A·Bᵀ, K of Aᵀ·B.
     pub rows: RowCount,
     /// What is done to the sum.
     pub epilogue: Epilogue<'a>,

@@ -18,7 +18,7 @@ pub struct CrossEntropy {
     pub dlogits: Vec<f64>,
 }
 
-/// LossCounts targets: those that are not [`IGNORED`].
+/// The number of targets that are not [`IGNORED`].
 pub fn count(targets: &[u32]) -> usize {
     targets.iter().filter(|&&t| t != IGNORED).count()
 }

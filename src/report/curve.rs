@@ -40,7 +40,7 @@ pub struct Curve {
     pub steps: u32,
     /// Reference lines.
     pub references: Vec<Reference>,
-    /// The label of the losses; if empty, "loss, nats a token".
+    /// The label of the losses; if empty, "loss, nats per token".
     pub loss: String,
     /// A measure for the strip, in place of the learning rate.
     pub measure: Option<Measure>,
@@ -84,7 +84,7 @@ pub fn curve_svg(curve: &Curve) -> String {
     svg.text(LEFT, 36.0, "start", 19.0, INK, 650, &curve.title);
     svg.text(LEFT, 58.0, "start", 13.0, MUTED, 400, &curve.subtitle);
 
-    let of_loss = if curve.loss.is_empty() { "loss, nats a token" } else { &curve.loss };
+    let of_loss = if curve.loss.is_empty() { "loss, nats per token" } else { &curve.loss };
 
     // Grids and axes.
     for tick in loss.ticks(8, 0.0) {

@@ -205,9 +205,9 @@ mod tests {
         let fails = |existing| {
             let error = write_folder(&dir, existing, |partial| {
                 std::fs::write(partial.join("half"), "half").expect("write");
-                Err(Error::input("full disk"))
+                Err(Error::device("full disk"))
             });
-            assert_eq!(error.expect_err("fails").to_string(), "full disk");
+            assert_eq!(error.expect_err("fails").to_string(), "device: full disk");
         };
         fails(Existing::Refuse);
         assert_eq!(names(folder.path()), [""; 0], "a failure leaves nothing");
@@ -249,9 +249,9 @@ mod tests {
         assert_eq!(names(folder.path()), ["latest"]);
         let fails = write_atomic_with(&path, |file| {
             file.write_all(b"half").expect("write");
-            Err::<(), Error>(Error::input("the other half is missing"))
+            Err::<(), Error>(Error::device("half written"))
         });
-        assert_eq!(fails.expect_err("half").to_string(), "the other half is missing");
+        assert_eq!(fails.expect_err("half").to_string(), "device: half written");
         assert_eq!(std::fs::read(&path).expect("read"), b"step-000200");
         assert_eq!(names(folder.path()), ["latest"]);
         let error = write_atomic(&folder.path().join("none/file"), b"").expect_err("no folder");

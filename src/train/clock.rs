@@ -1,24 +1,24 @@
-//! The time of a run, and its speed over the last updates.
+//! The elapsed time of a run, and its speed over the last steps.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Results arrive in groups, so a speed is taken over several updates.
+/// Measures time and speed. Results arrive in groups, so the speed is a mean over several steps.
 pub(super) struct Clock {
     /// When this process started the run.
     start: Instant,
-    /// The time that the run had taken before this process.
+    /// Time that earlier processes spent on the run.
     before: Duration,
     /// When training was last resumed, and the time spent training before that.
     training_since: Instant,
     training: Duration,
-    /// When each of the last results arrived, with its tokens; in front the moment before them.
+    /// When each of the last results arrived, with its number of tokens. The first entry marks the time before them.
     arrivals: VecDeque<(Instant, u64)>,
 }
 
 impl Clock {
-    /// Updates that a speed is taken over.
-    const UPDATES: usize = 32;
+    /// Steps that the speed is a mean over.
+    const STEPS: usize = 32;
 
     pub(super) fn new(before: Duration) -> Self {
         let start = Instant::now();
@@ -37,7 +37,7 @@ impl Clock {
         self.training += self.training_since.elapsed();
     }
 
-    /// The time that the run has taken.
+    /// Time that the run has taken, in all processes.
     pub(super) fn elapsed(&self) -> Duration {
         self.before + self.start.elapsed()
     }
@@ -47,11 +47,11 @@ impl Clock {
         self.training
     }
 
-    /// Notes an update of so many tokens; returns seconds since the run started, and tokens per second.
-    pub(super) fn update(&mut self, tokens: u64) -> (f64, f64) {
+    /// Records a step of this number of tokens. Returns seconds since the run started, and tokens per second.
+    pub(super) fn record_step(&mut self, tokens: u64) -> (f64, f64) {
         let now = Instant::now();
         self.arrivals.push_back((now, tokens));
-        if self.arrivals.len() > Self::UPDATES {
+        if self.arrivals.len() > Self::STEPS {
             self.arrivals.pop_front();
         }
         let from = self.arrivals.front().map_or(self.start, |first| first.0);

@@ -1,5 +1,5 @@
-//! The training engine: runs any [`Objective`] on a device. It encodes updates and continues; losses arrive a few updates
-//! late and are waited for only where something is evaluated, sampled or saved.
+//! The training engine: runs any [`Objective`] on a device. It encodes a step and continues with the next;
+//! losses arrive a few steps late. It waits for them only before an evaluation, a sample or a checkpoint.
 
 use super::clock::Clock;
 use super::metrics::Metrics;
@@ -38,7 +38,7 @@ pub struct Trained<O> {
     pub elapsed_s: f64,
     /// Examples per second of training in this process; 0 for an objective without examples.
     pub examples_per_second: f64,
-    /// What loss.svg shows.
+    /// The data of loss.svg.
     pub curve: Curve,
     /// The model.
     pub training: Training,
@@ -46,10 +46,11 @@ pub struct Trained<O> {
     pub objective: O,
 }
 
-/// Trains to the end of the run, or until the observer stops it. The run's folder appears with its first checkpoint.
+/// Trains to the end of the run, or until the observer stops it. The run's folder appears together with its
+/// first checkpoint.
 ///
 /// # Errors
-/// [`Error::Device`] and [`Error::Kernel`] for what the device refuses, [`Error::Io`] for the run's folder,
+/// [`Error::Device`] and [`Error::Kernel`] when the device refuses a request, [`Error::Io`] for the run's folder,
 /// [`Error::NotFinite`] with the step whose loss or gradient norm is NaN or infinite.
 pub fn train<O: Objective>(device: &Device, mut objective: O, observer: &mut dyn Observer) -> Result<Trained<O>> {
     let parameters = objective.take_parameters();
@@ -62,8 +63,8 @@ pub fn train<O: Objective>(device: &Device, mut objective: O, observer: &mut dyn
     run.end(observer)
 }
 
-/// Continues a run that was stopped, with the same numbers as if it had not been. `objective` is what
-/// [`StoppedRun::objective`] gave.
+/// Continues a run that was stopped, with the same results as if it had not been. `objective` is the one that
+/// [`StoppedRun::objective`] returned.
 ///
 /// # Errors
 /// As [`train`]; [`Error::File`] for a metrics.jsonl that cannot be read.
@@ -82,7 +83,7 @@ pub fn resume<O: Objective>(
     run.end(observer)
 }
 
-/// The optimizer of a run.
+/// The options of the optimizer that a run's settings describe.
 pub fn optimizer_options(settings: &Settings, lm_coef: f64) -> TrainingOptions {
     let arithmetic = match settings.optimizer {
         Optimizer::AdamW => Arithmetic::Torch,
@@ -102,10 +103,10 @@ struct Run<O: Objective> {
     training: Training,
     schedule: Schedule,
     position: Position,
-    /// The epoch that the training's learning parts are set for.
+    /// The epoch for which the trainable parts of the model are set.
     learning_epoch: Option<u32>,
     folder: RunFolder,
-    /// What kernels.json holds.
+    /// The contents of kernels.json.
     kernels: SavedKernels,
     metrics: Metrics,
     curve: Curve,
@@ -119,7 +120,7 @@ struct Run<O: Objective> {
 }
 
 impl<O: Objective> Run<O> {
-    /// Evaluates the model as it is, where the objective wants that, and makes the folder.
+    /// Evaluates the initial model where the objective does so at step 0, and creates the run's folder.
     fn start(mut objective: O, mut training: Training, observer: &mut dyn Observer) -> Result<Self> {
         let clock = Clock::new(Duration::ZERO);
         let data = objective.identity();
@@ -148,11 +149,11 @@ impl<O: Objective> Run<O> {
         Self::new(objective, training, position, folder, kernels, curve, clock)
     }
 
-    /// Cuts the folder's files back to the checkpoint and continues from there.
+    /// Truncates the folder's files to the checkpoint and continues from there.
     fn resume(mut objective: O, training: Training, stopped: StoppedRun<O>) -> Result<Self> {
         let StoppedRun { folder, state, .. } = stopped;
         let position = state.position();
-        let lines = folder.cut(position.step, position.sampled)?;
+        let lines = folder.truncate(position.step, position.sampled)?;
         objective.restore(&state, &lines, &folder)?;
         let mut curve = objective.curve();
         lines.iter().for_each(|line| objective.plot(line, &mut curve));
@@ -201,7 +202,7 @@ impl<O: Objective> Run<O> {
             if observer.stop() {
                 return self.stop(observer);
             }
-            self.update(batches.next()?)?;
+            self.step(batches.next()?)?;
             let due = self.objective.due(&self.position);
             if !due.evaluation && !due.sample && !due.checkpoint {
                 while let Some(result) = self.training.next_result()? {
@@ -225,8 +226,8 @@ impl<O: Objective> Run<O> {
         Ok(())
     }
 
-    /// Encodes one update; waits for nothing unless several updates are in flight.
-    fn update(&mut self, batch: ReadyBatch) -> Result<()> {
+    /// Encodes one step. Does not wait, unless several steps are in flight already.
+    fn step(&mut self, batch: ReadyBatch) -> Result<()> {
         if self.learning_epoch != Some(batch.epoch) {
             self.training.set_learning(self.objective.learning(batch.epoch))?;
             self.learning_epoch = Some(batch.epoch);
@@ -253,13 +254,13 @@ impl<O: Objective> Run<O> {
     fn record_result(&mut self, result: &StepResult, observer: &mut dyn Observer) -> Result<()> {
         let is_finite = self.objective.loss(result).is_finite() && result.grad_norm.is_finite();
         if result.halted.is_some() || !is_finite {
-            // The picture shows everything up to here.
+            // The curve shows all steps up to this one.
             self.folder.draw(&self.curve)?;
             let checkpoint = self.folder.checkpoint_path(self.saved);
             return Err(diverged(result.halted.unwrap_or(result.step), &checkpoint, O::STAGE.model_key()));
         }
         self.examples += u64::from(result.examples);
-        let (elapsed_s, tokens_per_second) = self.clock.update(u64::from(result.targets));
+        let (elapsed_s, tokens_per_second) = self.clock.record_step(u64::from(result.targets));
         let line = self.objective.step_line(result, StepTime { tokens_per_second, elapsed_s });
         self.metrics.write(&line)?;
         self.objective.plot(&line, &mut self.curve);
@@ -279,13 +280,13 @@ impl<O: Objective> Run<O> {
 
     fn sample(&mut self, observer: &mut dyn Observer) -> Result<()> {
         if let Some(text) = self.objective.sample(&self.training)? {
-            self.folder.sample(self.position.step, text.trim_end_matches('\n'))?;
+            self.folder.append_sample(self.position.step, text.trim_end_matches('\n'))?;
             observer.sampled(self.position.step, &text);
         }
         Ok(())
     }
 
-    /// Saves a checkpoint of all updates so far; everything logged before is on the disk first.
+    /// Saves a checkpoint of all steps so far, after all earlier lines of metrics.jsonl are on the disk.
     fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
         self.metrics.sync()?;
         let kernels = SavedKernels::new(self.training.device().caps(), self.training.kernels().chosen());
@@ -294,7 +295,7 @@ impl<O: Objective> Run<O> {
             self.kernels = kernels;
         }
         self.position.elapsed_ms = self.clock.elapsed().as_millis() as u64;
-        self.position.sampled = self.folder.sampled()?;
+        self.position.sampled = self.folder.sampled_bytes()?;
         let state = self.objective.state(self.position.clone());
         let write = |folder: &Path| write_checkpoint(folder, &self.objective, &self.training, &state);
         let path = self.folder.save(self.position.step, write)?;
@@ -308,7 +309,7 @@ impl<O: Objective> Run<O> {
         Ok(())
     }
 
-    /// Leaves the run so that it can be resumed.
+    /// Saves a checkpoint, so that the run can be resumed.
     fn stop(&mut self, observer: &mut dyn Observer) -> Result<()> {
         self.wait_for_results(observer)?;
         self.folder.draw(&self.curve)?;
@@ -337,7 +338,7 @@ impl<O: Objective> Run<O> {
     }
 }
 
-/// The error of an update whose loss or gradient norm is not finite. `key` names the option that starts from a checkpoint.
+/// The error of a step whose loss or gradient norm is not finite. `key` names the option that starts from a checkpoint.
 fn diverged(step: u32, checkpoint: &Path, key: &str) -> Error {
     let checkpoint = checkpoint.display();
     Error::NotFinite(format!(
@@ -346,7 +347,7 @@ fn diverged(step: u32, checkpoint: &Path, key: &str) -> Error {
     ))
 }
 
-/// Writes the files of a checkpoint one after another, so that no more than one of them is in memory.
+/// Writes the files of a checkpoint one after another, so that at most one of them is in memory at a time.
 fn write_checkpoint<O: Objective>(folder: &Path, objective: &O, training: &Training, state: &O::State) -> Result<()> {
     let config = objective.model();
     let (parameters, tokenizer) = (training.parameters()?, objective.tokenizer().cloned());

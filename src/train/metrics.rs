@@ -1,4 +1,5 @@
-//! metrics.jsonl: one JSON object a line, flushed line by line, so that a run that dies leaves what it knew.
+//! metrics.jsonl: one JSON object per line, flushed after each line, so that a run that crashes has written all earlier
+//! lines.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,42 +11,42 @@ use serde::{Deserialize, Serialize};
 use crate::store::atomic::write_atomic;
 use crate::{Error, Result};
 
-/// An update. Numbers are printed in the fewest digits that read back as the same bits.
+/// A training step on text. Numbers are written with the fewest digits that parse to the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepLine {
-    /// Updates done: the first line is 1.
+    /// Steps done, this one included: the first line has 1.
     pub step: u32,
     /// Mean over the step's targets, nats.
     pub loss: f32,
-    /// Learning rate of the update.
+    /// Learning rate of the step.
     pub lr: f64,
-    /// Global norm of the gradient, before clipping.
+    /// Global norm of the gradients, before clipping.
     pub grad_norm: f32,
-    /// LossCounts targets of the step.
+    /// Targets of the step, padding excluded.
     pub tokens: u64,
-    /// LossCounts tokens a second.
+    /// Targets per second, over the last steps.
     pub tokens_per_second: f64,
-    /// Seconds since the run began.
+    /// Seconds since the run started.
     pub elapsed_s: f64,
 }
 
-/// An evaluation of the held-out text after `step` updates.
+/// An evaluation on the held-out text after `step` steps.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvaluationLine {
-    /// Updates done.
+    /// Steps done.
     pub step: u32,
     /// Mean over the held-out tokens, nats.
     pub valid_loss: f64,
     /// e to the loss.
     pub valid_perplexity: f64,
-    /// Over the held-out text's UTF-8 bytes.
+    /// The total loss in bits, divided by the UTF-8 bytes of the held-out text.
     pub valid_bits_per_byte: f64,
 }
 
-/// An update of a run on a task.
+/// A training step on a task.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskStepLine {
-    /// Updates done: the first line is 1.
+    /// Steps done, this one included: the first line has 1.
     pub step: u32,
     /// The epoch, counted from 1.
     pub epoch: u32,
@@ -53,43 +54,43 @@ pub struct TaskStepLine {
     pub loss: f64,
     /// L2: mean over the step's examples.
     pub task_loss: f64,
-    /// L1: mean over the step's targets, nats; none where λ is 0.
+    /// L1: mean over the step's targets, nats; `None` when λ is 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lm_loss: Option<f64>,
-    /// Learning rate of the update.
+    /// Learning rate of the step.
     pub lr: f64,
-    /// Global norm of the gradient of what learns, before clipping.
+    /// Global norm of the gradients of the trainable parameters, before clipping.
     pub grad_norm: f32,
     /// Tokens of the step.
     pub tokens: u64,
     /// Examples of the step.
     pub examples: u32,
-    /// Tokens a second.
+    /// Tokens per second, over the last steps.
     pub tokens_per_second: f64,
-    /// Seconds since the run began.
+    /// Seconds since the run started.
     pub elapsed_s: f64,
 }
 
-/// An epoch of a run on a task.
+/// An epoch of fine-tuning, with its evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochLine {
     /// Counted from 1.
     pub epoch: u32,
-    /// Updates done.
+    /// Steps done.
     pub step: u32,
-    /// Mean task loss over the epoch's examples, each before the update that it was in.
+    /// Mean task loss over the epoch's examples, each measured in the step that trained on it.
     pub train_loss: f64,
-    /// `valid_loss`, `valid_accuracy`, …: those that are defined.
+    /// `valid_loss`, `valid_accuracy`, and so on: the metrics that are defined.
     #[serde(flatten)]
     pub valid: BTreeMap<String, f64>,
 }
 
-/// The examples that were kept apart, once, with the best epoch's weights.
+/// The test examples, evaluated once with the weights of the best epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TestLine {
-    /// The epoch whose weights they were.
+    /// The best epoch.
     pub best_epoch: u32,
-    /// `test_loss`, `test_accuracy`, …: those that are defined.
+    /// `test_loss`, `test_accuracy`, and so on: the metrics that are defined.
     #[serde(flatten)]
     pub test: BTreeMap<String, f64>,
 }
@@ -98,21 +99,21 @@ pub struct TestLine {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Line {
-    /// An update of a run on a task. First, since it has all that the next one has.
+    /// A training step on a task. Listed first, because it has all fields of the next one.
     TaskStep(TaskStepLine),
-    /// An update.
+    /// A training step on text.
     Step(StepLine),
-    /// An evaluation.
+    /// An evaluation on the held-out text.
     Evaluation(EvaluationLine),
-    /// An epoch of a run on a task.
+    /// An epoch of fine-tuning.
     Epoch(EpochLine),
-    /// The end of a run on a task.
+    /// The test examples at the end of fine-tuning.
     Test(TestLine),
 }
 
 impl Line {
-    /// Updates done when it was written; for what comes after all of them, the largest number.
-    pub fn updates(&self) -> u32 {
+    /// Steps done when the line was written; the largest number for the line at the end of a run.
+    pub fn step(&self) -> u32 {
         match self {
             Line::Step(line) => line.step,
             Line::Evaluation(line) => line.step,
@@ -130,28 +131,28 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Begins a new file.
+    /// Creates a new file.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
-        Self::with(path.as_ref(), File::create(path.as_ref()))
+        Self::from_file(path.as_ref(), File::create(path.as_ref()))
     }
 
-    /// Goes on at the end of a file.
+    /// Opens a file to append lines to it.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn append(path: impl AsRef<Path>) -> Result<Self> {
-        Self::with(path.as_ref(), File::options().append(true).create(true).open(path.as_ref()))
+        Self::from_file(path.as_ref(), File::options().append(true).create(true).open(path.as_ref()))
     }
 
-    fn with(path: &Path, file: std::io::Result<File>) -> Result<Self> {
+    fn from_file(path: &Path, file: std::io::Result<File>) -> Result<Self> {
         let file = file.map_err(|e| Error::io(path, e))?;
         Ok(Metrics { path: path.into(), file: BufWriter::new(file) })
     }
 
-    /// Writes a line and flushes.
+    /// Writes a line and flushes it.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -163,7 +164,7 @@ impl Metrics {
             .map_err(|e| Error::io(&self.path, e))
     }
 
-    /// Puts all lines on the disk.
+    /// Syncs all lines to the disk.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -172,31 +173,31 @@ impl Metrics {
     }
 }
 
-/// The lines of a metrics.jsonl.
+/// Reads the lines of a metrics.jsonl.
 ///
 /// # Errors
-/// [`Error::Value`] with the number of the line that is none, or where the file cannot be read.
+/// [`Error::File`] with the number of a line that is neither a step nor an evaluation, or when the file cannot be read.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<Line>> {
     let path = path.as_ref();
     let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, e))?;
     text.lines().enumerate().map(|(i, line)| parse(path, i, line.as_bytes())).collect()
 }
 
-/// Cuts a metrics.jsonl back to the lines of `step` updates and before, whole or not at all, and gives them. A last line
-/// that was written by half goes too.
+/// Truncates a metrics.jsonl to the lines of the first `step` steps, atomically, and returns these lines. A last line that
+/// was written in part is removed too.
 ///
 /// # Errors
-/// [`Error::Value`] as [`read`], [`Error::Io`] where it cannot be written.
-pub fn cut(path: &Path, step: u32) -> Result<Vec<Line>> {
+/// [`Error::File`] as [`read`]; [`Error::Io`] when the file cannot be written.
+pub fn truncate(path: &Path, step: u32) -> Result<Vec<Line>> {
     let bytes = std::fs::read(path).map_err(|e| Error::file(path, e))?;
     let (mut kept, mut lines) = (Vec::with_capacity(bytes.len()), Vec::new());
-    for (i, whole) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let line = match parse(path, i, whole) {
-            Err(_) if !whole.ends_with(b"\n") => break,
+    for (i, bytes_of_line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let line = match parse(path, i, bytes_of_line) {
+            Err(_) if !bytes_of_line.ends_with(b"\n") => break,
             line => line?,
         };
-        if line.updates() <= step {
-            kept.extend(whole.strip_suffix(b"\n").unwrap_or(whole));
+        if line.step() <= step {
+            kept.extend(bytes_of_line.strip_suffix(b"\n").unwrap_or(bytes_of_line));
             kept.push(b'\n');
             lines.push(line);
         }
@@ -208,8 +209,11 @@ pub fn cut(path: &Path, step: u32) -> Result<Vec<Line>> {
 }
 
 fn parse(path: &Path, index: usize, line: &[u8]) -> Result<Line> {
-    let wrong = |_| Error::file(path, format!("line {}: expected a step or an evaluation", index + 1));
-    serde_json::from_slice(line).map_err(wrong)
+    let invalid = |_| {
+        let error = Error::file(path, "neither a step nor an evaluation").at(format!("line {}", index + 1));
+        error.expected("must be an object with the keys of one of them")
+    };
+    serde_json::from_slice(line).map_err(invalid)
 }
 
 #[cfg(test)]
@@ -234,7 +238,7 @@ mod tests {
         Metrics::create(&path).expect("create").write(&Line::Step(step)).expect("step");
         let mut metrics = Metrics::append(&path).expect("append");
         metrics.write(&Line::Evaluation(evaluation)).expect("evaluation");
-        // Not dropped: the flush is the line's own.
+        // `metrics` is still open: each line was flushed when it was written.
         assert_eq!(read(&path).expect("read"), [Line::Step(step), Line::Evaluation(evaluation)]);
         let text = std::fs::read_to_string(&path).expect("text");
         assert!(
@@ -242,11 +246,12 @@ mod tests {
             "{text}"
         );
         std::fs::write(&path, "{}\n").expect("write");
-        assert!(read(&path).expect_err("no line").to_string().ends_with("line 1: expected a step or an evaluation"));
+        let error = read(&path).expect_err("no line").to_string();
+        assert!(error.contains("metrics.jsonl: line 1: neither a step nor an evaluation"), "{error}");
     }
 
     #[test]
-    fn a_cut_keeps_the_text_of_what_stays() {
+    fn truncation_keeps_the_remaining_lines_byte_for_byte() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("metrics.jsonl");
         let evaluation =
@@ -266,13 +271,14 @@ mod tests {
             (whole.concat().trim_end().to_string(), 3, 5),
             (String::new(), 3, 0),
         ];
-        for (text, step, stay) in cases {
+        for (text, step, remaining) in cases {
             std::fs::write(&path, &text).expect("write");
-            let lines = cut(&path, step).expect("cut");
-            assert_eq!((lines.len(), lines.iter().all(|line| line.updates() <= step)), (stay, true));
-            assert_eq!(std::fs::read_to_string(&path).expect("text"), whole[..stay].concat());
+            let lines = truncate(&path, step).expect("truncate");
+            assert_eq!((lines.len(), lines.iter().all(|line| line.step() <= step)), (remaining, true));
+            assert_eq!(std::fs::read_to_string(&path).expect("text"), whole[..remaining].concat());
         }
         std::fs::write(&path, [&whole[0], "{}\n", &whole[1]].concat()).expect("write");
-        assert!(cut(&path, 5).expect_err("no line").to_string().ends_with("line 2: expected a step or an evaluation"));
+        let error = truncate(&path, 5).expect_err("no line").to_string();
+        assert!(error.contains("metrics.jsonl: line 2: neither a step nor an evaluation"), "{error}");
     }
 }

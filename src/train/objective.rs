@@ -1,4 +1,4 @@
-//! What a run trains for: its data, its losses and its measurements. The engine does everything else.
+//! The objective of a run: its data, its losses and its evaluations. The engine does everything else.
 
 use super::metrics::Line;
 use super::observer::Description;
@@ -15,10 +15,10 @@ use crate::ops::layout::LayoutCapacity;
 use crate::report::Curve;
 use std::path::Path;
 
-/// Makes the batches of a run one after another, on a thread of its own.
+/// Makes the batches of a run one after another, on its own thread.
 pub type Batches = Box<dyn FnMut() -> Result<ReadyBatch> + Send>;
 
-/// What is due after an update.
+/// Which work is due after a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Due {
     /// An evaluation.
@@ -29,22 +29,22 @@ pub struct Due {
     pub checkpoint: bool,
 }
 
-/// The time of an update whose results have arrived.
+/// The time of a step whose results have arrived.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepTime {
-    /// Tokens per second over the last updates.
+    /// Tokens per second over the last steps.
     pub tokens_per_second: f64,
     /// Seconds since the run started, pauses between processes left out.
     pub elapsed_s: f64,
 }
 
-/// A training objective, with its data read and checked: all of a run that needs no device.
+/// A training objective with its data, read and checked: everything of a run that needs no device.
 pub trait Objective: Sized {
-    /// What state.json of a checkpoint holds.
+    /// The contents of a checkpoint's state.json.
     type State: RunState;
-    /// Which settings a run of this kind has.
+    /// The stage, which determines the keys that a run has.
     const STAGE: Stage;
-    /// The keys that may change when a run is resumed. All others are the run's mathematics.
+    /// The keys that may change when a run is resumed. All others influence the numbers of the steps that are done.
     const MAY_CHANGE: &'static [&'static str];
     /// The key that names the training data.
     const DATA_KEY: &'static str;
@@ -57,71 +57,71 @@ pub trait Objective: Sized {
     fn model(&self) -> &ModelConfig;
     /// The tokenizer that every checkpoint holds.
     fn tokenizer(&self) -> Option<&Tokenizer>;
-    /// Where the run's folder is, or will appear.
+    /// The path of the run's folder, which appears with the first checkpoint.
     fn out(&self) -> &Path;
     /// Other files of the run's folder: name and contents.
     fn files(&self) -> &[(String, Vec<u8>)] {
         &[]
     }
-    /// The run in words, for people.
+    /// The description of the run that observers show.
     fn description(&self) -> Description;
-    /// The picture before its first point.
+    /// The curve before its first point.
     fn curve(&self) -> Curve;
-    /// What the training data is recognized by when the run is resumed.
+    /// The checksum by which a resumed run recognizes its training data.
     fn identity(&self) -> Identity;
-    /// Updates of the run.
+    /// Steps of the run.
     fn steps(&self) -> u32;
-    /// The largest micro-batch, and whatever else a device must have memory for.
+    /// The capacity that a device must have memory for: at least the largest micro-batch.
     ///
     /// # Errors
-    /// As the data is assembled.
+    /// Those of assembling the data.
     fn capacity(&self) -> Result<Capacity>;
-    /// The first weights, dense, in the order of [`ModelConfig::parameters`]; they are taken once.
+    /// The initial weights, dense, in the order of [`ModelConfig::parameters`]. Called once.
     fn take_parameters(&mut self) -> Vec<Vec<f32>>;
     /// λ: the weight of the language model's loss.
     fn lm_coef(&self) -> f64 {
         1.0
     }
-    /// What learns in an epoch, counted from 0.
+    /// The trainable parts of the model in an epoch, counted from 0.
     fn learning(&self, _epoch: u32) -> Learning {
         Learning::all(self.model())
     }
-    /// The batches from a cursor on, laid out for a device's capacity.
+    /// The batches that start at a cursor, laid out for a device's capacity.
     ///
     /// # Errors
-    /// For a cursor past the data.
+    /// [`crate::Error`] for a cursor past the end of the data.
     fn batches(&self, from: Cursor, capacity: LayoutCapacity) -> Result<Batches>;
 
     /// Whether the run is complete.
     fn is_finished(&self, position: &Position) -> bool {
         position.step >= self.steps()
     }
-    /// What is due at a position; at step 0 only the evaluation counts.
+    /// The work that is due at a position. At step 0 only the evaluation is read.
     fn due(&self, position: &Position) -> Due;
     /// The loss that is minimized, a mean in nats.
     fn loss(&self, result: &StepResult) -> f64 {
         result.loss
     }
-    /// The line of metrics.jsonl for an update.
+    /// The line of metrics.jsonl for a step.
     fn step_line(&mut self, result: &StepResult, time: StepTime) -> Line;
-    /// Evaluates the model as it is. The lines go to metrics.jsonl.
+    /// Evaluates the model in its current state. The lines are written to metrics.jsonl.
     ///
     /// # Errors
     /// [`crate::Error::NotFinite`], [`crate::Error::Device`].
     fn evaluate(&mut self, training: &mut Training, position: &Position) -> Result<Vec<Line>>;
-    /// A text that the model generates.
+    /// A text that the model generates, for samples.txt.
     ///
     /// # Errors
     /// [`crate::Error::Device`].
     fn sample(&mut self, _training: &Training) -> Result<Option<String>> {
         Ok(None)
     }
-    /// Adds a line of metrics.jsonl to the picture.
+    /// Adds a line of metrics.jsonl to the curve.
     fn plot(&self, line: &Line, curve: &mut Curve);
 
-    /// What state.json holds at a position.
+    /// The contents of state.json at a position.
     fn state(&self, position: Position) -> Self::State;
-    /// Takes over the state of a checkpoint and the lines of metrics.jsonl up to it.
+    /// Restores the state of a checkpoint, with the lines of metrics.jsonl up to it.
     ///
     /// # Errors
     /// [`crate::Error::File`] when a line that the run needs is missing.
@@ -130,7 +130,7 @@ pub trait Objective: Sized {
     fn best_step(&self) -> Option<u32> {
         None
     }
-    /// Work after the last update, such as the answers of the best checkpoint. The lines go to metrics.jsonl.
+    /// Work after the last step, such as evaluating the best checkpoint. The lines are written to metrics.jsonl.
     ///
     /// # Errors
     /// As [`Objective::evaluate`], and for a checkpoint that cannot be read.

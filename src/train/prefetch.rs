@@ -1,4 +1,4 @@
-//! The next batches, prepared by a thread while the device works, so that it never waits for the host.
+//! Prepares the next batches on a thread while the device works, so that the device does not wait for the host.
 
 use crate::data::batch::LossCounts;
 use crate::data::data_loader::Cursor;
@@ -6,22 +6,22 @@ use crate::ops::layout::BatchLayout;
 use crate::{Error, Result};
 use std::sync::mpsc::{Receiver, sync_channel};
 
-/// Batches that wait at most, besides the one that the thread is working on.
+/// Most finished batches that wait, besides the one that the thread is working on.
 const AHEAD: usize = 2;
 
-/// The batch of one update: assembled whole, then cut into micro-batches and laid out.
+/// The batch of one step, split into micro-batches and laid out.
 pub struct ReadyBatch {
     /// Its micro-batches.
     pub layouts: Vec<BatchLayout>,
     /// Targets and examples of all of them.
     pub counts: LossCounts,
-    /// The epoch that it belongs to, counted from 0.
+    /// The epoch of its data, counted from 0.
     pub epoch: u32,
-    /// Where the data continues after it: what a checkpoint holds once the update is done.
+    /// The cursor behind its data, which a checkpoint after this step stores.
     pub next: Cursor,
 }
 
-/// A thread that makes batches ahead. It ends with this value, or with its first error.
+/// A thread that makes batches ahead. It ends when this value is dropped, or after its first error.
 pub(super) struct Prefetch {
     batches: Receiver<Result<ReadyBatch>>,
 }
@@ -37,7 +37,7 @@ impl Prefetch {
             loop {
                 let batch = make();
                 let failed = batch.is_err();
-                // A receiver that is gone needs no more batches.
+                // Sending fails when the receiver was dropped: no more batches are needed.
                 if sender.send(batch).is_err() || failed {
                     return;
                 }
@@ -74,13 +74,13 @@ mod tests {
         let batches = Prefetch::new(move || {
             made += 1;
             match made {
-                4 => Err(Error::input("the text ends")),
+                4 => Err(Error::device("end of text")),
                 n => Ok(batch(n)),
             }
         });
         let batches = batches.expect("thread");
         assert_eq!([(); 3].map(|()| batches.next().expect("batch").counts.targets), [1, 2, 3]);
-        assert_eq!(batches.next().err().expect("error").to_string(), "the text ends");
+        assert_eq!(batches.next().err().expect("error").to_string(), "device: end of text");
         assert!(batches.next().err().expect("ended").to_string().contains("ended early"));
     }
 

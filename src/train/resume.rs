@@ -1,5 +1,5 @@
-//! A stopped run: its folder opened and locked, its latest checkpoint checked against its checksums, its settings with the
-//! allowed changes applied. All of it before an adapter is opened.
+//! A stopped run: opens and locks its folder, compares its latest checkpoint with the checksums, and applies the changed
+//! settings. Everything is checked before an adapter is opened.
 
 use super::objective::Objective;
 use super::observer::Observer;
@@ -16,13 +16,13 @@ use crate::store::{checksums, optimizer};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// A run that was stopped, ready to continue. Nothing in its folder has changed yet.
+/// A stopped run, ready to continue. Nothing in its folder has been changed yet.
 #[derive(Debug)]
 pub struct StoppedRun<O: Objective> {
     pub(super) folder: RunFolder,
-    /// The settings that it continues with.
+    /// The settings for the rest of the run.
     pub settings: Settings,
-    /// The settings that it was stopped with.
+    /// The settings until the run stopped.
     before: Settings,
     pub(super) checkpoint: Model,
     moments: Moments,
@@ -31,7 +31,7 @@ pub struct StoppedRun<O: Objective> {
 }
 
 impl<O: Objective> StoppedRun<O> {
-    /// Opens the run in `dir`: the checkpoint that its `latest` names, its config.toml with `changes` over it.
+    /// Opens the run in `dir`: the checkpoint that its `latest` names, and its config.toml, overridden by `changes`.
     ///
     /// # Errors
     /// [`Error::File`] for a folder that is not a run's, is in use, or belongs to another kind of run, and for a damaged
@@ -40,23 +40,23 @@ impl<O: Objective> StoppedRun<O> {
         let mut folder = RunFolder::open(dir)?;
         let path = folder.latest()?;
         check_kind(dir, &path, O::STAGE)?;
-        let mut layers = Layers::of(O::STAGE);
+        let mut layers = Layers::for_stage(O::STAGE);
         layers.file(dir.join(CONFIG))?;
-        let before = layers.settings_of_run()?;
-        let settings = layers.over(changes).settings_of_run()?;
+        let before = layers.run_settings()?;
+        let settings = layers.overridden_by(changes).run_settings()?;
         check_changes(&before, &settings, O::MAY_CHANGE)?;
-        folder.keep(settings.keep);
+        folder.set_keep(settings.keep);
         let (checkpoint, moments, state) = load(&path).map_err(|error| with_undamaged(error, &folder, &path))?;
         let kernels = folder.kernels()?;
         Ok(StoppedRun { folder, settings, before, checkpoint, moments, state, kernels })
     }
 
-    /// The objective for what is left to do; `None` when the run is complete and its settings do not make it longer.
+    /// The objective for the rest of the run; `None` when the run is complete and its settings do not make it longer.
     /// `make` reads the data with the settings and the checkpoint of this run.
     ///
     /// # Errors
-    /// Those of `make`; [`Error::File`] when the data differs from what the run was started with, and for a length that is
-    /// below what is done.
+    /// Those of `make`; [`Error::File`] when the training data differs from the run's, and for a run shorter than the steps
+    /// that are done.
     pub fn objective(&self, make: impl FnOnce(&Self) -> Result<O>) -> Result<Option<O>> {
         let length = |settings: &Settings| (settings.length, settings.task.patience);
         if self.state.is_complete() && length(&self.settings) == length(&self.before) {
@@ -65,9 +65,9 @@ impl<O: Objective> StoppedRun<O> {
         let (objective, dir) = (make(self)?, self.folder.path());
         let (was, is, key) = (self.state.position().data, objective.identity(), O::DATA_KEY);
         if was != is {
-            let tokens =
-                format!("the training data differs from the run's ({} tokens, it had {})", is.tokens, was.tokens);
-            return Err(Error::file(dir, tokens).expected(format!("give the same with --{key}")));
+            let found =
+                format!("the training data differs from the run's ({} tokens instead of {})", is.tokens, was.tokens);
+            return Err(Error::file(dir, found).expected(format!("{key} must name the same data")));
         }
         let done = self.step();
         if objective.steps() < done {
@@ -75,21 +75,21 @@ impl<O: Objective> StoppedRun<O> {
                 Length::Steps(n) => format!("steps = {n}"),
                 Length::Epochs(n) => format!("epochs = {n}"),
             };
-            let found = format!("{done} updates are done");
-            return Err(Error::file(dir, found).expected(format!("{length} must be more to continue")));
+            let found = format!("{done} steps are done, but {length}");
+            return Err(Error::file(dir, found).expected("must be more to continue"));
         }
         Ok((objective.steps() > done).then_some(objective))
     }
 
-    /// Warnings about how the prepared rest of the run continues.
+    /// Warnings about the rest of the run.
     pub fn warnings(&self, objective: &O) -> Vec<String> {
         let is = objective.steps();
         let Some(was) = self.state.planned_steps().filter(|was| *was != is) else { return Vec::new() };
         let run = if is > was { "longer" } else { "shorter" };
-        vec![format!("{is} updates instead of {was}: from here on the learning rate is that of the {run} run")]
+        vec![format!("{is} steps instead of {was}: from here on, the learning rate is that of the {run} run")]
     }
 
-    /// The settings, the checkpoint and the folder, for whoever reads the data again.
+    /// The settings, the checkpoint and the folder, for reading the data again.
     pub fn parts(&self) -> (&Settings, &Model, &Path) {
         (&self.settings, &self.checkpoint, self.folder.path())
     }
@@ -99,12 +99,12 @@ impl<O: Objective> StoppedRun<O> {
         self.state.position().step
     }
 
-    /// The checkpoint that it continues from.
+    /// The checkpoint that the run continues from.
     pub fn checkpoint_path(&self) -> PathBuf {
         self.folder.checkpoint_path(self.step())
     }
 
-    /// The model in training as it was, with memory for batches of this capacity. Warnings go to the observer.
+    /// The model and the optimizer as they were, with memory for batches of this capacity. Warnings go to the observer.
     ///
     /// # Errors
     /// As [`Training::new`].
@@ -123,41 +123,45 @@ impl<O: Objective> StoppedRun<O> {
         let replaced = training.kernels().replaced();
         if !replaced.is_empty() {
             observer.warned(&format!(
-                "kernels.json: this adapter cannot run the variants of {}: others are used, and the last digits may differ",
+                "kernels.json: this adapter cannot run the variants for {}; others are used, and the last digits may differ",
                 replaced.join(", ")
             ));
         }
         Ok(training)
     }
 
-    /// The kernel variants that it was started with, if this is the same adapter; else a warning.
+    /// The kernel variants that the run was started with, if the adapter is the same; else a warning.
     fn kernels(&self, caps: &Caps) -> (Kernels, Option<String>) {
         let differ = "the last digits may differ from those of an uninterrupted run";
         let Some(saved) = self.kernels.clone() else {
-            return (Kernels::new(), Some(format!("kernels.json is missing, so kernels are chosen again: {differ}")));
+            return (Kernels::new(), Some(format!("kernels.json is missing, so kernels are chosen again; {differ}")));
         };
         let SavedKernels { adapter, backend, driver, specs } = saved;
         if (&adapter, &backend) != (&caps.name, &caps.backend) {
             let (name, on) = (&caps.name, &caps.backend);
             let warning =
-                format!("the run was started on {adapter} ({backend}) and continues on {name} ({on}): {differ}");
+                format!("the run was started on {adapter} ({backend}) and continues on {name} ({on}); {differ}");
             return (Kernels::new(), Some(warning));
         }
         let warning =
-            (driver != caps.driver).then(|| format!("the driver was {driver} and is {}: {differ}", caps.driver));
+            (driver != caps.driver).then(|| format!("the driver was {driver} and is {}; {differ}", caps.driver));
         (Kernels::with(specs), warning)
     }
 }
 
-/// Checks that the run's checkpoint belongs to a run of this kind: only fine-tuning gives a model a task.
+/// Checks that the run's checkpoint belongs to this stage: only a fine-tuned model has a task.
 fn check_kind(dir: &Path, checkpoint: &Path, expected: Stage) -> Result<()> {
     // A configuration that cannot be read is reported when the checkpoint is loaded.
     let Ok(config) = load_config(checkpoint) else { return Ok(()) };
     let (stage, found) = match config.task {
-        Some(_) => (Stage::FineTuning, "is a fine-tuning run: `wgpt finetune TASK --resume` continues it"),
-        None => (Stage::Pretraining, "is a pretraining run: `wgpt pretrain --resume` continues it"),
+        Some(_) => (Stage::FineTuning, "is a fine-tuning run"),
+        None => (Stage::Pretraining, "is a pretraining run"),
     };
-    if stage == expected { Ok(()) } else { Err(Error::file(dir, found)) }
+    if stage == expected {
+        Ok(())
+    } else {
+        Err(Error::file(dir, found).expected(format!("`wgpt {} --resume` continues it", stage.command())))
+    }
 }
 
 fn load<S: RunState>(path: &Path) -> Result<(Model, Moments, S)> {
@@ -182,7 +186,7 @@ fn with_undamaged(error: Error, folder: &RunFolder, damaged: &Path) -> Error {
         [] => "the run has no undamaged checkpoint".to_string(),
         names => {
             format!(
-                "undamaged: {}; write one of these names into {} to continue from it",
+                "undamaged: {}; write one of these names to {} to continue from it",
                 names.join(", "),
                 latest.display()
             )
@@ -196,16 +200,15 @@ fn check_changes(before: &Settings, after: &Settings, may_change: &[&str]) -> Re
     for key in before.stage.keys().filter(|key| !may_change.contains(&key.name)) {
         let (was, is) = ((key.get)(before), (key.get)(after));
         if was != is {
-            let spell = |value: Option<toml::Value>| {
-                value.map_or(format!("no {}", key.name), |v| format!("{} = {v}", key.name))
-            };
-            return Err(Error::input(format!(
-                "{}: the run was started with {}, and --resume continues with that; only {} may change, everything else needs a \
-                 new run",
-                spell(is),
-                spell(was),
-                one_of(may_change).replace(" or ", " and ")
-            )));
+            let was = was.map_or(format!("without {}", key.name), |value| format!("with {} = {value}", key.name));
+            let may_change = one_of(may_change).replace(" or ", " and ");
+            let expected = format!(
+                "the run was started {was}; when a run is resumed only {may_change} may change, other changes need a new run"
+            );
+            return Err(match is {
+                Some(is) => Error::value(key.name, is, expected),
+                None => Error::missing(key.name, expected),
+            });
         }
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! The folder that a run leaves (SPEC 6): it appears whole with its first checkpoint and never before, so that a run that
-//! exists can be gone on with, and what the user gave wrong leaves nothing behind. While a run goes on its folder is locked.
+//! The folder of a run (docs/spec.md section 6). It appears completely, together with its first checkpoint: every folder that
+//! exists can be resumed, and invalid input leaves no folder. The process that trains the run holds a lock on it.
 
 use super::metrics::{self, Line, Metrics};
 use super::settings::Settings;
@@ -14,36 +14,36 @@ use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// The whole run, which runs again as it is.
+/// All settings of the run. `--config` starts the same run again.
 pub const CONFIG: &str = "config.toml";
-/// A line a step and a line an evaluation.
+/// One line per step and one per evaluation.
 pub const METRICS: &str = "metrics.jsonl";
-/// Texts that the model wrote on the way.
+/// Texts that the model generated during the run.
 pub const SAMPLES: &str = "samples.txt";
-/// The picture.
+/// The curve of losses and learning rate.
 pub const CURVE: &str = "loss.svg";
-/// The Specs in use.
+/// The kernel variants in use.
 pub const KERNELS: &str = "kernels.json";
-/// Locked by the process that the run goes on in.
+/// Locked by the process that trains the run.
 pub const LOCK: &str = "lock";
 
-/// What a new folder holds besides its first checkpoint.
+/// The contents of a new folder besides its first checkpoint.
 pub struct NewRun<'a> {
     /// The settings of the run.
     pub settings: &'a Settings,
-    /// The first lines of metrics.jsonl: the evaluation of the model before the first update, where there is one.
+    /// The first lines of metrics.jsonl: the evaluation before the first step, if there is one.
     pub lines: &'a [Line],
     /// Whether the run writes samples.txt.
     pub samples: bool,
-    /// The picture.
+    /// The curve before the first step.
     pub curve: &'a Curve,
-    /// The Specs in use.
+    /// The kernel variants in use.
     pub kernels: &'a SavedKernels,
     /// Other files: name and contents.
     pub files: &'a [(String, Vec<u8>)],
 }
 
-/// kernels.json: the Specs in use, and the adapter that they were chosen for.
+/// kernels.json: the kernel variants in use, and the adapter that they were chosen for.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SavedKernels {
@@ -58,7 +58,7 @@ pub struct SavedKernels {
 }
 
 impl SavedKernels {
-    /// The Specs of a program on an adapter.
+    /// The Specs in use on an adapter.
     pub fn new(caps: &Caps, specs: Chosen) -> Self {
         let Caps { name, backend, driver, .. } = caps.clone();
         SavedKernels { adapter: name, backend, driver, specs }
@@ -70,42 +70,40 @@ impl SavedKernels {
     }
 }
 
-/// A run's folder that exists, locked.
+/// An existing run's folder, locked by this process.
 #[derive(Debug)]
 pub struct RunFolder {
     dir: PathBuf,
     keep: usize,
-    /// Held, never read: the lock goes with it.
+    /// Held but not read: dropping the file releases the lock.
     _lock: File,
 }
 
 impl RunFolder {
-    /// Checks that a folder can appear there: nothing is there now, and what it is to lie in is a folder or can be made.
+    /// Checks that a folder can be created at this path: nothing exists there, and its parents are folders or can be created.
     ///
     /// # Errors
-    /// [`Error::Value`] naming the path.
+    /// [`Error::File`] naming the path.
     pub fn check_new(dir: &Path) -> Result<()> {
         if dir.file_name().is_none() {
-            return Err(Error::input(format!(
-                "--out {:?}: must be the path of a new folder",
-                dir.display().to_string()
-            )));
+            let found = format!("{:?} has no folder's name", dir.display().to_string());
+            return Err(Error::file(dir, found).expected("must be the path of a new folder"));
         }
         if dir.symlink_metadata().is_ok() {
-            return Err(Error::input(format!("--out {}: exists already: must be a new folder", dir.display())));
+            return Err(Error::file(dir, "exists already").expected("must be the path of a new folder"));
         }
         match dir.ancestors().skip(1).find(|above| above.exists()) {
             Some(above) if !above.is_dir() => {
-                Err(Error::input(format!("--out {}: {} is no folder", dir.display(), above.display())))
+                Err(Error::file(dir, format!("{} is not a folder", above.display())).expected("must be in a folder"))
             }
             _ => Ok(()),
         }
     }
 
-    /// Makes the folder with its first checkpoint, step 0, whose files `checkpoint` writes into the folder it is given.
+    /// Creates the folder with its first checkpoint, step 0, whose files `checkpoint` writes into the folder it gets.
     ///
     /// # Errors
-    /// As [`write_folder`], and whatever `checkpoint` says.
+    /// As [`write_folder`], and the errors of `checkpoint`.
     pub fn create(dir: &Path, new: &NewRun<'_>, checkpoint: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         Self::check_new(dir)?;
         write_folder(dir, Existing::Refuse, |folder| {
@@ -124,62 +122,66 @@ impl RunFolder {
             for (name, bytes) in new.files {
                 write(name, bytes)?;
             }
-            write_folder(&folder.join(CHECKPOINTS).join(name(0)), Existing::Refuse, checkpoint)?;
+            write_folder(&folder.join(CHECKPOINTS).join(checkpoint_name(0)), Existing::Refuse, checkpoint)?;
             write(LATEST, latest_text(0).as_bytes())
         })?;
-        // Not before the folder is in place: Windows renames no folder with an open file.
+        // Locked only now: Windows does not rename a folder with an open file.
         Ok(RunFolder { dir: dir.to_path_buf(), keep: new.settings.keep, _lock: lock(dir)? })
     }
 
-    /// Takes a run's folder to go on with it.
+    /// Opens and locks an existing run's folder.
     ///
     /// # Errors
-    /// [`Error::Value`] when it is none, or another process goes on with it.
+    /// [`Error::File`] when it is not a run's folder, or another process holds the lock.
     pub fn open(dir: &Path) -> Result<Self> {
-        let none = |why: &str| Err(Error::file(dir, format!("is no run's folder: {why}")));
+        let not_a_run = |found: &str, expected: &str| Err(Error::file(dir, found).expected(expected));
         if !dir.is_dir() {
-            return none("there is no such folder");
+            return not_a_run("is not a folder", "must be the folder of a run");
         }
         if dir.join(checksums::STATE).exists() {
-            return none("it is one of its checkpoints, and `latest` in the run's folder names the one to go on from");
+            return not_a_run(
+                "is a checkpoint",
+                "must be the folder of its run, whose file `latest` names the checkpoint to use",
+            );
         }
         if let Some(missing) = [CONFIG, METRICS, LATEST].into_iter().find(|name| !dir.join(name).is_file()) {
-            return none(&format!("{missing} is missing"));
+            return not_a_run(&format!("{missing} is missing"), "must be the folder of a run");
         }
         Ok(RunFolder { dir: dir.to_path_buf(), keep: Settings::default().keep, _lock: lock(dir)? })
     }
 
-    /// From now on, so many of the newest checkpoints stay.
-    pub fn keep(&mut self, keep: usize) {
+    /// Sets the number of latest checkpoints that [`RunFolder::save`] keeps.
+    pub fn set_keep(&mut self, keep: usize) {
         self.keep = keep;
     }
 
-    /// Where it is.
+    /// The folder's path.
     pub fn path(&self) -> &Path {
         &self.dir
     }
 
-    /// The folder of the checkpoint after `step` updates.
+    /// The folder of the checkpoint after `step` steps.
     pub fn checkpoint_path(&self, step: u32) -> PathBuf {
-        self.dir.join(CHECKPOINTS).join(name(step))
+        self.dir.join(CHECKPOINTS).join(checkpoint_name(step))
     }
 
     /// The folder of the checkpoint that `latest` names.
     ///
     /// # Errors
-    /// [`Error::Value`] when it names none.
+    /// [`Error::File`] when it names no checkpoint.
     pub fn latest(&self) -> Result<PathBuf> {
         let path = self.dir.join(LATEST);
         let text = std::fs::read_to_string(&path).map_err(|e| Error::file(&path, format!("could not be read: {e}")))?;
         match step_of(text.trim()) {
             Some(step) => Ok(self.checkpoint_path(step)),
             None => {
-                Err(Error::file(&path, format!("{:?}: must be the name of a checkpoint, as step-000300", text.trim())))
+                let found = format!("{:?}", text.trim());
+                Err(Error::file(&path, found).expected("must be the name of a checkpoint, such as step-000300"))
             }
         }
     }
 
-    /// Writes the settings anew, after some were changed.
+    /// Writes config.toml again, after settings changed.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -187,18 +189,18 @@ impl RunFolder {
         write_atomic(&self.dir.join(CONFIG), settings.to_toml().as_bytes())
     }
 
-    /// Reads kernels.json, where there is one.
+    /// Reads kernels.json; `None` when it does not exist.
     ///
     /// # Errors
-    /// [`Error::Value`] for one that cannot be read.
+    /// [`Error::File`] when it cannot be read.
     pub fn kernels(&self) -> Result<Option<SavedKernels>> {
         let path = self.dir.join(KERNELS);
         let bytes = match std::fs::read(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             bytes => bytes.map_err(|e| Error::file(&path, format!("could not be read: {e}")))?,
         };
-        let told = |e| Error::file(&path, format!("{e}; without the file the kernels are chosen anew"));
-        serde_json::from_slice(&bytes).map(Some).map_err(told)
+        let invalid = |e| Error::file(&path, e).expected("without this file, kernels are chosen again");
+        serde_json::from_slice(&bytes).map(Some).map_err(invalid)
     }
 
     /// Writes kernels.json.
@@ -209,7 +211,7 @@ impl RunFolder {
         write_atomic(&self.dir.join(KERNELS), kernels.to_json()?.as_bytes())
     }
 
-    /// Goes on in metrics.jsonl.
+    /// Opens metrics.jsonl to append lines.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -217,11 +219,11 @@ impl RunFolder {
         Metrics::append(self.dir.join(METRICS))
     }
 
-    /// Adds a text that the model wrote after `step` updates to samples.txt, and puts it on the disk.
+    /// Appends a text that the model generated after `step` steps to samples.txt, and syncs the file.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn sample(&self, step: u32, text: &str) -> Result<()> {
+    pub fn append_sample(&self, step: u32, text: &str) -> Result<()> {
         let path = self.dir.join(SAMPLES);
         let write = || -> std::io::Result<()> {
             let mut file = File::options().append(true).create(true).open(&path)?;
@@ -231,11 +233,11 @@ impl RunFolder {
         write().map_err(|e| Error::io(&path, e))
     }
 
-    /// The bytes of samples.txt.
+    /// The length of samples.txt in bytes; 0 when it does not exist.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn sampled(&self) -> Result<u64> {
+    pub fn sampled_bytes(&self) -> Result<u64> {
         let path = self.dir.join(SAMPLES);
         match path.metadata() {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(0),
@@ -243,15 +245,15 @@ impl RunFolder {
         }
     }
 
-    /// Cuts metrics.jsonl and samples.txt back to a checkpoint: the lines up to `step`, the first `sampled` bytes; half
-    /// written checkpoints go. Gives the lines that stay.
+    /// Truncates metrics.jsonl to the lines of the first `step` steps and samples.txt to its first `sampled` bytes, and
+    /// removes partly written checkpoints. Returns the remaining lines.
     ///
     /// # Errors
-    /// [`Error::Value`] for a line that is none, [`Error::Io`].
-    pub fn cut(&self, step: u32, sampled: u64) -> Result<Vec<Line>> {
+    /// [`Error::File`] for an invalid line, [`Error::Io`].
+    pub fn truncate(&self, step: u32, sampled: u64) -> Result<Vec<Line>> {
         remove_leftovers(&self.dir.join(CHECKPOINTS))?;
-        let lines = metrics::cut(&self.dir.join(METRICS), step)?;
-        if self.sampled()? > sampled {
+        let lines = metrics::truncate(&self.dir.join(METRICS), step)?;
+        if self.sampled_bytes()? > sampled {
             let path = self.dir.join(SAMPLES);
             let file = File::options().write(true).open(&path);
             file.and_then(|file| file.set_len(sampled)).map_err(|e| Error::io(&path, e))?;
@@ -259,7 +261,7 @@ impl RunFolder {
         Ok(lines)
     }
 
-    /// Draws loss.svg anew.
+    /// Draws loss.svg again.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -269,27 +271,27 @@ impl RunFolder {
         Ok(path)
     }
 
-    /// Saves a checkpoint, whose files `checkpoint` writes into the folder it is given, lets `latest` name it, and lets go
-    /// of older ones: the newest `keep` stay, step 0, and those that `latest` and `best` name.
+    /// Saves a checkpoint, whose files `checkpoint` writes into the folder it gets, writes its name to `latest`, and removes
+    /// older checkpoints, except the latest `keep`, step 0, and the one that `best` names.
     ///
     /// # Errors
-    /// [`Error::Io`], and whatever `checkpoint` says.
+    /// [`Error::Io`], and the errors of `checkpoint`.
     pub fn save(&self, step: u32, checkpoint: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let path = self.checkpoint_path(step);
         write_folder(&path, Existing::Replace, checkpoint)?;
         write_atomic(&self.dir.join(LATEST), latest_text(step).as_bytes())?;
-        // Later ones than this are of a run that was gone back on; it replaces them when it comes by.
-        let mut older = self.steps()?;
+        // Checkpoints of later steps exist when the user resumed from an older one; the run replaces them when it gets there.
+        let mut removable = self.steps()?;
         let best = self.best()?;
-        older.retain(|s| *s != 0 && *s < step && Some(*s) != best);
-        let surplus = older.len().saturating_sub(self.keep.saturating_sub(1));
-        for old in &older[..surplus] {
-            remove_folder(&self.checkpoint_path(*old))?;
+        removable.retain(|s| *s != 0 && *s < step && Some(*s) != best);
+        let surplus = removable.len().saturating_sub(self.keep.saturating_sub(1));
+        for step in &removable[..surplus] {
+            remove_folder(&self.checkpoint_path(*step))?;
         }
         Ok(path)
     }
 
-    /// Lets `best` name a checkpoint that is there.
+    /// Writes the name of an existing checkpoint to `best`.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -305,7 +307,7 @@ impl RunFolder {
         }
     }
 
-    /// Writes a file of the run, whole or not at all.
+    /// Writes a file of the run atomically.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -331,31 +333,31 @@ impl RunFolder {
     }
 }
 
-/// Locks a run's folder for this process, until the file is dropped or the process ends.
+/// Locks a run's folder for this process, until the returned file is dropped or the process ends.
 fn lock(dir: &Path) -> Result<File> {
     let path = dir.join(LOCK);
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|e| Error::io(&path, e))?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
-            Err(Error::file(dir, "another process goes on with this run: one at a time can"))
+            Err(Error::file(dir, "another process is training this run").expected("only one process at a time can"))
         }
-        // A file system without locks has to do without.
+        // A file system that does not support locks is used without them.
         Err(TryLockError::Error(e)) if e.kind() != std::io::ErrorKind::Unsupported => Err(Error::io(&path, e)),
         _ => Ok(file),
     }
 }
 
-fn name(step: u32) -> String {
+fn checkpoint_name(step: u32) -> String {
     format!("step-{step:06}")
 }
 
-/// The step of a checkpoint's name.
+/// The step in a checkpoint's name.
 fn step_of(text: &str) -> Option<u32> {
-    text.strip_prefix("step-")?.parse().ok().filter(|step| name(*step) == text)
+    text.strip_prefix("step-")?.parse().ok().filter(|step| checkpoint_name(*step) == text)
 }
 
 fn latest_text(step: u32) -> String {
-    format!("{}\n", name(step))
+    format!("{}\n", checkpoint_name(step))
 }
 
 #[cfg(test)]
@@ -386,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn appears_whole_and_keeps_the_newest() {
+    fn a_new_folder_is_complete_and_the_latest_checkpoints_are_kept() {
         let place = tempfile::tempdir().expect("folder");
         let dir = place.path().join("runs").join("a");
         let run = create(&dir).expect("create");
@@ -400,9 +402,9 @@ mod tests {
             assert_eq!(run.latest().expect("latest"), run.checkpoint_path(step));
         }
         assert_eq!(run.steps().expect("steps"), [0, 300, 400]);
-        let back = Model::load(&run.checkpoint_path(400)).expect("load");
-        assert_eq!(back.parameters, checkpoint().parameters);
-        // Gone back to 300: what comes behind stays until the run comes by.
+        let loaded = Model::load(&run.checkpoint_path(400)).expect("load");
+        assert_eq!(loaded.parameters, checkpoint().parameters);
+        // Resumed from step 300: the checkpoint of step 400 stays until the run gets there.
         run.save(300, |folder| checkpoint().write_files(folder)).expect("save");
         assert_eq!(
             (run.steps().expect("steps"), run.latest().expect("latest")),
@@ -411,52 +413,55 @@ mod tests {
     }
 
     #[test]
-    fn one_process_at_a_time() {
+    fn one_process_at_a_time_opens_a_run() {
         let place = tempfile::tempdir().expect("folder");
         let dir = place.path().join("a");
         let run = create(&dir).expect("create");
         let error = RunFolder::open(&dir).expect_err("locked");
-        assert!(error.to_string().ends_with("another process goes on with this run: one at a time can"), "{error}");
+        assert!(
+            error.to_string().ends_with("another process is training this run: only one process at a time can"),
+            "{error}"
+        );
         assert!(error.is_invalid_input());
         drop(run);
-        let run = RunFolder::open(&dir).expect("free again");
+        let run = RunFolder::open(&dir).expect("unlocked");
         std::fs::write(dir.join(LATEST), "../../elsewhere").expect("write");
         let error = run.latest().expect_err("outside").to_string();
         assert!(
-            error.ends_with("latest: \"../../elsewhere\": must be the name of a checkpoint, as step-000300"),
+            error.ends_with("latest: \"../../elsewhere\": must be the name of a checkpoint, such as step-000300"),
             "{error}"
         );
         drop(run);
         std::fs::remove_file(dir.join(METRICS)).expect("remove");
         let error = RunFolder::open(&dir).expect_err("no metrics").to_string();
-        assert!(error.ends_with("is no run's folder: metrics.jsonl is missing"), "{error}");
+        assert!(error.ends_with("a: metrics.jsonl is missing: must be the folder of a run"), "{error}");
         assert!(RunFolder::open(&place.path().join("none")).is_err());
     }
 
     #[test]
-    fn samples_are_cut_where_the_checkpoint_stood() {
+    fn samples_are_truncated_to_those_of_the_checkpoint() {
         let place = tempfile::tempdir().expect("folder");
         let run = create(&place.path().join("a")).expect("create");
-        run.sample(200, "step 400\n\nstep 400").expect("sample");
-        let bytes = run.sampled().expect("bytes");
-        run.sample(400, "more").expect("sample");
-        run.cut(200, bytes).expect("cut");
+        run.append_sample(200, "step 400\n\nstep 400").expect("sample");
+        let bytes = run.sampled_bytes().expect("bytes");
+        run.append_sample(400, "more").expect("sample");
+        run.truncate(200, bytes).expect("truncate");
         let text = std::fs::read_to_string(run.path().join(SAMPLES)).expect("samples");
         assert_eq!(text, "step 200\nstep 400\n\nstep 400\n\n");
-        // A file that somebody shortened stays as it is.
-        run.cut(200, bytes + 100).expect("cut");
-        assert_eq!(run.sampled().expect("bytes"), bytes);
+        // A file that the user shortened is not changed.
+        run.truncate(200, bytes + 100).expect("truncate");
+        assert_eq!(run.sampled_bytes().expect("bytes"), bytes);
     }
 
     #[test]
-    fn what_is_there_is_refused() {
+    fn an_existing_path_is_refused() {
         let place = tempfile::tempdir().expect("folder");
         let error = create(place.path()).expect_err("exists").to_string();
-        assert!(error.ends_with("exists already: must be a new folder"), "{error}");
+        assert!(error.ends_with("exists already: must be the path of a new folder"), "{error}");
         let file = place.path().join("file");
         std::fs::write(&file, "x").expect("write");
         let error = RunFolder::check_new(&file.join("a/b")).expect_err("file").to_string();
-        assert!(error.ends_with("file is no folder"), "{error}");
+        assert!(error.contains("file is not a folder"), "{error}");
         assert!(RunFolder::check_new(Path::new("")).is_err() && RunFolder::check_new(Path::new("..")).is_err());
         assert!(RunFolder::check_new(&place.path().join("new/er")).is_ok());
     }

@@ -1,11 +1,11 @@
-//! A text from a model in training, as its weights are now.
+//! Generates a text with the current weights of a model in training.
 
 use crate::Result;
 use crate::model::{Training, sampling};
 
 pub use crate::model::sampling::{Sampling, SamplingLimits};
 
-/// The ids that follow `prompt`, up to the limits.
+/// The ids that continue `prompt`, up to the limits.
 ///
 /// # Errors
 /// As [`sampling::sample`].

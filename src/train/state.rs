@@ -1,4 +1,4 @@
-//! state.json of a checkpoint: with the files beside it, all that the next update depends on.
+//! state.json of a checkpoint. Together with the other files of the checkpoint it holds all that the next step depends on.
 
 use crate::data::data_loader::Cursor;
 use crate::model::StepState;
@@ -8,65 +8,65 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use std::path::Path;
 
-/// A position in a run: what every objective's state has.
+/// A position in a run: the part of state.json that every objective has.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Position {
     /// Steps done.
     pub step: u32,
-    /// Optimizer updates done, AdamW's t. A step without targets is none.
+    /// Updates of the weights, the t of AdamW. A step without targets does not update them.
     pub updates: u32,
-    /// The data consumed.
+    /// The data consumed so far.
     pub cursor: Cursor,
-    /// The training data.
+    /// The checksum of the training data.
     pub data: Identity,
     /// Time that the run has taken, in milliseconds.
     pub elapsed_ms: u64,
-    /// Bytes of samples.txt.
+    /// Length of samples.txt, in bytes.
     pub sampled: u64,
 }
 
 impl Position {
-    /// The part of it that the device's programs depend on.
+    /// The part of the position that the recorded programs depend on.
     pub fn progress(&self) -> StepState {
         StepState { step: self.step, updates: self.updates }
     }
 }
 
-/// What training data is recognized by.
+/// The checksum by which training data is recognized.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
-    /// Its tokens, those held out included.
+    /// Number of tokens, the held-out ones included.
     pub tokens: u64,
-    /// Checksum of its sequences: their lengths and ids.
+    /// SHA-256 of the sequences: their lengths and ids.
     pub sha256: String,
 }
 
 /// The contents of state.json, apart from the checksums.
 pub trait RunState: Serialize + DeserializeOwned {
-    /// The position.
+    /// The position in the run.
     fn position(&self) -> Position;
 
     /// Whether the run had reached its end.
     fn is_complete(&self) -> bool;
 
-    /// Steps of the whole run as planned then, where the state records it.
+    /// Steps of the whole run as planned when the state was saved; `None` when the state does not record them.
     fn planned_steps(&self) -> Option<u32> {
         None
     }
 
-    /// As keys of state.json.
+    /// The keys and values of state.json.
     ///
     /// # Errors
-    /// None in practice: every value is a number or a text.
+    /// None in practice: every value can be written as JSON.
     fn to_keys(&self) -> Result<Map<String, Value>> {
         match serde_json::to_value(self) {
             Ok(Value::Object(keys)) => Ok(keys),
-            other => Err(Error::file(checksums::STATE, format!("{other:?}")).expected("expected keys")),
+            other => Err(Error::file(checksums::STATE, format!("{other:?}")).expected("must be an object")),
         }
     }
 
-    /// From the keys of a checkpoint's state.json.
+    /// Reads the state from the keys and values of a checkpoint's state.json.
     ///
     /// # Errors
     /// [`Error::File`] naming the key.

@@ -10,7 +10,7 @@ use wgpt::Result;
 use wgpt::data::synthetic::stories::stories;
 use wgpt::data::tokenizer::{GPT1_FILES, Pretokenizer, Tokenizer};
 use wgpt::store::token_cache::TokenCache;
-use wgpt::train::text::tokens::Origin;
+use wgpt::train::text::tokens::TokenSource;
 use wgpt::train::{Layers, Objective, Pretraining, Settings};
 
 struct Place(tempfile::TempDir);
@@ -56,7 +56,7 @@ fn a_text_is_tokenized_once() {
     let text = stories(3, 30_000);
     let place = Place::new(&[("a.txt", &text), ("b.txt", &text), ("other.txt", &stories(4, 30_000))]);
     let first = place.prepare(&["a.txt"], &[]).expect("first");
-    let Origin::Kept(folder) = &first.origin else { panic!("{:?}", first.origin) };
+    let TokenSource::Saved(folder) = &first.token_source else { panic!("{:?}", first.token_source) };
     let right = ids(&first);
     assert!(folder.starts_with(place.path("cache")));
     // In memory, in one piece, nothing is different.
@@ -66,13 +66,23 @@ fn a_text_is_tokenized_once() {
 
     // The cache goes by the contents: another file name, another held-out share, another seed.
     let again = place.prepare(&["b.txt"], &["valid=0.2", "seed=3"]).expect("again");
-    assert!(again.origin == Origin::Cache(folder.clone()) && ids(&again) == right, "{:?}", again.origin);
+    assert!(
+        again.token_source == TokenSource::Cache(folder.clone()) && ids(&again) == right,
+        "{:?}",
+        again.token_source
+    );
     assert_eq!(again.tokenizer.to_json().expect("json"), first.tokenizer.to_json().expect("json"));
     // Whatever changes the ids is another entry.
     for (data, more) in [(&["other.txt"][..], &[][..]), (&["a.txt", "b.txt"], &[]), (&["a.txt"], &["vocab_size=299"])] {
-        assert!(matches!(place.prepare(data, more).expect("another").origin, Origin::Kept(_)), "{data:?} {more:?}");
+        assert!(
+            matches!(place.prepare(data, more).expect("another").token_source, TokenSource::Saved(_)),
+            "{data:?} {more:?}"
+        );
     }
-    assert!(matches!(place.prepare(&["a.txt"], &["pretokenizer=bert"]).expect("bert").origin, Origin::Kept(_)));
+    assert!(matches!(
+        place.prepare(&["a.txt"], &["pretokenizer=bert"]).expect("bert").token_source,
+        TokenSource::Saved(_)
+    ));
 
     let path = folder.join("ids");
     let mut bytes = std::fs::read(&path).expect("ids");
@@ -80,8 +90,12 @@ fn a_text_is_tokenized_once() {
     bytes[middle] ^= 4;
     std::fs::write(&path, bytes).expect("write");
     let mended = place.prepare(&["a.txt"], &[]).expect("mended");
-    assert!(mended.origin == Origin::Kept(folder.clone()) && ids(&mended) == right, "{:?}", mended.origin);
-    assert_eq!(place.prepare(&["a.txt"], &[]).expect("mended").origin, Origin::Cache(folder.clone()));
+    assert!(
+        mended.token_source == TokenSource::Saved(folder.clone()) && ids(&mended) == right,
+        "{:?}",
+        mended.token_source
+    );
+    assert_eq!(place.prepare(&["a.txt"], &[]).expect("mended").token_source, TokenSource::Cache(folder.clone()));
 }
 
 #[test]
@@ -95,15 +109,15 @@ fn bad_data_leaves_nothing_in_the_cache() {
         assert!(!place.path("cache").exists(), "{what}");
     };
     assert_error("bad.jsonl", &[], "bad.jsonl: line 51: `text` is a number");
-    assert_error("short.txt", &[], "the training part of the data has 2 tokens");
+    assert_error("short.txt", &[], "tokens of the training part = 2");
     assert_error("long.txt", &["vocab_size=200"], "expected at least 256");
-    assert_error("long.txt", &["valid=0.001"], "the held-out part of the data has");
+    assert_error("long.txt", &["valid=0.001"], "tokens of the held-out part = ");
     let tokenizer = Tokenizer::train("the", 280, Pretokenizer::Bytes).expect("train");
     std::fs::write(place.path("tokenizer.json"), tokenizer.to_json().expect("json")).expect("write");
     let given = format!("tokenizer={}", place.path("tokenizer.json").display());
     assert_error("bad.jsonl", &[&given], "line 51");
-    assert_error("short.txt", &[&given], "the training part");
-    assert_error("long.txt", &[&given, "vocab_size=257"], "vocab_size = 257: the tokenizer has 258 ids");
+    assert_error("short.txt", &[&given], "tokens of the training part");
+    assert_error("long.txt", &[&given, "vocab_size=257"], "vocab_size = 257: must be 258 or more");
 }
 
 const CHILD: &str = "WGPT_TEST_DATA_CHILD";
@@ -171,7 +185,7 @@ fn documents_come_from_folders_and_lines() {
     assert_eq!(all.concat().len() as u64 - run.held_out_bytes, documents.concat().len() as u64);
 
     // Every sequence is a piece of one document; the capacity fits the largest micro-batch and any sequence.
-    let mut order = run.order().expect("order");
+    let mut order = run.data_loader().expect("loader");
     let capacity = run.capacity().expect("a capacity");
     assert!(capacity.sequences == 4 && (16..=64).contains(&capacity.rows), "{capacity:?}");
     for _ in 0..60 {
@@ -187,7 +201,7 @@ fn documents_come_from_folders_and_lines() {
     assert_eq!(predicted as usize, expected);
 
     let filled = place.prepare(&["d"], &["batch_tokens=100", "accumulate=3", "epochs=2", "warmup=0"]).expect("filled");
-    let (mut order, mut rows) = (filled.order().expect("order"), 0);
+    let (mut order, mut rows) = (filled.data_loader().expect("loader"), 0);
     for _ in 0..filled.steps {
         let batch = order.next_batch().expect("batch");
         assert!((85..=100).contains(&batch.rows()), "{}", batch.rows());
@@ -196,7 +210,7 @@ fn documents_come_from_folders_and_lines() {
     let cursor = order.cursor();
     assert!(cursor.epoch >= 2 || (cursor.epoch == 1 && cursor.index == order.windows_in_epoch(1)), "{cursor:?}");
     assert_eq!(
-        (filled.capacity().expect("a capacity").rows, filled.tokens_an_update(), run.tokens_an_update()),
+        (filled.capacity().expect("a capacity").rows, filled.tokens_per_step(), run.tokens_per_step()),
         (rows, 100, 64)
     );
 }
@@ -210,7 +224,7 @@ fn the_bytes_held_out_are_those_of_the_text() {
         let mut settings = place.settings(&[], &["vocab_size=1000", &format!("pretokenizer={pretokenizer}")]);
         settings.data = vec![path.clone()];
         let run = Pretraining::read(settings, None, &place.path("run"), &TokenCache::new(None)).expect("prepared");
-        assert_eq!(run.origin, Origin::Dropped(None));
+        assert_eq!(run.token_source, TokenSource::NotSaved(None));
         let decoded = run.tokenizer.decode(run.held_out.tokens()).expect("decode");
         let behind = &text[text.len() - run.held_out_bytes as usize..];
         println!("{pretokenizer}: {} bytes held out, {} of the ids' text", behind.len(), decoded.len());
@@ -244,10 +258,10 @@ fn gpt1s_tokenizer_is_set_by_its_key() {
     let settings = layers.settings().expect("settings");
     assert_eq!(settings, run.settings);
     let found = Pretraining::read(settings.clone(), None, &place.path("run"), &cache).expect("found");
-    assert!(matches!(found.origin, Origin::Cache(_)) && ids(&found) == ids(&run));
+    assert!(matches!(found.token_source, TokenSource::Cache(_)) && ids(&found) == ids(&run));
     let own = Tokenizer::train("the cat and the hat", 260, Pretokenizer::Bytes).expect("train");
     let other = Pretraining::read(settings.clone(), Some(own), &place.path("run"), &cache).expect("other");
-    assert!(other.tokenizer.vocab_size() == 260 && matches!(other.origin, Origin::Kept(_)));
+    assert!(other.tokenizer.vocab_size() == 260 && matches!(other.token_source, TokenSource::Saved(_)));
     // The files do not say how words are cut: the key may.
     let settings = Settings { pretokenizer: Pretokenizer::OpenAi, ..settings };
     let cut = Pretraining::read(settings, None, &place.path("run"), &cache).expect("cut");
@@ -301,7 +315,7 @@ fn the_tokenizer_command_trains_encodes_and_decodes() {
         println!("{words:?}");
         assert_refused(&tokenizer(&place, words, input), &[expected]);
     };
-    refused(&train, b"", "--out t: exists already: must be a new folder");
+    refused(&train, b"", "t: exists already: must be the path of a new folder");
     refused(&["train", "--data", "d", "--vocab-size", "9", "--out", "u"], b"", "vocab_size = 9: expected at least 256");
     refused(&["train", "--out", "u"], b"", "no data");
     refused(&["encode", "--tokenizer", "t", "latin1"], b"", "latin1: byte offset 3: not UTF-8");

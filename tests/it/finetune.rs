@@ -292,7 +292,7 @@ fn a_run_learns_resumes_and_predicts() {
     // config.toml runs again as it is, and an epoch at a time is the same run.
     success(&wgpt(folder, "finetune classify --config whole/config.toml --epochs 1 --out parts --set lr=0.003"));
     let printed = wgpt(folder, "finetune classify --resume parts");
-    assert!(stderr(&printed).contains("is finished: 20 updates are done"));
+    assert!(stderr(&printed).contains("is finished: 20 steps are done"));
     let wrong = wgpt(folder, "pretrain --resume parts");
     assert_one_line(&wrong, 2, &["is a fine-tuning run: `wgpt finetune TASK --resume`"]);
     let again = success(&wgpt(folder, "finetune classify --config whole/config.toml --out again"));
@@ -331,7 +331,7 @@ fn a_stopped_run_resumes_with_the_same_results() {
     write_examples(place.path());
     let path = |name: &str| place.path().join(name);
     let prepare = |out: &Path| {
-        let mut layers = Layers::of(Stage::FineTuning);
+        let mut layers = Layers::for_stage(Stage::FineTuning);
         let (train, valid) = (path("train.tsv").display().to_string(), path("valid.tsv").display().to_string());
         for (key, value) in [
             ("from_scratch", "true"),
@@ -359,7 +359,7 @@ fn a_stopped_run_resumes_with_the_same_results() {
         let run = path(&format!("stopped-{at}"));
         let summary = train(&device, prepare(&run), &mut Until(at, 0.into())).expect("a run");
         assert!(!summary.finished && summary.steps >= at, "{at}");
-        let stopped = StoppedRun::<FineTuning>::open(&run, Layers::of(Stage::FineTuning)).expect("a run");
+        let stopped = StoppedRun::<FineTuning>::open(&run, Layers::for_stage(Stage::FineTuning)).expect("a run");
         let prepared = stopped.prepare().expect("the same examples").expect("more to do");
         let summary = resume(&device, stopped, prepared, &mut Until(u32::MAX, 0.into())).expect("a run");
         assert!(summary.finished);
@@ -384,14 +384,17 @@ fn bad_input_is_one_line_and_writes_nothing() {
         (run("--train empty.tsv"), "empty.tsv: line 2: "),
         (run("--valid none.tsv"), "none.tsv: holds no example"),
         (run("--valid missing.tsv"), "missing.tsv: "),
-        (run("--premise p"), "--premise: classify has no such column, it has --text --label"),
-        (run("--best-by pearson"), "best_by = \"pearson\": classify has accuracy, f1, matthews or loss"),
+        (run("--premise p"), "premise = p: classify has the columns text, label"),
+        (run("--best-by pearson"), "best_by = \"pearson\": must be accuracy, f1, matthews or loss for classify"),
         (run("--model nowhere"), "nowhere: is not a folder"),
         (run("--n-positions 2"), "n_positions = 2: "),
         (run("--lm-coef -1"), "--lm-coef -1: must be 0 or more"),
         (run("--accumulate 17"), "accumulate = 17: must be at most batch = 8"),
-        ("finetune classify --out run".into(), "classify needs --text COLUMN"),
-        ("finetune classify --text sentence --label label --train train.tsv --valid valid.tsv".into(), "no model: "),
+        ("finetune classify --out run".into(), "text: must name a column of the examples for classify"),
+        (
+            "finetune classify --text sentence --label label --train train.tsv --valid valid.tsv".into(),
+            "model: must name the model",
+        ),
         ("predict --model nowhere --data valid.tsv --text sentence".into(), "nowhere: is not a folder"),
         ("eval --model nowhere --data valid.tsv --text sentence".into(), "--text: a text has no columns"),
     ] {

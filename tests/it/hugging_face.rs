@@ -328,10 +328,15 @@ fn fine_tuned_models_load_in_transformers_and_back() {
         assert!(on_device.len() == their_logits.len() && worst < 1e-4 * spread, "{name}: {worst}, {spread}");
         let task = model.config.task.as_ref().expect("a task");
         if let Answers::Labels(words) = &task.answers {
-            let given: Vec<&String> = answers.iter().map(|answer| &words[scores::class(answer) as usize]).collect();
+            let given: Vec<&String> =
+                answers.iter().map(|answer| &words[scores::predicted_class(answer) as usize]).collect();
             assert_eq!(json!(given), theirs["labels"], "{name}");
         } else if task.answers == Answers::Candidate {
-            assert_eq!(json!(answers.iter().map(scores::class).collect::<Vec<_>>()), theirs["labels"], "{name}");
+            assert_eq!(
+                json!(answers.iter().map(scores::predicted_class).collect::<Vec<_>>()),
+                theirs["labels"],
+                "{name}"
+            );
         }
         let labels = theirs["labels"].as_array().expect("labels");
         assert!(

@@ -56,7 +56,7 @@ fn a_run_starts_from_a_model() {
     assert!(moments.first.iter().chain(&moments.second).flatten().all(|x| *x == 0.0));
     let lines = metrics::read(new.join("metrics.jsonl")).expect("metrics");
     assert_eq!(
-        lines.iter().filter(|line| matches!(line, Line::Step(_))).map(Line::updates).collect::<Vec<_>>(),
+        lines.iter().filter(|line| matches!(line, Line::Step(_))).map(Line::step).collect::<Vec<_>>(),
         [1, 2, 3]
     );
     let same = |run: &str| std::fs::read(checkpoint(&path(run), 3).join("model.safetensors")).expect("weights");
@@ -90,9 +90,9 @@ fn settings_that_contradict_the_model_are_named() {
     std::fs::write(&text, stories(5, 6000)).expect("text");
     let data = format!("data={}", text.display());
     for (set, expected) in [
-        ("n_layer=3", "--set n_layer=3: the model that init names has n_layer = 2"),
-        ("vocab_size=512", "--set vocab_size=512: the model that init names has vocab_size = 260"),
-        ("attention_pattern=L", "--set attention_pattern=L: the model that init names has attention_pattern = \"F\""),
+        ("n_layer=3", "--set n_layer=3: must be 2, as in the model that init names"),
+        ("vocab_size=512", "--set vocab_size=512: must be 260, as in the model that init names"),
+        ("attention_pattern=L", "--set attention_pattern=L: must be \"F\", as in the model that init names"),
     ] {
         let error = settings("", &[&init, set]).expect_err(expected);
         assert_eq!((error.to_string().as_str(), error.is_invalid_input()), (expected, true));
@@ -107,7 +107,7 @@ fn settings_that_contradict_the_model_are_named() {
     };
     let error = begin(&[]).expect_err("no tokenizer").to_string();
     assert!(
-        error.ends_with("has no tokenizer: give the one that it was trained with by --tokenizer FILE|DIR"),
+        error.ends_with("has no tokenizer: name the one that it was trained with by --tokenizer FILE|DIR"),
         "{error}"
     );
     // A tokenizer in the settings, and another one in the model's folder.

@@ -104,7 +104,7 @@ fn a_run_leaves_a_folder_and_a_seed_decides_it() {
     assert_ne!(other.objective.evaluation, trained.objective.evaluation);
 
     let error = train(&device, &a, &[], &mut NoObserver).err().expect("exists").to_string();
-    assert!(error.ends_with("exists already: must be a new folder"), "{error}");
+    assert!(error.ends_with("exists already: must be the path of a new folder"), "{error}");
 }
 
 #[test]

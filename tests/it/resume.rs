@@ -233,7 +233,7 @@ fn a_resumed_run_accepts_changes_of_some_settings_alone() {
                 .replace("padded", "\"padded\""),
         );
     }
-    refused(&["steps=2"], "4 updates are done: steps = 2 must be more to continue");
+    refused(&["steps=2"], "4 steps are done, but steps = 2: must be more to continue");
     std::fs::write(place.path("other.txt"), stories(6, 6000)).expect("text");
     refused(&[&format!("data={}", place.path("other.txt").display())], "the training data differs from the run's");
     std::fs::rename(place.path("text.txt"), place.path("moved.txt")).expect("move");
@@ -244,7 +244,7 @@ fn a_resumed_run_accepts_changes_of_some_settings_alone() {
     let stopped = StoppedRun::<Pretraining>::open(&run, layers(&[&moved, "steps=12", "keep=1"])).expect("a run");
     let prepared = stopped.prepare(&no_cache()).expect("prepared").expect("more");
     let warnings = stopped.warnings(&prepared);
-    assert!(warnings.len() == 1 && warnings[0].starts_with("12 updates instead of 10: "), "{warnings:?}");
+    assert!(warnings.len() == 1 && warnings[0].starts_with("12 steps instead of 10: "), "{warnings:?}");
     let schedule = prepared.settings.schedule(12);
     let end = resume(&device, stopped, prepared, &mut NoObserver).expect("the rest");
     assert_eq!((end.steps, end.finished), (12, true));
@@ -263,7 +263,7 @@ fn a_resumed_run_accepts_changes_of_some_settings_alone() {
     place.assert_line(
         &["--resume", "run"],
         0,
-        &["run is finished: 12 updates are done; to continue, give a larger --steps"],
+        &["run is finished: 12 steps are done; to continue, use a larger --steps"],
     );
     place.assert_line(&["--resume", "run", "--lr", "1"], 2, &["lr = 1.0: the run was started with lr = 0.002"]);
     place.assert_line(
@@ -271,9 +271,13 @@ fn a_resumed_run_accepts_changes_of_some_settings_alone() {
         2,
         &["--config: must not be used with --resume: a run continues in its own folder"],
     );
-    place.assert_line(&["--resume", "none"], 2, &["none: is no run's folder: there is no such folder"]);
-    place.assert_line(&["--resume", "run/checkpoints/step-000012"], 2, &["it is one of its checkpoints"]);
-    place.assert_line(&["--resume", "."], 2, &["is no run's folder: config.toml is missing"]);
+    place.assert_line(&["--resume", "none"], 2, &["none: is not a folder: must be the folder of a run"]);
+    place.assert_line(
+        &["--resume", "run/checkpoints/step-000012"],
+        2,
+        &["step-000012: is a checkpoint: must be the folder of its run"],
+    );
+    place.assert_line(&["--resume", "."], 2, &["config.toml is missing: must be the folder of a run"]);
 }
 
 #[test]
@@ -289,7 +293,7 @@ fn a_damaged_checkpoint_is_reported_with_the_intact_ones() {
         let message = error.to_string();
         assert!(error.is_invalid_input() && message.contains(file) && !message.contains('\n'), "{what}: {message}");
         assert!(
-            message.contains("undamaged: step-000004, step-000000; write one of these names into"),
+            message.contains("undamaged: step-000004, step-000000; write one of these names to"),
             "{what}: {message}"
         );
         let loaded = Model::load(&checkpoint).expect_err(what).to_string();
@@ -330,10 +334,13 @@ fn a_damaged_checkpoint_is_reported_with_the_intact_ones() {
     // Weights that are whole, but another model's.
     std::fs::write(run.join("latest"), "step-000099\n").expect("write");
     assert!(
-        open().expect_err("none").to_string().contains("step-000099: is not a folder, although latest names it: undamaged: ")
+        open()
+            .expect_err("none")
+            .to_string()
+            .contains("step-000099: is not a folder, although latest names it: undamaged: ")
     );
     std::fs::write(run.join("latest"), "../../elsewhere\n").expect("write");
-    assert!(open().expect_err("outside").to_string().contains("must be the name of a checkpoint, as step-000300"));
+    assert!(open().expect_err("outside").to_string().contains("must be the name of a checkpoint, such as step-000300"));
 
     // The remedy that the error names.
     std::fs::write(run.join("latest"), "step-000004\n").expect("write");
@@ -401,10 +408,7 @@ fn a_resumed_run_keeps_its_kernels() {
     assert!(spec == rule && warnings.contains("the run was started on Voodoo 2"), "{spec} {warnings}");
     std::fs::write(&path, "{}").expect("write");
     let error = StoppedRun::<Pretraining>::open(&run, layers(&[])).expect_err("no kernels").to_string();
-    assert!(
-        error.contains("kernels.json") && error.contains("without the file the kernels are chosen anew"),
-        "{error}"
-    );
+    assert!(error.contains("kernels.json") && error.contains("without this file, kernels are chosen again"), "{error}");
 }
 
 #[test]
@@ -412,7 +416,7 @@ fn a_run_is_open_in_one_process_at_a_time() {
     let (device, place) = (device(), Place::new());
     place.begin(&device, "run", &mut stop_after(1));
     let held = StoppedRun::<Pretraining>::open(&place.path("run"), layers(&[])).expect("a run");
-    let says = "run: another process goes on with this run: one at a time can";
+    let says = "run: another process is training this run: only one process at a time can";
     place.assert_line(&["--resume", "run"], 2, &[says]);
     drop(held);
 
@@ -423,7 +427,7 @@ fn a_run_is_open_in_one_process_at_a_time() {
             if matches!(line, Line::Step(line) if line.step == 3) {
                 let error =
                     StoppedRun::<Pretraining>::open(&self.0.path("new"), layers(&[])).expect_err("locked").to_string();
-                assert!(error.contains("another process goes on with this run"), "{error}");
+                assert!(error.contains("another process is training this run"), "{error}");
                 self.1 = true;
             }
         }
@@ -477,7 +481,7 @@ fn an_interrupted_run_is_saved_and_prints_how_to_resume() {
     };
     let first = latest();
     assert!(
-        first > 0 && messages.contains(&format!("stopped after {first} updates, saved to run")),
+        first > 0 && messages.contains(&format!("stopped after {first} steps, saved to run")),
         "{first}: {messages}"
     );
 
@@ -486,7 +490,7 @@ fn an_interrupted_run_is_saved_and_prints_how_to_resume() {
     let second = latest();
     assert_eq!(code, Some(130), "{messages}");
     assert!(
-        second > first && messages.contains(&format!("after {} updates", grouped(first))),
+        second > first && messages.contains(&format!("after {} steps", grouped(first))),
         "{first} {second}: {messages}"
     );
 
@@ -494,10 +498,10 @@ fn an_interrupted_run_is_saved_and_prints_how_to_resume() {
     let steps = (second + 3).to_string();
     let output = place.wgpt(&["--resume", "run", "--steps", &steps]).output().expect("the program starts");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stderr(&output).contains(&format!("warning: {steps} updates instead of 2000000")), "{}", stderr(&output));
+    assert!(stderr(&output).contains(&format!("warning: {steps} steps instead of 2000000")), "{}", stderr(&output));
     assert_eq!(latest(), second + 3);
     let lines = metrics::read(place.path("run/metrics.jsonl")).expect("metrics");
-    let steps: Vec<u32> = lines.iter().filter(|l| matches!(l, Line::Step(_))).map(Line::updates).collect();
+    let steps: Vec<u32> = lines.iter().filter(|l| matches!(l, Line::Step(_))).map(Line::step).collect();
     assert_eq!(steps, (1..=second + 3).collect::<Vec<_>>());
     let elapsed: Vec<f64> =
         lines.iter().filter_map(|line| if let Line::Step(s) = line { Some(s.elapsed_s) } else { None }).collect();

@@ -54,7 +54,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let mut settings = options::layers(matches, Stage::Pretraining)?.settings()?;
     settings.batching = Padding::Packed;
     let run = Pretraining::read(settings, None, Path::new("bench"), &user_cache())?;
-    let mut loader = run.order()?;
+    let mut loader = run.data_loader()?;
     let batches = (0..BATCHES).map(|_| loader.next_batch()).collect::<Result<Vec<Batch>>>()?;
     let shares = Padding::ALL.iter().map(|padding| share_in_run(&run, *padding)).collect::<Result<Vec<f64>>>()?;
     let device = context.open()?;
@@ -85,7 +85,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
 fn share_in_run(run: &Pretraining, padding: Padding) -> Result<f64> {
     let mut run = run.clone();
     run.settings.batching = padding;
-    let (mut loader, mut real, mut all) = (run.order()?, 0, 0);
+    let (mut loader, mut real, mut all) = (run.data_loader()?, 0, 0);
     for _ in 0..BUCKET {
         let batch = loader.next_batch()?;
         // In pretraining every real row has a target.

@@ -1,20 +1,20 @@
-//! One key of a run: its name, its help, and how it is set and read.
+//! A key of a run: its name, its help, and functions that set and read its value.
 
 use super::run::Settings;
 use super::value::{Range, RawValue};
 
-/// The part of a run that a key belongs to: a heading in help and in config.toml.
+/// A group of keys, with a heading in help and in config.toml.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// The decoder.
+    /// The model.
     Model,
-    /// The text.
+    /// The training data.
     Data,
-    /// Batches, rates, the optimizer.
+    /// Batches, learning rate, optimizer.
     Training,
-    /// What is looked at and kept.
+    /// Evaluation, samples, checkpoints.
     Outputs,
-    /// A task's files, columns and head.
+    /// Files, columns and head of a task.
     Task,
 }
 
@@ -31,42 +31,42 @@ impl Group {
     }
 }
 
-/// One key.
+/// A key.
 pub struct Key {
     /// Its name in files and in `--set`.
     pub name: &'static str,
-    /// What stands for its value in help.
+    /// The placeholder for its value in help, such as `N`.
     pub hint: &'static str,
-    /// What it does.
+    /// The text of its help.
     pub help: &'static str,
-    /// Where it stands.
+    /// The group it is listed in.
     pub group: Group,
-    /// What its number may be.
+    /// The range of its values, if they are numbers.
     pub range: Range,
-    /// What others call it: for "did you mean".
-    pub elsewhere: &'static [&'static str],
-    /// Sets it.
+    /// Names that other programs use for it, for "did you mean".
+    pub aliases: &'static [&'static str],
+    /// Sets its value; the error is the expected value.
     pub(crate) set: fn(&mut Settings, &RawValue) -> Result<(), String>,
-    /// Its value; none where config.toml does not need it.
+    /// Its value; `None` when config.toml leaves it out.
     pub(crate) get: fn(&Settings) -> Option<toml::Value>,
 }
 
 macro_rules! key {
-    // A task's key without a value unless it is given.
-    (Task, $name:literal, $type:ty => task.$field:ident?, $elsewhere:expr, $help:literal) => {
-        key!(Task, $name, $type, Range::Free, $elsewhere, $help, |s, v| s.task.$field = Some(v), |s| s.task.$field.clone())
+    // An optional key of a task.
+    (Task, $name:literal, $type:ty => task.$field:ident?, $aliases:expr, $help:literal) => {
+        key!(Task, $name, $type, Range::Free, $aliases, $help, |s, v| s.task.$field = Some(v), |s| s.task.$field.clone())
     };
-    ($group:ident, $name:literal, $type:ty, $range:expr, $elsewhere:expr, $help:literal, $set:expr, $get:expr $(,)?) => {
+    ($group:ident, $name:literal, $type:ty, $range:expr, $aliases:expr, $help:literal, $set:expr, $get:expr $(,)?) => {
         Key {
             name: $name,
             hint: <$type as Setting>::HINT,
             help: $help,
             group: Group::$group,
             range: $range,
-            elsewhere: &$elsewhere,
-            set: |settings, given| {
+            aliases: &$aliases,
+            set: |settings, raw| {
                 let set: fn(&mut Settings, $type) = $set;
-                set(settings, <$type>::read(given)?);
+                set(settings, <$type>::read(raw)?);
                 Ok(())
             },
             get: |settings| {
@@ -75,12 +75,12 @@ macro_rules! key {
             },
         }
     };
-    ($group:ident, $name:literal, $type:ty => $($field:ident).+, $range:expr, $elsewhere:expr, $help:literal) => {
-        key!($group, $name, $type, $range, $elsewhere, $help, |s, v| s.$($field).+ = v, |s| Some(s.$($field).+.clone()))
+    ($group:ident, $name:literal, $type:ty => $($field:ident).+, $range:expr, $aliases:expr, $help:literal) => {
+        key!($group, $name, $type, $range, $aliases, $help, |s, v| s.$($field).+ = v, |s| Some(s.$($field).+.clone()))
     };
-    // A key without a value unless it is given.
-    ($group:ident, $name:literal, $type:ty => $field:ident?, $range:expr, $elsewhere:expr, $help:literal) => {
-        key!($group, $name, $type, $range, $elsewhere, $help, |s, v| s.$field = Some(v), |s| s.$field.clone())
+    // An optional key.
+    ($group:ident, $name:literal, $type:ty => $field:ident?, $range:expr, $aliases:expr, $help:literal) => {
+        key!($group, $name, $type, $range, $aliases, $help, |s, v| s.$field = Some(v), |s| s.$field.clone())
     };
 }
 

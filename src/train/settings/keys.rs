@@ -1,4 +1,4 @@
-//! Every key of a run, once: the tables drive files of settings, `--set`, the options of the command line and their help.
+//! All keys of a run. The tables drive files of settings, `--set`, the options of the command line and their help.
 
 use super::key::{Group, Key, key};
 use super::run::{Length, Settings};
@@ -9,7 +9,7 @@ use crate::data::padding::Padding;
 use crate::data::tokenizer::Pretokenizer;
 use std::path::PathBuf;
 
-/// A dropout place that config.toml names apart only where the four differ.
+/// One of the four dropout probabilities. config.toml lists them only when they differ; else it has `dropout`.
 macro_rules! dropout_key {
     ($field:ident, $help:literal) => {
         Key {
@@ -18,16 +18,16 @@ macro_rules! dropout_key {
             help: $help,
             group: Group::Model,
             range: Range::Free,
-            elsewhere: &[],
-            set: |s, v| f32::read(v).map(|rate| s.model.$field = rate),
+            aliases: &[],
+            set: |s, raw| f32::read(raw).map(|rate| s.model.$field = rate),
             get: |s| if one_dropout(s).is_some() { None } else { Some(s.model.$field.write()) },
         }
     };
 }
 
-/// Every key, in the order of config.toml. Within one place `dropout` comes before the four that it sets.
+/// The keys, in the order of config.toml. `dropout` comes before the four keys that it sets, which override it.
 pub static KEYS: &[Key] = &[
-    // The preset is taken before all others, by `Layers::settings`.
+    // `Layers::settings` applies the preset before all other keys.
     key!(Model, "preset", String => preset, Range::Free, ["size"], "Preset that gives the other keys their defaults: nano, mini or gpt1"),
     key!(Model, "n_layer", usize => model.n_layer, Range::Free, ["layers", "num_layers", "depth"], "Number of layers"),
     key!(Model, "n_head", usize => model.n_head, Range::Free, ["heads", "num_heads"], "Number of attention heads; must divide n_embd"),
@@ -84,7 +84,7 @@ pub static KEYS: &[Key] = &[
     key!(Training, "batching", Padding => batching, Range::Free, ["packing", "group_by_length"],
         "Layout of sequences of different lengths: packed without padding, grouped and padded per group, or all padded to one \
          length"),
-    // It takes the place of batch_tokens from farther below, and makes way for one that stands beside it.
+    // `batch` clears a `batch_tokens` of lower precedence; a `batch_tokens` of the same source comes later and overrides it.
     key!(
         Training,
         "batch",
@@ -155,8 +155,8 @@ pub static KEYS: &[Key] = &[
         help: "Recompute activations in the backward pass; only false is implemented",
         group: Group::Training,
         range: Range::Free,
-        elsewhere: &["gradient_checkpointing", "checkpointing"],
-        set: |_, given| match bool::read(given)? {
+        aliases: &["gradient_checkpointing", "checkpointing"],
+        set: |_, raw| match bool::read(raw)? {
             false => Ok(()),
             true => Err("expected false: activations are kept, never recomputed".into()),
         },
@@ -179,7 +179,7 @@ fn one_dropout(s: &Settings) -> Option<f32> {
     [m.embd_pdrop, m.attn_pdrop, m.summary_first_dropout].iter().all(|r| *r == rate).then_some(rate)
 }
 
-/// Keys that are true when they are given as an option without a value.
+/// Keys whose option without a value means true.
 #[cfg(feature = "cli")]
 pub(crate) const FLAGS: [&str; 3] = ["from_scratch", "unfreeze", "layer_lr_decay"];
 
@@ -218,11 +218,11 @@ pub(crate) static TASK_KEYS: &[Key] = &[
          first metric]"),
 ];
 
-/// The keys of columns, which `predict` and `eval --task` have too.
+/// The keys that name columns, which `predict` and `eval --task` have too.
 pub const COLUMNS: [&str; 9] = ["text", "label", "premise", "hypothesis", "a", "b", "score", "context", "choices"];
 
-/// The keys that a run on a task does not have: it is of examples and epochs.
-const OF_TEXT: [&str; 11] = [
+/// The keys that only pretraining has. Fine-tuning trains on examples, for a number of epochs.
+const PRETRAINING_KEYS: [&str; 11] = [
     "init",
     "data",
     "valid",
@@ -237,17 +237,17 @@ const OF_TEXT: [&str; 11] = [
 ];
 
 impl Stage {
-    /// Its keys, in the order of config.toml.
+    /// The keys of this stage, in the order of config.toml.
     pub fn keys(self) -> impl Iterator<Item = &'static Key> + Clone {
         let more: &[Key] = if self == Stage::FineTuning { TASK_KEYS } else { &[] };
-        let has = move |key: &&Key| self == Stage::Pretraining || !OF_TEXT.contains(&key.name);
-        KEYS.iter().filter(has).chain(more)
+        let is_key = move |key: &&Key| self == Stage::Pretraining || !PRETRAINING_KEYS.contains(&key.name);
+        KEYS.iter().filter(is_key).chain(more)
     }
 
-    /// The key of a name and its place among the stage's.
+    /// The key of this name, with its index in [`Stage::keys`].
     ///
     /// # Errors
-    /// The end of a sentence, with the nearest key: `unknown key; did you mean "lr"?`.
+    /// The end of an error message, with the nearest key: `unknown key; did you mean "lr"?`.
     pub fn find(self, name: &str) -> Result<(usize, &'static Key), String> {
         self.keys().enumerate().find(|(_, key)| key.name == name).ok_or_else(|| match self.nearest(name) {
             Some(key) => format!("unknown key; did you mean {key:?}?"),
@@ -257,13 +257,13 @@ impl Stage {
 
     fn nearest(self, name: &str) -> Option<&'static str> {
         let name = name.to_lowercase().replace('-', "_");
-        let names = |key: &'static Key| std::iter::once(&key.name).chain(key.elsewhere).map(move |n| (key.name, n));
+        let names = |key: &'static Key| std::iter::once(&key.name).chain(key.aliases).map(move |n| (key.name, n));
         let near = self.keys().flat_map(names).map(|(key, known)| (strsim::levenshtein(&name, known), key));
         let (distance, key) = near.min_by_key(|(d, _)| *d)?;
         (distance * 3 <= name.chars().count().max(3)).then_some(key)
     }
 
-    /// The settings when nothing is given.
+    /// The default settings of this stage.
     pub fn defaults(self) -> Settings {
         match self {
             Stage::Pretraining => Settings::default(),
@@ -285,7 +285,7 @@ mod tests {
             names.dedup();
             assert_eq!(names.len(), count);
         }
-        assert!(OF_TEXT.iter().all(|name| Stage::Pretraining.find(name).is_ok()));
+        assert!(PRETRAINING_KEYS.iter().all(|name| Stage::Pretraining.find(name).is_ok()));
         assert_eq!(Stage::FineTuning.nearest("lambda"), Some("lm_coef"));
         for (wrong, right) in [
             ("lerning_rate", "lr"),

@@ -1,4 +1,4 @@
-//! Settings from several places: the preset, and over it the file, `--set` and the options, in this order.
+//! Settings from several sources: the preset, a file, `--set`, and options. Later sources override earlier ones.
 
 use super::key::{Group, Key};
 use super::run::{Settings, no_preset};
@@ -12,22 +12,22 @@ use crate::store::model_folder::{load_config, resolve};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// Keys beside the model's numbers that may be given with `init`, whatever its config.json says.
-const FREE_OF_MODEL: [&str; 7] =
+/// Keys of the model's group that may be set together with `init`, whatever its config.json has.
+const FREE_WITH_INIT: [&str; 7] =
     ["preset", "init", "dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "summary_first_dropout"];
 
-/// A key with its value and the place it came from.
+/// A key with its value and its source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// The key's name.
     pub key: String,
-    /// The value as given.
-    pub given: RawValue,
-    /// Where.
+    /// The value, not parsed yet.
+    pub value: RawValue,
+    /// Where the value was set.
     pub origin: Origin,
 }
 
-/// Everything that was given, in the order given; [`Layers::settings`] lays it over the preset.
+/// All values that were set, in order. [`Layers::settings`] applies them to the preset.
 #[derive(Clone, Debug, Default)]
 pub struct Layers {
     entries: Vec<Entry>,
@@ -35,143 +35,149 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// Nothing given, for pretraining.
+    /// No values, for pretraining.
     pub fn new() -> Self {
         Layers::default()
     }
 
-    /// Nothing given, for a stage.
-    pub fn of(stage: Stage) -> Self {
+    /// No values, for a stage.
+    pub fn for_stage(stage: Stage) -> Self {
         Layers { stage, ..Layers::default() }
     }
 
-    /// Adds one entry.
-    pub fn push(&mut self, key: impl Into<String>, given: RawValue, origin: Origin) {
-        self.entries.push(Entry { key: key.into(), given, origin });
+    /// Adds a value.
+    pub fn push(&mut self, key: impl Into<String>, value: RawValue, origin: Origin) {
+        self.entries.push(Entry { key: key.into(), value, origin });
     }
 
     /// Adds the keys of a TOML file.
     ///
     /// # Errors
-    /// [`Error::Value`] where it cannot be read, is not UTF-8, or is not TOML with flat keys.
+    /// [`Error::File`] when it cannot be read, is not UTF-8, or is not TOML without tables.
     pub fn file(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, e))?;
         self.toml(&path.display().to_string(), &text)
     }
 
-    /// Adds the keys of a TOML text, under the name of its file.
+    /// Adds the keys of a TOML text. Errors name `name` as its file.
     ///
     /// # Errors
-    /// [`Error::Value`] with the line, where it is not TOML with flat keys.
+    /// [`Error::File`] with the line, when it is not TOML without tables.
     pub fn toml(&mut self, name: &str, text: &str) -> Result<()> {
         let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
             let start = e.span().map_or(0, |s| s.start).min(text.len());
             let line = 1 + text.as_bytes()[..start].iter().filter(|b| **b == b'\n').count();
-            Error::input(format!("{name}: line {line}: {}", e.message().trim().replace('\n', ", ")))
+            Error::file(name, e.message().trim().replace('\n', ", ")).at(format!("line {line}"))
         })?;
         for (key, value) in table {
             if value.is_table() {
-                return Err(Error::input(format!("{name}: [{key}]: keys stand flat, outside of tables")));
+                let error = Error::file(name, "is a table").at(format!("[{key}]"));
+                return Err(error.expected("keys must be outside of tables"));
             }
             self.push(key, RawValue::Toml(value), Origin::File(name.into()));
         }
         Ok(())
     }
 
-    /// Adds the `key=value` of a `--set`.
+    /// Adds the `key=value` of an option `--set`.
     ///
     /// # Errors
-    /// [`Error::Value`] where there is no `=`.
+    /// [`Error::Value`] without `=`.
     pub fn set(&mut self, assignment: &str) -> Result<()> {
-        let (key, value) = assignment
-            .split_once('=')
-            .ok_or_else(|| Error::input(format!("--set {assignment}: expected key=value, as in --set lr=0.001")))?;
+        let invalid = || {
+            let (name, found) = ("set".to_string(), Some(assignment.to_string()));
+            let expected = Some("expected key=value, as in --set lr=0.001".to_string());
+            Error::Value(InvalidValue { name, origin: Origin::Option, found, expected })
+        };
+        let (key, value) = assignment.split_once('=').ok_or_else(invalid)?;
         self.push(key.trim(), RawValue::Text(value.trim().into()), Origin::Set);
         Ok(())
     }
 
-    /// All of `above` over all of this.
-    pub fn over(mut self, above: Layers) -> Layers {
-        self.entries.extend(above.entries);
+    /// These values, followed by others, which override them where the source is the same.
+    pub fn overridden_by(mut self, others: Layers) -> Layers {
+        self.entries.extend(others.entries);
         self
     }
 
-    /// Adds the value of an option of the key's own.
+    /// Adds the value of the option that has the key's name.
     pub fn option(&mut self, key: &str, value: impl Into<String>) {
         self.push(key, RawValue::Text(value.into()), Origin::Option);
     }
 
-    /// The settings: preset, then file, then `--set`, then options; within one place the last of a key. Validated. Where
-    /// `init` names a model, the model's numbers are those of its config.json, and none but dropout may be given otherwise.
-    /// Where a tokenizer is named and `vocab_size` is not, the tokenizer has it.
+    /// The validated settings. Files override the preset, `--set` overrides files, options override `--set`; within one
+    /// source the last value of a key counts. When `init` names a model, its config.json gives the model's configuration, of
+    /// which only dropout may be set differently. When `tokenizer` is set and `vocab_size` is not, `vocab_size` is the number
+    /// of ids of the tokenizer.
     ///
     /// # Errors
-    /// [`Error::Value`] that names the key, the place, and what would be right.
+    /// [`Error::Value`] with the key, its source, its value and the expected value; [`Error::File`] for a model or tokenizer
+    /// that cannot be read.
     pub fn settings(&self) -> Result<Settings> {
-        let path = |entry: &Entry| PathBuf::read(&entry.given).map_err(|why| entry.error(&why));
+        let path = |entry: &Entry| PathBuf::read(&entry.value).map_err(|why| entry.error(&why));
         let init = self
             .entries
             .iter()
             .filter(|entry| entry.key == self.stage.model_key())
             .max_by_key(|entry| entry.precedence());
         self.with_model(match init {
-            // What it is fine-tuned for does not count here: its head is left out.
+            // A fine-tuned model is used without its head.
             Some(entry) => Some(ModelConfig { task: None, ..load_config(&resolve(&path(entry)?)?)? }),
             None => None,
         })
     }
 
-    /// [`Layers::settings`] of a run's own config.toml, which has all of the model's numbers: `init`, where its weights once
-    /// came from, is not looked at.
-    pub(in crate::train) fn settings_of_run(&self) -> Result<Settings> {
+    /// [`Layers::settings`] of a run's own config.toml, which has the model's whole configuration: the model that `init`
+    /// names, the source of the initial weights, is not read.
+    pub(in crate::train) fn run_settings(&self) -> Result<Settings> {
         self.with_model(None)
     }
 
-    /// The task's settings alone, for a command that trains nothing.
+    /// Only the settings of fine-tuning, for a command that does not train.
     ///
     /// # Errors
     /// As [`Layers::settings`].
-    pub fn settings_of_task(&self) -> Result<TaskSettings> {
-        let names_model = |entry: &&Entry| entry.key != self.stage.model_key();
-        let entries = self.entries.iter().filter(names_model).cloned().collect();
+    pub fn task_settings(&self) -> Result<TaskSettings> {
+        let is_not_model = |entry: &&Entry| entry.key != self.stage.model_key();
+        let entries = self.entries.iter().filter(is_not_model).cloned().collect();
         Ok(Layers { entries, stage: Stage::FineTuning }.with_model(None)?.task)
     }
 
     fn with_model(&self, model: Option<ModelConfig>) -> Result<Settings> {
         let mut sorted = Vec::with_capacity(self.entries.len());
         for entry in &self.entries {
-            let (place, key) = self.stage.find(&entry.key).map_err(|why| entry.error(&why))?;
-            sorted.push((entry.precedence(), place, key, entry));
+            let (index, key) = self.stage.find(&entry.key).map_err(|why| entry.error(&why))?;
+            sorted.push((entry.precedence(), index, key, entry));
         }
-        // By place, then by the table: `dropout` goes before the four keys that it sets. Stable: the last of a key wins.
-        sorted.sort_by_key(|(rank, place, ..)| (*rank, *place));
+        // By source, then in the order of the table: `dropout` comes before the four keys that it sets. The sort is stable: the
+        // last value of a key counts.
+        sorted.sort_by_key(|(rank, index, ..)| (*rank, *index));
         self.check_lengths(&sorted)?;
 
-        let mut settings = Settings::of(self.stage, &Settings::default().preset)?;
+        let mut settings = Settings::for_stage(self.stage, &Settings::default().preset)?;
         for (_, _, key, entry) in &sorted {
             if key.name == "preset" {
-                let name = String::read(&entry.given).map_err(|why| entry.error(&why))?;
-                settings = Settings::of(self.stage, &name).map_err(|_| entry.error(&no_preset()))?;
+                let name = String::read(&entry.value).map_err(|why| entry.error(&why))?;
+                settings = Settings::for_stage(self.stage, &name).map_err(|_| entry.error(&no_preset()))?;
             }
         }
         if let Some(model) = &model {
             settings.model = model.clone();
         }
-        let of_model = settings.clone();
+        let model_settings = settings.clone();
         for (_, _, key, entry) in &sorted {
             if key.name != "preset" {
-                apply(&mut settings, key, &entry.given).map_err(|why| entry.error(&why))?;
+                apply(&mut settings, key, &entry.value).map_err(|why| entry.error(&why))?;
             }
         }
-        let fixed = |key: &Key| key.group == Group::Model && !FREE_OF_MODEL.contains(&key.name);
+        let fixed = |key: &Key| key.group == Group::Model && !FREE_WITH_INIT.contains(&key.name);
         for (_, _, key, entry) in sorted.iter().filter(|(_, _, key, _)| model.is_some() && fixed(key)) {
-            if let Some(value) = (key.get)(&of_model).filter(|value| Some(value) != (key.get)(&settings).as_ref()) {
-                return Err(entry.error(&format!(
-                    "the model that {} names has {} = {value}",
-                    self.stage.model_key(),
-                    key.name
-                )));
+            if let Some(value) = (key.get)(&model_settings).filter(|value| Some(value) != (key.get)(&settings).as_ref())
+            {
+                return Err(
+                    entry.error(&format!("must be {value}, as in the model that {} names", self.stage.model_key()))
+                );
             }
         }
         if let Some(path) = &settings.tokenizer
@@ -185,17 +191,18 @@ impl Layers {
     }
 
     fn check_lengths(&self, sorted: &[(usize, usize, &'static Key, &Entry)]) -> Result<()> {
-        let of = |name: &str| {
+        let entries_of = |name: &str| {
             sorted
                 .iter()
                 .filter(|(_, _, key, _)| key.name == name)
                 .map(|(rank, _, _, e)| (*rank, *e))
                 .collect::<Vec<_>>()
         };
-        for (rank, steps) in of("steps") {
-            if let Some((_, epochs)) = of("epochs").into_iter().find(|(r, _)| *r == rank) {
-                let (a, b) = (steps.spell(), epochs.spell());
-                return Err(Error::input(format!("{a} and {b}: a run has steps or epochs, give one of them")));
+        for (rank, steps) in entries_of("steps") {
+            if let Some((_, epochs)) = entries_of("epochs").into_iter().find(|(r, _)| *r == rank) {
+                return Err(
+                    steps.error(&format!("cannot be combined with {}: a run has steps or epochs", epochs.invalid()))
+                );
             }
         }
         Ok(())
@@ -203,16 +210,16 @@ impl Layers {
 }
 
 impl Entry {
-    /// The entry as an error about it, without a reason.
+    /// The entry as an invalid value, without the expected value.
     fn invalid(&self) -> InvalidValue {
-        let found = match &self.given {
+        let found = match &self.value {
             RawValue::Text(text) => text.clone(),
             RawValue::Toml(value) => value.to_string(),
         };
         InvalidValue { name: self.key.clone(), origin: self.origin.clone(), found: Some(found), expected: None }
     }
 
-    /// Larger numbers win: file, then `--set`, then options.
+    /// Entries of larger precedence override others: files, then `--set`, then options.
     fn precedence(&self) -> usize {
         match self.origin {
             Origin::File(_) => 0,
@@ -221,17 +228,14 @@ impl Entry {
         }
     }
 
-    fn spell(&self) -> String {
-        self.invalid().to_string()
-    }
-
-    fn error(&self, why: &str) -> Error {
-        Error::Value(InvalidValue { expected: Some(why.into()), ..self.invalid() })
+    fn error(&self, expected: &str) -> Error {
+        Error::Value(InvalidValue { expected: Some(expected.into()), ..self.invalid() })
     }
 }
 
-fn apply(settings: &mut Settings, key: &Key, given: &RawValue) -> Result<(), String> {
-    (key.set)(settings, given)?;
+/// Sets a key and checks its range. The error is the expected value.
+fn apply(settings: &mut Settings, key: &Key, raw: &RawValue) -> Result<(), String> {
+    (key.set)(settings, raw)?;
     match (key.get)(settings) {
         Some(value) if key.range != Range::Free => key.range.check(&value),
         _ => Ok(()),
@@ -249,7 +253,7 @@ mod tests {
 
     fn layers(file: &str, sets: &[&str], options: &[(&str, &str)]) -> Result<Settings> {
         let mut layers = Layers::new();
-        // RawValue in the wrong order on purpose: precedence is of the place, not of the call.
+        // Added in the wrong order on purpose: precedence depends on the source, not on the order of calls.
         for (key, value) in options {
             layers.option(key, *value);
         }
@@ -265,12 +269,12 @@ mod tests {
     }
 
     #[test]
-    fn presets_are_the_table() {
+    fn presets_have_the_values_of_the_table() {
         let nano = Settings::preset("nano").expect("nano");
         assert_eq!(nano, Settings::default());
         assert_eq!((nano.batch, nano.lr, nano.length), (8, 2e-3, Length::Steps(1000)));
         let mini = Settings::preset("mini").expect("mini");
-        assert_eq!((mini.lr, mini.warmup, mini.length), (6e-4, Warmup::Updates(500), Length::Steps(5000)));
+        assert_eq!((mini.lr, mini.warmup, mini.length), (6e-4, Warmup::Steps(500), Length::Steps(5000)));
         assert_eq!((mini.model.n_layer, mini.model.n_embd, mini.model.attn_pdrop), (6, 384, 0.1));
         let gpt1 = Settings::preset("gpt1").expect("gpt1");
         assert_eq!((gpt1.batch, gpt1.lr, gpt1.length), (64, 2.5e-4, Length::Epochs(100)));
@@ -283,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn later_places_win() {
+    fn later_sources_override_earlier_ones() {
         let s = layers("preset = \"mini\"\nlr = 1\nbatch = 2\nseed = 5", &["lr=2", "batch=4"], &[("lr", "3")]);
         let s = s.expect("settings");
         assert_eq!((s.preset.as_str(), s.lr, s.batch, s.seed), ("mini", 3.0, 4, 5));
@@ -295,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn the_four_dropouts_stand_over_dropout() {
+    fn the_four_dropout_keys_override_dropout() {
         let s = layers("attn_pdrop = 0\ndropout = 0.25", &[], &[]).expect("settings");
         assert_eq!((s.model.attn_pdrop, s.model.embd_pdrop), (0.0, 0.25));
         assert!(s.to_toml().contains("attn_pdrop = 0.0\n") && !s.to_toml().contains("\ndropout"));
@@ -316,18 +320,21 @@ mod tests {
         let s = layers("steps = 5", &[], &[("epochs", "2")]).expect("settings");
         assert_eq!((s.length, s.steps(|n| Ok(50 * u64::from(n))).expect("steps")), (Length::Epochs(2), 100));
         let too_many = s.steps(|_| Ok(1 << 32)).expect_err("too many").to_string();
-        assert_eq!(too_many, "epochs = 2: 4294967296 updates: must be at most 4294967295");
+        assert_eq!(too_many, "epochs = 2: must be at most 4294967295 steps, found 4294967296");
         let s = layers("preset = \"gpt1\"\nsteps = 5", &[], &[]).expect("settings");
         assert_eq!(s.length, Length::Steps(5));
         assert_eq!(
             error("steps = 5\nepochs = 1", &[], &[]),
-            "run.toml: steps = 5 and run.toml: epochs = 1: a run has steps or epochs, give one of them"
+            "run.toml: steps = 5: cannot be combined with run.toml: epochs = 1: a run has steps or epochs"
         );
-        assert!(error("", &[], &[("steps", "5"), ("epochs", "1")]).starts_with("--steps 5 and --epochs 1: "));
+        assert!(
+            error("", &[], &[("steps", "5"), ("epochs", "1")])
+                .starts_with("--steps 5: cannot be combined with --epochs 1: ")
+        );
     }
 
     #[test]
-    fn errors_name_key_place_and_cure() {
+    fn errors_name_key_source_value_and_expected_value() {
         for (file, sets, options, message) in [
             ("", &["lerning_rate=1"][..], &[][..], "--set lerning_rate=1: unknown key; did you mean \"lr\"?"),
             ("n_embd = \"x\"", &[], &[], "run.toml: n_embd = \"x\": expected a whole number"),
@@ -337,7 +344,7 @@ mod tests {
             ("", &["lr=nan"], &[], "--set lr=nan: must be a finite number"),
             ("", &["n_layer=-4"], &[], "--set n_layer=-4: must be 0 or more"),
             ("steps = 0", &[], &[], "run.toml: steps = 0: must be 1 or more"),
-            ("valid = 1", &[], &[], "run.toml: valid = 1: must lie between 0 and 1"),
+            ("valid = 1", &[], &[], "run.toml: valid = 1: must be above 0 and below 1"),
             ("schedule = \"cosin\"", &[], &[], "run.toml: schedule = \"cosin\": expected cosine, linear or constant"),
             ("", &[], &[("preset", "nona")], "--preset nona: expected nano, mini or gpt1"),
             ("", &["precision=bf16"], &[], "--set precision=bf16: expected f32"),
@@ -347,14 +354,14 @@ mod tests {
                 &[],
                 "run.toml: recompute = true: expected false: activations are kept, never recomputed",
             ),
-            ("[train]\nlr = 1", &[], &[], "run.toml: [train]: keys stand flat, outside of tables"),
-            ("", &["batch=6", "accumulate=4"], &[], "batch = 6 is not divisible by accumulate = 4"),
+            ("[train]\nlr = 1", &[], &[], "run.toml: [train]: is a table: keys must be outside of tables"),
+            ("", &["batch=6", "accumulate=4"], &[], "batch = 6: must be divisible by accumulate = 4"),
             ("", &["n_embd=130"], &[], "n_embd = 130: must be divisible by n_head = 4"),
             (
                 "",
                 &["batch=99999999999999999"],
                 &[],
-                "batch = 99999999999999999 of n_positions = 128: an update has less than 2^31 tokens",
+                "batch = 99999999999999999: a step of n_positions = 128 per sequence must have less than 2^31 tokens",
             ),
             ("", &["n_layer=5000"], &[], "n_layer = 5000: must be at most 4096"),
             ("", &["batching=ragged"], &[], "--set batching=ragged: expected packed, grouped or padded"),
@@ -375,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn config_toml_runs_again_as_it_is() {
+    fn config_toml_reads_back_to_the_same_settings() {
         let mut odd = Settings::preset("gpt1").expect("gpt1");
         odd.data = vec!["a \"b\".txt".into(), "c.txt".into()];
         odd.warmup = Warmup::Share(0.002);
@@ -397,8 +404,8 @@ mod tests {
     #[test]
     fn a_share_of_warmup_is_rounded_up() {
         let mut s = Settings { warmup: Warmup::Share(0.002), ..Settings::default() };
-        assert_eq!([1000, 1001, 100, 1].map(|steps| s.warmup_updates(steps)), [2, 3, 1, 1]);
-        s.warmup = Warmup::Updates(200);
+        assert_eq!([1000, 1001, 100, 1].map(|steps| s.warmup_steps(steps)), [2, 3, 1, 1]);
+        s.warmup = Warmup::Steps(200);
         assert_eq!(s.warning(1000), None);
         assert!(s.warning(200).is_some_and(|w| w.starts_with("warmup = 200 is not below steps = 200")));
         s.warmup = Warmup::Share(1.5);

@@ -1,4 +1,4 @@
-//! The settings of a run: every key once, where its value may come from, and what must hold.
+//! The settings of a run: a table of all keys, the sources of their values, and validation.
 
 pub mod key;
 pub mod keys;

@@ -14,75 +14,75 @@ use std::path::PathBuf;
 /// The presets, smallest first.
 pub const PRESETS: [&str; 3] = ["nano", "mini", "gpt1"];
 
-/// How long a run is.
+/// The length of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
-    /// Updates.
+    /// Optimizer steps.
     Steps(u32),
-    /// Passes over the training text.
+    /// Passes over the training data.
     Epochs(u32),
 }
 
-/// Every setting of a run; the fields have the names of their keys (SPEC 6).
+/// All settings of a run. Fields have the names of their keys (docs/spec.md section 6).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// What the others started from.
+    /// The preset that gave the other settings their defaults.
     pub preset: String,
-    /// The model's numbers.
+    /// The model's configuration.
     pub model: ModelConfig,
-    /// The folder of a model that the weights come from; none: they are drawn.
+    /// The folder of a model with the initial weights; `None`: random weights.
     pub init: Option<PathBuf>,
-    /// Files to train on, and folders of them.
+    /// Training text: files, and folders of files.
     pub data: Vec<PathBuf>,
-    /// Share of the tokens held out.
+    /// Share of the tokens held out for validation.
     pub valid: f64,
-    /// Where a tokenizer lies; none: it is trained on the text.
+    /// The file or folder of a tokenizer; `None`: a tokenizer is trained on the text.
     pub tokenizer: Option<PathBuf>,
-    /// How text is cut before byte-pair encoding.
+    /// How text is split before byte-pair encoding.
     pub pretokenizer: Pretokenizer,
-    /// A line that ends a document in text files.
+    /// The line that ends a document in text files; `None`: the text is one stream.
     pub document_separator: Option<String>,
-    /// How sequences of different lengths lie in a batch.
+    /// Layout of sequences of different lengths in a batch.
     pub batching: Padding,
-    /// Sequences an update.
+    /// Sequences per step; for a task, examples per step.
     pub batch: usize,
-    /// Instead of `batch`: sequences until the next would pass so many tokens.
+    /// Instead of `batch`: most tokens per step.
     pub batch_tokens: Option<usize>,
-    /// Parts that a batch is cut in.
+    /// Micro-batches per step.
     pub accumulate: usize,
     /// The keys `steps` and `epochs`.
     pub length: Length,
     /// Learning rate at the end of the warm-up.
     pub lr: f64,
-    /// Updates with a rising rate.
+    /// Steps during which the learning rate rises.
     pub warmup: Warmup,
-    /// The rate's way down.
+    /// The learning-rate schedule after warm-up.
     pub schedule: ScheduleKind,
-    /// The arithmetic of an update.
+    /// The optimizer.
     pub optimizer: Optimizer,
-    /// Adam's decay of the first moment.
+    /// AdamW: decay rate of the first moment.
     pub beta1: f64,
-    /// Adam's decay of the second moment.
+    /// AdamW: decay rate of the second moment.
     pub beta2: f64,
-    /// Added to Adam's denominator.
+    /// AdamW: constant added to the denominator.
     pub eps: f64,
-    /// Decoupled weight decay.
+    /// AdamW: weight decay of tensors with two dimensions.
     pub weight_decay: f64,
-    /// Largest global norm of the gradient; 0 does not clip.
+    /// Largest global norm of the gradients; 0: no clipping.
     pub clip: f64,
-    /// Seed of everything random.
+    /// Seed of initial weights, data order, dropout and samples.
     pub seed: u64,
-    /// Updates between two evaluations.
+    /// Steps between evaluations.
     pub eval_every: u32,
-    /// Updates between two checkpoints.
+    /// Steps between checkpoints.
     pub checkpoint_every: u32,
-    /// Updates between two samples; 0: none on the way.
+    /// Steps between samples; 0: only at the end.
     pub sample_every: u32,
-    /// Checkpoints that stay.
+    /// Number of latest checkpoints to keep.
     pub keep: usize,
-    /// Whether the run is on text or on a task.
+    /// The stage, which determines the keys of the run.
     pub stage: Stage,
-    /// A task's own settings.
+    /// The settings that only fine-tuning has.
     pub task: TaskSettings,
 }
 
@@ -103,7 +103,7 @@ impl Default for Settings {
             accumulate: 1,
             length: Length::Steps(1000),
             lr: 2e-3,
-            warmup: Warmup::Updates(200),
+            warmup: Warmup::Steps(200),
             schedule: ScheduleKind::Cosine,
             optimizer: Optimizer::AdamW,
             beta1: 0.9,
@@ -123,23 +123,23 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// A preset's run (SPEC 1).
+    /// The settings of a pretraining preset (docs/spec.md section 1).
     ///
     /// # Errors
-    /// [`Error::Value`] with the names there are.
+    /// [`Error::Value`] with the names of the presets.
     pub fn preset(name: &str) -> Result<Self> {
         let (batch, lr, warmup, length) = match name {
             "nano" => (8, 2e-3, 200, Length::Steps(1000)),
             "mini" => (8, 6e-4, 500, Length::Steps(5000)),
             "gpt1" => (64, 2.5e-4, 2000, Length::Epochs(100)),
-            _ => return Err(Error::input(format!("preset = {name:?}: {}", no_preset()))),
+            _ => return Err(Error::value("preset", format!("{name:?}"), no_preset())),
         };
         let model = ModelConfig::preset(name).unwrap_or_default();
-        let warmup = Warmup::Updates(warmup);
+        let warmup = Warmup::Steps(warmup);
         Ok(Settings { preset: name.into(), model, batch, lr, warmup, length, ..Settings::default() })
     }
 
-    /// A run on a task (SPEC 3), of a preset's model where it is from scratch.
+    /// The default settings of fine-tuning (docs/spec.md section 3). The preset is the model's size for a run from scratch.
     ///
     /// # Errors
     /// As [`Settings::preset`].
@@ -158,26 +158,26 @@ impl Settings {
         })
     }
 
-    pub(super) fn of(stage: Stage, preset: &str) -> Result<Self> {
+    pub(super) fn for_stage(stage: Stage, preset: &str) -> Result<Self> {
         match stage {
             Stage::Pretraining => Settings::preset(preset),
             Stage::FineTuning => Settings::fine_tuning(preset),
         }
     }
 
-    /// The files to train on.
+    /// The training text.
     ///
     /// # Errors
-    /// [`Error::Value`] where there is none.
+    /// [`Error::Value`] when `data` is not set.
     pub fn data_files(&self) -> Result<&[PathBuf]> {
         if self.data.is_empty() {
-            return Err(Error::input("no data: name a text to train on, `--data FILE`"));
+            return Err(Error::missing("data", "must name the text to train on, as in `--data FILE`"));
         }
         Ok(&self.data)
     }
 
-    /// The tokenizer that the key `tokenizer` names, if it does. `pretokenizer = "openai"` cuts its words so where they are
-    /// GPT-1's, whose files do not say how.
+    /// The tokenizer that the key `tokenizer` names; `None` when the key is not set. GPT-1's files do not record how text is
+    /// split: with `pretokenizer = "openai"`, it is split as by OpenAI.
     ///
     /// # Errors
     /// As [`Tokenizer::open`].
@@ -190,44 +190,44 @@ impl Settings {
         }
     }
 
-    /// How updates are made of sequences.
+    /// Size and layout of batches, for a data loader.
     pub fn batching(&self) -> Batching {
         let size = self.batch_tokens.map_or(BatchSize::Windows(self.batch), BatchSize::Rows);
         Batching { size, micro_batches: self.accumulate, padding: self.batching }
     }
 
-    /// Updates in all; `updates_in` says how many there are in so many epochs of the data.
+    /// Steps of the whole run. `steps_in` returns the steps of a number of epochs.
     ///
     /// # Errors
-    /// Those of `updates_in`; [`Error::Value`] for more updates than 32 bits count.
-    pub fn steps(&self, updates_in: impl FnOnce(u32) -> Result<u64>) -> Result<u32> {
+    /// Those of `steps_in`; [`Error::Value`] for more steps than a `u32` holds.
+    pub fn steps(&self, steps_in: impl FnOnce(u32) -> Result<u64>) -> Result<u32> {
         match self.length {
             Length::Steps(n) => Ok(n),
             Length::Epochs(n) => {
-                let updates = updates_in(n)?;
-                let most = |_| Error::input(format!("epochs = {n}: {updates} updates: must be at most {}", u32::MAX));
-                u32::try_from(updates).map_err(most)
+                let steps = steps_in(n)?;
+                let expected = format!("must be at most {} steps, found {steps}", u32::MAX);
+                u32::try_from(steps).map_err(|_| Error::value("epochs", n, expected))
             }
         }
     }
 
-    /// Updates of warm-up in a run of `steps`.
-    pub fn warmup_updates(&self, steps: u32) -> u32 {
+    /// Steps of warm-up in a run of `steps` steps.
+    pub fn warmup_steps(&self, steps: u32) -> u32 {
         match self.warmup {
-            Warmup::Updates(n) => n,
-            // A share of 0.002 of 1000 is 2, not the 3 that the product's last bit would make of it.
+            Warmup::Steps(n) => n,
+            // Rounding of the product must not add a step: 0.002 of 1000 is 2, not 3.
             Warmup::Share(share) => (share * f64::from(steps) * (1.0 - 4.0 * f64::EPSILON)).ceil() as u32,
         }
     }
 
-    /// The learning rate of a run of `steps`.
+    /// The learning-rate schedule of a run of `steps` steps.
     pub fn schedule(&self, steps: u32) -> Schedule {
-        Schedule { kind: self.schedule, lr: self.lr, warmup: self.warmup_updates(steps), steps }
+        Schedule { kind: self.schedule, lr: self.lr, warmup: self.warmup_steps(steps), steps }
     }
 
-    /// What a user should hear before a run of `steps` that is allowed, but hardly meant.
+    /// A warning about a run of `steps` steps whose settings are allowed but probably not intended.
     pub fn warning(&self, steps: u32) -> Option<String> {
-        let warmup = self.warmup_updates(steps);
+        let warmup = self.warmup_steps(steps);
         (warmup >= steps).then(|| {
             format!("warmup = {warmup} is not below steps = {steps}: the learning rate never reaches lr = {}", self.lr)
         })

@@ -1,17 +1,17 @@
-//! What a run trains on, which decides the keys that it has.
+//! The stage of a run, which determines its keys.
 
-/// What a run does: which keys it has.
+/// The stage of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stage {
-    /// Trains on text.
+    /// Training on text.
     #[default]
     Pretraining,
-    /// Trains on a task's examples.
+    /// Training on the examples of a task.
     FineTuning,
 }
 
 impl Stage {
-    /// The key that names the model to begin with.
+    /// The key that names the model to start from.
     pub(in crate::train) fn model_key(self) -> &'static str {
         match self {
             Stage::Pretraining => "init",
@@ -19,7 +19,8 @@ impl Stage {
         }
     }
 
-    pub(super) fn command(self) -> &'static str {
+    /// The command of the program that trains such a run.
+    pub(in crate::train) fn command(self) -> &'static str {
         match self {
             Stage::Pretraining => "pretrain",
             Stage::FineTuning => "finetune classify",

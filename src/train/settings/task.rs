@@ -1,50 +1,50 @@
-//! What a run on a task has besides: its model, files and columns, and how the head is trained (docs/spec.md sections 3 and 6).
+//! The settings of fine-tuning: model, files, columns, and training of the head (docs/spec.md sections 3 and 6).
 
 use super::value::LayerDecay;
 use std::path::PathBuf;
 
-/// A task's settings; the fields have the names of their keys.
+/// The settings of fine-tuning. Fields have the names of their keys.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskSettings {
     /// The folder of the model to fine-tune.
     pub model: Option<PathBuf>,
-    /// Instead of a model: weights are drawn, a tokenizer is trained on the texts of `train`.
+    /// Instead of a model: random weights, and a tokenizer trained on the texts of `train`.
     pub from_scratch: bool,
-    /// Examples to train on.
+    /// The file of training examples.
     pub train: Option<PathBuf>,
-    /// Examples that choose the best epoch.
+    /// The file of validation examples, which choose the best epoch.
     pub valid: Option<PathBuf>,
-    /// Examples that are looked at once, with the best epoch's weights.
+    /// The file of test examples, evaluated once with the weights of the best epoch.
     pub test: Option<PathBuf>,
-    /// The column of classify's text.
+    /// classify: column of the text.
     pub text: Option<String>,
-    /// The column of labels.
+    /// Column of the labels.
     pub label: Option<String>,
-    /// A column of entail.
+    /// entail: column of the first text.
     pub premise: Option<String>,
-    /// A column of entail.
+    /// entail: column of the second text.
     pub hypothesis: Option<String>,
-    /// A column of similar.
+    /// similar: column of one text.
     pub a: Option<String>,
-    /// A column of similar.
+    /// similar: column of the other text.
     pub b: Option<String>,
-    /// The column of scores, instead of labels.
+    /// similar: column of a score, instead of a label.
     pub score: Option<String>,
-    /// A column of choose.
+    /// choose: column of the context.
     pub context: Option<String>,
-    /// A column of choose.
+    /// choose: column of the candidates.
     pub choices: Option<String>,
-    /// λ of L3 = L2 + λ·L1.
+    /// λ in L3 = L2 + λ·L1.
     pub lm_coef: f64,
-    /// ξ of layer-wise rates; 1 is one rate for all.
+    /// Ratio of the learning rates of a layer and the layer above; 1: one rate for all layers.
     pub layer_lr_decay: LayerDecay,
-    /// Whether epoch e (from 0) trains the top e+1 layers alone.
+    /// Whether epoch e, counted from 0, trains only the head and the top e + 1 layers.
     pub unfreeze: bool,
-    /// Dropout before the head.
+    /// Dropout probability before the head.
     pub classifier_dropout: f32,
-    /// Epochs without a better one after which a run ends; 0: never.
+    /// Epochs without improvement after which the run stops; 0: never.
     pub patience: u32,
-    /// The metric that says which epoch is best; none: the task's first.
+    /// Validation metric that chooses the best epoch; `None`: the first metric of the task.
     pub best_by: Option<String>,
 }
 

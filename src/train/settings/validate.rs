@@ -1,4 +1,4 @@
-//! What must hold between settings, and the run as a config.toml.
+//! Validation of settings, and writing them as config.toml.
 
 use super::key::Group;
 use super::run::{PRESETS, Settings, no_preset};
@@ -7,56 +7,57 @@ use super::value::Warmup;
 use crate::{Error, Result};
 
 impl Settings {
-    /// Says which setting is wrong, and what would be right. The presence of `data` is [`Settings::data_files`]'s.
+    /// Checks every setting, and those that depend on each other, but not whether `data` is set: see
+    /// [`Settings::data_files`].
     ///
     /// # Errors
-    /// [`Error::Value`] with the key's name.
+    /// [`Error::Value`] with the key, its value and the expected value.
     pub fn validate(&self) -> Result<()> {
-        let bad = |message: String| Err(Error::input(message));
         if !PRESETS.contains(&self.preset.as_str()) {
-            return bad(format!("preset = {:?}: {}", self.preset, no_preset()));
+            return Err(Error::value("preset", format!("{:?}", self.preset), no_preset()));
         }
         for key in self.stage.keys() {
             if let Some(value) = (key.get)(self) {
-                key.range.check(&value).or_else(|why| bad(format!("{} = {value}: {why}", key.name)))?;
+                key.range.check(&value).map_err(|expected| Error::value(key.name, &value, expected))?;
             }
         }
         if let Warmup::Share(share) = self.warmup
             && share >= 1.0
         {
-            return bad(format!("warmup = {share}: a share of the updates is below 1"));
+            return Err(Error::value("warmup", share, "a share of the steps must be below 1"));
         }
         if let Some(separator) = &self.document_separator
             && separator.contains(['\n', '\r'])
         {
-            return bad(format!("document_separator = {separator:?}: must be one line"));
+            return Err(Error::value("document_separator", format!("{separator:?}"), "must be one line"));
         }
         self.model.validate()?;
         let (batch, positions, parts) = (self.batch, self.model.n_positions, self.accumulate);
         match self.batch_tokens {
-            // Examples are of all lengths: a part may have one less than another.
+            // Examples have different lengths, so micro-batches need not have the same number of them.
             _ if self.stage == Stage::FineTuning && parts > batch => {
-                bad(format!("accumulate = {parts}: must be at most batch = {batch}, in examples"))
+                Err(Error::value("accumulate", parts, format!("must be at most batch = {batch}")))
             }
             _ if self.stage == Stage::FineTuning => Ok(()),
-            Some(tokens) if tokens < positions => bad(format!(
-                "batch_tokens = {tokens}: must be n_positions = {positions} or more, so that every sequence fits"
-            )),
-            Some(tokens) if tokens >= 1 << 31 => {
-                bad(format!("batch_tokens = {tokens}: an update has less than 2^31 tokens"))
+            Some(tokens) if tokens < positions => {
+                let expected = format!("must be n_positions = {positions} or more, so that every sequence fits");
+                Err(Error::value("batch_tokens", tokens, expected))
             }
+            Some(tokens) if tokens >= 1 << 31 => Err(Error::value("batch_tokens", tokens, "must be below 2^31")),
             Some(_) => Ok(()),
-            None if !batch.is_multiple_of(self.accumulate) => {
-                bad(format!("batch = {batch} is not divisible by accumulate = {}", self.accumulate))
+            None if !batch.is_multiple_of(parts) => {
+                Err(Error::value("batch", batch, format!("must be divisible by accumulate = {parts}")))
             }
             None if batch.checked_mul(positions).is_none_or(|tokens| tokens >= 1 << 31) => {
-                bad(format!("batch = {batch} of n_positions = {positions}: an update has less than 2^31 tokens"))
+                let expected =
+                    format!("a step of n_positions = {positions} per sequence must have less than 2^31 tokens");
+                Err(Error::value("batch", batch, expected))
             }
             None => Ok(()),
         }
     }
 
-    /// The whole run as config.toml, which runs again as it is.
+    /// The settings as the text of config.toml, which `--config` reads back to the same settings.
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
         let mut last: Option<Group> = None;

@@ -1,28 +1,28 @@
-//! The types that settings have, and how each is read from text or TOML and written as TOML.
+//! The types of settings, and how each is read from text or TOML and written as TOML.
 
 use crate::config::{KvGroups, KvNull, KvScale};
 use crate::data::padding::Padding;
 use crate::data::tokenizer::Pretokenizer;
 
-/// A value as it was given.
+/// A value before it is parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RawValue {
-    /// Bare text of the command line.
+    /// A text of the command line.
     Text(String),
-    /// A value of a TOML file, or several texts of one option.
+    /// A value of a TOML file, or an array of the texts of one option.
     Toml(toml::Value),
 }
 
-/// A type that a key can have.
+/// A type of settings.
 pub trait Setting: Sized {
-    /// What stands for the value in help.
+    /// The placeholder for the value in help.
     const HINT: &'static str;
-    /// Reads it, or says what was expected.
+    /// Parses a value.
     ///
     /// # Errors
-    /// The end of a sentence: "expected a whole number".
-    fn read(given: &RawValue) -> Result<Self, String>;
-    /// Writes it so that [`Setting::read`] gives it back.
+    /// The end of an error message: "expected a whole number".
+    fn read(raw: &RawValue) -> Result<Self, String>;
+    /// The TOML value that [`Setting::read`] parses to the same value.
     fn write(&self) -> toml::Value;
 }
 
@@ -30,8 +30,8 @@ macro_rules! whole_number {
     ($($type:ty),+) => {$(
         impl Setting for $type {
             const HINT: &'static str = "N";
-            fn read(given: &RawValue) -> Result<Self, String> {
-                let number = match given {
+            fn read(raw: &RawValue) -> Result<Self, String> {
+                let number = match raw {
                     RawValue::Text(text) => text.parse::<i64>().ok(),
                     RawValue::Toml(value) => value.as_integer(),
                 };
@@ -51,8 +51,8 @@ whole_number!(u32, u64, usize);
 
 impl Setting for f64 {
     const HINT: &'static str = "X";
-    fn read(given: &RawValue) -> Result<Self, String> {
-        let number = match given {
+    fn read(raw: &RawValue) -> Result<Self, String> {
+        let number = match raw {
             RawValue::Text(text) => text.parse().ok(),
             RawValue::Toml(toml::Value::Integer(n)) => Some(*n as f64),
             RawValue::Toml(value) => value.as_float(),
@@ -66,19 +66,19 @@ impl Setting for f64 {
 
 impl Setting for f32 {
     const HINT: &'static str = "X";
-    fn read(given: &RawValue) -> Result<Self, String> {
-        f64::read(given).map(|x| x as f32)
+    fn read(raw: &RawValue) -> Result<Self, String> {
+        f64::read(raw).map(|x| x as f32)
     }
     fn write(&self) -> toml::Value {
-        // By way of its shortest decimal: 0.1 stays 0.1 and is not 0.10000000149.
+        // Through the shortest decimal: 0.1 is written as 0.1, not as 0.10000000149.
         toml::Value::Float(self.to_string().parse().unwrap_or(f64::from(*self)))
     }
 }
 
 impl Setting for String {
     const HINT: &'static str = "TEXT";
-    fn read(given: &RawValue) -> Result<Self, String> {
-        match given {
+    fn read(raw: &RawValue) -> Result<Self, String> {
+        match raw {
             RawValue::Text(text) => Ok(text.clone()),
             RawValue::Toml(value) => value.as_str().map(Into::into).ok_or_else(|| "expected a text in quotes".into()),
         }
@@ -90,8 +90,8 @@ impl Setting for String {
 
 impl Setting for bool {
     const HINT: &'static str = "true|false";
-    fn read(given: &RawValue) -> Result<Self, String> {
-        let value = match given {
+    fn read(raw: &RawValue) -> Result<Self, String> {
+        let value = match raw {
             RawValue::Text(text) => text.parse().ok(),
             RawValue::Toml(value) => value.as_bool(),
         };
@@ -104,8 +104,8 @@ impl Setting for bool {
 
 impl Setting for std::path::PathBuf {
     const HINT: &'static str = "PATH";
-    fn read(given: &RawValue) -> Result<Self, String> {
-        String::read(given).map(Into::into).map_err(|_| "expected a path in quotes".into())
+    fn read(raw: &RawValue) -> Result<Self, String> {
+        String::read(raw).map(Into::into).map_err(|_| "expected a path in quotes".into())
     }
     fn write(&self) -> toml::Value {
         toml::Value::String(self.to_string_lossy().into_owned())
@@ -115,8 +115,8 @@ impl Setting for std::path::PathBuf {
 /// One path, or a list of them.
 impl Setting for Vec<std::path::PathBuf> {
     const HINT: &'static str = "FILE|DIR";
-    fn read(given: &RawValue) -> Result<Self, String> {
-        match given {
+    fn read(raw: &RawValue) -> Result<Self, String> {
+        match raw {
             RawValue::Text(text) => Some(vec![text.into()]),
             RawValue::Toml(toml::Value::String(text)) => Some(vec![text.into()]),
             RawValue::Toml(toml::Value::Array(all)) => all.iter().map(|v| v.as_str().map(Into::into)).collect(),
@@ -136,8 +136,8 @@ macro_rules! named_choice {
     ($($name:ty, $hint:literal;)+) => {$(
         impl Setting for $name {
             const HINT: &'static str = $hint;
-            fn read(given: &RawValue) -> Result<Self, String> {
-                let text = match given {
+            fn read(raw: &RawValue) -> Result<Self, String> {
+                let text = match raw {
                     RawValue::Text(text) | RawValue::Toml(toml::Value::String(text)) => text.clone(),
                     RawValue::Toml(value) => value.to_string(),
                 };
@@ -164,7 +164,7 @@ macro_rules! choice {
         pub enum $name { $($(#[$inner])* $variant),+ }
 
         impl $name {
-            /// The name it has in files and options.
+            /// The name of the choice in files and options.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
             }
@@ -172,8 +172,8 @@ macro_rules! choice {
 
         impl Setting for $name {
             const HINT: &'static str = $hint;
-            fn read(given: &RawValue) -> Result<Self, String> {
-                let text = String::read(given).unwrap_or_default();
+            fn read(raw: &RawValue) -> Result<Self, String> {
+                let text = String::read(raw).unwrap_or_default();
                 match text.as_str() {
                     $($text => Ok(Self::$variant),)+
                     _ => Err(format!("expected {}", one_of(&[$($text),+]))),
@@ -188,8 +188,8 @@ macro_rules! choice {
 
 impl Setting for Pretokenizer {
     const HINT: &'static str = "bytes|bert|openai";
-    fn read(given: &RawValue) -> Result<Self, String> {
-        String::read(given).unwrap_or_default().parse().map_err(|_| "expected bytes, bert or openai".into())
+    fn read(raw: &RawValue) -> Result<Self, String> {
+        String::read(raw).unwrap_or_default().parse().map_err(|_| "expected bytes, bert or openai".into())
     }
     fn write(&self) -> toml::Value {
         toml::Value::String(self.to_string())
@@ -197,31 +197,31 @@ impl Setting for Pretokenizer {
 }
 
 choice! {
-    /// The learning rate's way down after the warm-up.
+    /// The learning-rate schedule after warm-up.
     ScheduleKind, "cosine|linear|constant" {
-        /// Half a cosine to 0.
+        /// Cosine decay to 0.
         Cosine = "cosine",
-        /// A straight line to 0.
+        /// Linear decay to 0.
         Linear = "linear",
-        /// None.
+        /// A constant rate.
         Constant = "constant",
     }
 }
 
 choice! {
-    /// The arithmetic of an update.
+    /// The optimizer.
     Optimizer, "adamw" {
         /// PyTorch's AdamW.
         AdamW = "adamw",
-        /// The 2018 port of GPT-1: decay after the update.
+        /// AdamW as in the 2018 PyTorch port of GPT-1: weight decay after the update.
         Hf2018 = "hf2018",
     }
 }
 
 choice! {
-    /// The type of values and gradients.
+    /// The number type of weights, activations and gradients.
     Precision, "f32" {
-        /// Single precision throughout.
+        /// Single precision.
         F32 = "f32",
     }
 }
@@ -229,19 +229,19 @@ choice! {
 /// The length of the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Warmup {
-    /// So many updates.
-    Updates(u32),
-    /// A share of all updates, rounded up; at least 0 and below 1.
+    /// A number of steps.
+    Steps(u32),
+    /// A share of all steps, rounded up; at least 0 and below 1.
     Share(f64),
 }
 
 impl Setting for Warmup {
     const HINT: &'static str = "N|SHARE";
-    fn read(given: &RawValue) -> Result<Self, String> {
-        let expected = "expected a whole number of updates, or a share of them below 1";
-        let number = f64::read(given).map_err(|_| expected)?;
+    fn read(raw: &RawValue) -> Result<Self, String> {
+        let expected = "expected a whole number of steps, or a share of all steps below 1";
+        let number = f64::read(raw).map_err(|_| expected)?;
         if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number) {
-            Ok(Warmup::Updates(number as u32))
+            Ok(Warmup::Steps(number as u32))
         } else if (0.0..1.0).contains(&number) {
             Ok(Warmup::Share(number))
         } else {
@@ -250,32 +250,32 @@ impl Setting for Warmup {
     }
     fn write(&self) -> toml::Value {
         match self {
-            Warmup::Updates(n) => n.write(),
+            Warmup::Steps(n) => n.write(),
             Warmup::Share(x) => x.write(),
         }
     }
 }
 
-/// What a number may be; every number is finite.
+/// The range of a number, which must be finite.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Range {
-    /// No number, or one that `ModelConfig::validate` looks at.
+    /// Not a number, or one that is checked elsewhere, as by `ModelConfig::validate`.
     Free,
-    /// This or more.
+    /// At least this.
     AtLeast(f64),
-    /// More than this.
+    /// Above this.
     Above(f64),
-    /// The first or more, and less than the second.
+    /// At least the first and below the second.
     From(f64, f64),
-    /// More than the first and less than the second.
+    /// Above the first and below the second.
     Between(f64, f64),
 }
 
 impl Range {
-    /// Whether a value may be.
+    /// Checks that a value is in the range.
     ///
     /// # Errors
-    /// The end of a sentence: "must be above 0".
+    /// The end of an error message: "must be above 0".
     pub fn check(self, value: &toml::Value) -> Result<(), String> {
         let number = match value {
             toml::Value::Integer(n) => *n as f64,
@@ -292,24 +292,25 @@ impl Range {
                 Err(format!("must be at least {low} and below {high}"))
             }
             Range::Between(low, high) if number <= low || number >= high => {
-                Err(format!("must lie between {low} and {high}"))
+                Err(format!("must be above {low} and below {high}"))
             }
             _ => Ok(()),
         }
     }
 }
 
-/// ξ: a number, or true for 1/2.6 (Howard & Ruder 2018), or false for 1.
+/// Ratio of the learning rates of a layer and the layer above: a number, true for 1/2.6 (Howard & Ruder 2018), or false
+/// for 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerDecay(pub f64);
 
 impl Setting for LayerDecay {
     const HINT: &'static str = "X|true|false";
-    fn read(given: &RawValue) -> Result<Self, String> {
-        match bool::read(given) {
+    fn read(raw: &RawValue) -> Result<Self, String> {
+        match bool::read(raw) {
             Ok(true) => Ok(LayerDecay(1.0 / 2.6)),
             Ok(false) => Ok(LayerDecay(1.0)),
-            Err(_) => f64::read(given).map(LayerDecay).map_err(|_| "expected a number, true (1/2.6) or false".into()),
+            Err(_) => f64::read(raw).map(LayerDecay).map_err(|_| "expected a number, true (1/2.6) or false".into()),
         }
     }
     fn write(&self) -> toml::Value {
@@ -317,7 +318,7 @@ impl Setting for LayerDecay {
     }
 }
 
-/// "a, b or c".
+/// Joins names: "a, b or c".
 pub(in crate::train) fn one_of(names: &[&str]) -> String {
     match names {
         [] => String::new(),
@@ -331,15 +332,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_keep_their_shortest_form() {
+    fn values_are_read_and_written_in_their_shortest_form() {
         assert_eq!(0.1f32.write().to_string(), "0.1");
         assert_eq!(f32::read(&RawValue::Toml(1e-5f32.write())), Ok(1e-5f32));
-        let groups = |given| KvGroups::read(&given);
+        let groups = |raw| KvGroups::read(&raw);
         assert_eq!(groups(RawValue::Toml(KvGroups::One.write())), Ok(KvGroups::One));
         assert_eq!(groups(RawValue::Text("head".into())), Ok(KvGroups::Head));
         assert_eq!(groups(RawValue::Text("2".into())), Err("expected 1, head or channel".into()));
         assert_eq!(Warmup::read(&RawValue::Text("0.002".into())), Ok(Warmup::Share(0.002)));
-        assert_eq!(Warmup::read(&RawValue::Text("200".into())), Ok(Warmup::Updates(200)));
+        assert_eq!(Warmup::read(&RawValue::Text("200".into())), Ok(Warmup::Steps(200)));
         assert!(Warmup::read(&RawValue::Text("1.5".into())).is_err());
         assert!(Warmup::read(&RawValue::Text("nan".into())).is_err());
     }

@@ -9,7 +9,7 @@ impl TaskSettings {
     /// The columns of a task.
     ///
     /// # Errors
-    /// [`Error::Value`] for one that is missing, or is another task's.
+    /// [`Error::Value`] for a column that is missing, or that the task does not have.
     pub fn columns(&self, kind: TaskKind) -> Result<Columns> {
         let TaskSettings { text, label, premise, hypothesis, a, b, score, context, choices, .. } = self;
         let all = [
@@ -23,18 +23,18 @@ impl TaskSettings {
             ("context", context),
             ("choices", choices),
         ];
-        let own: &[&str] = match kind {
+        let names: &[&str] = match kind {
             TaskKind::Classify => &["text", "label"],
             TaskKind::Entail => &["premise", "hypothesis", "label"],
             TaskKind::Similar => &["a", "b", "label", "score"],
             TaskKind::Choose => &["context", "choices", "label"],
         };
-        if let Some((name, _)) = all.iter().find(|(name, column)| column.is_some() && !own.contains(name)) {
-            let own = own.iter().map(|name| format!("--{name}")).collect::<Vec<_>>().join(" ");
-            return Err(Error::input(format!("--{name}: {kind} has no such column, it has {own}")));
+        if let Some((name, Some(column))) = all.iter().find(|(name, column)| column.is_some() && !names.contains(name))
+        {
+            return Err(Error::value(*name, column, format!("{kind} has the columns {}", names.join(", "))));
         }
         let need = |name: &str, column: &Option<String>| {
-            let missing = || Error::input(format!("{kind} needs --{name} COLUMN"));
+            let missing = || Error::missing(name, format!("must name a column of the examples for {kind}"));
             column.clone().ok_or_else(missing)
         };
         let inputs = match kind {
@@ -48,8 +48,8 @@ impl TaskSettings {
             }
         };
         let answer = match (label, score) {
-            (Some(_), Some(_)) => {
-                return Err(Error::input("--label and --score: an answer is one of them"));
+            (Some(label), Some(score)) => {
+                return Err(Error::value("score", score, format!("cannot be combined with label = {label}")));
             }
             (Some(label), None) => Some(AnswerColumn::Label(label.clone())),
             (None, score) => score.clone().map(AnswerColumn::Score),

@@ -1,4 +1,4 @@
-//! The examples of a file, encoded for a model, and their batches.
+//! The examples of a file, encoded for a model, and their evaluation batches.
 
 use crate::data::tokenizer::Tokenizer;
 use crate::model::Capacity;
@@ -8,10 +8,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Rows of an evaluation batch at most, unless a single example has more.
+/// Most rows of an evaluation batch, unless a single example has more.
 const EVALUATION_ROWS: usize = 4096;
 
-/// The examples of a file, as a model reads them.
+/// The examples of a file, encoded for a model.
 #[derive(Clone, Debug)]
 pub struct Examples {
     /// The file.
@@ -23,13 +23,13 @@ pub struct Examples {
 }
 
 impl Examples {
-    /// Encodes records of a file.
+    /// Encodes the records of a file.
     ///
     /// # Errors
-    /// As [`encode`]; [`Error::Value`] for a file without an example.
+    /// As [`encode`]; [`Error::File`] for a file without examples.
     pub fn new(path: &Path, records: &[Record], tokenizer: &Tokenizer, n_positions: usize) -> Result<Self> {
         if records.is_empty() {
-            return Err(Error::file(path, "has no example"));
+            return Err(Error::file(path, "has no examples"));
         }
         let EncodedExamples { examples, truncated } = encode(records, tokenizer, n_positions)?;
         Ok(Examples { path: path.to_path_buf(), all: examples.into(), truncated })
@@ -38,18 +38,18 @@ impl Examples {
     /// Ranges of examples for batches of about 4,096 rows, and the capacity that the largest one needs.
     pub fn batches(&self) -> (Vec<Range<usize>>, Capacity) {
         let (mut ranges, mut first, mut size) = (Vec::new(), 0, Capacity { rows: 0, sequences: 0 });
-        let mut most = Capacity { rows: 1, sequences: 1 };
+        let mut largest = Capacity { rows: 1, sequences: 1 };
         for (i, example) in self.all.iter().enumerate() {
-            let of = size_of(example);
-            if i > first && size.rows + of.rows > EVALUATION_ROWS {
+            let added = size_of(example);
+            if i > first && size.rows + added.rows > EVALUATION_ROWS {
                 ranges.push(first..i);
                 (first, size) = (i, Capacity { rows: 0, sequences: 0 });
             }
-            size = Capacity { rows: size.rows + of.rows, sequences: size.sequences + of.sequences };
-            most = Capacity { rows: most.rows.max(size.rows), sequences: most.sequences.max(size.sequences) };
+            size = Capacity { rows: size.rows + added.rows, sequences: size.sequences + added.sequences };
+            largest = Capacity { rows: largest.rows.max(size.rows), sequences: largest.sequences.max(size.sequences) };
         }
         ranges.push(first..self.all.len());
-        (ranges, most)
+        (ranges, largest)
     }
 }
 

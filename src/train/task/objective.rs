@@ -1,5 +1,5 @@
 //! The objective of fine-tuning: L3 = L2 + λ·L1 on the examples of a task (docs/spec.md section 3). An evaluation and a
-//! checkpoint follow each epoch; at the end the best epoch's weights answer the validation and the test examples.
+//! checkpoint follow each epoch. At the end, the weights of the best epoch answer the validation and the test examples.
 
 use super::examples::{Examples, size_of};
 use super::prepare::FineTuning;
@@ -29,16 +29,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 impl FineTuning {
-    fn updates_per_epoch(&self) -> u32 {
-        self.updates_an_epoch() as u32
-    }
-
-    /// Whether an evaluation and a checkpoint follow the update that reached this position.
+    /// Whether the step that reached this position is the last of an epoch.
     fn is_end_of_epoch(position: &Position) -> bool {
         position.step > 0 && position.cursor.index == 0
     }
 
-    /// The largest of the epoch's micro-batches, and the largest evaluation batch.
+    /// The size of the largest evaluation batch.
     fn evaluation_capacity(&self) -> Capacity {
         let parts = [Some(&self.valid), self.test.as_ref()].into_iter().flatten().map(|part| part.batches().1);
         parts.fold(Capacity { rows: 1, sequences: 1 }, larger)
@@ -65,21 +61,21 @@ fn larger(a: Capacity, b: Capacity) -> Capacity {
     Capacity { rows: a.rows.max(b.rows), sequences: a.sequences.max(b.sequences) }
 }
 
-/// The order of an epoch's examples: a permutation drawn from the data stream.
+/// The order of an epoch's examples: a random permutation.
 fn epoch_order(seed: u64, epoch: u32, examples: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..examples as u32).collect();
     Words::new(seed, Stream::Order, epoch, 0).shuffle(&mut order);
     order
 }
 
-/// Examples of a micro-batch of an update with so many examples.
+/// Examples per micro-batch in a step with this many examples.
 fn micro_batch_examples(examples: usize, accumulate: usize) -> usize {
     examples.div_ceil(accumulate).max(1)
 }
 
-/// The micro-batches of an update: its batch is assembled whole, then cut between examples.
-fn micro_batches(all: &[EncodedExample], update: &[u32], accumulate: usize) -> Result<Vec<Batch>> {
-    let batch = pack(update.iter().map(|i| &all[*i as usize]))?;
+/// The micro-batches of a step: its batch is assembled, then split between examples.
+fn micro_batches(all: &[EncodedExample], of_step: &[u32], accumulate: usize) -> Result<Vec<Batch>> {
+    let batch = pack(of_step.iter().map(|i| &all[*i as usize]))?;
     let part = micro_batch_examples(batch.examples.len(), accumulate);
     let sequences = |i: usize| batch.examples.get(i).map_or(batch.sequences(), |example| example.sequences.start);
     let parts = (0..batch.examples.len()).step_by(part).map(|i| batch.part(sequences(i)..sequences(i + part)));
@@ -89,7 +85,7 @@ fn micro_batches(all: &[EncodedExample], update: &[u32], accumulate: usize) -> R
 impl Objective for FineTuning {
     type State = FineTuningState;
     const STAGE: Stage = Stage::FineTuning;
-    /// The model and the validation examples have already had their influence.
+    /// The model and the validation examples may not change: they influenced the steps that are done.
     const MAY_CHANGE: &'static [&'static str] = &["train", "test", "epochs", "patience"];
     const DATA_KEY: &'static str = "train";
 
@@ -171,21 +167,21 @@ impl Objective for FineTuning {
 
     fn capacity(&self) -> Result<Capacity> {
         let (all, Settings { batch, accumulate, seed, .. }) = (&self.train.all, &self.settings);
-        let mut most = Capacity { rows: 1, sequences: 1 };
+        let mut largest = Capacity { rows: 1, sequences: 1 };
         for epoch in 0..self.epochs {
             let order = epoch_order(*seed, epoch, all.len());
-            for update in order.chunks(*batch) {
-                for part in update.chunks(micro_batch_examples(update.len(), *accumulate)) {
+            for of_step in order.chunks(*batch) {
+                for part in of_step.chunks(micro_batch_examples(of_step.len(), *accumulate)) {
                     let sizes = part.iter().map(|i| size_of(&all[*i as usize]));
                     let sum = sizes.fold(Capacity { rows: 0, sequences: 0 }, |sum, size| Capacity {
                         rows: sum.rows + size.rows,
                         sequences: sum.sequences + size.sequences,
                     });
-                    most = larger(most, sum);
+                    largest = larger(largest, sum);
                 }
             }
         }
-        Ok(most)
+        Ok(largest)
     }
 
     fn take_parameters(&mut self) -> Vec<Vec<f32>> {
@@ -200,7 +196,7 @@ impl Objective for FineTuning {
         let layers = self.model.n_layer as u32;
         let unfrozen_at = |height: u32| {
             let first_epoch = if self.settings.task.unfreeze { layers - height } else { 0 };
-            (epoch >= first_epoch).then(|| first_epoch * self.updates_per_epoch())
+            (epoch >= first_epoch).then(|| first_epoch * self.steps_per_epoch())
         };
         let layer_lr_decay = self.settings.task.layer_lr_decay.0;
         Learning { layer_lr_decay, unfrozen_at: (0..=layers).map(unfrozen_at).collect() }
@@ -250,7 +246,7 @@ impl Objective for FineTuning {
         let StepTime { tokens_per_second, elapsed_s } = time;
         Line::TaskStep(TaskStepLine {
             step,
-            epoch: (step - 1) / self.updates_per_epoch() + 1,
+            epoch: (step - 1) / self.steps_per_epoch() + 1,
             loss: self.loss(result),
             task_loss,
             lm_loss: (self.lm_coef() > 0.0).then_some(result.loss),
@@ -315,7 +311,7 @@ impl Objective for FineTuning {
         self.best.map(|best| best.step)
     }
 
-    /// The best epoch's answers to the validation examples and, once, to the test examples.
+    /// Answers the validation and the test examples with the weights of the best epoch.
     fn finish(&mut self, training: &Training, folder: &RunFolder) -> Result<Vec<Line>> {
         let Some(best) = self.best else { return Ok(Vec::new()) };
         if best.step != training.progress().step {
@@ -335,13 +331,13 @@ impl Objective for FineTuning {
     }
 }
 
-/// The names and values of a part's metrics: `valid_accuracy`.
+/// The metrics of a part, with its name as a prefix: `valid_accuracy`.
 fn prefixed(part: &str, values: &BTreeMap<&'static str, f64>) -> BTreeMap<String, f64> {
     values.iter().map(|(name, value)| (format!("{part}_{name}"), *value)).collect()
 }
 
 impl StoppedRun<FineTuning> {
-    /// Reads the examples for what is left to do; `None` when the run is complete.
+    /// Reads the examples for the rest of the run; `None` when the run is complete.
     ///
     /// # Errors
     /// As [`FineTuning::resumed`] and [`StoppedRun::objective`].

@@ -1,5 +1,4 @@
-//! Fine-tuning on a task, prepared: settings, files, labels, the model and its new parts are checked before an adapter is
-//! opened.
+//! Preparing fine-tuning: settings, files, labels, the model and its new parameters are checked before an adapter is opened.
 
 use crate::config::{ModelConfig, Part, Task, TaskKind};
 use crate::data::tokenizer::Tokenizer;
@@ -7,6 +6,7 @@ use crate::model::{Inference, initial_parameters};
 use crate::store::Model;
 use crate::tasks::{Columns, Record};
 use crate::train::run_folder::RunFolder;
+use crate::train::settings::value::one_of;
 use crate::train::settings::{Length, Settings};
 use crate::train::task::examples::Examples;
 use crate::train::task::scores::{self, Scores};
@@ -14,67 +14,67 @@ use crate::train::task::state::Best;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// Fine-tuning on a task, ready for a device. It implements [`crate::train::Objective`].
+/// A prepared fine-tuning run, which implements [`crate::train::Objective`].
 pub struct FineTuning {
     /// The settings.
     pub settings: Settings,
-    /// Where the run's folder is, or will appear.
+    /// The path of the run's folder.
     pub out: PathBuf,
     /// The model's configuration, with its task.
     pub model: ModelConfig,
-    /// Dense weights in the order of [`ModelConfig::parameters`].
+    /// Initial weights, dense, in the order of [`ModelConfig::parameters`]; `None` in a resumed run.
     pub weights: Option<Vec<Vec<f32>>>,
     /// The tokenizer, with the tokens of fine-tuning.
     pub tokenizer: Tokenizer,
-    /// Examples to train on.
+    /// Training examples.
     pub train: Examples,
-    /// Examples that choose the best epoch.
+    /// Validation examples, which choose the best epoch.
     pub valid: Examples,
-    /// Examples that are read once, with the best epoch's weights.
+    /// Test examples, evaluated once with the weights of the best epoch.
     pub test: Option<Examples>,
     /// Epochs of the run.
     pub epochs: u32,
-    /// Updates of the run.
+    /// Steps of the run.
     pub steps: u32,
     /// Warnings for the user.
     pub warnings: Vec<String>,
     /// The best epoch so far; `None` before the end of the first one.
     pub best: Option<Best>,
-    /// The validation examples with the best epoch's weights, at the end of the run.
+    /// The scores on the validation examples with the weights of the best epoch, at the end of the run.
     pub valid_scores: Option<Scores>,
-    /// The test examples with the same weights.
+    /// The scores on the test examples with the same weights.
     pub test_scores: Option<Scores>,
     /// Sum of the examples' losses in the current epoch.
     pub(super) train_loss: f64,
-    /// The scores of the last epoch.
+    /// The scores of the latest epoch.
     pub(super) last_scores: Option<Scores>,
-    /// The model for evaluations, made at the first one.
+    /// The model for evaluations, created at the first one.
     pub(super) inference: Option<Inference>,
 }
 
 /// The model that a run starts from.
 struct Start {
-    /// The configuration, without a task.
+    /// Its configuration, without a task.
     config: ModelConfig,
-    /// Tensors of the body; `None`: drawn at random.
+    /// The tensors of the body; `None`: random weights.
     body: Option<Vec<Vec<f32>>>,
     tokenizer: Tokenizer,
     warnings: Vec<String>,
 }
 
 impl FineTuning {
-    /// Reads model and examples for a run whose folder is new.
+    /// Reads model and examples for a new run in the folder `out`.
     ///
     /// # Errors
-    /// [`Error::Value`] and [`Error::File`] that name the key, or the file and line.
+    /// [`Error::Value`] with the key, [`Error::File`] with the file and line.
     pub fn new(mut settings: Settings, kind: TaskKind, out: &Path) -> Result<Self> {
         RunFolder::check_new(out)?;
         settings.validate()?;
         let columns = settings.task.columns(kind)?;
-        let train = named(&settings.task.train, "train")?;
+        let train = required(&settings.task.train, "train")?;
         let (task, records) = columns.read_training(train)?;
         check_best_by(&settings, &task)?;
-        let start = Start::of(&settings, &records)?;
+        let start = Start::new(&settings, &records)?;
         settings.pretokenizer = start.tokenizer.pretokenizer();
         let tokenizer = start.tokenizer.with_task_tokens(start.config.vocab_size)?;
         let added = if start.tokenizer.task_tokens().is_some() { 0 } else { Task::TOKENS.len() };
@@ -92,18 +92,18 @@ impl FineTuning {
         Ok(prepared)
     }
 
-    /// Reads the examples of a run that continues with a checkpoint's model.
+    /// Reads the examples of a run that continues with the model of a checkpoint.
     ///
     /// # Errors
     /// As [`FineTuning::new`].
     pub fn resumed(settings: Settings, checkpoint: &Model, dir: &Path) -> Result<Self> {
         let model = checkpoint.config.clone();
         let Some(task) = &model.task else {
-            return Err(Error::file(dir, "is a pretraining run: `wgpt pretrain --resume` continues it"));
+            return Err(Error::file(dir, "is a pretraining run").expected("`wgpt pretrain --resume` continues it"));
         };
         let tokenizer = checkpoint.tokenizer.clone().ok_or_else(|| Tokenizer::missing_in(dir))?;
         let columns = settings.task.columns(task.kind)?;
-        let records = columns.read(named(&settings.task.train, "train")?, task)?;
+        let records = columns.read(required(&settings.task.train, "train")?, task)?;
         Self::read(settings, model, tokenizer, &columns, &records, dir)
     }
 
@@ -115,11 +115,11 @@ impl FineTuning {
         records: &[Record],
         out: &Path,
     ) -> Result<Self> {
-        let task = model.task.clone().ok_or_else(|| Error::input("the model has no task"))?;
+        let task = model.task.clone().ok_or_else(no_task)?;
         let examples = |path: &Path, records: &[Record]| Examples::new(path, records, &tokenizer, model.n_positions);
         let file = |path: &Path| examples(path, &columns.read(path, &task)?);
-        let train = examples(named(&settings.task.train, "train")?, records)?;
-        let valid = file(named(&settings.task.valid, "valid")?)?;
+        let train = examples(required(&settings.task.train, "train")?, records)?;
+        let valid = file(required(&settings.task.valid, "valid")?)?;
         let test = settings.task.test.as_deref().map(file).transpose()?;
         let mut warnings = Vec::new();
         for part in [Some(&train), Some(&valid), test.as_ref()].into_iter().flatten().filter(|part| part.truncated > 0)
@@ -128,11 +128,12 @@ impl FineTuning {
             let path = part.path.display();
             warnings.push(format!("{path}: {cut} of {all} examples were truncated to fit n_positions = {positions}"));
         }
-        let a_epoch = updates_an_epoch(&settings, train.all.len());
-        let Length::Epochs(epochs) = settings.length else {
-            return Err(Error::input("a fine-tuning run has epochs, not steps"));
+        let steps_per_epoch = steps_per_epoch(&settings, train.all.len());
+        let epochs = match settings.length {
+            Length::Epochs(epochs) => epochs,
+            Length::Steps(steps) => return Err(Error::value("steps", steps, "fine-tuning has epochs instead")),
         };
-        let steps = settings.steps(|epochs| Ok(u64::from(epochs) * a_epoch as u64))?;
+        let steps = settings.steps(|epochs| Ok(u64::from(epochs) * u64::from(steps_per_epoch)))?;
         warnings.extend(settings.warning(steps));
         let out = out.to_path_buf();
         Ok(FineTuning {
@@ -156,12 +157,12 @@ impl FineTuning {
         })
     }
 
-    /// The task.
+    /// The task of the model.
     ///
     /// # Errors
-    /// None in practice: a prepared run has one.
+    /// None in practice: the model of a prepared run has a task.
     pub fn task(&self) -> Result<&Task> {
-        self.model.task.as_ref().ok_or_else(|| Error::input("the model has no task"))
+        self.model.task.as_ref().ok_or_else(no_task)
     }
 
     /// The metric that chooses the best epoch.
@@ -169,13 +170,13 @@ impl FineTuning {
     /// # Errors
     /// As [`FineTuning::task`].
     pub fn best_by(&self) -> Result<String> {
-        let first = scores::names(self.task()?)[0];
+        let first = scores::metric_names(self.task()?)[0];
         Ok(self.settings.task.best_by.clone().unwrap_or_else(|| first.into()))
     }
 
-    /// Updates of an epoch; the last one has the remaining examples.
-    pub fn updates_an_epoch(&self) -> usize {
-        updates_an_epoch(&self.settings, self.train.all.len())
+    /// Steps per epoch; the last one has the remaining examples.
+    pub fn steps_per_epoch(&self) -> u32 {
+        steps_per_epoch(&self.settings, self.train.all.len())
     }
 
     /// A title such as "classify on sst2.tsv".
@@ -186,32 +187,39 @@ impl FineTuning {
     }
 }
 
-fn updates_an_epoch(settings: &Settings, examples: usize) -> usize {
-    examples.div_ceil(settings.batch.max(1))
+fn steps_per_epoch(settings: &Settings, examples: usize) -> u32 {
+    examples.div_ceil(settings.batch.max(1)) as u32
 }
 
-fn named<'a>(path: &'a Option<PathBuf>, key: &str) -> Result<&'a Path> {
-    let missing = || Error::input(format!("no --{key} FILE: examples, .tsv, .csv or .jsonl, columns by name"));
+fn no_task() -> Error {
+    Error::missing("task", "the model must have a task")
+}
+
+fn required<'a>(path: &'a Option<PathBuf>, key: &str) -> Result<&'a Path> {
+    let missing = || Error::missing(key, "must name a file of examples: .tsv, .csv or .jsonl, with named columns");
     path.as_deref().ok_or_else(missing)
 }
 
 fn check_best_by(settings: &Settings, task: &Task) -> Result<()> {
-    let (known, given) = (scores::names(task), &settings.task.best_by);
-    match given {
-        Some(name) if !known.contains(&name.as_str()) => {
-            let known = crate::train::settings::value::one_of(&known);
-            Err(Error::input(format!("best_by = {name:?}: {} has {known}", task.kind)))
+    let metrics = scores::metric_names(task);
+    match &settings.task.best_by {
+        Some(name) if !metrics.contains(&name.as_str()) => {
+            let expected = format!("must be {} for {}", one_of(&metrics), task.kind);
+            Err(Error::value("best_by", format!("{name:?}"), expected))
         }
         _ => Ok(()),
     }
 }
 
 impl Start {
-    fn of(settings: &Settings, records: &[Record]) -> Result<Self> {
+    fn new(settings: &Settings, records: &[Record]) -> Result<Self> {
         let task = &settings.task;
         match (&task.model, task.from_scratch) {
-            (Some(_), true) => Err(Error::input("--model and --from-scratch: a run starts from one of them")),
-            (None, false) => Err(Error::input("no model: give one by --model DIR, or --from-scratch")),
+            (Some(model), true) => Err(Error::value("model", model.display(), "cannot be combined with from_scratch")),
+            (None, false) => Err(Error::missing(
+                "model",
+                "must name the model to fine-tune, as in `--model DIR`; or use --from-scratch",
+            )),
             (None, true) => {
                 let tokenizer = match settings.named_tokenizer()? {
                     Some(tokenizer) => tokenizer,
@@ -229,10 +237,13 @@ impl Start {
                 let named = settings.named_tokenizer()?;
                 let tokenizer = named.or(tokenizer).ok_or_else(|| Tokenizer::missing_in(folder))?;
                 let ModelConfig { resid_pdrop, embd_pdrop, attn_pdrop, .. } = settings.model;
-                let of_body = config.parts().into_iter().zip(parameters).filter(|(part, _)| *part != Part::Head);
-                let body = of_body.map(|(_, tensor)| tensor).collect();
+                let body = config.parts().into_iter().zip(parameters).filter(|(part, _)| *part != Part::Head);
+                let body = body.map(|(_, tensor)| tensor).collect();
                 if config.task.is_some() {
-                    warnings.push(format!("{}: its head is not used, a new one is initialized", folder.display()));
+                    warnings.push(format!(
+                        "{}: the head of this model is not used; a new one is initialized",
+                        folder.display()
+                    ));
                 }
                 let config = ModelConfig { resid_pdrop, embd_pdrop, attn_pdrop, task: None, ..config };
                 Ok(Start { config, body: Some(body), tokenizer, warnings })
@@ -241,7 +252,7 @@ impl Start {
     }
 }
 
-/// Weights of a model: those of its body, where given, with new rows and a head drawn as all first weights are.
+/// The initial weights of a model: those of its body, if there are any, with random weights for new rows and the head.
 fn with_new_parts(model: &ModelConfig, body: Option<Vec<Vec<f32>>>, seed: u64) -> Vec<Vec<f32>> {
     let mut weights = initial_parameters(model, seed);
     for (to, from) in weights.iter_mut().zip(body.into_iter().flatten()) {

@@ -1,4 +1,4 @@
-//! What a task's answers come to: the metrics of SPEC 3 by their names in metrics.jsonl, and the answers themselves.
+//! Scores of a model's answers: the metrics of docs/spec.md section 3, by their names in metrics.jsonl, and the answers.
 
 use super::examples::Examples;
 use crate::config::{Answers, Task, TaskKind};
@@ -7,21 +7,21 @@ use crate::tasks::{Answer, EncodedExample, metrics, pack};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
-/// Answers of a model to the examples of a file.
+/// The answers of a model to the examples of a file, and their metrics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scores {
-    /// Mean loss and metrics; those that are not defined are not there.
+    /// Mean loss and metrics, without those that are undefined.
     pub values: BTreeMap<&'static str, f64>,
-    /// Rows of true classes, columns of given ones; empty for a score and for candidates.
+    /// Confusion matrix, a row per true class and a column per predicted class; empty for a score and for candidates.
     pub confusion: Vec<Vec<u64>>,
-    /// The share of the most frequent class, where there are classes.
+    /// The share of the most frequent class; `None` for a score.
     pub majority: Option<f64>,
-    /// One an example.
+    /// One per example.
     pub answers: Vec<Prediction>,
 }
 
-/// The metrics of a task, the one that chooses the best epoch first.
-pub fn names(task: &Task) -> Vec<&'static str> {
+/// The names of a task's metrics. By default the first one chooses the best epoch.
+pub fn metric_names(task: &Task) -> Vec<&'static str> {
     match (&task.answers, task.kind) {
         (Answers::Score, _) => vec!["pearson", "spearman", "loss"],
         (Answers::Candidate, _) | (_, TaskKind::Choose) => vec!["accuracy", "loss"],
@@ -29,23 +29,23 @@ pub fn names(task: &Task) -> Vec<&'static str> {
     }
 }
 
-/// The value of a metric that is larger where a model is better.
+/// The value of a metric, negated for the loss, so that larger is better; `None` when it is undefined.
 pub fn rank(name: &str, values: &BTreeMap<&'static str, f64>) -> Option<f64> {
     values.get(name).map(|value| if name == "loss" { -value } else { *value })
 }
 
-/// The class of an answer: the first of the largest logits.
-pub fn class(answered: &Prediction) -> u32 {
+/// The class of an answer: the index of the largest logit, the first one of equal logits.
+pub fn predicted_class(answer: &Prediction) -> u32 {
     let mut best = 0;
-    for (i, logit) in answered.logits.iter().enumerate() {
-        if *logit > answered.logits[best] {
+    for (i, logit) in answer.logits.iter().enumerate() {
+        if *logit > answer.logits[best] {
             best = i;
         }
     }
     best as u32
 }
 
-/// Answers all examples and scores those whose answer is known.
+/// Answers all examples, and computes the metrics of those whose right answer is known.
 ///
 /// # Errors
 /// [`Error::NotFinite`] naming the example, [`Error::Device`].
@@ -59,40 +59,40 @@ pub fn score(inference: &mut Inference, task: &Task, examples: &Examples) -> Res
         let path = examples.path.display();
         return Err(Error::NotFinite(format!("{path}: the answer to example {} is not finite", i + 1)));
     }
-    Ok(of(task, &examples.all, answers))
+    Ok(compute_scores(task, &examples.all, answers))
 }
 
-fn of(task: &Task, examples: &[EncodedExample], answers: Vec<Prediction>) -> Scores {
+fn compute_scores(task: &Task, examples: &[EncodedExample], answers: Vec<Prediction>) -> Scores {
     let known: Vec<(&EncodedExample, &Prediction)> =
         examples.iter().zip(&answers).filter(|(example, _)| example.answer != Answer::Unknown).collect();
     let mut values = BTreeMap::new();
     let mut put = |name, value: Option<f64>| {
         values.extend(value.map(|value| (name, value)));
     };
-    let losses: f64 = known.iter().map(|(_, answered)| f64::from(answered.loss)).sum();
+    let losses: f64 = known.iter().map(|(_, answer)| f64::from(answer.loss)).sum();
     put("loss", (!known.is_empty()).then(|| losses / known.len() as f64));
     let (mut confusion, mut majority) = (Vec::new(), None);
     if task.answers == Answers::Score {
         let truth: Vec<f64> = known.iter().filter_map(|(example, _)| score_of(example)).collect();
-        let given: Vec<f64> = known.iter().map(|(_, answered)| f64::from(answered.logits[0])).collect();
-        put("pearson", metrics::pearson(&truth, &given));
-        put("spearman", metrics::spearman(&truth, &given));
+        let predicted: Vec<f64> = known.iter().map(|(_, answer)| f64::from(answer.logits[0])).collect();
+        put("pearson", metrics::pearson(&truth, &predicted));
+        put("spearman", metrics::spearman(&truth, &predicted));
     } else {
         let truth: Vec<u32> = known.iter().filter_map(|(example, _)| class_of(example)).collect();
-        let given: Vec<u32> = known.iter().map(|(_, answered)| class(answered)).collect();
-        put("accuracy", metrics::accuracy(&truth, &given));
+        let predicted: Vec<u32> = known.iter().map(|(_, answer)| predicted_class(answer)).collect();
+        put("accuracy", metrics::accuracy(&truth, &predicted));
         majority = self::majority(examples);
         if let Answers::Labels(labels) = &task.answers {
-            put("f1", metrics::f1(&truth, &given, labels.len()));
-            put("matthews", metrics::matthews(&truth, &given));
-            confusion = metrics::confusion(&truth, &given, labels.len());
+            put("f1", metrics::f1(&truth, &predicted, labels.len()));
+            put("matthews", metrics::matthews(&truth, &predicted));
+            confusion = metrics::confusion(&truth, &predicted, labels.len());
         }
     }
     Scores { values, confusion, majority, answers }
 }
 
-/// predictions.tsv: a line an example with its number from 0, its label, and a probability a label; for choose the candidate's
-/// place and a probability a candidate; for a score the number.
+/// The text of predictions.tsv: one line per example, with its number from 0, the predicted label, and the probability of
+/// each label. For choose, the index of the candidate and the probability of each candidate; for a score, the score.
 pub fn predictions(task: &Task, answers: &[Prediction]) -> String {
     let columns: Vec<String> = match &task.answers {
         Answers::Score => Vec::new(),
@@ -103,15 +103,15 @@ pub fn predictions(task: &Task, answers: &[Prediction]) -> String {
     };
     let head = if task.answers == Answers::Score { "score" } else { "label" };
     let mut text = [&["example".to_string(), head.into()][..], &columns].concat().join("\t") + "\n";
-    for (i, answered) in answers.iter().enumerate() {
+    for (i, answer) in answers.iter().enumerate() {
         let mut line = vec![i.to_string()];
         match &task.answers {
-            Answers::Score => line.push(answered.logits[0].to_string()),
-            Answers::Labels(labels) => line.push(field(&labels[class(answered) as usize])),
-            Answers::Candidate => line.push(class(answered).to_string()),
+            Answers::Score => line.push(answer.logits[0].to_string()),
+            Answers::Labels(labels) => line.push(field(&labels[predicted_class(answer) as usize])),
+            Answers::Candidate => line.push(predicted_class(answer).to_string()),
         }
         if task.answers != Answers::Score {
-            let probabilities = softmax(&answered.logits);
+            let probabilities = softmax(&answer.logits);
             let missing = columns.len() - probabilities.len();
             line.extend(probabilities.iter().map(|p| format!("{p:.6}")));
             line.extend(std::iter::repeat_n(String::new(), missing));
@@ -121,7 +121,7 @@ pub fn predictions(task: &Task, answers: &[Prediction]) -> String {
     text
 }
 
-/// A label as a field: tabs and ends of lines would make more of them.
+/// A label as a field of the table, without tabs and line breaks.
 fn field(label: &str) -> String {
     label.replace(['\t', '\n', '\r'], " ")
 }
@@ -133,7 +133,7 @@ fn softmax(logits: &[f32]) -> Vec<f64> {
     powers.iter().map(|p| p / sum).collect()
 }
 
-/// The accuracy of the most frequent class alone; none for scores.
+/// The accuracy of always answering the most frequent class; `None` for scores.
 pub fn majority(examples: &[EncodedExample]) -> Option<f64> {
     let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
     examples.iter().filter_map(class_of).for_each(|class| *counts.entry(class).or_default() += 1);
@@ -153,37 +153,42 @@ fn class_of(example: &EncodedExample) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn answered(logits: &[f32]) -> Prediction {
+    fn prediction(logits: &[f32]) -> Prediction {
         Prediction { loss: 0.0, logits: logits.to_vec() }
     }
 
     #[test]
-    fn predictions_have_a_probability_a_label() {
+    fn predictions_have_a_probability_per_label() {
         let labels = Answers::Labels(vec!["no".into(), "so\tso".into()]);
         let task = Task { kind: TaskKind::Classify, answers: labels };
-        let text = predictions(&task, &[answered(&[0.0, 3f32.ln()]), answered(&[1.0, 1.0])]);
+        let text = predictions(&task, &[prediction(&[0.0, 3f32.ln()]), prediction(&[1.0, 1.0])]);
         assert_eq!(text, "example\tlabel\tno\tso so\n0\tso so\t0.250000\t0.750000\n1\tno\t0.500000\t0.500000\n");
         let task = Task { kind: TaskKind::Choose, answers: Answers::Candidate };
-        let text = predictions(&task, &[answered(&[0.0]), answered(&[2.0, 2.0, -90.0])]);
+        let text = predictions(&task, &[prediction(&[0.0]), prediction(&[2.0, 2.0, -90.0])]);
         assert_eq!(text, "example\tlabel\t0\t1\t2\n0\t0\t1.000000\t\t\n1\t0\t0.500000\t0.500000\t0.000000\n");
         let task = Task { kind: TaskKind::Similar, answers: Answers::Score };
-        assert_eq!(predictions(&task, &[answered(&[2.5])]), "example\tscore\n0\t2.5\n");
+        assert_eq!(predictions(&task, &[prediction(&[2.5])]), "example\tscore\n0\t2.5\n");
     }
 
     #[test]
-    fn scores_leave_out_what_is_not_known_or_not_defined() {
+    fn scores_leave_out_unknown_answers_and_undefined_metrics() {
         let task = Task { kind: TaskKind::Entail, answers: Answers::Labels(vec!["a".into(), "b".into()]) };
         let example = |answer| EncodedExample { sequences: vec![vec![1]], answer };
         let examples = [Answer::Class(0), Answer::Unknown, Answer::Class(0), Answer::Class(1)].map(example);
-        let answers = vec![answered(&[1.0, 0.0]), answered(&[0.0, 9.0]), answered(&[0.0, 1.0]), answered(&[0.0, 1.0])];
-        let scores = of(&task, &examples, answers);
+        let answers =
+            vec![prediction(&[1.0, 0.0]), prediction(&[0.0, 9.0]), prediction(&[0.0, 1.0]), prediction(&[0.0, 1.0])];
+        let scores = compute_scores(&task, &examples, answers);
         assert_eq!((scores.values["accuracy"], scores.majority), (2.0 / 3.0, Some(2.0 / 3.0)));
         assert_eq!(scores.confusion, [[1, 1], [0, 1]]);
         assert_eq!(rank("loss", &scores.values), Some(-0.0));
         let task = Task { kind: TaskKind::Similar, answers: Answers::Score };
-        let scores = of(&task, &[example(Answer::Score(1.0))], vec![answered(&[2.0])]);
-        assert_eq!(scores.values.keys().copied().collect::<Vec<_>>(), ["loss"], "one pair has no correlation");
-        let none = of(&task, &[example(Answer::Unknown)], vec![answered(&[2.0])]);
+        let scores = compute_scores(&task, &[example(Answer::Score(1.0))], vec![prediction(&[2.0])]);
+        assert_eq!(
+            scores.values.keys().copied().collect::<Vec<_>>(),
+            ["loss"],
+            "the correlation of one pair is undefined"
+        );
+        let none = compute_scores(&task, &[example(Answer::Unknown)], vec![prediction(&[2.0])]);
         assert!(none.values.is_empty() && none.answers.len() == 1);
     }
 }

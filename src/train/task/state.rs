@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 pub struct Best {
     /// Counted from 1.
     pub epoch: u32,
-    /// Steps done after it: its checkpoint.
+    /// Steps done at its end, which name its checkpoint.
     pub step: u32,
-    /// Its value of `best_by`, larger is better; `None` where that was undefined.
+    /// The metric `best_by`, negated for a loss, so that larger is better; `None` when it was undefined.
     pub value: Option<f64>,
 }
 
@@ -22,19 +22,19 @@ pub struct Best {
 pub struct FineTuningState {
     /// Steps done.
     pub step: u32,
-    /// Optimizer updates done, AdamW's t.
+    /// Updates of the weights, the t of AdamW.
     pub updates: u32,
-    /// Epochs done, and examples of the next one.
+    /// Epochs done, and examples consumed of the next one.
     pub cursor: Cursor,
-    /// The training examples.
+    /// The checksum of the training examples.
     pub data: Identity,
     /// Time that the run has taken, in milliseconds.
     pub elapsed_ms: u64,
     /// Sum of the examples' losses in the epoch of the cursor.
     pub train_loss: f64,
-    /// `None` before the end of the first epoch.
+    /// The best epoch; `None` before the end of the first epoch.
     pub best: Option<Best>,
-    /// Whether the run has reached its end, by its epochs or by `patience`.
+    /// Whether the run is complete, by its number of epochs or by `patience`.
     pub finished: bool,
 }
 

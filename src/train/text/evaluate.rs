@@ -1,5 +1,5 @@
-//! A model's loss on a text: dropout off, consecutive windows of P targets, each token but a document's first predicted
-//! once, the mean over all of them (SPEC 6).
+//! A model's loss on a text, without dropout: consecutive windows of P targets predict each token once, except the first of
+//! a document; the loss is the mean over all of them (docs/spec.md section 6).
 
 use crate::config::ModelConfig;
 use crate::data::batch::{Batch, IGNORED};
@@ -13,17 +13,17 @@ use crate::train::text::tokens;
 use crate::{Error, Result};
 use std::path::PathBuf;
 
-/// Rows of a batch at most, unless a window alone has more: enough for products that fill a device.
+/// Most rows of a batch, unless a single window has more: enough for matrix products that use a whole device.
 const ROWS: usize = 4096;
 
-/// What a text comes to under a model.
+/// The results of a model on a text.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Evaluation {
-    /// Mean nats a token.
+    /// Mean loss, in nats per token.
     pub loss: f64,
-    /// e to the loss.
+    /// exp(loss).
     pub perplexity: f64,
-    /// All nats in bits, over the text's UTF-8 bytes: what compares tokenizers.
+    /// Total loss in bits, divided by the text's UTF-8 bytes. It can be compared across tokenizers.
     pub bits_per_byte: f64,
     /// Tokens that were predicted.
     pub tokens: u64,
@@ -31,7 +31,7 @@ pub struct Evaluation {
     pub bytes: u64,
 }
 
-/// Losses, summed in f64 in the order of the text, batch by batch.
+/// The sum of losses, in f64, in the order of the text, batch by batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Losses {
     /// Sum in nats.
@@ -41,15 +41,15 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// Adds a batch's losses, a row each; rows without a target count for nothing. `each` gets every predicted id and
-    /// its loss.
+    /// Adds the losses of a batch, one per row; rows without a target are left out. Calls `each` with every predicted id
+    /// and its loss.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] with the token's number in the text, [`Error::Device`] for a number of losses that is not
-    /// the number of rows, and whatever `each` says.
+    /// [`Error::NotFinite`] with the token's number in the text, [`Error::Device`] when the number of losses is not the
+    /// number of rows, and the errors of `each`.
     pub fn add(&mut self, batch: &Batch, losses: &[f32], mut each: impl FnMut(u32, f32) -> Result<()>) -> Result<()> {
         if losses.len() != batch.rows() {
-            return Err(Error::device(format!("{} losses came back for {} rows", losses.len(), batch.rows())));
+            return Err(Error::device(format!("{} losses for {} rows", losses.len(), batch.rows())));
         }
         let mut nats = 0.0;
         for (target, loss) in batch.targets.iter().zip(losses).filter(|(target, _)| **target != IGNORED) {
@@ -64,7 +64,7 @@ impl Losses {
         Ok(())
     }
 
-    /// The figures, for a text of so many bytes.
+    /// The results, for a text of this many bytes.
     pub fn evaluation(&self, bytes: u64) -> Evaluation {
         let loss = self.nats / self.tokens.max(1) as f64;
         Evaluation {
@@ -77,26 +77,26 @@ impl Losses {
     }
 }
 
-/// A text under a tokenizer, its windows, and how many of them make a batch.
+/// A tokenized text, and the capacity of its batches of windows.
 #[derive(Clone, Debug)]
 pub struct Text {
-    /// Its tokens.
+    /// The tokens of the text.
     pub corpus: Corpus,
-    /// Its UTF-8 bytes.
+    /// UTF-8 bytes of the text.
     pub bytes: u64,
-    /// Tokens to predict.
+    /// Number of tokens to predict.
     pub targets: u64,
-    /// The largest batch.
+    /// The size of the largest batch.
     pub capacity: Capacity,
     positions: usize,
 }
 
 impl Text {
-    /// The text of files and folders of them, as in pretraining, for a model and its tokenizer.
+    /// Reads the text of files and folders, as in pretraining, for a model and its tokenizer.
     ///
     /// # Errors
-    /// [`Error::Value`] for what cannot be read and for a text without a token to predict; [`Error::Io`] where tokens
-    /// cannot be written.
+    /// [`Error::File`] when a file cannot be read; [`Error::Value`] for a text without a token to predict; [`Error::Io`] when
+    /// tokens cannot be written.
     pub fn read(
         data: Vec<PathBuf>,
         document_separator: Option<String>,
@@ -107,27 +107,28 @@ impl Text {
         let positions = model.n_positions;
         let settings = Settings { data, document_separator, model: model.clone(), ..Settings::default() };
         let check = |corpus: &Corpus| Text::new(corpus.clone(), 0, positions).map(drop);
-        let text = tokens::of_files(&settings, Some(tokenizer.clone()), cache, check)?;
+        let text = tokens::from_files(&settings, Some(tokenizer.clone()), cache, check)?;
         Text::new(text.corpus, text.token_bytes.after(0), positions)
     }
 
-    /// Of a corpus that stands for so many bytes, in windows of at most `positions` inputs.
+    /// A tokenized text of this many bytes, in windows of at most `positions` inputs.
     ///
     /// # Errors
-    /// [`Error::Value`] when it has no token to predict.
+    /// [`Error::Value`] when there is no token to predict.
     pub fn new(corpus: Corpus, bytes: u64, positions: usize) -> Result<Self> {
         let (mut windows, mut targets) = (0usize, 0usize);
         for window in evaluation_windows(&corpus, positions) {
             (windows, targets) = (windows + 1, targets + window.len());
         }
         if targets == 0 {
-            let (tokens, all) = (corpus.tokens().len(), corpus.document_count());
-            let s = if tokens == 1 { "" } else { "s" };
-            let documents = if corpus.is_stream() { String::new() } else { format!(" in {all} documents") };
-            return Err(Error::input(format!(
-                "the text has {tokens} token{s}{documents}: must have 2 or more in a row, one to begin with and one to \
-                 predict"
-            )));
+            let (tokens, documents) = (corpus.tokens().len(), corpus.document_count());
+            let (found, expected) = if corpus.is_stream() {
+                (tokens.to_string(), "must be 2 or more: the first token is not predicted")
+            } else {
+                let expected = "one document must have 2 or more: its first token is not predicted";
+                (format!("{tokens} in {documents} documents"), expected)
+            };
+            return Err(Error::value("tokens of the text", found, expected));
         }
         let rows = ROWS.max(positions).min(targets.next_multiple_of(positions));
         let capacity = Capacity { rows, sequences: windows.min(rows) };
@@ -147,7 +148,7 @@ mod tests {
     use crate::data::batch::Sequence;
 
     #[test]
-    fn figures_by_hand() {
+    fn results_are_those_computed_by_hand() {
         let sequence = Sequence { ids: vec![5, 6, 7], targets: vec![6, IGNORED, 8] };
         let batch = Batch::from_sequences(&[sequence]).expect("batch");
         let (mut losses, mut seen) = (Losses::default(), Vec::new());
@@ -156,12 +157,12 @@ mod tests {
             Ok(())
         };
         losses.add(&batch, &[2.0, 0.0, 1.0], &mut each).expect("losses");
-        losses.add(&batch, &[0.5, f32::NAN, 0.5], &mut each).expect("a row without a target is not looked at");
+        losses.add(&batch, &[0.5, f32::NAN, 0.5], &mut each).expect("a row without a target is left out");
         assert_eq!(seen, [(6, 2.0), (8, 1.0), (6, 0.5), (8, 0.5)]);
-        let figures = losses.evaluation(10);
-        assert_eq!((figures.loss, figures.tokens, figures.bytes), (1.0, 4, 10));
-        assert_eq!(figures.perplexity, std::f64::consts::E);
-        assert!((figures.bits_per_byte - 0.4 * std::f64::consts::LOG2_E).abs() < 1e-15);
+        let results = losses.evaluation(10);
+        assert_eq!((results.loss, results.tokens, results.bytes), (1.0, 4, 10));
+        assert_eq!(results.perplexity, std::f64::consts::E);
+        assert!((results.bits_per_byte - 0.4 * std::f64::consts::LOG2_E).abs() < 1e-15);
 
         let error = losses.add(&batch, &[1.0, 0.0, f32::NAN], |_, _| Ok(())).expect_err("NaN");
         assert_eq!(
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_fit_the_capacity_and_predict_all() {
+    fn batches_fit_the_capacity_and_predict_every_token_once() {
         let documents = |lengths: &[u64]| {
             let ends: Vec<u64> = lengths.iter().scan(0, |end, n| Some(std::mem::replace(end, *end + n) + n)).collect();
             Corpus::documents((0..lengths.iter().sum::<u64>() as u32).collect::<Vec<_>>(), ends).expect("documents")
@@ -195,13 +196,13 @@ mod tests {
             let expected: Vec<u32> = corpus.iter().flat_map(|d| d.iter().skip(1).copied()).collect();
             assert_eq!(predicted, expected);
         }
-        for (corpus, says) in [
-            (stream(0), "the text has 0 tokens: must have 2"),
-            (stream(1), "the text has 1 token: must have 2"),
-            (documents(&[1, 1, 0]), "the text has 2 tokens in 3 documents: must have 2"),
+        for (corpus, message) in [
+            (stream(0), "tokens of the text = 0: must be 2"),
+            (stream(1), "tokens of the text = 1: must be 2"),
+            (documents(&[1, 1, 0]), "tokens of the text = 2 in 3 documents: one document must have 2"),
         ] {
-            let error = Text::new(corpus, 0, 8).expect_err(says);
-            assert!(error.to_string().starts_with(says) && error.is_invalid_input(), "{error}");
+            let error = Text::new(corpus, 0, 8).expect_err(message);
+            assert!(error.to_string().starts_with(message) && error.is_invalid_input(), "{error}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Pretraining on text: reading and tokenizing it, the objective, and the evaluation of a model on a text.
+//! Pretraining on text: reading and tokenizing text, the objective, and evaluation of a model on a text.
 
 pub mod evaluate;
 pub mod objective;

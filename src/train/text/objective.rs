@@ -24,7 +24,7 @@ use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Tokens of a text in samples.txt, the first one included.
+/// Length of a sample in samples.txt, in tokens, the prompt included.
 const SAMPLE_TOKENS: usize = 128;
 const SAMPLE_TEMPERATURE: f64 = 0.8;
 
@@ -34,17 +34,17 @@ const SAMPLE_TEMPERATURE: f64 = 0.8;
 pub struct PretrainingState {
     /// Steps done.
     pub step: u32,
-    /// Optimizer updates done, AdamW's t.
+    /// Updates of the weights, the t of AdamW.
     pub updates: u32,
-    /// Steps of the whole run, as planned then.
+    /// Steps of the whole run, as planned when the checkpoint was saved.
     pub steps: u32,
-    /// Windows consumed.
+    /// The windows consumed so far.
     pub cursor: Cursor,
-    /// The text.
+    /// The checksum of the text.
     pub data: Identity,
     /// Time that the run has taken, in milliseconds.
     pub elapsed_ms: u64,
-    /// Bytes of samples.txt.
+    /// Length of samples.txt, in bytes.
     pub sampled: u64,
 }
 
@@ -66,7 +66,7 @@ impl RunState for PretrainingState {
 impl Objective for Pretraining {
     type State = PretrainingState;
     const STAGE: Stage = Stage::Pretraining;
-    /// They change the run's length, what it reports and keeps, and where its text is, which must be the same text.
+    /// They change the length of the run, its evaluations and files, and the path of its text, which must be the same text.
     const MAY_CHANGE: &'static [&'static str] =
         &["data", "steps", "epochs", "eval_every", "checkpoint_every", "sample_every", "keep"];
     const DATA_KEY: &'static str = "data";
@@ -100,7 +100,7 @@ impl Objective for Pretraining {
             training: self.training.tokens().len(),
             validation: self.held_out.tokens().len(),
             steps: self.steps,
-            batch: self.tokens_an_update(),
+            batch: self.tokens_per_step(),
             batch_is_exact: self.training.is_stream(),
         }
     }
@@ -124,7 +124,7 @@ impl Objective for Pretraining {
 
     fn identity(&self) -> Identity {
         let parts = [&self.training, &self.held_out];
-        // The ids in order, and where each document ends.
+        // The ids in order, and the length of each document.
         let lengths = |corpus: &Corpus| -> Vec<u64> { corpus.iter().map(|ids| ids.len() as u64).collect() };
         let lengths = parts.map(lengths);
         let bytes = parts
@@ -147,14 +147,14 @@ impl Objective for Pretraining {
     }
 
     fn batches(&self, from: Cursor, capacity: LayoutCapacity) -> Result<Batches> {
-        let mut order = self.order()?;
-        order.seek(from)?;
+        let mut loader = self.data_loader()?;
+        loader.seek(from)?;
         Ok(Box::new(move || {
-            let epoch = order.cursor().epoch;
-            let batch = order.next_batch()?;
-            let (counts, next) = (batch.target_count.into(), order.cursor());
+            let epoch = loader.cursor().epoch;
+            let batch = loader.next_batch()?;
+            let (counts, next) = (batch.target_count.into(), loader.cursor());
             let layouts =
-                order.micro_batches(batch).iter().map(|part| capacity.lay_out(part)).collect::<Result<_>>()?;
+                loader.micro_batches(batch).iter().map(|part| capacity.lay_out(part)).collect::<Result<_>>()?;
             Ok(ReadyBatch { layouts, counts, epoch, next })
         }))
     }
@@ -227,7 +227,7 @@ impl Objective for Pretraining {
         });
         let missing = || {
             let found = "has no evaluation";
-            Error::file(folder.path().join(METRICS), found).expected("that of step 0 must be there")
+            Error::file(folder.path().join(METRICS), found).expected("must have at least that of step 0")
         };
         self.evaluation = Some(evaluation.ok_or_else(missing)?);
         Ok(())
@@ -235,7 +235,7 @@ impl Objective for Pretraining {
 }
 
 impl StoppedRun<Pretraining> {
-    /// Reads the text, or its tokens in the cache, for what is left to do; `None` when the run is complete.
+    /// Reads the text, or its tokens from the cache, for the rest of the run; `None` when the run is complete.
     ///
     /// # Errors
     /// As [`Pretraining::read`] and [`StoppedRun::objective`].
@@ -245,7 +245,7 @@ impl StoppedRun<Pretraining> {
             let path = stopped.checkpoint_path();
             if config_json::to_json(&checkpoint.config) != config_json::to_json(&settings.model) {
                 let found = format!("the model differs from that of {}", path.display());
-                return Err(Error::file(dir.join(CONFIG), found).expected("its configuration must stay"));
+                return Err(Error::file(dir.join(CONFIG), found).expected("the configuration must not change"));
             }
             let tokenizer = checkpoint.tokenizer.clone();
             let tokenizer = tokenizer.ok_or_else(|| Error::file(&path, "has no tokenizer.json"))?;

@@ -1,7 +1,6 @@
-//! Pretraining on text, prepared: settings, the run's folder, text, tokenizer and lengths are checked before an adapter is
-//! opened.
+//! Preparing pretraining: settings, the run's folder, text, tokenizer and lengths are checked before an adapter is opened.
 
-use super::tokens::{self, Origin, Text};
+use super::tokens::{self, Text, TokenSource};
 use crate::config::ModelConfig;
 use crate::data::baseline::{Baseline, baseline};
 use crate::data::batch::Batch;
@@ -19,87 +18,86 @@ use crate::train::settings::Settings;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// Pretraining on text, ready for a device. It implements [`crate::train::Objective`].
+/// A prepared pretraining run, which implements [`crate::train::Objective`].
 #[derive(Clone, Debug)]
 pub struct Pretraining {
-    /// The settings; `pretokenizer` is the tokenizer's.
+    /// The settings, with the `pretokenizer` of the tokenizer.
     pub settings: Settings,
-    /// Where the run's folder will appear.
+    /// The path of the run's folder.
     pub out: PathBuf,
-    /// RawValue, or trained on the text.
+    /// The tokenizer: one that existed, or one trained on the text.
     pub tokenizer: Tokenizer,
     /// The tokens to train on.
     pub training: Corpus,
-    /// The tokens held out for evaluation: the last share.
+    /// The tokens held out for validation, at the end of the text.
     pub held_out: Corpus,
     /// UTF-8 bytes of the held-out text.
     pub held_out_bytes: u64,
-    /// Updates of the run.
+    /// Steps of the run.
     pub steps: u32,
     /// The losses of count models on the held-out tokens.
     pub baseline: Baseline,
     /// Other files of the run's folder, such as a generated text: name and contents.
     pub files: Vec<(String, Vec<u8>)>,
     /// Where the tokens came from.
-    pub origin: Origin,
-    /// First weights, dense, in the order of [`crate::config::ModelConfig::parameters`]; `None`: drawn at random.
+    pub token_source: TokenSource,
+    /// Initial weights, dense, in the order of [`crate::config::ModelConfig::parameters`]; `None`: random.
     pub weights: Option<Vec<Vec<f32>>>,
-    /// The last evaluation.
+    /// The latest evaluation.
     pub evaluation: Option<EvaluationLine>,
-    /// Warnings about the model that the weights come from.
+    /// Warnings about the model of the initial weights.
     model_warnings: Vec<String>,
     pub(super) capacity: Capacity,
 }
 
 impl Pretraining {
-    /// Reads the files of `settings.data`, one after another, for a run whose folder `out` is new. The tokenizer is the one
-    /// given, else the one that `settings` name, else that of the model named by `init`, else one trained on the text.
-    /// Tokens are kept in the cache.
+    /// Reads the files of `settings.data` for a new run in the folder `out`. The tokenizer is the argument, else the one
+    /// that the setting `tokenizer` names, else that of the model that `init` names, else one trained on the text. Tokens
+    /// are saved in the cache.
     ///
     /// # Errors
-    /// [`Error::Value`] and [`Error::File`] that name key or file; [`Error::Io`] when tokens cannot be written.
+    /// [`Error::Value`] with the key, [`Error::File`] with the file; [`Error::Io`] when tokens cannot be written.
     pub fn new(settings: Settings, tokenizer: Option<Tokenizer>, out: &Path, cache: &TokenCache) -> Result<Self> {
         RunFolder::check_new(out)?;
         Self::read(settings, tokenizer, out, cache)
     }
 
-    /// As [`Pretraining::new`], but `out` may exist. With a tokenizer, `settings.init` is not read: the caller has the
-    /// weights.
+    /// As [`Pretraining::new`], but `out` may exist. When a tokenizer is passed, the model that `init` names is not read.
     ///
     /// # Errors
     /// As [`Pretraining::new`].
     pub fn read(settings: Settings, tokenizer: Option<Tokenizer>, out: &Path, cache: &TokenCache) -> Result<Self> {
         settings.validate()?;
         let start = match tokenizer {
-            Some(tokenizer) => Start { tokenizer: tokens::given(&settings, Some(tokenizer))?, ..Start::default() },
-            None => Start::of(&settings)?,
+            Some(tokenizer) => Start { tokenizer: tokens::tokenizer(&settings, Some(tokenizer))?, ..Start::default() },
+            None => Start::new(&settings)?,
         };
-        let given = start.tokenizer.clone();
-        let text = tokens::of_files(&settings, given, cache, |corpus| check_parts(corpus, &settings))?;
-        Self::tokenized(settings, text, start, out)
+        let tokenizer = start.tokenizer.clone();
+        let text = tokens::from_files(&settings, tokenizer, cache, |corpus| check_parts(corpus, &settings))?;
+        Self::with_tokens(settings, text, start, out)
     }
 
-    /// As [`Pretraining::new`], with a text in memory.
+    /// As [`Pretraining::new`], for a text in memory.
     ///
     /// # Errors
     /// As [`Pretraining::new`].
     pub fn from_text(settings: Settings, text: &str, out: &Path) -> Result<Self> {
         RunFolder::check_new(out)?;
         settings.validate()?;
-        let start = Start::of(&settings)?;
-        let text = tokens::of_text(&settings, start.tokenizer.clone(), text)?;
+        let start = Start::new(&settings)?;
+        let text = tokens::from_text(&settings, start.tokenizer.clone(), text)?;
         check_parts(&text.corpus, &settings)?;
-        Self::tokenized(settings, text, start, out)
+        Self::with_tokens(settings, text, start, out)
     }
 
-    fn tokenized(mut settings: Settings, text: Text, start: Start, out: &Path) -> Result<Self> {
-        let Text { tokenizer, corpus, token_bytes, origin } = text;
+    fn with_tokens(mut settings: Settings, text: Text, start: Start, out: &Path) -> Result<Self> {
+        let Text { tokenizer, corpus, token_bytes, source } = text;
         settings.pretokenizer = tokenizer.pretokenizer();
         let (training, held_out) = corpus.split(settings.valid);
-        let order = order(&settings, &training)?;
-        let steps = settings.steps(|epochs| order.steps_in(epochs))?;
-        let largest = order.largest_micro_batch(u64::from(steps))?;
-        // A sequence that is held out, or a sample, may be longer than all micro-batches.
+        let loader = data_loader(&settings, &training)?;
+        let steps = settings.steps(|epochs| loader.steps_in(epochs))?;
+        let largest = loader.largest_micro_batch(u64::from(steps))?;
+        // A held-out sequence or a sample may have more rows than every micro-batch.
         let rows = largest.rows.max(settings.model.n_positions);
         Ok(Pretraining {
             baseline: baseline(&training, &held_out, tokenizer.vocab_size())?,
@@ -111,7 +109,7 @@ impl Pretraining {
             files: Vec::new(),
             tokenizer,
             steps,
-            origin,
+            token_source: source,
             weights: start.weights,
             evaluation: None,
             model_warnings: start.warnings,
@@ -119,16 +117,16 @@ impl Pretraining {
         })
     }
 
-    /// The run's batches from the beginning.
+    /// A loader of the run's batches, at the start of the data.
     ///
     /// # Errors
     /// As [`DataLoader::new`].
-    pub fn order(&self) -> Result<DataLoader> {
-        order(&self.settings, &self.training)
+    pub fn data_loader(&self) -> Result<DataLoader> {
+        data_loader(&self.settings, &self.training)
     }
 
-    /// Tokens of an update: exactly for a stream, at most for documents.
-    pub fn tokens_an_update(&self) -> usize {
+    /// Tokens per step: exact for a stream, the most for documents.
+    pub fn tokens_per_step(&self) -> usize {
         let positions = self.settings.model.n_positions;
         match self.settings.batching().size {
             BatchSize::Windows(n) => n * positions,
@@ -137,7 +135,7 @@ impl Pretraining {
         }
     }
 
-    /// The held-out part, in batches that fit the run's capacity.
+    /// The batches of the held-out part, which fit the run's capacity.
     pub fn evaluation_batches(&self) -> impl Iterator<Item = Batch> + '_ {
         let Capacity { rows, sequences } = self.capacity;
         crate::data::windows::evaluation_batches(&self.held_out, self.settings.model.n_positions, rows, sequences)
@@ -147,25 +145,25 @@ impl Pretraining {
     pub fn warnings(&self) -> Vec<String> {
         let mut all: Vec<String> = self.settings.warning(self.steps).into_iter().collect();
         all.extend(self.model_warnings.iter().cloned());
-        let (has, asked) = (self.tokenizer.vocab_size(), self.settings.model.vocab_size);
-        if has < asked {
-            let unused = asked - has;
+        let (ids, rows) = (self.tokenizer.vocab_size(), self.settings.model.vocab_size);
+        if ids < rows {
+            let unused = rows - ids;
             all.push(format!(
-                "vocab_size = {asked}: the tokenizer has {has} ids, so {unused} rows of the model are never used"
+                "vocab_size = {rows}: the tokenizer has {ids} ids, so {unused} rows of the token embedding are never used"
             ));
         }
-        if let Origin::Dropped(Some(why)) = &self.origin {
-            all.push(why.clone());
+        if let TokenSource::NotSaved(Some(reason)) = &self.token_source {
+            all.push(reason.clone());
         }
         all
     }
 
-    /// A sentence about where the tokens came from; `None` for a text in memory.
+    /// A note about the tokens in the cache; `None` when they are not there.
     pub fn notice(&self) -> Option<String> {
-        match &self.origin {
-            Origin::Cache(folder) => Some(format!("tokens read from the cache: {}", folder.display())),
-            Origin::Kept(folder) => Some(format!("tokens saved in the cache: {}", folder.display())),
-            Origin::Memory | Origin::Dropped(_) => None,
+        match &self.token_source {
+            TokenSource::Cache(folder) => Some(format!("tokens read from the cache: {}", folder.display())),
+            TokenSource::Saved(folder) => Some(format!("tokens saved in the cache: {}", folder.display())),
+            TokenSource::Memory | TokenSource::NotSaved(_) => None,
         }
     }
 
@@ -180,7 +178,7 @@ impl Pretraining {
     }
 }
 
-/// What a run starts from: nothing, a tokenizer, or a model.
+/// The start of a run: from scratch, from a tokenizer, or from a model.
 #[derive(Default)]
 struct Start {
     tokenizer: Option<Tokenizer>,
@@ -189,17 +187,17 @@ struct Start {
 }
 
 impl Start {
-    /// The start that the settings name.
-    fn of(settings: &Settings) -> Result<Self> {
-        let named = tokens::given(settings, None)?;
+    /// Reads the tokenizer or the model that the settings name.
+    fn new(settings: &Settings) -> Result<Self> {
+        let named = tokens::tokenizer(settings, None)?;
         let Some(init) = &settings.init else { return Ok(Start { tokenizer: named, ..Start::default() }) };
         let Model { folder, mut config, parameters, tokenizer, mut warnings } = Model::load(init)?.without_head();
         let folder = folder.as_deref().unwrap_or(init);
         let ModelConfig { resid_pdrop, embd_pdrop, attn_pdrop, summary_first_dropout, .. } = settings.model;
         config = ModelConfig { resid_pdrop, embd_pdrop, attn_pdrop, summary_first_dropout, ..config };
         if config_json::to_json(&config) != config_json::to_json(&settings.model) {
-            let why = "the model's configuration differs from the settings";
-            return Err(Error::value("init", init.display(), why));
+            let expected = "the model's configuration differs from the settings";
+            return Err(Error::value("init", init.display(), expected));
         }
         let tokenizer = match (named, tokenizer) {
             (Some(named), Some(own)) => {
@@ -213,14 +211,14 @@ impl Start {
             }
             (named, own) => named.or(own).ok_or_else(|| {
                 Error::file(folder, "has no tokenizer")
-                    .expected("give the one that it was trained with by --tokenizer FILE|DIR")
+                    .expected("name the one that it was trained with by --tokenizer FILE|DIR")
             })?,
         };
         Ok(Start { tokenizer: Some(tokenizer), weights: Some(parameters), warnings })
     }
 }
 
-fn order(settings: &Settings, training: &Corpus) -> Result<DataLoader> {
+fn data_loader(settings: &Settings, training: &Corpus) -> Result<DataLoader> {
     DataLoader::new(training.clone(), settings.model.n_positions, settings.batching(), settings.seed)
 }
 
@@ -237,15 +235,17 @@ fn check_part(part: &str, corpus: &Corpus, positions: usize) -> Result<()> {
         return Ok(());
     }
     let tokens = corpus.tokens().len();
-    let needs = if corpus.is_stream() {
-        format!(
-            "a window of n_positions = {positions} needs {}, so give more text or a smaller n_positions",
-            positions + 1
+    let (found, expected) = if corpus.is_stream() {
+        let least = positions + 1;
+        (
+            tokens.to_string(),
+            format!("must be {least} or more for n_positions = {positions}: use more text or a smaller n_positions"),
         )
     } else {
-        format!("{} documents must hold one of 2 tokens or more, so give more text", corpus.document_count())
+        let found = format!("{tokens} in {} documents", corpus.document_count());
+        (found, "one document must have 2 or more: use more text".into())
     };
-    Err(Error::input(format!("the {part} part of the data has {tokens} tokens: {needs}")))
+    Err(Error::value(format!("tokens of the {part} part"), found, expected))
 }
 
 #[cfg(test)]
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_split_and_its_updates_are_counted() {
+    fn a_text_is_split_and_its_steps_are_counted() {
         let text = crate::data::synthetic::stories::stories(1, 20_000);
         let run = prepare(&text, |_| ()).expect("prepared");
         let all = [&run.training.tokens()[..], run.held_out.tokens()].concat();
@@ -279,13 +279,13 @@ mod tests {
 
     #[test]
     fn a_text_that_is_too_short_is_refused_by_part() {
-        let says = |text: &str, what: &str| {
+        let refused = |text: &str, what: &str| {
             let error = prepare(text, |_| ()).expect_err(what);
             assert!(error.to_string().contains(what) && error.is_invalid_input(), "{error}");
         };
-        says("short", "the training part of the data has");
-        says(&"some text that is longer, ".repeat(20), "the held-out part of the data has");
+        refused("short", "tokens of the training part = ");
+        refused(&"some text that is longer, ".repeat(20), "tokens of the held-out part = ");
         let small = prepare(&"ab ".repeat(2000), |s| s.valid = 0.5).expect("prepared");
-        assert!(small.warnings().iter().any(|w| w.contains("rows of the model are never used")));
+        assert!(small.warnings().iter().any(|w| w.contains("rows of the token embedding are never used")));
     }
 }

@@ -1,5 +1,5 @@
-//! A run's text to tokens, by way of the cache: a text that was tokenized before is read once, to know it again; else it
-//! is read to train a tokenizer, where none is given, and to encode it.
+//! Turns a run's text into tokens, through the cache. A text that was tokenized before is read once, for its checksum. Any
+//! other text is read to train a tokenizer, unless there is one, and then to encode it.
 
 use crate::data::block::Block;
 use crate::data::corpus::Corpus;
@@ -15,69 +15,72 @@ use std::path::{Path, PathBuf};
 
 /// Where a run's tokens came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum TokenSource {
     /// From a text in memory.
     Memory,
-    /// They lay in this folder of the cache.
+    /// From this folder of the cache.
     Cache(PathBuf),
-    /// The text was tokenized, and its tokens are kept in this folder.
-    Kept(PathBuf),
-    /// The text was tokenized, and its tokens go with the process; the reason, where they should have been kept.
-    Dropped(Option<String>),
+    /// The text was tokenized, and its tokens were saved in this folder of the cache.
+    Saved(PathBuf),
+    /// The text was tokenized, and its tokens were not saved; with the reason, if saving them failed.
+    NotSaved(Option<String>),
 }
 
-/// A text's tokens and what made them.
+/// The tokens of a text, and their tokenizer.
 pub(crate) struct Text {
     pub tokenizer: Tokenizer,
     pub corpus: Corpus,
     pub token_bytes: TokenBytes,
-    pub origin: Origin,
+    pub source: TokenSource,
 }
 
-/// The tokenizer that comes with a model, else the one that the settings name; none where one is to be trained.
-pub(in crate::train) fn given(settings: &Settings, tokenizer: Option<Tokenizer>) -> Result<Option<Tokenizer>> {
-    let given = match tokenizer {
+/// The tokenizer of a model, else the one that the settings name; `None` when one is to be trained on the text.
+///
+/// # Errors
+/// [`Error::Value`] when it has more ids than `vocab_size`, and the errors of [`Settings::named_tokenizer`].
+pub(in crate::train) fn tokenizer(settings: &Settings, of_model: Option<Tokenizer>) -> Result<Option<Tokenizer>> {
+    let tokenizer = match of_model {
         None => settings.named_tokenizer()?,
-        tokenizer => tokenizer,
+        of_model => of_model,
     };
-    let allows = settings.model.vocab_size;
-    match &given {
-        Some(tokenizer) if tokenizer.vocab_size() > allows => {
-            let has = tokenizer.vocab_size();
-            Err(Error::input(format!("vocab_size = {allows}: the tokenizer has {has} ids: must be {has} or more")))
+    let vocab_size = settings.model.vocab_size;
+    match tokenizer.as_ref().map(Tokenizer::vocab_size) {
+        Some(ids) if ids > vocab_size => {
+            Err(Error::value("vocab_size", vocab_size, format!("must be {ids} or more, the tokenizer's number of ids")))
         }
-        _ => Ok(given),
+        _ => Ok(tokenizer),
     }
 }
 
-/// The tokens of the files of `settings.data`. `check` says what is wrong with them before they are kept.
-pub(in crate::train) fn of_files(
+/// The tokens of the files of `settings.data`. `check` checks them before they are saved in the cache. Without a
+/// tokenizer, one is trained on the text.
+pub(in crate::train) fn from_files(
     settings: &Settings,
-    given: Option<Tokenizer>,
+    tokenizer: Option<Tokenizer>,
     cache: &TokenCache,
     check: impl FnOnce(&Corpus) -> Result<()>,
 ) -> Result<Text> {
     let sources = TextFiles::find(settings.data_files()?, settings.document_separator.as_deref())?;
-    let recipe = match &given {
+    let recipe = match &tokenizer {
         Some(tokenizer) => tokenizer.to_json()?,
         None => format!("trained {} {}", settings.model.vocab_size, settings.pretokenizer),
     };
     let entries = cache.entries(&sources, &recipe);
     let mut known = if entries.is_empty() { None } else { Some(sources.digests()?) };
     if let Some(digests) = &known
-        && let Some(found) = entries.find(digests, given.as_ref().map(Tokenizer::vocab_size))
+        && let Some(found) = entries.find(digests, tokenizer.as_ref().map(Tokenizer::vocab_size))
         && let Tokenized { corpus, token_bytes, trained, folder: Some(folder) } = found
-        && let Some(tokenizer) = given.clone().or(trained)
+        && let Some(tokenizer) = tokenizer.clone().or(trained)
     {
         check(&corpus)?;
-        return Ok(Text { tokenizer, corpus, token_bytes, origin: Origin::Cache(folder) });
+        return Ok(Text { tokenizer, corpus, token_bytes, source: TokenSource::Cache(folder) });
     }
-    let (tokenizer, is_trained) = match given {
+    let (tokenizer, is_trained) = match tokenizer {
         Some(tokenizer) => (tokenizer, false),
         None => {
             let mut words = WordCounts::new(settings.pretokenizer);
             let digests = sources.read(true, &mut |block| words.add(block))?;
-            same(&sources, &known, &digests)?;
+            check_unchanged(&sources, &known, &digests)?;
             known = Some(digests);
             (Tokenizer::train_on(&words, settings.model.vocab_size)?, true)
         }
@@ -93,33 +96,35 @@ fn encode(
     is_trained: bool,
     check: impl FnOnce(&Corpus) -> Result<()>,
 ) -> Result<Text> {
-    let (mut writer, why) = entries.writer()?;
+    let (mut writer, failure) = entries.writer()?;
     let mut encoder = Encoder::new(&tokenizer);
     let digests = sources.read(tokenizer.is_splittable(), &mut |block| writer.push(&encoder.encode(block)?))?;
-    same(sources, known, &digests)?;
+    check_unchanged(sources, known, &digests)?;
     let finished = writer.finish(encoder.finish(), sources.are_documents(), is_trained.then_some(&tokenizer))?;
     check(&finished.corpus()?)?;
     let Tokenized { corpus, token_bytes, folder, .. } = finished.persist(entries, &digests)?;
-    let origin = folder.map_or(Origin::Dropped(why), Origin::Kept);
-    Ok(Text { tokenizer, corpus, token_bytes, origin })
+    let source = folder.map_or(TokenSource::NotSaved(failure), TokenSource::Saved);
+    Ok(Text { tokenizer, corpus, token_bytes, source })
 }
 
-/// Checks that a text is still the one that was read before.
-fn same(sources: &TextFiles, known: &Option<Digests>, digests: &Digests) -> Result<()> {
+/// Checks that no file has changed since it was read before.
+fn check_unchanged(sources: &TextFiles, known: &Option<Digests>, digests: &Digests) -> Result<()> {
     let Some(known) = known else { return Ok(()) };
     match sources.files().iter().zip(known.iter().zip(digests)).find(|(_, (before, now))| before != now) {
-        Some((file, _)) => Err(Error::file(&file.path, "changed while it was read: must stay as it is")),
+        Some((file, _)) => {
+            Err(Error::file(&file.path, "changed while it was read").expected("must not change while a run starts"))
+        }
         None => Ok(()),
     }
 }
 
 /// The tokens of a text in memory.
-pub(in crate::train) fn of_text(settings: &Settings, given: Option<Tokenizer>, text: &str) -> Result<Text> {
+pub(in crate::train) fn from_text(settings: &Settings, tokenizer: Option<Tokenizer>, text: &str) -> Result<Text> {
     let separator = settings.document_separator.as_deref();
-    let read = |cuttable, each: &mut dyn FnMut(Block<'_>) -> Result<()>| {
-        text_files::read_from(&mut text.as_bytes(), Path::new("the text"), separator, cuttable, each)
+    let read = |splittable, each: &mut dyn FnMut(Block<'_>) -> Result<()>| {
+        text_files::read_from(&mut text.as_bytes(), Path::new("the text"), separator, splittable, each)
     };
-    let tokenizer = match given {
+    let tokenizer = match tokenizer {
         Some(tokenizer) => tokenizer,
         None => {
             let mut words = WordCounts::new(settings.pretokenizer);
@@ -138,5 +143,5 @@ pub(in crate::train) fn of_text(settings: &Settings, given: Option<Tokenizer>, t
     })?;
     let token_bytes = TokenBytes::new(bytes, encoder.finish());
     let corpus = if separator.is_some() { Corpus::documents(ids, ends)? } else { Corpus::stream(ids) };
-    Ok(Text { tokenizer, corpus, token_bytes, origin: Origin::Memory })
+    Ok(Text { tokenizer, corpus, token_bytes, source: TokenSource::Memory })
 }

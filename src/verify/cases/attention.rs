@@ -173,7 +173,7 @@ pub fn case(shape: Shape, with_backward: bool, purpose: Purpose) -> Case {
             let values = StepValues { dropout_key: KEY, ..layout.upload(device, &shape.batch()?)? };
             let [q, k, v] = shape.numbers();
             let compressed = shape.kind() == AttentionKind::Compressed;
-            // NoObserver may look at what lies beside the queries of a compressed layer.
+            // No kernel may read the columns beside the queries of a compressed layer.
             let nothing = vec![f32::NAN; q.len()];
             let beside = if compressed { [&nothing, &nothing] } else { [&k, &v] };
             let queries = filled(device, "queries", n, 3 * c, &beside_each_other([&q, beside[0], beside[1]], c))?;
