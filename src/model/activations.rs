@@ -202,7 +202,7 @@ impl<M: Clone> Activations<M> {
 
         let dropped = if config.resid_pdrop > 0.0 { n } else { 1 };
         let [window_rows, window] = match any_compressed {
-            true => kv_compress::room(layout.slots(), c, config.kv_factor, config.kv_group_width()),
+            true => kv_compress::workspace_shape(layout.slots(), c, config.kv_factor, config.kv_group_width()),
             false => [0, 1],
         };
         let sum_blocks = for_backward(n.div_ceil(layer_norm::BLOCK.min(column_sum::BLOCK)));

@@ -11,15 +11,16 @@ use super::tensors::{Compression, LayerTensors, Linear, Norm, POSITIONS_EMBED, T
 use crate::config::{AttentionKind, KvScale, ModelConfig};
 use crate::gpu::{Matrix, Recorder};
 use crate::ops::attention::{self, Attention, Gradients, KeyValues};
+use crate::ops::column_sum::{ColumnSum, column_sum};
 use crate::ops::dropout::{Dropout, dropout};
 use crate::ops::embedding::{self, Embedding, EmbeddingBackward, Table, embedding};
-use crate::ops::gather_rows::{Rows, gather_rows};
+use crate::ops::gather_rows::{IndexedRows, gather_rows};
 use crate::ops::kernels::Kernels;
-use crate::ops::kv_compress::{self, Compress};
-use crate::ops::layer_norm::{self, LayerNorm, LayerNormBackward, layer_norm};
+use crate::ops::kv_compress::{self, Compress, ParameterGradients};
+use crate::ops::layer_norm::{self, GainAndBias, LayerNorm, LayerNormBackward, layer_norm};
 use crate::ops::layout::LayoutBuffer;
 use crate::ops::matmul::{self, Epilogue, Form, Matmul};
-use crate::ops::{RowAccess, RowCount, RowRange, StepValues, column_sum};
+use crate::ops::{RowAccess, RowCount, RowRange, StepValues};
 use crate::philox::{Site, place};
 use crate::{Result, dims};
 
@@ -153,8 +154,9 @@ impl Decoder<'_> {
             let (form, epilogue) = (Form::AtB, Epilogue::None);
             let product = Matmul { form, a: &input, b: &doutput, c: dweight, rows, epilogue, accumulate: true };
             self.product(rec, product)?;
-            let sums = [&doutput, &self.activations.partial[0], dbias];
-            column_sum::column_sum(rec, self.io(rec, &doutput), sums, rows)?;
+            let partial = &self.activations.partial[0];
+            let sum = ColumnSum { input: &doutput, partial, output: dbias, rows };
+            column_sum(rec, self.io(rec, &doutput), &sum)?;
         }
         Ok(())
     }
@@ -176,8 +178,8 @@ impl Decoder<'_> {
             stats: &stats.view,
             gain: &weights.gain,
             dsum: &self.activations.dsum,
-            gradients: gradients.map(|norm| [&norm.gain, &norm.bias]),
-            partial: partial.each_ref(),
+            gradients: gradients.map(|Norm { gain, bias }| GainAndBias { gain, bias }),
+            partial: GainAndBias { gain: &partial[0], bias: &partial[1] },
         };
         layer_norm::backward(rec, self.io(rec, dy), &call)
     }
@@ -282,7 +284,7 @@ impl Decoder<'_> {
         self.norm(rec, call)?;
 
         let Linear { weight, bias } = &weights.c_fc;
-        let epilogue = Epilogue::BiasGelu(&bias.view, &block.pre_gelu);
+        let epilogue = Epilogue::BiasGelu { bias: &bias.view, pre: &block.pre_gelu };
         self.row_product(rec, RowProduct { form, input: &block.normed, weight, output: &block.post_gelu, epilogue })?;
         let Linear { weight, bias } = &weights.mlp_proj;
         let epilogue = Epilogue::Bias(&bias.view);
@@ -415,12 +417,12 @@ impl Decoder<'_> {
         Compress {
             x: &block.qkv,
             rows: RowCount::Rows,
-            at: (1 + part) * self.config.n_embd,
+            first_column: (1 + part) * self.config.n_embd,
             weight,
             factor: self.config.kv_factor,
             slot_rows: &self.layout.slot_rows,
             slots: RowCount::Slots,
-            room: &self.activations.windows,
+            workspace: &self.activations.windows,
             kernels: self.kernels,
         }
     }
@@ -439,7 +441,12 @@ impl Decoder<'_> {
             kv_compress::forward(rec, self.io(rec, &block.qkv), &call, &bias.view, &slots)?;
             if let Some(null) = null {
                 let out = &block.compressed.rows_from(first_null, capacity.null_keys());
-                let call = Rows { x: null, index: &self.layout.null_indices, out, count: RowCount::NullKeys };
+                let call = IndexedRows {
+                    input: null,
+                    index: &self.layout.null_indices,
+                    output: out,
+                    count: RowCount::NullKeys,
+                };
                 gather_rows(rec, self.io(rec, null), &call)?;
             }
         }
@@ -459,7 +466,9 @@ impl Decoder<'_> {
             let to = kv_compress::Gradients {
                 dy: &acts.dcompressed.rows_from(first_slot, capacity.slots()),
                 dx: &acts.dqkv,
-                parameters: gradients.map(|Compression { convolution, .. }| [&convolution.weight, &convolution.bias]),
+                parameters: gradients.map(|Compression { convolution: Linear { weight, bias }, .. }| {
+                    ParameterGradients { weight, bias }
+                }),
                 tail_rows: &self.layout.tail_rows,
                 partial,
             };
@@ -467,7 +476,11 @@ impl Decoder<'_> {
             kv_compress::backward(rec, self.io(rec, &block.qkv), &call, &to)?;
             if let Some(dnull) = gradients.and_then(|gradients| gradients.null.as_ref()) {
                 let dy = acts.dcompressed.rows_from(first_null, capacity.null_keys());
-                column_sum::column_sum(rec, self.io(rec, &dy), [&dy, partial, dnull], RowCount::NullKeys)?;
+                column_sum(
+                    rec,
+                    self.io(rec, &dy),
+                    &ColumnSum { input: &dy, partial, output: dnull, rows: RowCount::NullKeys },
+                )?;
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use super::learning::ParameterGroup;
 use crate::config::{ModelConfig, ParameterKind, ParameterShape};
 use crate::error::DeviceError;
 use crate::gpu::{Buffer, Device, Matrix, View};
-use crate::ops::optimizer::{FLAT_COLUMNS, Range};
+use crate::ops::optimizer::{FLAT_COLUMNS, ParameterRange};
 use crate::philox::{Stream, Words};
 use crate::{Error, Result, dims};
 
@@ -198,26 +198,28 @@ impl Parameters {
     }
 
     /// AdamW's ranges of a slab. Neighbors with the same rate and decay are merged.
-    pub fn ranges(&self, slab: usize, groups: &[ParameterGroup], decay: f64, decay_all: bool) -> Vec<Range> {
+    pub fn ranges(&self, slab: usize, groups: &[ParameterGroup], decay: f64, decay_all: bool) -> Vec<ParameterRange> {
         let range = |group: &ParameterGroup| {
             let (shape, place) = (&self.shapes[group.tensor], self.places[group.tensor]);
             let decay = if shape.kind.decays() || decay_all { decay } else { 0.0 };
             let [start, end] =
                 [group.rows.start, group.rows.end].map(|row| place.offset + dims::floats(row, shape.columns));
-            (place.slab == slab && end > start).then_some(Range {
+            (place.slab == slab && end > start).then_some(ParameterRange {
                 start,
                 end,
                 lr_scale: group.lr_scale,
                 decay,
-                t0: group.unfrozen_at,
+                steps_before: group.unfrozen_at,
             })
         };
-        let mut all: Vec<Range> = groups.iter().filter_map(range).collect();
+        let mut all: Vec<ParameterRange> = groups.iter().filter_map(range).collect();
         all.sort_unstable_by_key(|range| range.start);
-        let mut merged: Vec<Range> = Vec::new();
+        let mut merged: Vec<ParameterRange> = Vec::new();
         for range in all {
             match merged.last_mut() {
-                Some(last) if range == (Range { start: last.end, end: range.end, ..*last }) => last.end = range.end,
+                Some(last) if range == (ParameterRange { start: last.end, end: range.end, ..*last }) => {
+                    last.end = range.end
+                }
                 _ => merged.push(range),
             }
         }

@@ -10,7 +10,7 @@ use crate::gpu::{Device, Matrix, Recorder, Tensor, View};
 use crate::ops::kernels::Kernels;
 use crate::ops::kv_compress::{self, Compress};
 use crate::ops::matmul::Form;
-use crate::ops::matvec::{self, Matvec, Out, matvec};
+use crate::ops::matvec::{self, Epilogue, Matvec, matvec};
 use crate::ops::{RowAccess, RowCount, StepValues};
 use crate::{Error, Result};
 
@@ -65,7 +65,7 @@ impl Slots {
         let windows = View::new(device, "windows", sequences)?;
         let first_rows: Vec<u32> = (0..sequences).map(|s| (s * factor) as u32).collect();
         windows.write(device, &first_rows)?;
-        let [rows, columns] = kv_compress::room(sequences, c, factor, width);
+        let [rows, columns] = kv_compress::workspace_shape(sequences, c, factor, width);
         let slots = |name| Tensor::new(device, whole && specs.use_images(), name, sequences, c);
         Ok(Some(Slots {
             factor,
@@ -90,20 +90,21 @@ impl Slots {
             let call = Compress {
                 x,
                 rows,
-                at: part * c,
+                first_column: part * c,
                 weight,
                 factor: self.factor,
                 slot_rows: &self.windows,
                 slots,
-                room: &self.workspace,
+                workspace: &self.workspace,
                 kernels: &self.kernels,
             };
             match (product, &self.slots[part]) {
-                (Some(weight), c) => {
+                (Some(weight), output) => {
                     kv_compress::gather(rec, io, &call)?;
-                    let a = &Tensor::Buffer(self.workspace.clone());
-                    let (form, out) = (Form::AB, Out::Bias(bias));
-                    matvec(rec, specs.matvec, &Matvec { form, a, norm: None, b: weight, out, c, rows: slots })?;
+                    let input = &Tensor::Buffer(self.workspace.clone());
+                    let (form, epilogue) = (Form::AB, Epilogue::Bias(bias));
+                    let call = Matvec { form, input, norm: None, weight, epilogue, output, rows: slots };
+                    matvec(rec, specs.matvec, &call)?;
                 }
                 (None, Tensor::Buffer(y)) => kv_compress::forward(rec, io, &call, bias, y)?,
                 (None, Tensor::Image(y)) => {

@@ -6,9 +6,9 @@ use super::tensors::TaskHead;
 use crate::Result;
 use crate::config::Task;
 use crate::gpu::{Matrix, Recorder};
-use crate::ops::column_sum::column_sum;
+use crate::ops::column_sum::{ColumnSum, column_sum};
 use crate::ops::dropout::{Dropout, dropout};
-use crate::ops::gather_rows::{Rows, gather_rows, scatter_rows_add};
+use crate::ops::gather_rows::{IndexedRows, gather_rows, scatter_rows_add};
 use crate::ops::matmul::{Epilogue, Form, Matmul};
 use crate::ops::task_loss::{Logits, TaskLoss, task_loss};
 use crate::ops::{RowCount, StepValues};
@@ -26,7 +26,12 @@ impl Decoder<'_> {
         let (acts, layout) = (&self.activations.task, self.layout);
         let states = &acts.states;
         let io = self.kernels.row_wise(rec.device().caps(), states.columns, &[self.output(), states]);
-        let rows = Rows { x: self.output(), index: &layout.extract_rows, out: states, count: RowCount::Sequences };
+        let rows = IndexedRows {
+            input: self.output(),
+            index: &layout.extract_rows,
+            output: states,
+            count: RowCount::Sequences,
+        };
         gather_rows(rec, io, &rows)?;
         self.drop_states(rec, states)?;
         let (form, epilogue, rows) = (Form::ABt, Epilogue::None, RowCount::Sequences);
@@ -44,15 +49,15 @@ impl Decoder<'_> {
             let (form, a, b, c) = (Form::AtB, dscores, states, &weight);
             self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate: true })?;
             if let Some(dbias) = bias {
-                let sums = [&acts.dlogits, &self.partial(0, dbias.columns), &dbias];
-                column_sum(rec, self.io(rec, &acts.dlogits), sums, rows)?;
+                let (input, partial, output) = (&acts.dlogits, &self.partial(0, dbias.columns), &dbias);
+                column_sum(rec, self.io(rec, input), &ColumnSum { input, partial, output, rows })?;
             }
         }
         self.drop_states(rec, &acts.dstates)?;
-        let rows = Rows {
-            x: &acts.dstates,
+        let rows = IndexedRows {
+            input: &acts.dstates,
             index: &layout.extract_rows,
-            out: &self.activations.dx,
+            output: &self.activations.dx,
             count: RowCount::Sequences,
         };
         scatter_rows_add(rec, io, &rows)

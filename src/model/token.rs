@@ -16,7 +16,7 @@ use crate::ops::cache::{Decode, Span, decode};
 use crate::ops::embedding::{Embedding, embedding};
 use crate::ops::layout::{KINDS, kind_index};
 use crate::ops::matmul::Form;
-use crate::ops::matvec::{self, Matvec, Out, matvec};
+use crate::ops::matvec::{self, Epilogue, Matvec, matvec};
 use crate::ops::{RowAccess, RowCount, StepValues};
 
 /// A linear layer's weight, where the product reads it, and bias.
@@ -45,7 +45,7 @@ impl Norm {
     /// The layer norm of a product's input; `keep` takes the normalized rows.
     fn call<'a>(&'a self, config: &ModelConfig, keep: Option<&'a Tensor>) -> matvec::Norm<'a> {
         let Norm { gain, bias, image } = self;
-        matvec::Norm { gain, shift: bias, image: image.as_ref(), eps: config.layer_norm_epsilon, keep }
+        matvec::Norm { gain, bias, image: image.as_ref(), eps: config.layer_norm_epsilon, keep }
     }
 }
 
@@ -54,7 +54,7 @@ struct Product<'a> {
     input: &'a Tensor,
     norm: Option<matvec::Norm<'a>>,
     weight: &'a Tensor,
-    epilogue: Out<'a>,
+    epilogue: Epilogue<'a>,
     output: &'a Tensor,
 }
 
@@ -253,7 +253,7 @@ impl TokenPass {
                 None => (&self.embedded, &self.embedded),
             };
             let Linear { weight, bias } = &layer.c_attn;
-            self.product(rec, Product { input, norm, weight, epilogue: Out::Bias(bias), output: &self.qkv })?;
+            self.product(rec, Product { input, norm, weight, epilogue: Epilogue::Bias(bias), output: &self.qkv })?;
             let kind = config.attention(l);
             let compressed = kind == AttentionKind::Compressed;
             cache.record_token(rec, l, &self.qkv)?;
@@ -272,29 +272,29 @@ impl TokenPass {
             };
             decode(rec, self.specs.cache, &call)?;
             let Linear { weight, bias } = &layer.c_proj;
-            let epilogue = Out::BiasResidual(bias, residual);
+            let epilogue = Epilogue::BiasResidual { bias, residual: residual };
             let (input, output) = (&self.attention, &self.sum_1);
             self.product(rec, Product { input, norm: None, weight, epilogue, output })?;
 
             let norm = Some(layer.ln_1.call(config, Some(&self.normed_1)));
             let Linear { weight, bias } = &layer.c_fc;
             let (input, output) = (&self.sum_1, &self.post_gelu);
-            self.product(rec, Product { input, norm, weight, epilogue: Out::BiasAct(bias), output })?;
+            self.product(rec, Product { input, norm, weight, epilogue: Epilogue::BiasGelu(bias), output })?;
 
             let Linear { weight, bias } = &layer.mlp_proj;
-            let epilogue = Out::BiasResidual(bias, &self.normed_1);
+            let epilogue = Epilogue::BiasResidual { bias, residual: &self.normed_1 };
             let (input, output) = (&self.post_gelu, &self.sum_2);
             self.product(rec, Product { input, norm: None, weight, epilogue, output })?;
         }
         let norm = self.weights.layers.last().map(|layer| layer.ln_2.call(config, None));
-        let (a, b, c) = (&self.sum_2, &self.weights.head, &Tensor::Buffer(self.logits.clone()));
-        let (form, out, rows) = (Form::ABt, Out::Plain, RowCount::Rows);
-        matvec(rec, self.specs.matvec, &Matvec { form, a, norm, b, out, c, rows })
+        let (input, weight, output) = (&self.sum_2, &self.weights.head, &Tensor::Buffer(self.logits.clone()));
+        let (form, epilogue, rows) = (Form::ABt, Epilogue::None, RowCount::Rows);
+        matvec(rec, self.specs.matvec, &Matvec { form, input, norm, weight, epilogue, output, rows })
     }
 
     fn product(&self, rec: &mut Recorder<StepValues>, product: Product) -> Result<()> {
         let Product { input, norm, weight, epilogue, output } = product;
         let (form, rows) = (Form::AB, RowCount::Rows);
-        matvec(rec, self.specs.matvec, &Matvec { form, a: input, norm, b: weight, out: epilogue, c: output, rows })
+        matvec(rec, self.specs.matvec, &Matvec { form, input, norm, weight, epilogue, output, rows })
     }
 }

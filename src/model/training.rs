@@ -15,7 +15,7 @@ use crate::gpu::{Device, Matrix, Program, Recorder, Ring, Timing, View};
 use crate::ops::StepValues;
 use crate::ops::kernels::Kernels;
 use crate::ops::layout::{self, BatchLayout, LayoutBuffer};
-use crate::ops::optimizer::{self, AdamW, Arithmetic, Losses, STATE_WORDS, State};
+use crate::ops::optimizer::{self, AdamW, Arithmetic, Losses, STATE_WORDS, State, StepEnd};
 use crate::{Error, Result, philox};
 use std::collections::VecDeque;
 
@@ -590,7 +590,11 @@ fn record_optimize(
         optimizer::global_norm(&mut rec, io(&flat[1]), &flat[1], &partial.part(*start, *count))?;
     }
     let scalars = kernels.scalars(device.caps());
-    optimizer::step_state(&mut rec, scalars, (&partial, words), state, options.clip as f32)?;
+    optimizer::step_state(
+        &mut rec,
+        scalars,
+        &StepEnd { partial: &partial, partials: words, state, clip: options.clip as f32 },
+    )?;
     for (slab, flat) in flats.iter().enumerate() {
         let [values, gradients, first_moments, second_moments] = flat;
         let tensors = optimizer::Slab { values, gradients, first_moments, second_moments };

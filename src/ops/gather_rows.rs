@@ -1,4 +1,4 @@
-//! Rows by a list of numbers: out\[i\] = x\[index\[i\]\], and its backward pass out\[index\[i\]\] += x\[i\].
+//! Rows by a list of row numbers: output\[i\] = input\[index\[i\]\], and its backward pass output\[index\[i\]\] += input\[i\].
 
 use super::grid::grid_of;
 use super::row_access::RowAccess;
@@ -28,32 +28,32 @@ pub fn scatter_variants(caps: &Caps) -> Vec<Variant> {
     RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::trusted("scatter_rows_add", SCATTER))).collect()
 }
 
-/// Views of both.
-pub struct Rows<'a> {
+/// Operands of [`gather_rows`] and [`scatter_rows_add`].
+pub struct IndexedRows<'a> {
     /// What is read: any rows for gathering, `count` rows for scattering.
-    pub x: &'a Matrix,
-    /// `count` row numbers; for scattering none twice.
+    pub input: &'a Matrix,
+    /// `count` row numbers, all different for scattering.
     pub index: &'a View,
     /// What is written: `count` rows for gathering, any for scattering.
-    pub out: &'a Matrix,
-    /// How many.
+    pub output: &'a Matrix,
+    /// The number of rows that are moved.
     pub count: RowCount,
 }
 
-/// Records out\[i\] = x\[index\[i\]\].
+/// Records output\[i\] = input\[index\[i\]\].
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn gather_rows(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &Rows) -> Result<()> {
-    let x_rows = RowCount::Fixed(call.x.rows as u32);
+pub fn gather_rows(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &IndexedRows) -> Result<()> {
+    let x_rows = RowCount::Fixed(call.input.rows as u32);
     record(recorder, access, Variant::trusted("gather_rows", GATHER), call, [x_rows, call.count])
 }
 
-/// Records out\[index\[i\]\] += x\[i\].
+/// Records output\[index\[i\]\] += input\[i\].
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
-pub fn scatter_rows_add(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &Rows) -> Result<()> {
+pub fn scatter_rows_add(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &IndexedRows) -> Result<()> {
     record(recorder, access, Variant::trusted("scatter_rows_add", SCATTER), call, [call.count, RowCount::Fixed(1)])
 }
 
@@ -61,20 +61,20 @@ fn record(
     recorder: &mut Recorder<StepValues>,
     access: RowAccess,
     variant: Variant,
-    call: &Rows,
+    call: &IndexedRows,
     [x_rows, out_rows]: [RowCount; 2],
 ) -> Result<()> {
-    let (capacity, c, count) = (*recorder.capacity(), call.x.columns, call.count);
-    let all = [(call.x, x_rows.at(&capacity), c), (call.out, out_rows.at(&capacity), c)];
+    let (capacity, c, count) = (*recorder.capacity(), call.input.columns, call.count);
+    let all = [(call.input, x_rows.at(&capacity), c), (call.output, out_rows.at(&capacity), c)];
     check_shapes(variant.stem, &all, &[(call.index, count.at(&capacity) as usize)])?;
     let packs = dims::pitch(c) as u32 / 8;
     let out = match out_rows {
-        RowCount::Fixed(_) => Bind::Update(&call.out.view),
-        _ => Bind::Write(&call.out.view),
+        RowCount::Fixed(_) => Bind::Update(&call.output.view),
+        _ => Bind::Write(&call.output.view),
     };
     recorder.dispatch(
         &access.apply(variant),
-        &[access.input(call.x, x_rows), Bind::Read(call.index), out],
+        &[access.input(call.input, x_rows), Bind::Read(call.index), out],
         move |values| {
             let rows = count.at(values);
             Launch::new(Params { rows, packs }, grid_of(rows))

@@ -1,10 +1,11 @@
-//! Keys or values shortened by a strided convolution of kernel and stride f (SPEC 4): slot s = b + Σ_tap x\[s·f + tap\]·W\[tap\].
+//! Compression of keys or values by a strided convolution with kernel and stride f (docs/spec.md section 4):
+//! slot s = b + Σ_tap x\[s·f + tap\]·W\[tap\].
 //!
-//! One group over all channels: the tokens of each slot are gathered into a row [S, f·C], and what follows are products
-//! that [`super::matmul`] knows: forward, dX and dW. Groups of a head or of one channel have kernels of their own.
+//! With one group over all channels, the tokens of each slot are gathered into a row [S, f·C], and forward, dX and dW are
+//! products of [`super::matmul`]. Groups of one head or of one channel have separate kernels.
 //! W is [f·C/groups, C] (tap, channel of the group; channel out). dX `=`, dW and db `+=`.
 
-use super::column_sum;
+use super::column_sum::{self, ColumnSum};
 use super::grid::grid_of;
 use super::kernels::Kernels;
 use super::matmul::{self, Epilogue, Form, Matmul};
@@ -24,7 +25,7 @@ const GROUPED: File = ("kv_compress_grouped", include_str!("../../shaders/kv_com
 const GROUPED_DX: File = ("kv_compress_grouped_dx", include_str!("../../shaders/kv_compress/grouped_dx.wgsl"));
 const GROUPED_DW: File = ("kv_compress_grouped_dw", include_str!("../../shaders/kv_compress/grouped_dw.wgsl"));
 
-/// Slots that one group of the first pass to a grouped dW adds up.
+/// Slots that one group adds up in the first pass of a grouped dW.
 pub const BLOCK: usize = 256;
 /// Slots of a workgroup of a grouped convolution, SLOTS in the shaders.
 const SLOTS: u32 = 4;
@@ -42,12 +43,12 @@ struct Params {
     block: u32,
 }
 
-/// Whether whole packs of 8 columns can be moved.
+/// Whether kernels can read and write whole packs of 8 columns.
 fn is_aligned(c: usize, group_width: usize) -> bool {
     c.is_multiple_of(8) && (group_width == 1 || group_width.is_multiple_of(8))
 }
 
-/// `width` is the group's, for the kernels of grouped convolutions.
+/// `width` is the channels of a group, for the kernels of grouped convolutions.
 fn variant(access: RowAccess, stem: &'static str, body: &'static str, aligned: bool, width: Option<usize>) -> Variant {
     let variant =
         access.apply(Variant::trusted(stem, body)).constant("ALIGNED", aligned.into()).constant("SLOTS", SLOTS);
@@ -72,7 +73,7 @@ fn every(caps: &Caps, full: &[File], grouped: &[File]) -> Vec<Variant> {
     all
 }
 
-/// Every variant of the forward pass that can come up on an adapter, for some widths of groups.
+/// Every variant of the forward pass that an adapter can run, for some widths of groups.
 pub fn variants(caps: &Caps) -> Vec<Variant> {
     every(caps, &[GATHER], &[GROUPED])
 }
@@ -82,15 +83,15 @@ pub fn backward_variants(caps: &Caps) -> Vec<Variant> {
     every(caps, &[SCATTER], &[GROUPED_DX, GROUPED_DW])
 }
 
-/// What both directions share.
+/// Operands of both directions.
 #[derive(Clone, Copy)]
 pub struct Compress<'a> {
     /// [N, ..]
     pub x: &'a Matrix,
     /// Rows of x that are live.
     pub rows: RowCount,
-    /// The first of the C columns of x that are shortened.
-    pub at: usize,
+    /// The first of the C columns of x that are compressed.
+    pub first_column: usize,
     /// [f·C/groups, C]
     pub weight: &'a Matrix,
     /// f
@@ -99,16 +100,23 @@ pub struct Compress<'a> {
     pub slot_rows: &'a View,
     /// How many slots there are.
     pub slots: RowCount,
-    /// Room of the shape that [`room`] says.
-    pub room: &'a Matrix,
-    /// Who chooses the Specs of products and sums.
+    /// Of the shape of [`workspace_shape`].
+    pub workspace: &'a Matrix,
+    /// Chooses the Specs of products and sums.
     pub kernels: &'a Kernels,
 }
 
-/// Rows and columns of the room that both directions work in, for S slots: tokens gathered [S, f·C], or partial sums of a
-/// grouped dW.
-pub fn room(slots: usize, c: usize, factor: usize, group_width: usize) -> [usize; 2] {
+/// Rows and columns of the workspace of both directions, for S slots: gathered tokens [S, f·C], or partial sums of a grouped
+/// dW.
+pub fn workspace_shape(slots: usize, c: usize, factor: usize, group_width: usize) -> [usize; 2] {
     if group_width == c { [slots, factor * c] } else { [slots.div_ceil(BLOCK) * factor * group_width, c] }
+}
+
+/// The matrices of a product.
+struct Operands<'a> {
+    a: &'a Matrix,
+    b: &'a Matrix,
+    c: &'a Matrix,
 }
 
 impl Compress<'_> {
@@ -125,28 +133,28 @@ impl Compress<'_> {
     }
 
     fn is_aligned(&self) -> bool {
-        is_aligned(self.c(), self.group_width()) && self.at.is_multiple_of(8)
+        is_aligned(self.c(), self.group_width()) && self.first_column.is_multiple_of(8)
     }
 
     fn check(&self, rec: &Recorder<StepValues>, more: &[(&Matrix, u32, usize)]) -> Result<()> {
         let (c, width) = (self.c(), self.group_width());
         let fits = width > 0 && width * self.factor == self.weight.rows && c.is_multiple_of(width);
-        if !fits || self.at + c > self.x.columns {
+        if !fits || self.first_column + c > self.x.columns {
             let (w, x) = (self.weight, self.x);
             let message = format!(
                 "weight [{}, {}], factor {}, x [{}, {}] from column {}: expected [f·C/groups, C] and C columns of x",
-                w.rows, w.columns, self.factor, x.rows, x.columns, self.at
+                w.rows, w.columns, self.factor, x.rows, x.columns, self.first_column
             );
             return Err(Error::Kernel { kernel: "kv_compress".into(), message });
         }
         let (n, s) = (self.rows.at(rec.capacity()), self.slots.at(rec.capacity()));
-        let [rows, columns] = room(s as usize, c, self.factor, width);
-        let mut all = vec![(self.x, n, self.x.columns), (self.room, rows as u32, columns)];
+        let [rows, columns] = workspace_shape(s as usize, c, self.factor, width);
+        let mut all = vec![(self.x, n, self.x.columns), (self.workspace, rows as u32, columns)];
         all.extend(more);
         check_shapes("kv_compress", &all, &[(self.slot_rows, s as usize)])
     }
 
-    /// Single columns are read from buffers alone.
+    /// Kernels that read single columns read them from buffers only.
     fn access(&self, access: RowAccess) -> RowAccess {
         match access {
             RowAccess::Image if !self.is_aligned() => RowAccess::Buffer { group: 32 },
@@ -163,7 +171,7 @@ impl Compress<'_> {
     }
 
     fn params(&self, pitch: usize) -> Params {
-        let [taps, columns, at, x_pitch] = [self.factor, self.c(), self.at, self.x.pitch()].map(|x| x as u32);
+        let [taps, columns, at, x_pitch] = [self.factor, self.c(), self.first_column, self.x.pitch()].map(|x| x as u32);
         Params { slots: 0, tails: 0, taps, columns, at, x_pitch, pitch: pitch as u32, block: BLOCK as u32 }
     }
 
@@ -171,34 +179,36 @@ impl Compress<'_> {
         &self,
         rec: &mut Recorder<StepValues>,
         form: Form,
-        [a, b, c]: [&Matrix; 3],
+        operands: Operands,
         epilogue: Epilogue,
     ) -> Result<()> {
+        let Operands { a, b, c } = operands;
         let spec = self.kernels.matmul(rec.device().caps(), form, a, b);
         let accumulate = form == Form::AtB;
         matmul::matmul(rec, spec, &Matmul { form, a, b, c, rows: self.slots, epilogue, accumulate })
     }
 
     fn record_gather(&self, rec: &mut Recorder<StepValues>, access: RowAccess) -> Result<()> {
-        let (slots, params) = (self.slots, self.params(self.room.pitch()));
-        let binds = [self.input(access, self.x, self.rows), Bind::Read(self.slot_rows), Bind::Write(&self.room.view)];
+        let (slots, params) = (self.slots, self.params(self.workspace.pitch()));
+        let binds =
+            [self.input(access, self.x, self.rows), Bind::Read(self.slot_rows), Bind::Write(&self.workspace.view)];
         rec.dispatch(&self.variant(access, GATHER), &binds, move |values| {
             let slots = slots.at(values);
             Launch::new(Params { slots, ..params }, grid_of(slots))
         })
     }
 
-    /// Operations of one direction of a grouped convolution.
+    /// Floating-point operations of one direction of a grouped convolution.
     fn flops(&self, slots: u32) -> f64 {
         2.0 * f64::from(slots) * self.weight.rows as f64 * self.c() as f64
     }
 }
 
-/// Records that the room holds the tokens of each slot side by side [S, f·C]: a product with the weight of one group makes the
-/// slots of it.
+/// Records that the workspace receives the tokens of each slot side by side [S, f·C]. Its product with the weight of one group
+/// is the slots.
 ///
 /// # Errors
-/// [`Error::Kernel`] when the shapes do not meet, or there are more groups.
+/// [`Error::Kernel`] when shapes do not match, or there are several groups.
 pub fn gather(rec: &mut Recorder<StepValues>, access: RowAccess, call: &Compress) -> Result<()> {
     call.check(rec, &[])?;
     if !call.is_full() {
@@ -208,25 +218,30 @@ pub fn gather(rec: &mut Recorder<StepValues>, access: RowAccess, call: &Compress
     call.record_gather(rec, access)
 }
 
-/// Records y [S, C] = the slots.
+/// Records output [S, C] = the slots.
 ///
 /// # Errors
-/// [`Error::Kernel`] when the shapes do not meet.
+/// [`Error::Kernel`] when shapes do not match.
 pub fn forward(
     rec: &mut Recorder<StepValues>,
     access: RowAccess,
     call: &Compress,
     bias: &View,
-    y: &Matrix,
+    output: &Matrix,
 ) -> Result<()> {
     let s = call.slots.at(rec.capacity());
-    call.check(rec, &[(y, s, call.c())])?;
+    call.check(rec, &[(output, s, call.c())])?;
     if call.is_full() {
         call.record_gather(rec, access)?;
-        return call.product(rec, Form::AB, [call.room, call.weight, y], Epilogue::Bias(bias));
+        return call.product(
+            rec,
+            Form::AB,
+            Operands { a: call.workspace, b: call.weight, c: output },
+            Epilogue::Bias(bias),
+        );
     }
     check_shapes("kv_compress", &[], &[(bias, call.c())])?;
-    let (slots, params, call) = (call.slots, call.params(y.pitch()), *call);
+    let (slots, params, call) = (call.slots, call.params(output.pitch()), *call);
     let flops = call.flops(1);
     let weights = RowCount::Fixed(call.weight.rows as u32);
     let binds = [
@@ -234,7 +249,7 @@ pub fn forward(
         call.input(access, call.weight, weights),
         Bind::Read(bias),
         Bind::Read(call.slot_rows),
-        Bind::Write(&y.view),
+        Bind::Write(&output.view),
     ];
     rec.dispatch(&call.variant(access, GROUPED), &binds, move |values| {
         let slots = slots.at(values);
@@ -242,38 +257,47 @@ pub fn forward(
     })
 }
 
-/// The tensors of the backward pass.
+/// The gradients of a convolution's parameters.
+#[derive(Clone, Copy)]
+pub struct ParameterGradients<'a> {
+    /// dW, += [f·C/groups, C]
+    pub weight: &'a Matrix,
+    /// db, += [1, C]
+    pub bias: &'a Matrix,
+}
+
+/// Operands of the backward pass.
 #[derive(Clone, Copy)]
 pub struct Gradients<'a> {
     /// [S, C]
     pub dy: &'a Matrix,
     /// = in the C columns of the shape of x.
     pub dx: &'a Matrix,
-    /// dW, += [f·C/groups, C], and db, += [C]; none for a layer that is frozen.
-    pub parameters: Option<[&'a Matrix; 2]>,
-    /// Rows of x that fill no slot: their dx is 0.
+    /// `None` for a frozen layer.
+    pub parameters: Option<ParameterGradients<'a>>,
+    /// Rows of x that fill no slot: their dx becomes 0.
     pub tail_rows: &'a View,
-    /// Room for the partial sums of db, [S / 64, C].
+    /// Workspace of the partial sums of db, [S / 64, C].
     pub partial: &'a Matrix,
 }
 
 /// Records dx, dW and db from dy.
 ///
 /// # Errors
-/// [`Error::Kernel`] when the shapes do not meet.
+/// [`Error::Kernel`] when shapes do not match.
 pub fn backward(rec: &mut Recorder<StepValues>, access: RowAccess, call: &Compress, to: &Gradients) -> Result<()> {
     let (capacity, c) = (*rec.capacity(), call.c());
     let (n, s) = (call.rows.at(&capacity), call.slots.at(&capacity));
-    let dweight = to.parameters.map(|[dweight, _]| (dweight, call.weight.rows as u32, c));
+    let dweight = to.parameters.map(|gradients| (gradients.weight, call.weight.rows as u32, c));
     let tensors = [(to.dy, s, c), (to.dx, n, call.x.columns)].into_iter().chain(dweight).collect::<Vec<_>>();
     call.check(rec, &tensors)?;
     check_shapes("kv_compress_backward", &[], &[(to.tail_rows, capacity.tail_rows as usize)])?;
     let slots = call.slots;
     if call.is_full() {
-        call.product(rec, Form::ABt, [to.dy, call.weight, call.room], Epilogue::None)?;
-        let params = call.params(call.room.pitch());
+        call.product(rec, Form::ABt, Operands { a: to.dy, b: call.weight, c: call.workspace }, Epilogue::None)?;
+        let params = call.params(call.workspace.pitch());
         let binds = [
-            call.input(access, call.room, slots),
+            call.input(access, call.workspace, slots),
             Bind::Read(call.slot_rows),
             Bind::Read(to.tail_rows),
             Bind::Update(&to.dx.view),
@@ -285,14 +309,14 @@ pub fn backward(rec: &mut Recorder<StepValues>, access: RowAccess, call: &Compre
     } else {
         grouped_dx(rec, access, call, to)?;
     }
-    let Some([dweight, dbias]) = to.parameters else { return Ok(()) };
+    let Some(ParameterGradients { weight: dweight, bias: dbias }) = to.parameters else { return Ok(()) };
     if call.is_full() {
         call.record_gather(rec, access)?;
-        call.product(rec, Form::AtB, [call.room, to.dy, dweight], Epilogue::None)?;
+        call.product(rec, Form::AtB, Operands { a: call.workspace, b: to.dy, c: dweight }, Epilogue::None)?;
     } else {
         grouped_dw(rec, access, call, to.dy, dweight)?;
     }
-    column_sum::column_sum(rec, access, [to.dy, to.partial, dbias], slots)
+    column_sum::column_sum(rec, access, &ColumnSum { input: to.dy, partial: to.partial, output: dbias, rows: slots })
 }
 
 fn grouped_dx(rec: &mut Recorder<StepValues>, access: RowAccess, call: &Compress, to: &Gradients) -> Result<()> {
@@ -324,7 +348,7 @@ fn grouped_dw(
         call.input(access, call.x, call.rows),
         call.input(access, dy, slots),
         Bind::Read(call.slot_rows),
-        Bind::Write(&call.room.view),
+        Bind::Write(&call.workspace.view),
     ];
     let (width, taps, c) = (call.group_width() as u32, call.factor as u32, call.c() as u32);
     let (lanes, channels) = if call.is_aligned() { (c / 8, width.div_ceil(8)) } else { (c, width) };
@@ -334,10 +358,10 @@ fn grouped_dw(
         let grid = [lanes.div_ceil(group), taps * channels, slots.div_ceil(BLOCK as u32)];
         Launch::new(Params { slots, ..params }, grid).flops(flops * f64::from(slots))
     })?;
-    // A block's partial dW is one row of what is added up.
+    // The partial dW of a block is one row of the matrix whose columns are added up.
     let floats = call.weight.rows * call.weight.pitch();
-    let blocks = call.room.view.words as usize / floats;
-    let partial = Matrix::over(call.room.view.clone(), blocks, floats);
+    let blocks = call.workspace.view.words as usize / floats;
+    let partial = Matrix::over(call.workspace.view.clone(), blocks, floats);
     let dweight = Matrix::over(dweight.view.clone(), 1, floats);
     let blocks = slots.blocks(BLOCK as u32);
     let access = call.kernels.row_wise(rec.device().caps(), floats, &[&partial]);

@@ -1,4 +1,4 @@
-//! y = LN(x + branch), and its backward with partial sums of dgain and dbias.
+//! y = LN(x + branch), and its backward pass with partial sums of the gradients of gain and bias.
 
 use super::column_sum;
 use super::grid::grid_of;
@@ -12,7 +12,7 @@ use crate::{Result, dims};
 const FORWARD: &str = include_str!("../../shaders/layer_norm.wgsl");
 const BACKWARD: &str = include_str!("../../shaders/layer_norm_backward.wgsl");
 
-/// Rows whose dgain and dbias one group adds up.
+/// Rows whose gradients of gain and bias one group adds up.
 pub const BLOCK: usize = 32;
 
 #[repr(C)]
@@ -54,11 +54,11 @@ fn every(caps: &Caps, stem: &'static str, source: &'static str) -> Vec<Variant> 
     RowAccess::all(caps).into_iter().flat_map(wide).collect()
 }
 
-/// Tensors of the forward pass.
+/// Operands of the forward pass.
 pub struct LayerNorm<'a> {
     /// [N, C]
     pub x: &'a Matrix,
-    /// [N, C], added first.
+    /// [N, C], added to `x` first.
     pub branch: &'a Matrix,
     /// [1, C]
     pub gain: &'a Matrix,
@@ -100,22 +100,31 @@ pub fn layer_norm(recorder: &mut Recorder<StepValues>, access: RowAccess, call: 
     })
 }
 
-/// Tensors of the backward pass.
+/// Matrices of gain and bias, or of their gradients.
+#[derive(Clone, Copy)]
+pub struct GainAndBias<'a> {
+    /// [1, C], partial sums [N / [`BLOCK`], C].
+    pub gain: &'a Matrix,
+    /// As `gain`.
+    pub bias: &'a Matrix,
+}
+
+/// Operands of the backward pass.
 pub struct LayerNormBackward<'a> {
     /// [N, C]
     pub dy: &'a Matrix,
-    /// Kept by the forward pass.
+    /// x + branch, from the forward pass [N, C].
     pub sum: &'a Matrix,
-    /// Kept by the forward pass.
+    /// Mean and rstd a row, from the forward pass, 2N.
     pub stats: &'a View,
     /// [1, C]
     pub gain: &'a Matrix,
     /// Out: the gradient of both addends [N, C].
     pub dsum: &'a Matrix,
-    /// dgain and dbias, += [1, C] each; none for a layer that is frozen.
-    pub gradients: Option<[&'a Matrix; 2]>,
-    /// Room for partial sums: two matrices of [N / 32, C].
-    pub partial: [&'a Matrix; 2],
+    /// += [1, C] each; `None` for a frozen layer.
+    pub gradients: Option<GainAndBias<'a>>,
+    /// Workspaces of partial sums, [N / [`BLOCK`], C] each.
+    pub partial: GainAndBias<'a>,
 }
 
 /// Records the backward pass.
@@ -124,12 +133,17 @@ pub struct LayerNormBackward<'a> {
 /// [`crate::Error::Kernel`].
 pub fn backward(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &LayerNormBackward) -> Result<()> {
     let (n, columns) = (recorder.capacity().rows, call.dy.columns);
-    let wide = [call.dy, call.sum, call.dsum].map(|m| (m, n, columns));
-    let single: Vec<_> =
-        [call.gain].into_iter().chain(call.gradients.into_iter().flatten()).map(|m| (m, 1, columns)).collect();
-    let partial = call.partial.map(|m| (m, n.div_ceil(BLOCK as u32), columns));
-    let all = [&wide[..], &single, &partial].concat();
-    check_shapes("layer_norm_backward", &all, &[(call.stats, 2 * n as usize)])?;
+    let blocks = n.div_ceil(BLOCK as u32);
+    let mut matrices = [call.dy, call.sum, call.dsum].map(|m| (m, n, columns)).to_vec();
+    matrices.extend([
+        (call.gain, 1, columns),
+        (call.partial.gain, blocks, columns),
+        (call.partial.bias, blocks, columns),
+    ]);
+    if let Some(GainAndBias { gain, bias }) = call.gradients {
+        matrices.extend([(gain, 1, columns), (bias, 1, columns)]);
+    }
+    check_shapes("layer_norm_backward", &matrices, &[(call.stats, 2 * n as usize)])?;
     let packs = dims::pitch(columns) as u32 / 8;
     let (rows, one) = (RowCount::Rows, RowCount::Fixed(1));
     let binds = [
@@ -138,18 +152,16 @@ pub fn backward(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &L
         access.input(call.gain, one),
         Bind::Read(call.stats),
         Bind::Write(&call.dsum.view),
-        Bind::Write(&call.partial[0].view),
-        Bind::Write(&call.partial[1].view),
+        Bind::Write(&call.partial.gain.view),
+        Bind::Write(&call.partial.bias.view),
     ];
     recorder.dispatch(&variant(access, "layer_norm_backward", BACKWARD, columns), &binds, move |values| {
         let block = BLOCK as u32;
         let params = BackwardParams { rows: values.rows, packs, columns: columns as u32, block };
         Launch::new(params, [values.rows.div_ceil(block), 1, 1])
     })?;
+    let Some(GainAndBias { gain, bias }) = call.gradients else { return Ok(()) };
     let blocks = RowCount::Rows.blocks(BLOCK as u32);
-    call.gradients
-        .into_iter()
-        .flatten()
-        .zip(call.partial)
-        .try_for_each(|(gradient, partial)| column_sum::add(recorder, access, partial, blocks, gradient))
+    column_sum::add(recorder, access, call.partial.gain, blocks, gain)?;
+    column_sum::add(recorder, access, call.partial.bias, blocks, bias)
 }

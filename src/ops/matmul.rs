@@ -13,7 +13,7 @@ use crate::{Error, Result, dims};
 
 pub use super::form::Form;
 
-/// What happens to a sum on its way out.
+/// What a product does to each sum before it is stored.
 #[derive(Clone, Copy, Debug)]
 pub enum Epilogue<'a> {
     /// C = sum
@@ -21,7 +21,12 @@ pub enum Epilogue<'a> {
     /// C = sum + bias [N]
     Bias(&'a View),
     /// pre [M, N] = sum + bias [N], C = GELU(pre)
-    BiasGelu(&'a View, &'a Matrix),
+    BiasGelu {
+        /// [N]
+        bias: &'a View,
+        /// Out: the sum with bias, before GELU [M, N].
+        pre: &'a Matrix,
+    },
     /// C = sum ∘ GELU'(pre [M, N])
     GeluBackward(&'a Matrix),
     /// C = sum + residual [M, N]
@@ -33,7 +38,7 @@ impl<'a> Epilogue<'a> {
     pub fn matrix(&self) -> Option<&'a Matrix> {
         match self {
             Epilogue::None | Epilogue::Bias(_) => None,
-            Epilogue::BiasGelu(_, m) | Epilogue::GeluBackward(m) | Epilogue::Residual(m) => Some(m),
+            Epilogue::BiasGelu { pre: m, .. } | Epilogue::GeluBackward(m) | Epilogue::Residual(m) => Some(m),
         }
     }
 
@@ -45,7 +50,7 @@ impl<'a> Epilogue<'a> {
         match *self {
             Epilogue::None => Epilogue::None,
             Epilogue::Bias(bias) => Epilogue::Bias(bias),
-            Epilogue::BiasGelu(bias, _) => Epilogue::BiasGelu(bias, m),
+            Epilogue::BiasGelu { bias, .. } => Epilogue::BiasGelu { bias, pre: m },
             Epilogue::GeluBackward(_) => Epilogue::GeluBackward(m),
             Epilogue::Residual(_) => Epilogue::Residual(m),
         }
@@ -55,14 +60,14 @@ impl<'a> Epilogue<'a> {
         match self {
             Epilogue::None => "epilogue_none",
             Epilogue::Bias(_) => "epilogue_bias",
-            Epilogue::BiasGelu(..) => "epilogue_bias_gelu",
+            Epilogue::BiasGelu { .. } => "epilogue_bias_gelu",
             Epilogue::GeluBackward(_) => "epilogue_gelu_backward",
             Epilogue::Residual(_) => "epilogue_residual",
         }
     }
 }
 
-/// One product.
+/// Operands of a product.
 pub struct Matmul<'a> {
     /// Which operand is transposed.
     pub form: Form,
@@ -74,13 +79,13 @@ pub struct Matmul<'a> {
     pub c: &'a Matrix,
     /// The number of live rows: M of A·B and A·Bᵀ, K of Aᵀ·B.
     pub rows: RowCount,
-    /// What is done to the sum.
+    /// What is done to each sum.
     pub epilogue: Epilogue<'a>,
-    /// C += instead of C =; without an epilogue.
+    /// C += instead of C =. Takes no epilogue.
     pub accumulate: bool,
 }
 
-/// Which file, with which numbers.
+/// Which shader file, with which constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Spec {
@@ -89,18 +94,19 @@ pub enum Spec {
         /// Rows of C a group: 64 or 128.
         tile_m: u32,
     },
-    /// A few rows: [`matvec`]'s kernel, which splits K over a group.
+    /// For a few rows: the kernel of [`matvec`], which divides K over a group.
     Rows,
-    /// Operands as images, for CPU adapters.
+    /// Operands read as images, for CPU adapters.
     Image,
 }
 
-/// The Spec for a product: `image` where images are quick and the operands fit, `rows` for M ≤ 4, else `tiled`. (The rows of
-/// B in A·B and A·Bᵀ and those of C in Aᵀ·B are cut in ranges that fit, for the sake of token tables.)
+/// Chooses the Spec of a product: `image` where the adapter reads images fast and the operands fit into textures, `rows` for
+/// M ≤ 4, else `tiled`. (The rows of B in A·B and A·Bᵀ, and those of C in Aᵀ·B, are cut into ranges that fit, because token
+/// tables have more rows than a texture.)
 pub fn choose(caps: &Caps, form: Form, a: &Matrix, b: &Matrix) -> Spec {
     let side = caps.max_texture as usize;
     let fits = |rows: usize, columns: usize| rows <= side && dims::pitch(columns) / 4 <= side;
-    // What is cut is cut in ranges of RANGE rows or more.
+    // A range has RANGE rows at least.
     let (b_rows, c_rows) = if form == Form::AtB { (b.rows, a.columns.min(RANGE)) } else { (b.rows.min(RANGE), 1) };
     if caps.reads_images() && fits(a.rows, a.columns) && fits(b_rows.max(c_rows), b.columns) {
         Spec::Image
@@ -186,14 +192,14 @@ fn tiled_variant(tile_m: u32, form: Form, accumulate: bool, epilogue: &'static s
 const EPILOGUES: [&str; 5] =
     ["epilogue_none", "epilogue_bias", "epilogue_bias_gelu", "epilogue_gelu_backward", "epilogue_residual"];
 
-/// Every variant that can come up on an adapter, for the shader test.
+/// Every variant that an adapter can run.
 pub fn variants(caps: &Caps) -> Vec<Variant> {
     let mut all = Vec::new();
     for form in [Form::AB, Form::ABt, Form::AtB] {
         for spec in specs(caps, form) {
             for epilogue in EPILOGUES {
                 for add in [false, true] {
-                    // A product of several passes adds before its epilogue; only `image` has them.
+                    // Only `image` has several passes, the last of which adds to C and has an epilogue.
                     let plain = epilogue == EPILOGUES[0];
                     if !plain && (form == Form::AtB || (add && spec != Spec::Image)) {
                         continue;
@@ -218,7 +224,7 @@ pub fn variants(caps: &Caps) -> Vec<Variant> {
 /// Records a product.
 ///
 /// # Errors
-/// [`Error::Kernel`] when the shapes do not meet.
+/// [`Error::Kernel`] when shapes do not match.
 pub fn matmul(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matmul) -> Result<()> {
     let (a, b, c) = (call.a, call.b, call.c);
     let (m, k) = if call.form == Form::AtB { (a.columns, a.rows) } else { (a.rows, a.columns) };
@@ -226,30 +232,30 @@ pub fn matmul(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matmul) ->
     let kernel = || "matmul".to_string();
     if k != b_k || c.rows < m || c.columns != n {
         let message = format!(
-            "{:?}: `{}` [{}, {}] · `{}` [{}, {}] = `{}` [{}, {}] do not meet",
-            call.form, a.view.name, a.rows, a.columns, b.view.name, b.rows, b.columns, c.view.name, c.rows, c.columns
+            "`{}` [{}, {}] · `{}` [{}, {}] = `{}` [{}, {}]: shapes do not match in the form {:?}",
+            a.view.name, a.rows, a.columns, b.view.name, b.rows, b.columns, c.view.name, c.rows, c.columns, call.form
         );
         return Err(Error::Kernel { kernel: kernel(), message });
     }
     if call.accumulate && !matches!(call.epilogue, Epilogue::None) {
-        return Err(Error::Kernel { kernel: kernel(), message: "C += takes no epilogue".into() });
+        return Err(Error::Kernel { kernel: kernel(), message: "C += with an epilogue: expected none".into() });
     }
     if call.form == Form::AtB && !matches!(call.epilogue, Epilogue::None) {
-        // The last pass over a live K is known only when encoding, too late to choose its epilogue.
+        // Which pass over K is the last is known only when encoding, and by then its variant is chosen.
         return Err(Error::Kernel {
             kernel: kernel(),
-            message: "Aᵀ·B takes no epilogue: its K is the live rows".into(),
+            message: "Aᵀ·B with an epilogue: expected none, because its K is the number of live rows".into(),
         });
     }
     let sizes = Sizes { m: m as u32, n: n as u32, k: k as u32 };
-    let live = call.rows.at(recorder.capacity());
-    let (c_rows, b_rows) = if call.form == Form::AtB { (sizes.m, live) } else { (live, b.rows as u32) };
-    let mut all = vec![(a, live, a.columns), (b, b_rows, b.columns), (c, c_rows, n)];
+    let rows = call.rows.at(recorder.capacity());
+    let (c_rows, b_rows) = if call.form == Form::AtB { (sizes.m, rows) } else { (rows, b.rows as u32) };
+    let mut all = vec![(a, rows, a.columns), (b, b_rows, b.columns), (c, c_rows, n)];
     let mut lists = Vec::new();
     match &call.epilogue {
         Epilogue::None => {}
         Epilogue::Bias(bias) => lists.push((*bias, n)),
-        Epilogue::BiasGelu(bias, pre) => {
+        Epilogue::BiasGelu { bias, pre } => {
             lists.push((*bias, n));
             all.push((*pre, c_rows, n));
         }
@@ -281,8 +287,8 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn flops(self, form: Form, live: u32) -> f64 {
-        let (m, k) = if form == Form::AtB { (self.m, live) } else { (live, self.k) };
+    fn flops(self, form: Form, rows: u32) -> f64 {
+        let (m, k) = if form == Form::AtB { (self.m, rows) } else { (rows, self.k) };
         2.0 * f64::from(m) * f64::from(self.n) * f64::from(k)
     }
 }
@@ -299,7 +305,7 @@ fn from_buffers(
     match &call.epilogue {
         Epilogue::None => {}
         Epilogue::Bias(bias) => binds.push(Bind::Read(bias)),
-        Epilogue::BiasGelu(bias, pre) => binds.extend([Bind::Read(bias), Bind::Write(&pre.view)]),
+        Epilogue::BiasGelu { bias, pre } => binds.extend([Bind::Read(bias), Bind::Write(&pre.view)]),
         Epilogue::GeluBackward(x) | Epilogue::Residual(x) => binds.push(Bind::Read(&x.view)),
     }
     let (form, rows) = (call.form, call.rows);
@@ -314,16 +320,17 @@ fn from_buffers(
     })
 }
 
-/// Rows of A in a group, so that two cores have four groups and a block of B serves many rows.
+/// Rows of A that a group computes: enough that it reads a block of B for many rows, and few enough for four groups, which
+/// keep two cores busy.
 fn rows_a_group(m: u32, column_groups: u32) -> u32 {
     let wanted = 4u32.div_ceil(column_groups.max(1));
     m.div_ceil(wanted).clamp(1, 256)
 }
 
-/// Rows that a pass of the image kernels takes at once: no range of an operand is smaller, and none ends inside a pass.
+/// Rows of an operand that one pass of the image kernels reads. Ranges are multiples of it, so that none ends inside a pass.
 const RANGE: usize = 128;
 
-/// Cuts rows of an operand in ranges that fit into a texture.
+/// Cuts the rows of an operand into ranges (first, end) that fit into a texture.
 fn texture_ranges(rec: &Recorder<StepValues>, rows: u32) -> impl Iterator<Item = (u32, u32)> + use<> {
     let side = (rec.device().caps().max_texture as usize / RANGE * RANGE).max(RANGE) as u32;
     (0..rows).step_by(side as usize).map(move |first| (first, (first + side).min(rows)))
@@ -332,14 +339,14 @@ fn texture_ranges(rec: &Recorder<StepValues>, rows: u32) -> impl Iterator<Item =
 fn image(rec: &mut Recorder<StepValues>, call: &Matmul, s: Sizes) -> Result<()> {
     let b_range = |(first, end): (u32, u32)| call.b.rows_from(first as usize, (end - first) as usize);
     if call.form == Form::ABt {
-        // Rows of B are columns of C: a range makes some of them.
+        // The rows of B are the columns of C: a range computes some of them.
         for range in texture_ranges(rec, s.n) {
             let b = b_range(range);
             (0..s.k).step_by(128).try_for_each(|k0| image_pass(rec, call, s, &b, [k0, k0 / 4], range))?;
         }
         return Ok(());
     }
-    // Rows of B are the sum's k: a range holds some of its passes.
+    // The rows of B are the k of the sum: a range holds those of some passes.
     for (first, end) in texture_ranges(rec, s.k) {
         let b = b_range((first, end));
         (first..end).step_by(128).try_for_each(|k0| image_pass(rec, call, s, &b, [k0, k0 - first], (0, s.n)))?;
@@ -347,7 +354,8 @@ fn image(rec: &mut Recorder<StepValues>, call: &Matmul, s: Sizes) -> Result<()> 
     Ok(())
 }
 
-/// 128 of k from `k0` on, for some columns of C; `b` begins at `b_row` of a range of B's rows where those are k.
+/// Records the pass over 128 of k from `k0` on, for the columns `first` to `end` of C. Where the rows of B are k, the pass
+/// begins at row `b_row` of the range `b`.
 fn image_pass(
     rec: &mut Recorder<StepValues>,
     call: &Matmul,
@@ -370,7 +378,7 @@ fn image_pass(
     match &epilogue {
         Epilogue::None => {}
         Epilogue::Bias(bias) => binds.push(Bind::Read(bias)),
-        Epilogue::BiasGelu(bias, pre) => binds.extend([Bind::Read(bias), Bind::Write(&pre.view)]),
+        Epilogue::BiasGelu { bias, pre } => binds.extend([Bind::Read(bias), Bind::Write(&pre.view)]),
         Epilogue::GeluBackward(x) | Epilogue::Residual(x) => binds.push(Bind::Image(x, live_rows)),
     }
     if add {
@@ -380,7 +388,7 @@ fn image_pass(
     let most = capacity.div_ceil(rows_a_group(capacity, column_groups)).max(1);
     rec.dispatch(&variant, &binds, move |values| {
         let m = rows.at(values);
-        // Fewer rows may make more groups: never more than at capacity.
+        // With fewer rows there could be more groups than at capacity, which is not allowed.
         let rows_a_group = rows_a_group(m, column_groups).max(m.div_ceil(most));
         let first_pack = first / 8;
         let params = ImageParams { m, texel: k0 / 4, rows_a_group, packs, first_pack, b_row, pad: [0; 2] };
@@ -407,7 +415,7 @@ fn image_at(rec: &mut Recorder<StepValues>, call: &Matmul, s: Sizes) -> Result<(
             rec.dispatch(&image_at_variant(add), &binds, move |values| {
                 let depth = rows.at(values);
                 let rows_a_group = rows_a_group(m, packs / 8).next_multiple_of(4);
-                // The first pass runs even without a live row, unless it adds: C is written.
+                // Unless it adds, the first pass runs without live rows too, because it writes C.
                 let needed = k0 < depth || !add;
                 let params = ImageAtParams { m, k0, depth, rows_a_group, packs, a_texel: first / 4, pad: [0; 2] };
                 let grid = [packs / 8, if needed { m.div_ceil(rows_a_group) } else { 0 }, 1];

@@ -1,13 +1,14 @@
-//! C = A·B or A·Bᵀ for a few rows, one token or some, where reading B is all that costs: with layer norm of A on the way in,
-//! bias, GELU or a residual on the way out, so that a block of the decoder is five kernels.
+//! C = A·B or A·Bᵀ for a few rows, one token or some, where reading B takes all the time. A may pass through layer norm
+//! first, and the sum through bias, GELU or a residual, so that a block of the decoder is five kernels.
 //!
-//! B is constant: on CPU adapters it is an image that is made once ([`weight`]).
+//! B does not change: on CPU adapters it is an image that is made once ([`weight`]).
 
 use super::form::Form;
 use super::row_access::RowAccess;
 use super::rows::{BlockCount, RowCount};
 use super::shapes::check_shapes;
 use super::values::StepValues;
+use crate::error::DeviceError;
 use crate::gpu::{Bind, Caps, Device, Image, ImageLayout, Launch, Matrix, Recorder, Tensor, Variant, View};
 use crate::{Error, Result, dims};
 
@@ -15,14 +16,14 @@ const BUFFER: &str = include_str!("../../shaders/matvec/buffer.wgsl");
 const IMAGE: &str = include_str!("../../shaders/matvec/image.wgsl");
 const IMAGE_BT: &str = include_str!("../../shaders/matvec/image_bt.wgsl");
 
-/// Rows that share what a group reads of B.
+/// The most rows that a group computes from one read of B.
 pub const MOST_ROWS: usize = 4;
 /// Invocations of a group that reads buffers.
 const GROUP: u32 = 256;
-/// Groups that a GPU needs to be busy.
+/// Groups that keep a GPU busy.
 const GROUPS: u32 = 128;
 
-/// Which file.
+/// Which shader file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Spec {
     /// Tensors in buffers: every GPU.
@@ -31,7 +32,7 @@ pub enum Spec {
     Image,
 }
 
-/// The Spec for a device: images where they are quick.
+/// Chooses the Spec for an adapter: images where it reads them fast.
 pub fn choose(caps: &Caps) -> Spec {
     if caps.reads_images() { Spec::Image } else { Spec::Buffer }
 }
@@ -51,10 +52,10 @@ pub fn fits(caps: &Caps, form: Form, b: &Matrix) -> bool {
     }
 }
 
-/// B where a Spec reads it, as it is now.
+/// Copies B, as it is now, to where a Spec reads it.
 ///
 /// # Errors
-/// [`Error::Device`] when it does not fit into an image.
+/// [`Error::Device`] when B does not fit into an image.
 pub fn weight(device: &Device, spec: Spec, form: Form, b: Matrix) -> Result<Tensor> {
     let lay = match (spec, form) {
         (Spec::Buffer, _) => return Ok(Tensor::Buffer(b)),
@@ -62,8 +63,9 @@ pub fn weight(device: &Device, spec: Spec, form: Form, b: Matrix) -> Result<Tens
         (Spec::Image, _) => Some(ImageLayout::Panels),
     };
     let Some(lay) = lay else {
-        let (rows, columns) = (b.rows, b.columns);
-        return Err(Error::device(format!("`{}` [{rows}, {columns}] is no image on this device", b.view.name)));
+        let what = format!("`{}` [{}, {}] as an image: rows", b.view.name, b.rows, b.columns);
+        let (requested, allowed) = (b.rows as u64, u64::from(device.caps().max_texture));
+        return Err(Error::Device(DeviceError::Limit { what, requested, allowed }));
     };
     Image::of(device, &b, lay).map(Tensor::Image)
 }
@@ -72,59 +74,64 @@ pub fn weight(device: &Device, spec: Spec, form: Form, b: Matrix) -> Result<Tens
 pub struct Norm<'a> {
     /// [1, K]
     pub gain: &'a Matrix,
-    /// [1, K], what is added.
-    pub shift: &'a Matrix,
-    /// Both, one below the other, for [`Spec::Image`].
+    /// [1, K]
+    pub bias: &'a Matrix,
+    /// Gain and bias in one image, one below the other, for [`Spec::Image`].
     pub image: Option<&'a Image>,
     /// ε
     pub eps: f32,
-    /// Out: the normed rows [M, K], where they are needed besides.
+    /// Out: the normalized rows [M, K], if they are needed too.
     pub keep: Option<&'a Tensor>,
 }
 
-/// What happens to a sum on its way out.
-pub enum Out<'a> {
+/// What the product does to each sum before it is stored.
+pub enum Epilogue<'a> {
     /// C = sum
-    Plain,
+    None,
     /// C = sum + bias [N]
     Bias(&'a View),
     /// C = GELU(sum + bias [N])
-    BiasAct(&'a View),
+    BiasGelu(&'a View),
     /// C = sum + bias [N] + residual [M, N]
-    BiasResidual(&'a View, &'a Tensor),
+    BiasResidual {
+        /// [N]
+        bias: &'a View,
+        /// [M, N]
+        residual: &'a Tensor,
+    },
 }
 
-impl Out<'_> {
-    /// The library file, and the tensors that it binds.
+impl Epilogue<'_> {
+    /// The library file, and the number of tensors that it binds.
     fn file(&self) -> (&'static str, u32) {
         match self {
-            Out::Plain => ("epilogue_none", 0),
-            Out::Bias(_) => ("epilogue_bias", 1),
-            Out::BiasAct(_) => ("epilogue_bias_act", 1),
-            Out::BiasResidual(..) => ("epilogue_bias_residual", 2),
+            Epilogue::None => ("epilogue_none", 0),
+            Epilogue::Bias(_) => ("epilogue_bias", 1),
+            Epilogue::BiasGelu(_) => ("epilogue_bias_act", 1),
+            Epilogue::BiasResidual { .. } => ("epilogue_bias_residual", 2),
         }
     }
 }
 
-/// One product of A's live rows, at most [`MOST_ROWS`] at a time.
+/// Operands of a product of A's live rows, at most [`MOST_ROWS`] of them in a group.
 pub struct Matvec<'a> {
     /// A·B or A·Bᵀ.
     pub form: Form,
-    /// [M, K]; a buffer is read through its image copy by [`Spec::Image`].
-    pub a: &'a Tensor,
+    /// A [M, K]. [`Spec::Image`] reads a buffer through its image copy.
+    pub input: &'a Tensor,
     /// Layer norm of A's rows first.
     pub norm: Option<Norm<'a>>,
-    /// [K, N] or [N, K], from [`weight`].
-    pub b: &'a Tensor,
-    /// What is done to the sum.
-    pub out: Out<'a>,
-    /// [M, N]: an image of [`Spec::Image`] for A·B, else a buffer.
-    pub c: &'a Tensor,
-    /// How many rows are live.
+    /// B [K, N] or [N, K], from [`weight`].
+    pub weight: &'a Tensor,
+    /// What is done to each sum.
+    pub epilogue: Epilogue<'a>,
+    /// C [M, N]: an image for A·B by [`Spec::Image`], else a buffer.
+    pub output: &'a Tensor,
+    /// How many rows of A are live.
     pub rows: RowCount,
 }
 
-/// How a group of [`Spec::Buffer`] is cut.
+/// The tile of C that a group of [`Spec::Buffer`] computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tile {
     /// Packs of 8 columns.
@@ -133,7 +140,7 @@ pub(super) struct Tile {
 }
 
 impl Tile {
-    /// As wide as leaves the device busy and every invocation a slice of K.
+    /// The widest tile that keeps the device busy and gives every invocation a part of K.
     pub(super) fn of(form: Form, m: usize, n: usize, k: usize) -> Tile {
         let all = dims::pitch(n) as u32 / 8;
         let mut packs = 8;
@@ -152,12 +159,12 @@ fn rows_a_group(m: usize) -> u32 {
     m.clamp(1, MOST_ROWS).next_power_of_two() as u32
 }
 
-/// Which parts a variant has.
+/// The optional parts that a variant has.
 #[derive(Clone, Copy)]
 struct Parts {
     norm: bool,
     keep: bool,
-    /// Tensors of the epilogue.
+    /// The number of tensors of the epilogue.
     extra: u32,
 }
 
@@ -188,12 +195,12 @@ fn image_variant(form: Form, rows: u32, epilogue: &'static str, parts: Parts) ->
     parts.apply(RowAccess::Image.apply(Variant::trusted(stem, text)).constant("ROWS", rows), epilogue)
 }
 
-/// The variant that serves a product of [`super::matmul`]: no layer norm, any epilogue.
+/// The variant for a product of [`super::matmul`]: no layer norm, any epilogue.
 pub(super) fn plain_variant(tile: Tile, form: Form, accumulate: bool, epilogue: &'static str) -> Variant {
     buffer_variant(tile, form, accumulate, epilogue, Parts::PLAIN)
 }
 
-/// [`plain_variant`] in every tile.
+/// [`plain_variant`] for every tile.
 pub(super) fn plain_variants(form: Form, accumulate: bool, epilogue: &'static str) -> Vec<Variant> {
     tiles(form).map(|tile| plain_variant(tile, form, accumulate, epilogue)).collect()
 }
@@ -203,7 +210,7 @@ fn tiles(form: Form) -> impl Iterator<Item = Tile> {
     packs.iter().flat_map(|packs| [1, 2, 4].map(|rows| Tile { packs: *packs, rows }))
 }
 
-/// Every variant that can come up on an adapter.
+/// Every variant that an adapter can run.
 pub fn variants(caps: &Caps) -> Vec<Variant> {
     let mut all = Vec::new();
     for form in [Form::AB, Form::ABt] {
@@ -249,21 +256,23 @@ struct ImageParams {
 /// Records a product.
 ///
 /// # Errors
-/// [`Error::Kernel`] when shapes do not meet, or a tensor lies where the Spec does not look.
+/// [`Error::Kernel`] when shapes do not match, or a tensor is a buffer where the Spec reads images, or the reverse.
 pub fn matvec(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matvec) -> Result<()> {
     let m = call.rows.at(recorder.capacity());
-    let ([a_rows, k], [b_rows, b_columns], [c_rows, n]) = (call.a.shape(), call.b.shape(), call.c.shape());
+    let ([a_rows, k], [b_rows, b_columns], [c_rows, n]) =
+        (call.input.shape(), call.weight.shape(), call.output.shape());
     let (b_k, b_n) = if call.form == Form::ABt { (b_columns, b_rows) } else { (b_rows, b_columns) };
     let high_enough = a_rows >= m as usize && c_rows >= m as usize;
     if call.form == Form::AtB || (b_k, b_n) != (k, n) || !high_enough {
-        let (a, b, c) = (call.a.name(), call.b.name(), call.c.name());
+        let (a, b, c) = (call.input.name(), call.weight.name(), call.output.name());
         return refuse(format!(
-            "{:?}, {m} rows: `{a}` [{a_rows}, {k}] · `{b}` [{b_rows}, {b_columns}] = `{c}` [{c_rows}, {n}] do not meet",
+            "`{a}` [{a_rows}, {k}] · `{b}` [{b_rows}, {b_columns}] = `{c}` [{c_rows}, {n}]: shapes do not match in the form \
+             {:?} for {m} rows",
             call.form
         ));
     }
     check_operands(call, m, k, n)?;
-    let (epilogue, extra) = call.out.file();
+    let (epilogue, extra) = call.epilogue.file();
     let keep = call.norm.as_ref().and_then(|norm| norm.keep);
     let parts = Parts { norm: call.norm.is_some(), keep: keep.is_some(), extra };
     let eps = call.norm.as_ref().map_or(0.0, |norm| norm.eps);
@@ -271,19 +280,19 @@ pub fn matvec(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matvec) ->
     let flops = move |m: u32| 2.0 * f64::from(m) * n as f64 * k as f64;
     let k32 = k as u32;
     let (row_count, rows) = (call.rows, call.rows);
-    match (spec, call.b) {
+    match (spec, call.weight) {
         (Spec::Buffer, Tensor::Buffer(b)) => {
             let (form, tile) = (call.form, Tile::of(call.form, a_rows, n, k));
-            let mut binds = vec![Bind::Read(&buffer(call.a)?.view), Bind::Read(&b.view), write(call.c)?];
-            match &call.out {
-                Out::Plain => {}
-                Out::Bias(bias) | Out::BiasAct(bias) => binds.push(Bind::Read(bias)),
-                Out::BiasResidual(bias, residual) => {
+            let mut binds = vec![Bind::Read(&buffer(call.input)?.view), Bind::Read(&b.view), write(call.output)?];
+            match &call.epilogue {
+                Epilogue::None => {}
+                Epilogue::Bias(bias) | Epilogue::BiasGelu(bias) => binds.push(Bind::Read(bias)),
+                Epilogue::BiasResidual { bias, residual } => {
                     binds.extend([Bind::Read(bias), Bind::Read(&buffer(residual)?.view)]);
                 }
             }
             if let Some(norm) = &call.norm {
-                binds.extend([Bind::Read(&norm.gain.view), Bind::Read(&norm.shift.view)]);
+                binds.extend([Bind::Read(&norm.gain.view), Bind::Read(&norm.bias.view)]);
             }
             if let Some(keep) = keep {
                 binds.push(write(keep)?);
@@ -300,18 +309,21 @@ pub fn matvec(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matvec) ->
             let high = match (b.layout, call.form) {
                 (ImageLayout::Panels, Form::AB) => 0,
                 (ImageLayout::Layers { rows }, Form::ABt) => rows,
-                (lay, form) => return refuse(format!("{form:?}: `{}` lies in {lay:?}", b.name)),
+                (lay, form) => return refuse(format!("{form:?}: `{}` has the image layout {lay:?}", b.name)),
             };
-            let mut binds = vec![read(call.a, rows), Bind::ReadImage(b)];
-            binds.push(if call.form == Form::AB { write_image(call.c)? } else { write(call.c)? });
-            match &call.out {
-                Out::Plain => {}
-                Out::Bias(bias) | Out::BiasAct(bias) => binds.push(Bind::Read(bias)),
-                Out::BiasResidual(bias, residual) => binds.extend([Bind::Read(bias), read(residual, rows)]),
+            let mut binds = vec![read(call.input, rows), Bind::ReadImage(b)];
+            binds.push(if call.form == Form::AB { write_image(call.output)? } else { write(call.output)? });
+            match &call.epilogue {
+                Epilogue::None => {}
+                Epilogue::Bias(bias) | Epilogue::BiasGelu(bias) => binds.push(Bind::Read(bias)),
+                Epilogue::BiasResidual { bias, residual } => binds.extend([Bind::Read(bias), read(residual, rows)]),
             }
             if let Some(norm) = &call.norm {
                 let Some(image) = norm.image else {
-                    return refuse(format!("`{}`: layer norm without its image", call.a.name()));
+                    return refuse(format!(
+                        "layer norm of `{}` without an image: expected gain and bias in one",
+                        call.input.name()
+                    ));
                 };
                 binds.push(Bind::ReadImage(image));
             }
@@ -325,7 +337,8 @@ pub fn matvec(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matvec) ->
                 Launch::new(params, [packs / 8, m.div_ceil(rows_a_group), 1]).flops(flops(m))
             })
         }
-        (spec, b) => refuse(format!("{spec:?}: `{}` lies elsewhere", b.name())),
+        (Spec::Buffer, b) => refuse(format!("`{}` is an image: expected a buffer", b.name())),
+        (Spec::Image, b) => refuse(format!("`{}` is a buffer: expected an image", b.name())),
     }
 }
 
@@ -344,13 +357,13 @@ fn check_operands(call: &Matvec, m: u32, k: usize, n: usize) -> Result<()> {
         refuse(format!("`{}` is [{rows}, {own}]: expected [{m} at least, {columns}]", tensor.name()))
     };
     if let Some(norm) = &call.norm {
-        matrices.extend([(norm.gain, 1, k), (norm.shift, 1, k)]);
+        matrices.extend([(norm.gain, 1, k), (norm.bias, 1, k)]);
         norm.keep.map_or(Ok(()), |keep| tensor(keep, k))?;
     }
-    match &call.out {
-        Out::Plain => {}
-        Out::Bias(bias) | Out::BiasAct(bias) => lists.push((*bias, n)),
-        Out::BiasResidual(bias, residual) => {
+    match &call.epilogue {
+        Epilogue::None => {}
+        Epilogue::Bias(bias) | Epilogue::BiasGelu(bias) => lists.push((*bias, n)),
+        Epilogue::BiasResidual { bias, residual } => {
             lists.push((*bias, n));
             tensor(residual, n)?;
         }
@@ -388,7 +401,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tiles_leave_a_device_busy() {
+    fn tiles_keep_a_device_busy() {
         let packs = |n, k| Tile::of(Form::AB, 1, n, k).packs;
         assert_eq!([packs(768, 768), packs(2304, 768), packs(3072, 768), packs(768, 3072)], [2, 2, 2, 1]);
         assert_eq!([packs(128, 128), packs(384, 128)], [8, 8]);

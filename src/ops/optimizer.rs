@@ -1,4 +1,4 @@
-//! The end of a step: loss sum, global norm, clipping and AdamW, with the state that lives on the device.
+//! The end of an optimizer step: loss sum, global norm, clipping and AdamW, with the state that the device keeps.
 
 use super::grid::grid_of;
 use super::row_access::RowAccess;
@@ -17,42 +17,50 @@ const ADAMW: &str = include_str!("../../shaders/adamw.wgsl");
 
 /// Columns of a flat tensor seen as a matrix; its floats are a multiple of this.
 pub const FLAT_COLUMNS: usize = 4096;
-/// Packs whose squares one group adds up.
+/// Packs of 8 floats whose squares one group adds up.
 const NORM_BLOCK: u32 = 2048;
 /// Packs of 8 floats in a row of a flat tensor, FLAT_PACKS in the shaders.
 const FLAT_PACKS: u32 = FLAT_COLUMNS as u32 / 8;
 /// Packs that an invocation of `adamw` updates, PER_LANE in the shader.
 const PER_LANE: u32 = 4;
-/// Words of [`State`] on the device.
+/// Words of the state's buffer on the device: those of [`DeviceState`], and zeros up to 64 bytes.
 pub const STATE_WORDS: usize = 16;
 
-/// What the device keeps from step to step; the host learns of it a few steps late.
+/// The result of an optimizer step. The host reads it a few steps late.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct State {
-    /// The step's loss: the sum over its real targets.
+    /// Sum of the losses over the step's targets.
     pub loss: f32,
-    /// A task's loss: the sum over the step's examples.
+    /// Sum of a task's losses over the step's examples.
     pub task_loss: f32,
     /// Global norm of the gradients before clipping.
     pub norm: f32,
-    /// What gradients were multiplied by.
+    /// Factor by which clipping scaled the gradients.
     pub scale: f32,
-    /// The step at which norm or loss was not finite: no weight has changed since.
+    /// The step at which norm or loss was not finite. No weight changes from that step on.
     pub halted: Option<u32>,
 }
 
 /// [`State`] as the device stores it: the fields of `State` in shaders/lib/state.wgsl.
 #[repr(C)]
-#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
-struct DeviceState {
-    loss_sum: f32,
-    loss: f32,
-    norm: f32,
-    scale: f32,
-    halted: u32,
-    halted_step: u32,
-    task_sum: f32,
-    task_loss: f32,
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct DeviceState {
+    /// The sum of the losses since the last step.
+    pub loss_sum: f32,
+    /// The sum of the losses of the last step.
+    pub loss: f32,
+    /// Global norm of the gradients.
+    pub norm: f32,
+    /// Factor by which clipping scales gradients.
+    pub scale: f32,
+    /// 1 after a norm or loss that is not finite.
+    pub halted: u32,
+    /// The step at which it occurred.
+    pub halted_step: u32,
+    /// As `loss_sum`, for the examples of a task.
+    pub task_sum: f32,
+    /// As `loss`, for the examples of a task.
+    pub task_loss: f32,
 }
 
 impl State {
@@ -67,12 +75,12 @@ impl State {
     }
 }
 
-/// PyTorch's arithmetic, or that of the port of 2018.
+/// Which implementation of Adam is reproduced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Arithmetic {
     /// torch.optim.AdamW
     Torch,
-    /// Hugging Face's port of OpenAI's Adam of 2018: decay after the update, ε without bias correction.
+    /// Hugging Face's port of OpenAI's Adam of 2018: decay after the step, ε without bias correction.
     Hf2018,
 }
 
@@ -169,7 +177,7 @@ pub fn adamw_variants(caps: &Caps) -> Vec<Variant> {
     RowAccess::all(caps).into_iter().flat_map(both).collect()
 }
 
-/// Records that a sum of the state grows by Σ losses.
+/// Records that the state's sum of these losses grows by Σ losses.
 ///
 /// # Errors
 /// [`Error::Kernel`].
@@ -191,7 +199,7 @@ pub fn loss_sum(
     })
 }
 
-/// Partial sums that the norm of a flat tensor of `floats` writes.
+/// The number of partial sums that [`global_norm`] writes for a flat tensor of `floats`.
 pub fn norm_partials(floats: usize) -> usize {
     (floats / 8).div_ceil(NORM_BLOCK as usize)
 }
@@ -211,17 +219,25 @@ pub fn global_norm(rec: &mut Recorder<StepValues>, access: RowAccess, gradient: 
     })
 }
 
-/// Records the end of the step's sums over `partials` words: norm, scale, loss, and whether to halt.
+/// Operands of [`step_state`].
+#[derive(Clone, Copy)]
+pub struct StepEnd<'a> {
+    /// Partial sums of squares of all gradients, from [`global_norm`].
+    pub partial: &'a View,
+    /// Words of `partial` that are added up.
+    pub partials: usize,
+    /// The device's state, [`STATE_WORDS`] words.
+    pub state: &'a View,
+    /// The largest global norm; 0 for no clipping.
+    pub clip: f32,
+}
+
+/// Records the end of a step's sums: global norm, scale of clipping, losses, and whether AdamW halts.
 ///
 /// # Errors
 /// [`Error::Kernel`].
-pub fn step_state(
-    rec: &mut Recorder<StepValues>,
-    access: RowAccess,
-    (partial, partials): (&View, usize),
-    state: &View,
-    clip: f32,
-) -> Result<()> {
+pub fn step_state(rec: &mut Recorder<StepValues>, access: RowAccess, end: &StepEnd) -> Result<()> {
+    let StepEnd { partial, partials, state, clip } = *end;
     check_shapes("step_state", &[], &[(partial, partials), (state, STATE_WORDS)])?;
     let binds = [Bind::Read(partial), Bind::Update(state)];
     rec.dispatch(&access.apply(Variant::trusted("step_state", STEP_STATE)), &binds, move |values| {
@@ -230,11 +246,11 @@ pub fn step_state(
     })
 }
 
-/// Flat tensors [.., [`FLAT_COLUMNS`]] of one slab.
+/// The flat tensors [.., [`FLAT_COLUMNS`]] of one slab of parameters.
 pub struct Slab<'a> {
     /// Weights.
     pub values: &'a Matrix,
-    /// Gradients; zero afterwards.
+    /// Gradients; AdamW sets them to zero.
     pub gradients: &'a Matrix,
     /// m
     pub first_moments: &'a Matrix,
@@ -242,9 +258,9 @@ pub struct Slab<'a> {
     pub second_moments: &'a Matrix,
 }
 
-/// A range of floats of a slab with its own rules.
+/// A range of floats of a slab that has one learning rate and one weight decay.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Range {
+pub struct ParameterRange {
     /// First float, a multiple of 64.
     pub start: usize,
     /// Past the last float, a multiple of 64.
@@ -253,11 +269,11 @@ pub struct Range {
     pub lr_scale: f64,
     /// Weight decay.
     pub decay: f64,
-    /// Updates done before this range woke.
-    pub t0: u32,
+    /// Optimizer steps done before this range began to learn.
+    pub steps_before: u32,
 }
 
-/// Records one update of a range.
+/// Records AdamW on one range of a slab; its gradients become zero.
 ///
 /// # Errors
 /// [`Error::Kernel`].
@@ -267,12 +283,12 @@ pub fn adamw(
     slab: &Slab,
     state: &View,
     adam: AdamW,
-    range: Range,
+    range: ParameterRange,
 ) -> Result<()> {
     let tensors = [slab.values, slab.gradients, slab.first_moments, slab.second_moments];
     let all = slab.values.rows as u32;
     check_shapes("adamw", &tensors.map(|t| (t, all, FLAT_COLUMNS)), &[(state, STATE_WORDS)])?;
-    let Range { start, end, .. } = range;
+    let ParameterRange { start, end, .. } = range;
     if start % 64 != 0 || end % 64 != 0 || start > end || end > slab.values.rows * FLAT_COLUMNS {
         let message = format!("range {start}..{end}: expected multiples of 64 within {all} rows of {FLAT_COLUMNS}");
         return Err(Error::Kernel { kernel: "adamw".into(), message });
@@ -283,7 +299,7 @@ pub fn adamw(
     binds.extend(tensors.iter().filter_map(|t| access.updated(t, rows)));
     let a_group = access.group() * PER_LANE;
     rec.dispatch(&adamw_variant(access, adam.arithmetic), &binds, move |values| {
-        let t = values.adam_step.saturating_sub(range.t0).max(1);
+        let t = values.adam_step.saturating_sub(range.steps_before).max(1);
         let (correction1, correction2) = (1.0 - adam.beta1.powf(t.into()), 1.0 - adam.beta2.powf(t.into()));
         let lr = values.lr * range.lr_scale;
         let (rate, root) = match adam.arithmetic {
@@ -302,7 +318,7 @@ pub fn adamw(
             decay: (lr * range.decay) as f32,
             pad: [0; 3],
         };
-        // With nothing to learn from there is no loss to follow: not even decay.
+        // Without targets or examples nothing changes, not even by weight decay.
         let live_packs =
             if values.loss_counts == LossCounts::default() { 0 } else { (range.end - range.start) as u32 / 8 };
         Launch::new(params, grid_of(live_packs.div_ceil(a_group)))

@@ -77,11 +77,11 @@ impl Output {
         Self::fenced(device, name, rows, columns, start, Some(number))
     }
 
-    /// Room that a kernel works in: fenced, poisoned, its numbers not looked at (the oracle has none).
+    /// A workspace of a kernel: fenced and poisoned. Its numbers are not compared, because the oracle has none.
     ///
     /// # Errors
     /// [`Error::Device`].
-    pub fn room(device: &Device, name: &'static str, rows: usize, columns: usize) -> Result<Self> {
+    pub fn workspace(device: &Device, name: &'static str, rows: usize, columns: usize) -> Result<Self> {
         Ok(Output { rows: 0, ..Self::fenced(device, name, rows, columns, None, None)? })
     }
 

@@ -7,12 +7,12 @@ use crate::common::tensors::{layout, list, matrix, zeros};
 use wgpt::config::AttentionKind;
 use wgpt::gpu::{Matrix, Recorder, View};
 use wgpt::ops::attention::{self, Attention, KeyValues};
-use wgpt::ops::column_sum::column_sum;
+use wgpt::ops::column_sum::{ColumnSum, column_sum};
 use wgpt::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use wgpt::ops::embedding::{EmbeddingBackward, Table};
 use wgpt::ops::kernels::Kernels;
-use wgpt::ops::kv_compress::{self, Compress};
-use wgpt::ops::layer_norm::{BLOCK, LayerNorm, LayerNormBackward, layer_norm};
+use wgpt::ops::kv_compress::{self, Compress, ParameterGradients};
+use wgpt::ops::layer_norm::{BLOCK, GainAndBias, LayerNorm, LayerNormBackward, layer_norm};
 use wgpt::ops::matmul::{Epilogue, Form, Matmul, matmul, specs};
 use wgpt::ops::{RowAccess, RowCount, StepValues, embedding, layer_norm as ops_layer_norm};
 use wgpt::reference;
@@ -70,8 +70,11 @@ fn layer_norm_gradients() {
             stats: &stats,
             gain: &gpu_gain,
             dsum: &dsum,
-            gradients: Some([&dgain, &dbias]),
-            partial: [&empty("partial dgain", n.div_ceil(BLOCK)), &empty("partial dbias", n.div_ceil(BLOCK))],
+            gradients: Some(GainAndBias { gain: &dgain, bias: &dbias }),
+            partial: GainAndBias {
+                gain: &empty("partial dgain", n.div_ceil(BLOCK)),
+                bias: &empty("partial dbias", n.div_ceil(BLOCK)),
+            },
         };
         ops_layer_norm::backward(&mut recorder, io, &backward).expect("backward");
         recorder.finish().run(&values).expect("a run");
@@ -175,7 +178,12 @@ fn linear_layer_gradients() {
         };
         matmul(&mut recorder, to_x, &product(Form::ABt, &gpu_dy, &gpu_w, &dx, false)).expect("dx");
         matmul(&mut recorder, *to_w, &product(Form::AtB, &gpu_x, &gpu_dy, &dw, true)).expect("dw");
-        column_sum(&mut recorder, io, [&gpu_dy, &empty("partial", 1, m), &db], RowCount::Rows).expect("db");
+        column_sum(
+            &mut recorder,
+            io,
+            &ColumnSum { input: &gpu_dy, partial: &empty("partial", 1, m), output: &db, rows: RowCount::Rows },
+        )
+        .expect("db");
         recorder.finish().run(&values).expect("a run");
         let f = |x: &[f64], w: &[f64], b: &[f64]| {
             let product = reference::matmul::matmul(reference::matmul::Form::AB, x, w, n, m, k);
@@ -205,16 +213,16 @@ fn compression_gradients() {
         for io in RowAccess::all(device.caps()) {
             let empty = |name, rows, columns| zeros(&device, name, rows, columns);
             let tensor = |name, data: &[f32]| matrix(&device, name, data.len() / c, c, data);
-            let [rows, columns] = kv_compress::room(layout.capacity().slots(), c, factor, group_width);
+            let [rows, columns] = kv_compress::workspace_shape(layout.capacity().slots(), c, factor, group_width);
             let call = Compress {
                 x: &tensor("x", &x),
                 rows: RowCount::Rows,
-                at: 0,
+                first_column: 0,
                 weight: &tensor("weight", &w),
                 factor,
                 slot_rows: &layout.slot_rows,
                 slots: RowCount::Slots,
-                room: &empty("room", rows, columns),
+                workspace: &empty("room", rows, columns),
                 kernels: &Kernels::new(),
             };
             let dy_room = empty("dy", layout.capacity().slots(), c);
@@ -223,7 +231,7 @@ fn compression_gradients() {
             let to = kv_compress::Gradients {
                 dy: &dy_room,
                 dx: &empty("dx", n, c),
-                parameters: Some([&dweight, &dbias]),
+                parameters: Some(ParameterGradients { weight: &dweight, bias: &dbias }),
                 tail_rows: &layout.tail_rows,
                 partial: &empty("partial", n, c),
             };

@@ -4,9 +4,9 @@ use crate::common::device;
 use crate::common::tensors::{list, matrix, zeros};
 use wgpt::Error;
 use wgpt::gpu::{Bind, Buffer, Device, Launch, LiveValues, Matrix, Program, Recorder, Variant, View};
-use wgpt::ops::column_sum::column_sum;
+use wgpt::ops::column_sum::{ColumnSum, column_sum};
 use wgpt::ops::embedding::{Embedding, embedding};
-use wgpt::ops::optimizer::{AdamW, Arithmetic, FLAT_COLUMNS, Range, STATE_WORDS, Slab, adamw};
+use wgpt::ops::optimizer::{AdamW, Arithmetic, FLAT_COLUMNS, ParameterRange, STATE_WORDS, Slab, adamw};
 use wgpt::ops::{RowAccess, RowCount, StepValues};
 use wgpt::verify::numbers;
 
@@ -145,8 +145,9 @@ fn tensors_too_small_are_refused_by_name() {
     let io = RowAccess::choose(device.caps(), 33, &[]);
     let matrix = |name: &str, rows, columns| zeros(&device, name, rows, columns);
     let mut recorder = Recorder::new(&device, StepValues { rows: 65, ..StepValues::default() });
-    let mut sum =
-        |x: &Matrix, partial: &Matrix, out: &Matrix| column_sum(&mut recorder, io, [x, partial, out], RowCount::Rows);
+    let mut sum = |x: &Matrix, partial: &Matrix, out: &Matrix| {
+        column_sum(&mut recorder, io, &ColumnSum { input: x, partial, output: out, rows: RowCount::Rows })
+    };
     let (x, partial, out) = (matrix("x", 65, 33), matrix("partial", 2, 33), matrix("out", 1, 33));
     assert!(sum(&x, &partial, &out).is_ok());
     for (result, words) in [
@@ -163,7 +164,7 @@ fn tensors_too_small_are_refused_by_name() {
     let slab = Slab { values, gradients, first_moments, second_moments };
     let adam = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic: Arithmetic::Torch };
     for (start, end) in [(0, 2 * FLAT_COLUMNS + 64), (8, 64), (128, 64)] {
-        let range = Range { start, end, lr_scale: 1.0, decay: 0.0, t0: 0 };
+        let range = ParameterRange { start, end, lr_scale: 1.0, decay: 0.0, steps_before: 0 };
         let message = adamw(&mut recorder, io, &slab, &state, adam, range).expect_err("a range").to_string();
         assert!(message.contains(&format!("{start}..{end}")), "{message}");
     }

@@ -2,7 +2,7 @@
 
 use super::{ROW_SHAPES, input, row_access, row_specs};
 use crate::gpu::Recorder;
-use crate::ops::column_sum::{BLOCK, column_sum};
+use crate::ops::column_sum::{BLOCK, ColumnSum, column_sum};
 use crate::ops::{RowCount, StepValues};
 use crate::reference;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
@@ -23,12 +23,16 @@ pub fn case([n, live, c]: [usize; 3], purpose: Purpose) -> Case {
         build: Box::new(move |device, spec| {
             let access = row_access(spec, "column_sum")?;
             let x = input(device, "x", n, c, &numbers(seed, live * c))?;
-            let room = Output::room(device, "partial", n.div_ceil(BLOCK), c)?;
+            let partial = Output::workspace(device, "partial", n.div_ceil(BLOCK), c)?;
             let out = Output::starting(device, "out", 1, c, numbers(seed + 1, c))?;
             let mut recorder = Recorder::new(device, StepValues { rows: n as u32, ..StepValues::default() });
-            column_sum(&mut recorder, access, [&x, &room.matrix, &out.matrix], RowCount::Rows)?;
+            column_sum(
+                &mut recorder,
+                access,
+                &ColumnSum { input: &x, partial: &partial.matrix, output: &out.matrix, rows: RowCount::Rows },
+            )?;
             let values = StepValues { rows: live as u32, ..StepValues::default() };
-            Ok(Run { program: recorder.finish(), values, outputs: vec![out, room] })
+            Ok(Run { program: recorder.finish(), values, outputs: vec![out, partial] })
         }),
         oracle: Box::new(move || {
             let sums = reference::matmul::bias_gradient(&wide(&numbers(seed, live * c)), c);

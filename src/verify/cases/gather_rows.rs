@@ -2,7 +2,7 @@
 
 use super::{ROW_SHAPES, indices, input, row_access, row_specs, table};
 use crate::gpu::Recorder;
-use crate::ops::gather_rows::{Rows, gather_rows, scatter_rows_add};
+use crate::ops::gather_rows::{IndexedRows, gather_rows, scatter_rows_add};
 use crate::ops::{RowCount, StepValues};
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
 
@@ -31,13 +31,17 @@ pub fn case(scatter: bool, [n, live, c]: [usize; 3], others: usize, purpose: Pur
                 scatter_rows_add(
                     &mut rec,
                     access,
-                    &Rows { x: &x, index: &index, out: &out.matrix, count: RowCount::Rows },
+                    &IndexedRows { input: &x, index: &index, output: &out.matrix, count: RowCount::Rows },
                 )?;
                 out
             } else {
                 let x = input(device, "x", others, c, &numbers(seed, others * c))?;
                 let out = Output::poisoned(device, "out", n, c)?;
-                gather_rows(&mut rec, access, &Rows { x: &x, index: &index, out: &out.matrix, count: RowCount::Rows })?;
+                gather_rows(
+                    &mut rec,
+                    access,
+                    &IndexedRows { input: &x, index: &index, output: &out.matrix, count: RowCount::Rows },
+                )?;
                 Output { rows: live, ..out }
             };
             let values = StepValues { rows: live as u32, ..StepValues::default() };

@@ -6,7 +6,7 @@ use crate::Error;
 use crate::data::batch::{Batch, IGNORED, Sequence};
 use crate::gpu::{Device, Matrix, Recorder};
 use crate::ops::kernels::Kernels;
-use crate::ops::kv_compress::{self, Compress, Gradients, room};
+use crate::ops::kv_compress::{self, Compress, Gradients, ParameterGradients, workspace_shape};
 use crate::ops::layout::{LayoutBuffer, LayoutCapacity, SMALLEST_TILE};
 use crate::ops::{RowCount, StepValues};
 use crate::reference::kv_compress as oracle;
@@ -114,17 +114,17 @@ impl Shape {
         let x = filled(device, "x", self.rows() + self.spare, 3 * c, &wide)?;
         let weight = filled(device, "weight", self.weight_rows(), c, &weight)?;
         let bias = filled(device, "bias", 1, c, &bias)?;
-        let [rows, columns] = room(most, c, self.factor, self.group_width);
-        let room = Output::room(device, "room", rows, columns)?;
+        let [rows, columns] = workspace_shape(most, c, self.factor, self.group_width);
+        let workspace = Output::workspace(device, "workspace", rows, columns)?;
         let call = Compress {
             x: &x,
             rows: RowCount::Rows,
-            at: self.part * c,
+            first_column: self.part * c,
             weight: &weight,
             factor: self.factor,
             slot_rows: &layout.slot_rows,
             slots: RowCount::Slots,
-            room: &room.matrix,
+            workspace: &workspace.matrix,
             kernels: &Kernels::new(),
         };
         let mut rec = Recorder::new(device, layout.values_at_capacity());
@@ -132,7 +132,7 @@ impl Shape {
             let y = Output::poisoned(device, "y", most, c)?;
             kv_compress::forward(&mut rec, access, &call, &bias.view, &y.matrix)?;
             let y = Output { rows: self.slots(), ..y };
-            return Ok(Run { program: rec.finish(), values, outputs: vec![y, room] });
+            return Ok(Run { program: rec.finish(), values, outputs: vec![y, workspace] });
         }
         let untouched = |rows: usize, columns: usize| vec![UNTOUCHED; rows * columns];
         let x_rows = x.rows;
@@ -145,12 +145,12 @@ impl Shape {
         let to = Gradients {
             dy: &dy,
             dx: &dx.matrix,
-            parameters: Some([&dweight.matrix, &dbias.matrix]),
+            parameters: Some(ParameterGradients { weight: &dweight.matrix, bias: &dbias.matrix }),
             tail_rows: &layout.tail_rows,
             partial: &partial,
         };
         kv_compress::backward(&mut rec, access, &call, &to)?;
-        Ok(Run { program: rec.finish(), values, outputs: vec![dx, dweight, dbias, room] })
+        Ok(Run { program: rec.finish(), values, outputs: vec![dx, dweight, dbias, workspace] })
     }
 
     fn tell(&self, backward: bool) -> Result<Vec<Vec<f64>>, Error> {

@@ -3,7 +3,7 @@
 use super::{ROW_SHAPES, input, row_access, row_specs, table};
 use crate::gpu::Recorder;
 use crate::ops::StepValues;
-use crate::ops::layer_norm::{BLOCK, LayerNorm, LayerNormBackward, backward, layer_norm};
+use crate::ops::layer_norm::{BLOCK, GainAndBias, LayerNorm, LayerNormBackward, backward, layer_norm};
 use crate::reference;
 use crate::verify::{Case, Output, Purpose, Run, float, numbers, wide};
 
@@ -126,8 +126,8 @@ pub fn backward_case(kind: Rows, [n, live, c]: [usize; 3], purpose: Purpose) -> 
             let dsum = Output::poisoned(device, "dsum", n, c)?;
             let dgain = Output::starting(device, "dgain", 1, c, numbers(seed, c))?;
             let dbias = Output::starting(device, "dbias", 1, c, numbers(seed + 1, c))?;
-            let rooms =
-                [Output::room(device, "partial dgain", blocks, c)?, Output::room(device, "partial dbias", blocks, c)?];
+            let partial_gain = Output::workspace(device, "partial dgain", blocks, c)?;
+            let partial_bias = Output::workspace(device, "partial dbias", blocks, c)?;
             let mut recorder = Recorder::new(device, StepValues { rows: n as u32, ..StepValues::default() });
             let call = LayerNormBackward {
                 dy: &input(device, "dy", n, c, &d.dy)?,
@@ -135,12 +135,11 @@ pub fn backward_case(kind: Rows, [n, live, c]: [usize; 3], purpose: Purpose) -> 
                 stats: &table(device, "stats", 2 * n, &stats)?,
                 gain: &input(device, "gain", 1, c, &d.gain)?,
                 dsum: &dsum.matrix,
-                gradients: Some([&dgain.matrix, &dbias.matrix]),
-                partial: [&rooms[0].matrix, &rooms[1].matrix],
+                gradients: Some(GainAndBias { gain: &dgain.matrix, bias: &dbias.matrix }),
+                partial: GainAndBias { gain: &partial_gain.matrix, bias: &partial_bias.matrix },
             };
             backward(&mut recorder, access, &call)?;
-            let mut outputs = vec![Output { rows: live, ..dsum }, dgain, dbias];
-            outputs.extend(rooms);
+            let outputs = vec![Output { rows: live, ..dsum }, dgain, dbias, partial_gain, partial_bias];
             Ok(Run {
                 program: recorder.finish(),
                 values: StepValues { rows: live as u32, ..StepValues::default() },

@@ -70,7 +70,7 @@ pub fn case(form: Form, out: Out, [m, n, k]: [usize; 3], live: usize, purpose: P
             let epilogue = match out {
                 Out::Plain | Out::Add => Epilogue::None,
                 Out::Bias => Epilogue::Bias(&bias.view),
-                Out::BiasGelu => Epilogue::BiasGelu(&bias.view, &pre.matrix),
+                Out::BiasGelu => Epilogue::BiasGelu { bias: &bias.view, pre: &pre.matrix },
                 Out::GeluBackward => Epilogue::GeluBackward(&extra),
                 Out::Residual => Epilogue::Residual(&extra),
             };

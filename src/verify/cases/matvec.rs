@@ -31,7 +31,7 @@ pub enum Out {
     /// + bias
     Bias,
     /// + bias, GELU
-    BiasAct,
+    BiasGelu,
     /// + bias + residual
     BiasResidual,
 }
@@ -124,22 +124,22 @@ pub fn case(form: Form, norm: In, out: Out, [m, n, k]: [usize; 3], live: usize, 
             let keep = into_place(device, &mut rec, spec, kept.matrix.clone())?;
             let call = Matvec {
                 form,
-                a: &a,
+                input: &a,
                 norm: (norm != In::Plain).then_some(Norm {
                     gain: &gain,
-                    shift: &shift,
+                    bias: &shift,
                     image: Some(&norms),
                     eps: EPS,
                     keep: (norm == In::NormKept).then_some(&keep),
                 }),
-                b: &b,
-                out: match out {
-                    Out::Plain => matvec::Out::Plain,
-                    Out::Bias => matvec::Out::Bias(&bias),
-                    Out::BiasAct => matvec::Out::BiasAct(&bias),
-                    Out::BiasResidual => matvec::Out::BiasResidual(&bias, &residual),
+                weight: &b,
+                epilogue: match out {
+                    Out::Plain => matvec::Epilogue::None,
+                    Out::Bias => matvec::Epilogue::Bias(&bias),
+                    Out::BiasGelu => matvec::Epilogue::BiasGelu(&bias),
+                    Out::BiasResidual => matvec::Epilogue::BiasResidual { bias: &bias, residual: &residual },
                 },
-                c: &c_tensor,
+                output: &c_tensor,
                 rows: RowCount::Rows,
             };
             matvec(&mut rec, spec, &call)?;
@@ -168,7 +168,7 @@ pub fn case(form: Form, norm: In, out: Out, [m, n, k]: [usize; 3], live: usize, 
                 c = reference::matmul::add_bias(&c, &wide(&d.bias));
             }
             match out {
-                Out::BiasAct => c = reference::gelu::forward(&c),
+                Out::BiasGelu => c = reference::gelu::forward(&c),
                 Out::BiasResidual => c.iter_mut().zip(&d.residual).for_each(|(c, r)| *c += f64::from(*r)),
                 _ => {}
             }
@@ -188,11 +188,11 @@ pub fn cases() -> Vec<Case> {
             (In::Plain, Out::Plain),
             (In::Plain, Out::Bias),
             (In::NormKept, Out::Bias),
-            (In::NormKept, Out::BiasAct),
+            (In::NormKept, Out::BiasGelu),
             (In::Plain, Out::BiasResidual),
             (In::Norm, Out::Plain),
         ] {
-            let often = matches!((norm, out), (In::Plain, Out::Bias) | (In::NormKept, Out::BiasAct));
+            let often = matches!((norm, out), (In::Plain, Out::Bias) | (In::NormKept, Out::BiasGelu));
             for shape in &shapes[if often { 0..7 } else { 4..6 }] {
                 let shape = *shape;
                 all.push(case(form, norm, out, shape, shape[0], Purpose::Small));
@@ -207,7 +207,7 @@ pub fn cases() -> Vec<Case> {
     for (form, norm, out, [n, k]) in [
         (Form::AB, In::NormKept, Out::Bias, [2304, 768]),
         (Form::AB, In::Plain, Out::BiasResidual, [768, 768]),
-        (Form::AB, In::NormKept, Out::BiasAct, [3072, 768]),
+        (Form::AB, In::NormKept, Out::BiasGelu, [3072, 768]),
         (Form::AB, In::Plain, Out::BiasResidual, [768, 3072]),
         (Form::ABt, In::Norm, Out::Plain, [8192, 768]),
     ] {

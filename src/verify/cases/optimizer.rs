@@ -4,8 +4,8 @@
 use super::{input, row_access, row_specs, table};
 use crate::gpu::Recorder;
 use crate::ops::optimizer::{
-    AdamW, Arithmetic, FLAT_COLUMNS, Losses, Range, STATE_WORDS, Slab, adamw, global_norm, loss_sum, norm_partials,
-    step_state,
+    AdamW, Arithmetic, FLAT_COLUMNS, Losses, ParameterRange, STATE_WORDS, Slab, StepEnd, adamw, global_norm, loss_sum,
+    norm_partials, step_state,
 };
 use crate::ops::{RowAccess, Spec, StepValues};
 use crate::reference;
@@ -155,7 +155,8 @@ pub fn norm_case(op: &'static str, health: Health, clip: f32, rows: usize, purpo
             let state = Output::plain(device, "state", [1, STATE_WORDS], Some(start()), number)?;
             let mut recorder = Recorder::new(device, StepValues { step: STEP, ..StepValues::default() });
             global_norm(&mut recorder, access, &gradient, &partial.matrix.view)?;
-            step_state(&mut recorder, access, (&partial.matrix.view, partials), &state.matrix.view, clip)?;
+            let end = StepEnd { partial: &partial.matrix.view, partials, state: &state.matrix.view, clip };
+            step_state(&mut recorder, access, &end)?;
             let values = StepValues { step: STEP, ..StepValues::default() };
             Ok(Run { program: recorder.finish(), values, outputs: vec![partial, state] })
         }),
@@ -197,14 +198,14 @@ fn slab(floats: usize) -> [Vec<f32>; 4] {
 }
 
 /// Ranges of a slab: all of it, or two that start in the middle, with rates, decays and wakings of their own.
-pub fn ranges(floats: usize, whole: bool) -> Vec<Range> {
+pub fn ranges(floats: usize, whole: bool) -> Vec<ParameterRange> {
     if whole {
-        return vec![Range { start: 0, end: floats, lr_scale: 1.0, decay: 0.1, t0: 0 }];
+        return vec![ParameterRange { start: 0, end: floats, lr_scale: 1.0, decay: 0.1, steps_before: 0 }];
     }
     let middle = (floats / 2 + 64) / 64 * 64;
     vec![
-        Range { start: 192, end: 256, lr_scale: 0.5, decay: 0.0, t0: 0 },
-        Range { start: middle, end: floats - 64, lr_scale: 1.0, decay: 0.01, t0: 5 },
+        ParameterRange { start: 192, end: 256, lr_scale: 0.5, decay: 0.0, steps_before: 0 },
+        ParameterRange { start: middle, end: floats - 64, lr_scale: 1.0, decay: 0.01, steps_before: 5 },
     ]
 }
 
@@ -256,7 +257,7 @@ pub fn adamw_case(arithmetic: Arithmetic, step: u32, halted: bool, rows: usize, 
                     beta2: ADAM.beta2,
                     eps: ADAM.eps,
                     weight_decay: range.decay,
-                    t: step.saturating_sub(range.t0).max(1),
+                    t: step.saturating_sub(range.steps_before).max(1),
                     gradient_scale: SCALE,
                     form: if arithmetic == Arithmetic::Torch { Form::Torch } else { Form::Hf2018 },
                 };

@@ -7,10 +7,10 @@ use crate::common::tensors::layout;
 use wgpt::config::{AttentionKind, ParameterKind, ParameterShape};
 use wgpt::gpu::{Device, Matrix, Recorder, View};
 use wgpt::ops::attention::{self, Attention, Gradients, KeyValues};
-use wgpt::ops::column_sum::column_sum;
-use wgpt::ops::gather_rows::{Rows, gather_rows};
+use wgpt::ops::column_sum::{ColumnSum, column_sum};
+use wgpt::ops::gather_rows::{IndexedRows, gather_rows};
 use wgpt::ops::kernels::Kernels;
-use wgpt::ops::kv_compress::{self, Compress};
+use wgpt::ops::kv_compress::{self, Compress, ParameterGradients};
 use wgpt::ops::matmul::{self, Epilogue, Form, Matmul, matmul};
 use wgpt::ops::{RowAccess, RowCount, StepValues};
 use wgpt::reference::widen;
@@ -49,7 +49,7 @@ impl Compression<'_> {
         let (y, dy) = (matrix(device, n, c, &[]), matrix(device, n, c, dy));
         let [slots, dslots] = [(); 2].map(|()| matrix(device, 2 * capacity.slot_rows(), c, &[]));
         let [lse, delta] = ["lse", "delta"].map(|name| View::new(device, name, n * self.heads).expect("a view"));
-        let [rows, width] = kv_compress::room(capacity.slots(), c, f, self.group_width);
+        let [rows, width] = kv_compress::workspace_shape(capacity.slots(), c, f, self.group_width);
         let windows = matrix(device, rows, width, &[]);
         let partial = matrix(device, n, c, &[]);
         let shape = ParameterShape {
@@ -63,12 +63,12 @@ impl Compression<'_> {
         let compress = |part: usize, weight| Compress {
             x: &qkv,
             rows: RowCount::Rows,
-            at: (1 + part) * c,
+            first_column: (1 + part) * c,
             weight,
             factor: f,
             slot_rows: &layout.slot_rows,
             slots: RowCount::Slots,
-            room: &windows,
+            workspace: &windows,
             kernels: &kernels,
         };
         let mut rec = Recorder::new(device, layout.values_at_capacity());
@@ -86,7 +86,7 @@ impl Compression<'_> {
                 gather_rows(
                     &mut rec,
                     io,
-                    &Rows { x: &x, index: &layout.null_indices, out: &out, count: RowCount::NullKeys },
+                    &IndexedRows { input: &x, index: &layout.null_indices, output: &out, count: RowCount::NullKeys },
                 )?;
             }
         }
@@ -111,14 +111,18 @@ impl Compression<'_> {
             let to = kv_compress::Gradients {
                 dy: &dslots.rows_from(first, capacity.slots()),
                 dx: &dqkv,
-                parameters: Some([&dweight, &dbias]),
+                parameters: Some(ParameterGradients { weight: &dweight, bias: &dbias }),
                 tail_rows: &layout.tail_rows,
                 partial: &partial,
             };
             kv_compress::backward(&mut rec, io, &compress(part, &weights[part]), &to)?;
             let dnull = matrix(device, 1, c, &[]);
             let of_nulls = dslots.rows_from(first + capacity.slots(), capacity.null_keys());
-            column_sum(&mut rec, io, [&of_nulls, &partial, &dnull], RowCount::NullKeys)?;
+            column_sum(
+                &mut rec,
+                io,
+                &ColumnSum { input: &of_nulls, partial: &partial, output: &dnull, rows: RowCount::NullKeys },
+            )?;
             gradients.push([dweight, dbias, dnull]);
         }
         rec.finish().run(&values)?;
