@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 
+/// A comparison of two numbers.
+type Comparison = fn(&i64, &i64) -> bool;
+
 /// The value of an expression of integers, names, `+ - * / %` and parentheses; `None` if it is not one, a name is unknown or
 /// a division is by zero.
 pub(super) fn number(text: &str, names: &HashMap<String, i64>) -> Option<i64> {
@@ -12,7 +15,7 @@ pub(super) fn number(text: &str, names: &HashMap<String, i64>) -> Option<i64> {
 /// Whether a condition holds: `NAME` (not 0), `!NAME` (0), or two expressions compared by `==`, `!=`, `<`, `<=`, `>` or `>=`.
 /// `None` if it is none of these.
 pub(super) fn condition(text: &str, names: &HashMap<String, i64>) -> Option<bool> {
-    let comparisons: [(&str, fn(&i64, &i64) -> bool); 6] =
+    let comparisons: [(&str, Comparison); 6] =
         [("==", i64::eq), ("!=", i64::ne), ("<=", i64::le), (">=", i64::ge), ("<", i64::lt), (">", i64::gt)];
     for (sign, holds) in comparisons {
         if let Some((left, right)) = text.split_once(sign) {

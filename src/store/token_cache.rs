@@ -371,7 +371,7 @@ fn read(folder: &Path, vocab_size: Option<usize>) -> Option<Tokenized> {
         }
     }
     let tokenizer = match entry.files.contains_key(TOKENIZER) {
-        true => Some(Tokenizer::open(&folder.join(TOKENIZER)).ok()?),
+        true => Some(Tokenizer::open(folder.join(TOKENIZER)).ok()?),
         false => None,
     };
     let tokenized = open(folder, &entry, None).ok()?;
