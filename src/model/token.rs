@@ -272,7 +272,7 @@ impl TokenPass {
             };
             decode(rec, self.specs.cache, &call)?;
             let Linear { weight, bias } = &layer.c_proj;
-            let epilogue = Epilogue::BiasResidual { bias, residual: residual };
+            let epilogue = Epilogue::BiasResidual { bias, residual };
             let (input, output) = (&self.attention, &self.sum_1);
             self.product(rec, Product { input, norm: None, weight, epilogue, output })?;
 

@@ -402,15 +402,9 @@ mod tests {
             assert_eq!(run.latest().expect("latest"), run.checkpoint_path(step));
         }
         assert_eq!(run.steps().expect("steps"), [0, 300, 400]);
-<<<<<<< Updated upstream
-        let loaded = Model::load(&run.checkpoint_path(400)).expect("load");
+        let loaded = Model::load(run.checkpoint_path(400)).expect("load");
         assert_eq!(loaded.parameters, checkpoint().parameters);
         // Resumed from step 300: the checkpoint of step 400 stays until the run gets there.
-=======
-        let back = Model::load(run.checkpoint_path(400)).expect("load");
-        assert_eq!(back.parameters, checkpoint().parameters);
-        // Gone back to 300: what comes behind stays until the run comes by.
->>>>>>> Stashed changes
         run.save(300, |folder| checkpoint().write_files(folder)).expect("save");
         assert_eq!(
             (run.steps().expect("steps"), run.latest().expect("latest")),

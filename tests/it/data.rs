@@ -268,7 +268,7 @@ fn gpt1s_tokenizer_is_set_by_its_key() {
     let openai = gpt1.with_pretokenizer(Pretokenizer::OpenAi).expect("another cut");
     assert!(ids(&cut) == openai.encode(&stories(2, 20_000)).expect("encode") && ids(&cut) != ids(&run));
     assert_eq!(cut.settings.pretokenizer, Pretokenizer::OpenAi);
-    let missing = Tokenizer::open(&place.path("cache")).expect_err("none").to_string();
+    let missing = Tokenizer::open(place.path("cache")).expect_err("none").to_string();
     assert!(GPT1_FILES.iter().flatten().all(|name| missing.contains(name)), "{missing}");
 }
 
@@ -291,7 +291,7 @@ fn the_tokenizer_command_trains_encodes_and_decodes() {
     let train = ["train", "--data", "d", "--vocab-size", "300", "--out", "t"];
     let printed = success(&tokenizer(&place, &train, b""));
     assert_eq!(printed, format!("300 ids  {}\n", Path::new("t").join("tokenizer.json").display()));
-    let own = Tokenizer::open(&place.path("t")).expect("tokenizer");
+    let own = Tokenizer::open(place.path("t")).expect("tokenizer");
     assert_eq!(
         own.to_json().expect("json"),
         Tokenizer::train(&stories(5, 20_000), 300, Pretokenizer::Bytes).expect("train").to_json().expect("json")

@@ -32,7 +32,7 @@ fn folder(pretokenizer: Pretokenizer) -> (tempfile::TempDir, Model, String) {
     };
     let parameters = wgpt::model::initial_parameters(&config, 9);
     let model = Model::from_parts(config, parameters, Some(tokenizer));
-    model.save(&place.path().join("model")).expect("save");
+    model.save(place.path().join("model")).expect("save");
     std::fs::write(place.path().join("text.txt"), &text).expect("write");
     (place, model, text)
 }
@@ -96,7 +96,7 @@ fn results_match_the_oracle() {
 fn the_checkpoint_in_use_and_unknown_characters_are_reported() {
     let (place, model, _) = folder(Pretokenizer::Bert);
     let run = place.path().join("run");
-    model.save(&run.join("checkpoints/step-000007")).expect("save");
+    model.save(run.join("checkpoints/step-000007")).expect("save");
     std::fs::write(run.join("latest"), "step-000007\n").expect("write");
     let output = eval(place.path(), &["--model", "run", "--data", "text.txt", "--json"]);
     let row = &json_rows(&output)[0];
@@ -143,7 +143,7 @@ fn bad_input_is_one_line_and_leaves_no_file() {
     put("one.txt", b"a");
     put("empty.txt", b"");
     put("latin1.txt", b"caf\xe9");
-    Model { tokenizer: None, ..model.clone() }.save(&place.join("mute")).expect("save");
+    Model { tokenizer: None, ..model.clone() }.save(place.join("mute")).expect("save");
     std::fs::create_dir(place.join("there")).expect("folder");
     let contents = || {
         let mut all: Vec<(PathBuf, Vec<u8>)> = Vec::new();
@@ -189,7 +189,7 @@ fn a_loss_that_is_not_finite_leaves_no_file() {
     let (place, mut model, _) = folder(Pretokenizer::Bytes);
     let place = place.path();
     model.parameters.iter_mut().flatten().for_each(|x| *x *= 1e30);
-    model.save(&place.join("wild")).expect("save");
+    model.save(place.join("wild")).expect("save");
     std::fs::write(place.join("losses.tsv"), "what was there").expect("write");
     let output = eval(place, &["--model", "wild", "--data", "text.txt", "--per-token", "losses.tsv"]);
     let error = stderr(&output);
@@ -211,11 +211,11 @@ fn a_fine_tuned_model_is_a_language_model() {
     let config = ModelConfig { vocab_size: 303, task, ..model.config };
     let tokenizer = model.tokenizer.map(|tokenizer| tokenizer.with_task_tokens(300).expect("tokens"));
     let tuned = Model { tokenizer, ..Model::new(config, 9).expect("a model") };
-    tuned.save(&place.join("tuned")).expect("save");
+    tuned.save(place.join("tuned")).expect("save");
     let mut plain = tuned.clone();
     plain.config.task = None;
     plain.parameters.truncate(plain.config.parameters().len());
-    plain.save(&place.join("plain")).expect("save");
+    plain.save(place.join("plain")).expect("save");
     let figures = |model: &str| success(&eval(place, &["--model", model, "--data", "text.txt", "--json"]));
     assert_eq!(figures("tuned"), figures("plain"));
     let text =
@@ -254,7 +254,7 @@ fn later_tokens_never_change_earlier_losses() {
         let config = ModelConfig { attention_pattern, n_layer: layers, n_embd, n_positions, local_block, ..base };
         let parameters = wgpt::model::initial_parameters(&config, 9);
         let saved = Model::from_parts(config, parameters, Some(tokenizer.clone()));
-        saved.save(&place.join(pattern)).expect("save");
+        saved.save(place.join(pattern)).expect("save");
         let [a, b] = [0, 1].map(|i| {
             let (data, losses) = (["a.jsonl", "b.jsonl"][i], format!("{pattern}-{i}.tsv"));
             success(&eval(place, &["--model", pattern, "--data", data, "--per-token", &losses]));

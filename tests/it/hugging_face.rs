@@ -139,7 +139,7 @@ fn models_load_in_transformers_and_back() {
     let config =
         ModelConfig { attention_pattern: "LF".into(), n_positions: 8, local_block: 4, ..ModelConfig::default() };
     let parameters = initial_parameters(&config, 1);
-    Model::from_parts(config, parameters, None).save(&place.join("local")).expect("save");
+    Model::from_parts(config, parameters, None).save(place.join("local")).expect("save");
 
     let prompts = [[0, 1], [5, 4], [100, 20], [1000, 40]];
     let named: serde_json::Map<String, Value> =
@@ -292,11 +292,11 @@ fn fine_tuned_models_load_in_transformers_and_back() {
     };
     let mut heads = serde_json::Map::new();
     for (name, checkpoint, _, texts) in &cases {
-        checkpoint.save(&place.join(name)).expect("save");
+        checkpoint.save(place.join(name)).expect("save");
         heads.insert(name.to_string(), json!({"folder": place.join(name), "rows": rows(texts)}));
     }
     let similar = tuned(bytes, TaskKind::Similar, Answers::Score);
-    similar.save(&place.join("similar")).expect("save");
+    similar.save(place.join("similar")).expect("save");
     let reply = ask(&python, place, &json!({"heads": heads, "refused": [place.join("similar")]}));
     let refusal = reply["refusals"][0].as_str().expect("a head that transformers has not is refused");
     assert!(refusal.contains("wgpt"), "{refusal}");
@@ -306,7 +306,7 @@ fn fine_tuned_models_load_in_transformers_and_back() {
         assert_eq!((&theirs["class"], &theirs["misfits"]), (&json!(class), &json!([])), "{name}");
         let records: Vec<Record> =
             texts.into_iter().map(|texts| Record { line: 1, texts, answer: Answer::Class(0) }).collect();
-        let model = Model::load(&place.join(name)).expect("a model");
+        let model = Model::load(place.join(name)).expect("a model");
         let encoded = encode(&records, model.tokenizer().expect("a tokenizer"), 24).expect("examples");
         assert!(encoded.truncated > 0, "{name}");
         let ids: Vec<&Vec<u32>> = encoded.examples.iter().flat_map(|example| &example.sequences).collect();
@@ -344,7 +344,7 @@ fn fine_tuned_models_load_in_transformers_and_back() {
         );
 
         // Back from transformers: the same weights, and the task by its own keys and by ours.
-        let again = Model::load(&place.join("again").join(name)).expect("what transformers saves");
+        let again = Model::load(place.join("again").join(name)).expect("what transformers saves");
         assert_eq!(
             (&again.config.task, &again.parameters),
             (&checkpoint.config.task, &checkpoint.parameters),

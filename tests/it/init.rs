@@ -144,14 +144,14 @@ fn a_run_from_a_fine_tuned_model_leaves_out_its_head() {
     let tokenizer = prepared.expect("prepared").tokenizer.with_task_tokens(270).expect("tokens");
     let parameters = wgpt::model::initial_parameters(&tuned, 2);
     let body = parameters[..parameters.len() - 2].to_vec();
-    Model::from_parts(tuned, parameters, Some(tokenizer)).save(&path("tuned")).expect("save");
+    Model::from_parts(tuned, parameters, Some(tokenizer)).save(path("tuned")).expect("save");
 
     let settings = settings("", &[&data, &init, "steps=1", "warmup=0", "valid=0.1"]).expect("settings");
     let prepared = Pretraining::read(settings, None, &path("new"), &no_cache()).expect("prepared");
     let warnings = prepared.warnings();
     assert!(warnings.iter().any(|warning| warning.ends_with("the head of task choose is not used")), "{warnings:?}");
     wgpt::train::train(&device, prepared, &mut NoObserver).expect("a run");
-    let began = Model::load(&checkpoint(&path("new"), 0)).expect("a checkpoint");
+    let began = Model::load(checkpoint(&path("new"), 0)).expect("a checkpoint");
     assert_eq!((began.config.task, began.config.vocab_size, began.warnings), (None, 273, vec![]));
     assert!(began.parameters == body);
 }

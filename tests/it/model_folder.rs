@@ -56,7 +56,7 @@ fn a_run_is_its_best_or_its_latest_checkpoint() {
     let (run, mut model) = (place.path().join("run"), small());
     for (step, value) in [("step-000002", 2.0), ("step-000004", 4.0)] {
         model.parameters[0][0] = value;
-        model.save(&run.join("checkpoints").join(step)).expect("save");
+        model.save(run.join("checkpoints").join(step)).expect("save");
     }
     let first = |dir: &Path| Model::load(dir).expect("a model").parameters[0][0];
     put(&run.join("latest"), "step-000004\n");
@@ -67,7 +67,7 @@ fn a_run_is_its_best_or_its_latest_checkpoint() {
     assert_eq!(first(&run.join("checkpoints/step-000004")), 4.0);
 
     // A name that leads out of `checkpoints` is refused, even if it leads to a model.
-    model.save(&run.join("outside")).expect("save");
+    model.save(run.join("outside")).expect("save");
     let absolute = run.join("outside").display().to_string();
     for name in
         ["../outside", "step-000002/../step-000004", ".", "..", "", "\\outside", "c:x", "step-9", "\0", &absolute]

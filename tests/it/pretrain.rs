@@ -91,7 +91,7 @@ fn a_run_leaves_a_folder_and_a_seed_decides_it() {
     let saved = Model::load(&trained.checkpoint).expect("checkpoint");
     assert_eq!(saved.parameters, trained.training.parameters().expect("weights"));
     assert!(saved.warnings.is_empty() && saved.tokenizer.is_some(), "{:?}", saved.warnings);
-    let first = Model::load(&checkpoint(&a, 0)).expect("step 0");
+    let first = Model::load(checkpoint(&a, 0)).expect("step 0");
     assert_eq!(first.parameters, wgpt::model::initial_parameters(&first.config, 11));
     let losses: Vec<f64> = trained.curve.validation.iter().map(|point| point.1).collect();
     assert!(losses.len() == 4 && losses[3] < losses[0], "{losses:?}");
