@@ -83,7 +83,7 @@
 //!
 //! # Plan the memory
 //!
-//! [`model::plan`] computes what a training run allocates, without a device.
+//! [`model::plan()`] computes what a training run allocates, without a device.
 //!
 //! ```
 //! use wgpt::ModelConfig;

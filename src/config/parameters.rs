@@ -31,39 +31,39 @@ pub enum ParameterKind {
 pub enum LayerTensor {
     /// [C, 3C]
     CAttn,
-    /// [3C]
+    /// `[3C]`
     CAttnBias,
     /// [f·C/groups, C]; M layers have it.
     CompressK,
-    /// [C]; M layers have it.
+    /// `[C]`; M layers have it.
     CompressKBias,
     /// As `CompressK`; M layers with two convolutions have it.
     CompressV,
-    /// [C]; the layers with `CompressV` have it.
+    /// `[C]`; the layers with `CompressV` have it.
     CompressVBias,
-    /// [C]; M layers with a learned null key and value have it.
+    /// `[C]`; M layers with a learned null key and value have it.
     NullK,
-    /// [C]; the layers with `NullK` have it.
+    /// `[C]`; the layers with `NullK` have it.
     NullV,
     /// [C, C]
     CProj,
-    /// [C]
+    /// `[C]`
     CProjBias,
-    /// [C]
+    /// `[C]`
     Ln1Gain,
-    /// [C]
+    /// `[C]`
     Ln1Bias,
     /// [C, 4C]
     CFc,
-    /// [4C]
+    /// `[4C]`
     CFcBias,
     /// [4C, C]
     MlpProj,
-    /// [C]
+    /// `[C]`
     MlpProjBias,
-    /// [C]
+    /// `[C]`
     Ln2Gain,
-    /// [C]
+    /// `[C]`
     Ln2Bias,
 }
 

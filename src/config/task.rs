@@ -55,7 +55,7 @@ impl Task {
         }
     }
 
-    /// The head's tensors: a weight [outputs, C], and a bias [outputs] if Hugging Face's class has one.
+    /// The head's tensors: a weight `[outputs, C]`, and a bias `[outputs]` if Hugging Face's class has one.
     pub fn parameters(&self, n_embd: usize) -> Vec<ParameterShape> {
         let (weight, bias) = match self.kind {
             TaskKind::Classify | TaskKind::Entail => ("score.weight", None),

@@ -1,7 +1,7 @@
 //! The decoder's forward and backward pass, recorded layer by layer: embedding, then blocks of attention and MLP.
 //!
 //! Gradients of parameters are accumulated (`+=`), gradients of activations are overwritten (`=`). The heads are recorded by
-//! [`super::lm_head`] and [`super::task_head`].
+//! `lm_head` and `task_head`.
 
 use super::activations::{Activations, Block};
 use super::cache::Cache;

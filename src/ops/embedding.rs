@@ -45,7 +45,7 @@ pub struct Embedding<'a> {
     pub x: &'a Matrix,
 }
 
-/// Records x = tokens_embed[id] + positions_embed[position].
+/// Records x = `tokens_embed[id] + positions_embed[position]`.
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].

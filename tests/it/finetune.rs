@@ -379,7 +379,7 @@ fn bad_input_is_one_line_and_writes_nothing() {
     std::fs::write(folder.join("none.tsv"), "sentence\tlabel\n").expect("write");
     let run = |change: &str| format!("{RUN} --out run {change}");
     for (line, expected) in [
-        (run("--text words"), "train.tsv: line 1: has no column `words`"),
+        (run("--text words"), "train.tsv: line 1: no column `words`"),
         (run("--valid odd.tsv"), "odd.tsv: line 3: `label` is \"tepid\": "),
         (run("--train empty.tsv"), "empty.tsv: line 2: "),
         (run("--valid none.tsv"), "none.tsv: holds no example"),

@@ -29,7 +29,7 @@ fn targets(kind: Targets, live: usize, v: usize) -> Vec<u32> {
     all
 }
 
-/// A case of R rows of V logits within ±`reach`, `live` of them live; the chunk comes after [`SKIP`] rows of the batch.
+/// A case of R rows of V logits within ±`reach`, `live` of them live; the chunk comes after `SKIP` rows of the batch.
 pub fn case(kind: Targets, reach: f32, [r, live, v]: [usize; 3], purpose: Purpose) -> Case {
     let logits = move || numbers((r * 11 + v) as u32, r * v).iter().map(|x| x * reach).collect::<Vec<_>>();
     // The weight and the targets of the step's other micro-batches.
