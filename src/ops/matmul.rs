@@ -18,11 +18,11 @@ pub use super::form::Form;
 pub enum Epilogue<'a> {
     /// C = sum
     None,
-    /// C = sum + bias [N]
+    /// C = sum + bias `[N]`
     Bias(&'a View),
-    /// pre [M, N] = sum + bias [N], C = GELU(pre)
+    /// pre [M, N] = sum + bias `[N]`, C = GELU(pre)
     BiasGelu {
-        /// [N]
+        /// `[N]`
         bias: &'a View,
         /// Out: the sum with bias, before GELU [M, N].
         pre: &'a Matrix,

@@ -88,13 +88,13 @@ pub struct Norm<'a> {
 pub enum Epilogue<'a> {
     /// C = sum
     None,
-    /// C = sum + bias [N]
+    /// C = sum + bias `[N]`
     Bias(&'a View),
-    /// C = GELU(sum + bias [N])
+    /// C = GELU(sum + bias `[N]`)
     BiasGelu(&'a View),
-    /// C = sum + bias [N] + residual [M, N]
+    /// C = sum + bias `[N]` + residual [M, N]
     BiasResidual {
-        /// [N]
+        /// `[N]`
         bias: &'a View,
         /// [M, N]
         residual: &'a Tensor,
