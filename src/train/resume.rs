@@ -153,14 +153,14 @@ impl<O: Objective> StoppedRun<O> {
 fn check_kind(dir: &Path, checkpoint: &Path, expected: Stage) -> Result<()> {
     // A configuration that cannot be read is reported when the checkpoint is loaded.
     let Ok(config) = load_config(checkpoint) else { return Ok(()) };
-    let (stage, found) = match config.task {
-        Some(_) => (Stage::FineTuning, "is a fine-tuning run"),
-        None => (Stage::Pretraining, "is a pretraining run"),
+    let (stage, found, command) = match config.task {
+        Some(task) => (Stage::FineTuning, "is a fine-tuning run", format!("finetune {}", task.kind)),
+        None => (Stage::Pretraining, "is a pretraining run", "pretrain".into()),
     };
     if stage == expected {
         Ok(())
     } else {
-        Err(Error::file(dir, found).expected(format!("`wgpt {} --resume` continues it", stage.command())))
+        Err(Error::file(dir, found).expected(format!("`wgpt {command} --resume` continues it")))
     }
 }
 

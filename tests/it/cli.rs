@@ -50,7 +50,7 @@ fn bad_input_is_one_line_that_names_it() {
         (pretrain(&["--attention-pattern", ""]), &["attention_pattern = \"\": must be one or more letters of F"]),
         (pretrain(&["--out", "there"]), &["there: exists already: must be the path of a new folder"]),
         (pretrain(&["--out", "text.txt/run"]), &["text.txt is not a folder"]),
-        (vec!["pretrain"], &["no data", "--data FILE"]),
+        (vec!["pretrain"], &["data: must name the text", "--data FILE"]),
         (vec!["pretrain", "--data", "empty.txt"], &["empty.txt: empty: expected text"]),
         (vec!["pretrain", "--data", "latin1.txt"], &["latin1.txt: byte offset 3: not UTF-8"]),
         (vec!["pretrain", "--data", "none.txt"], &["none.txt: could not be read"]),

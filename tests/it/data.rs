@@ -317,7 +317,7 @@ fn the_tokenizer_command_trains_encodes_and_decodes() {
     };
     refused(&train, b"", "t: exists already: must be the path of a new folder");
     refused(&["train", "--data", "d", "--vocab-size", "9", "--out", "u"], b"", "vocab_size = 9: expected at least 256");
-    refused(&["train", "--out", "u"], b"", "no data");
+    refused(&["train", "--out", "u"], b"", "data: must name the text");
     refused(&["encode", "--tokenizer", "t", "latin1"], b"", "latin1: byte offset 3: not UTF-8");
     refused(&["encode", "--tokenizer", "t"], b"\xff", "stdin: byte offset 0: not UTF-8");
     refused(&["encode", "--tokenizer", "d"], b"", "d: no tokenizer: expected tokenizer.json, or vocab.json and");

@@ -166,7 +166,7 @@ fn bad_input_is_one_line_and_leaves_no_file() {
         (vec!["--model", "model", "--data", "none.txt"], &["none.txt: "]),
         (vec!["--model", "model", "--data", "empty.txt"], &["empty.txt: empty: expected text"]),
         (vec!["--model", "model", "--data", "latin1.txt"], &["latin1.txt: byte offset 3: not UTF-8"]),
-        (vec!["--model", "model", "--data", "one.txt"], &["has 1 token", "must have 2 or more"]),
+        (vec!["--model", "model", "--data", "one.txt"], &["tokens of the text = 1", "must be 2 or more"]),
         (text(&["--per-token", "there"]), &["--per-token there: must be the path of a file"]),
         (text(&["--per-token", "none/losses"]), &["--per-token none/losses: the folder none does not exist"]),
         (text(&["--per-token", "text.txt"]), &["--per-token text.txt: is one of the texts: must be another file"]),

@@ -294,7 +294,7 @@ fn a_run_learns_resumes_and_predicts() {
     let printed = wgpt(folder, "finetune classify --resume parts");
     assert!(stderr(&printed).contains("is finished: 20 steps are done"));
     let wrong = wgpt(folder, "pretrain --resume parts");
-    assert_one_line(&wrong, 2, &["is a fine-tuning run: `wgpt finetune TASK --resume`"]);
+    assert_one_line(&wrong, 2, &["is a fine-tuning run: `wgpt finetune classify --resume`"]);
     let again = success(&wgpt(folder, "finetune classify --config whole/config.toml --out again"));
     assert!(again.contains("best epoch"), "{again}");
     assert_eq!(lines(&folder.join("again")), all);
@@ -382,7 +382,7 @@ fn bad_input_is_one_line_and_writes_nothing() {
         (run("--text words"), "train.tsv: line 1: no column `words`"),
         (run("--valid odd.tsv"), "odd.tsv: line 3: `label` is \"tepid\": "),
         (run("--train empty.tsv"), "empty.tsv: line 2: "),
-        (run("--valid none.tsv"), "none.tsv: holds no example"),
+        (run("--valid none.tsv"), "none.tsv: has no examples"),
         (run("--valid missing.tsv"), "missing.tsv: "),
         (run("--premise p"), "premise = p: classify has the columns text, label"),
         (run("--best-by pearson"), "best_by = \"pearson\": must be accuracy, f1, matthews or loss for classify"),

@@ -127,7 +127,7 @@ fn settings_that_contradict_the_model_are_named() {
     let mut wrong = settings("", &[&init, &data]).expect("settings");
     wrong.model.n_layer = 1;
     let error = Pretraining::read(wrong, None, &place.path().join("run"), &no_cache()).expect_err("wrong").to_string();
-    assert!(error.ends_with("the model's numbers are others than the settings have"), "{error}");
+    assert!(error.ends_with("the model's configuration differs from the settings"), "{error}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ impl Stage {
     }
 
     /// The command of the program that trains such a run.
-    pub(in crate::train) fn command(self) -> &'static str {
+    pub(super) fn command(self) -> &'static str {
         match self {
             Stage::Pretraining => "pretrain",
             Stage::FineTuning => "finetune classify",
