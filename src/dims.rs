@@ -1,11 +1,11 @@
-//! Letters and what divides what.
+//! The letters of shapes, and the row pitch of matrices.
 //!
 //! B sequences, T tokens in a sequence, C model width, H heads, D = C/H, L layers, V vocabulary, P positions,
 //! N rows (tokens) of a packed batch, W local block. A matrix in a buffer has rows of [`pitch`] floats:
 //! its padding is zero and stays zero, so every kernel may read whole vectors, odd C and D too, and a copy to an image
-//! has rows of whole 256 bytes. Files and oracles know nothing of it.
+//! has rows of multiples of 256 bytes. Files and oracles have no padding.
 
-/// Floats in a pitch: 256 bytes, what buffer-to-texture copies ask for.
+/// Floats in a pitch: 256 bytes, which buffer-to-texture copies require.
 pub const PITCH: usize = 64;
 
 /// Groups in the x dimension of a grid whose groups continue in y: below the 65,535 groups a dimension that every adapter

@@ -1,6 +1,6 @@
-//! Philox-4x32-10 (Salmon et al. 2011) on the host, and the streams of SPEC 5. The device's twin: shaders/lib/philox.wgsl.
+//! Philox-4x32-10 (Salmon et al. 2011) on the host, and the streams of docs/spec.md section 5. The same on the device: shaders/lib/philox.wgsl.
 
-/// The purposes that random numbers serve: the fourth counter word of host streams.
+/// What random numbers are used for: the fourth counter word of the host's streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Stream {
@@ -33,13 +33,14 @@ pub const fn seed_key(seed: u64) -> [u32; 2] {
     [seed as u32, (seed >> 32) as u32]
 }
 
-/// The dropout key of the update after `updates_done` (SPEC 5): first two words of counter (s, 0, 0, 2).
-pub fn step_key(seed: u64, updates_done: u32) -> [u32; 2] {
-    let w = philox([updates_done, 0, 0, Stream::Dropout as u32], seed_key(seed));
+/// The dropout key of the optimizer step after `steps_done` steps (docs/spec.md section 5): the first two words of counter
+/// (s, 0, 0, 2).
+pub fn step_key(seed: u64, steps_done: u32) -> [u32; 2] {
+    let w = philox([steps_done, 0, 0, Stream::Dropout as u32], seed_key(seed));
     [w[0], w[1]]
 }
 
-/// The place of a dropout mask: head·65536 + layer·8 + site.
+/// The place of a dropout mask, the fourth counter word: head·65536 + layer·8 + site.
 pub const fn place(head: u32, layer: u32, site: Site) -> u32 {
     head * 65536 + layer * 8 + site as u32
 }

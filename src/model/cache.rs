@@ -16,7 +16,7 @@ use super::parameters::{ParameterData, Parameters};
 use super::tensors::LayerTensors;
 use crate::config::{AttentionKind, ModelConfig};
 use crate::gpu::{Device, Matrix, Recorder, Tensor};
-use crate::ops::cache::{self, Append, Rows, Span, Spec};
+use crate::ops::cache::{self, Append, AppendedRows, Span, Spec};
 use crate::ops::tiles::Rule;
 use crate::ops::{RowCount, StepValues};
 use crate::{Result, dims};
@@ -120,17 +120,17 @@ impl Cache {
         rec: &mut Recorder<StepValues>,
         rings: &Rings,
         source: Source,
-        rows: impl Fn(&StepValues) -> Rows + Send + Sync + 'static,
+        rows: impl Fn(&StepValues) -> AppendedRows + Send + Sync + 'static,
     ) -> Result<()> {
         let call = Append {
-            x: source.x,
-            live: source.rows,
+            input: source.x,
+            rows: source.rows,
             columns: source.columns,
-            apart: source.rows_apart,
+            rows_apart: source.rows_apart,
             cache: &rings.all,
-            at: source.first_column,
-            stretches: self.sequences,
-            stretch: rings.rows,
+            first_column: source.first_column,
+            rings: self.sequences,
+            ring_rows: rings.rows,
         };
         cache::append(rec, &call, rows)
     }
@@ -159,7 +159,7 @@ impl Cache {
                 let x = &Tensor::Buffer(null);
                 let source =
                     Source { x, rows: RowCount::Fixed(1), columns: 0..c, rows_apart: 0, first_column: part * c };
-                self.append(rec, &layer.visible, source, |_| Rows { skip: 0, count: 1, number: 0 })?;
+                self.append(rec, &layer.visible, source, |_| AppendedRows { skip: 0, count: 1, number: 0 })?;
             }
         }
         Ok(())
@@ -173,7 +173,7 @@ impl Cache {
         let Some(rings) = self.token_rings(layer) else { return Ok(()) };
         let (x, c, rows) = (&Tensor::Buffer(qkv.clone()), qkv.columns / 3, rings.rows as u32);
         let source = Source { x, rows: RowCount::Rows, columns: c..3 * c, rows_apart: 0, first_column: 0 };
-        self.append(rec, rings, source, move |values| Rows::last(values.rows, rows))
+        self.append(rec, rings, source, move |values| AppendedRows::last(values.rows, rows))
     }
 
     /// Records that every sequence takes a prompt's slots. The upper half of `compressed` holds keys, the lower half values.
@@ -187,7 +187,7 @@ impl Cache {
         let rows = RowCount::Fixed(compressed.rows as u32);
         for part in [0, 1] {
             let source = Source { x, rows, columns: 0..c, rows_apart: 0, first_column: part as usize * c };
-            let slots = move |values: &StepValues| Rows { skip: part * half, count: values.slots, number: 1 };
+            let slots = move |values: &StepValues| AppendedRows { skip: part * half, count: values.slots, number: 1 };
             self.append(rec, visible, source, slots)?;
         }
         Ok(())
@@ -202,7 +202,7 @@ impl Cache {
         let Some(rings) = &self.layers[layer].window else { return Ok(()) };
         let c = qkv.shape()[1] / 3;
         let source = Source { x: qkv, rows: RowCount::Rows, columns: c..3 * c, rows_apart: 1, first_column: 0 };
-        let row = |values: &StepValues| Rows { skip: 0, count: 1, number: values.step.saturating_sub(1) };
+        let row = |values: &StepValues| AppendedRows { skip: 0, count: 1, number: values.step.saturating_sub(1) };
         self.append(rec, rings, source, row)
     }
 
@@ -217,8 +217,11 @@ impl Cache {
             let c = x.shape()[1];
             let source = Source { x, rows: RowCount::Slots, columns: 0..c, rows_apart: 1, first_column: part * c };
             // The first slot has number 1.
-            let row =
-                move |values: &StepValues| Rows { skip: 0, count: values.slots.min(1), number: values.step / factor };
+            let row = move |values: &StepValues| AppendedRows {
+                skip: 0,
+                count: values.slots.min(1),
+                number: values.step / factor,
+            };
             self.append(rec, visible, source, row)?;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Causal attention in flash form over packed sequences: forward; backward to q; backward to k and v. Full, local and
-//! memory-compressed attention are the same kernels: queries come from one matrix, keys and values from another or the same,
-//! and who sees whom comes from the layout's tiles and two integers ([`super::tiles::Rule`]).
+//! memory-compressed attention use the same kernels: queries are read from one matrix, keys and values from the same or
+//! another, and the layout's tiles and two integers ([`super::tiles::Rule`]) say which keys a query sees.
 
 use super::layout::{LayoutBuffer, kind_index};
 use super::row_access::RowAccess;
@@ -18,20 +18,20 @@ const FORWARD_IMAGE: &str = include_str!("../../shaders/attention/forward_image.
 const BACKWARD_Q_IMAGE: &str = include_str!("../../shaders/attention/backward_q_image.wgsl");
 const BACKWARD_KV_IMAGE: &str = include_str!("../../shaders/attention/backward_kv_image.wgsl");
 
-/// Which files.
+/// Which shader files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Spec {
-    /// An invocation a query or key, `keys` of the others at a time in workgroup memory.
+    /// One invocation for each query or key; `keys` rows of the other side at a time in workgroup memory.
     Tiled {
         /// Rows in workgroup memory.
         keys: u32,
     },
-    /// Blocks of 64 keys as named values read from images, for CPU adapters: D a multiple of 4 up to 64.
+    /// Blocks of 64 keys read from images into named values, for CPU adapters. D is a multiple of 4, at most 64.
     Image,
 }
 
-/// The Spec for heads of `head_dim`, queries and keys with so many rows.
+/// Chooses the Spec for heads of `head_dim` channels, where queries and keys have `rows` rows at most.
 pub fn choose(caps: &Caps, rows: usize, head_dim: usize) -> Spec {
     let fits = rows <= caps.max_texture as usize && head_dim.is_multiple_of(4) && head_dim <= 64;
     if caps.reads_images() && fits { Spec::Image } else { Spec::Tiled { keys: if head_dim <= 64 { 16 } else { 8 } } }
@@ -68,7 +68,7 @@ fn variant(spec: Spec, pass: Pass, head_dim: u32, dropout: bool) -> Variant {
             match pass {
                 Pass::Forward | Pass::BackwardQ => tiled.constant("D", head_dim).constant("KEYS", keys),
                 Pass::BackwardKv => {
-                    // Four vectors of a key pass the registers of an invocation beyond 32 channels.
+                    // Beyond 32 channels the four vectors of a key exceed the registers of an invocation.
                     let lanes = head_dim.div_ceil(32).next_power_of_two();
                     let quads = head_dim.div_ceil(4).div_ceil(lanes);
                     let tiled = tiled.constant("D", head_dim).constant("KEYS", keys / lanes);
@@ -96,7 +96,7 @@ fn every(caps: &Caps, pass: Pass) -> Vec<Variant> {
     all
 }
 
-/// Every variant of the forward pass that can come up on an adapter, for some head widths.
+/// Every variant of the forward pass that an adapter can run, for some head widths.
 pub fn variants(caps: &Caps) -> Vec<Variant> {
     every(caps, Pass::Forward)
 }
@@ -108,38 +108,63 @@ pub fn backward_variants(caps: &Caps) -> Vec<Variant> {
     all
 }
 
-/// Where keys and values lie.
+/// The row and column of a matrix where a part of it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Corner {
+    /// Its first row.
+    pub row: usize,
+    /// Its first column.
+    pub column: usize,
+}
+
+impl Corner {
+    fn words(self) -> [u32; 2] {
+        [self.row as u32, self.column as u32]
+    }
+}
+
+/// Where keys and values are stored.
 #[derive(Clone, Copy)]
 pub struct KeyValues<'a> {
     /// The matrix that holds both.
     pub matrix: &'a Matrix,
-    /// Row and column of the first key.
-    pub k: [usize; 2],
-    /// Row and column of the first value.
-    pub v: [usize; 2],
+    /// Where the first key is.
+    pub k: Corner,
+    /// Where the first value is.
+    pub v: Corner,
     /// Rows of the matrix that are live.
     pub rows: RowCount,
 }
 
 impl<'a> KeyValues<'a> {
-    /// Beside the queries: q, k, v side by side [N, 3C].
+    /// In the matrix of the queries: q, k, v side by side [N, 3C].
     pub fn beside(qkv: &'a Matrix) -> Self {
         let c = qkv.columns / 3;
-        KeyValues { matrix: qkv, k: [0, c], v: [0, 2 * c], rows: RowCount::Rows }
+        KeyValues {
+            matrix: qkv,
+            k: Corner { row: 0, column: c },
+            v: Corner { row: 0, column: 2 * c },
+            rows: RowCount::Rows,
+        }
     }
 
-    /// One below the other [2M, C], keys first.
+    /// In a matrix of their own [2M, C]: keys in the upper half, values in the lower.
     pub fn stacked(kv: &'a Matrix) -> Self {
-        KeyValues { matrix: kv, k: [0, 0], v: [kv.rows / 2, 0], rows: RowCount::Fixed(kv.rows as u32) }
+        KeyValues {
+            matrix: kv,
+            k: Corner { row: 0, column: 0 },
+            v: Corner { row: kv.rows / 2, column: 0 },
+            rows: RowCount::Fixed(kv.rows as u32),
+        }
     }
 
     fn holds(&self, rows: usize, c: usize) -> bool {
-        let inside = |[row, column]: [usize; 2]| row + rows <= self.matrix.rows && column + c <= self.matrix.columns;
+        let inside = |Corner { row, column }| row + rows <= self.matrix.rows && column + c <= self.matrix.columns;
         inside(self.k) && inside(self.v) && self.matrix.view.words as usize >= self.matrix.rows * self.matrix.pitch()
     }
 }
 
-/// What both directions share.
+/// Operands of both directions.
 #[derive(Clone, Copy)]
 pub struct Attention<'a> {
     /// Full, local or compressed.
@@ -154,13 +179,13 @@ pub struct Attention<'a> {
     pub y: &'a Matrix,
     /// ℓ, N·H
     pub log_sum_exp: &'a View,
-    /// Tiles and the rule.
+    /// The tiles of the batch, and which keys a query sees.
     pub layout: &'a LayoutBuffer,
-    /// What scores are multiplied by.
+    /// Factor of the scores.
     pub scale: f32,
-    /// Share of probabilities dropped.
+    /// Dropout rate of the probabilities.
     pub rate: f32,
-    /// The layer, for dropout's place.
+    /// The layer's number, for the place of its dropout mask.
     pub layer: u32,
 }
 
@@ -184,7 +209,7 @@ struct Params {
     pad: [u32; 3],
 }
 
-/// D^-½, as GPT-1 scales scores.
+/// D^-½, the scale of scores in GPT-1.
 pub fn head_scale(c: usize, heads: usize) -> f32 {
     (1.0 / ((c / heads.max(1)) as f64).sqrt()) as f32
 }
@@ -194,7 +219,7 @@ impl Attention<'_> {
         self.y.columns / self.heads.max(1)
     }
 
-    /// Rows of keys that the layout's tiles may name.
+    /// The number of rows of keys that the layout's tiles refer to at most.
     fn key_rows(&self, values: &StepValues) -> usize {
         match self.kind {
             AttentionKind::Full | AttentionKind::Local => self.kv.rows.at(values) as usize,
@@ -207,8 +232,8 @@ impl Attention<'_> {
         let c = y.columns;
         let heads = self.heads * self.head_dim() == c && (1..=128).contains(&self.head_dim());
         let rows = queries.rows == y.rows && self.log_sum_exp.words as usize >= y.rows * self.heads;
-        // Quads of channels are read whole where heads are whole quads.
-        let aligned = !self.head_dim().is_multiple_of(4) || (self.kv.k[1] + self.kv.v[1]).is_multiple_of(4);
+        // Kernels read four channels at once where heads are multiples of four.
+        let aligned = !self.head_dim().is_multiple_of(4) || (self.kv.k.column + self.kv.v.column).is_multiple_of(4);
         if heads && rows && aligned && queries.columns >= c && self.kv.holds(self.key_rows(values), c) {
             return Ok(());
         }
@@ -236,8 +261,8 @@ impl Attention<'_> {
             q_pitch: self.queries.pitch() as u32,
             kv_pitch: self.kv.matrix.pitch() as u32,
             y_pitch: self.y.pitch() as u32,
-            k: self.kv.k.map(|x| x as u32),
-            v: self.kv.v.map(|x| x as u32),
+            k: self.kv.k.words(),
+            v: self.kv.v.words(),
             key: [0; 2],
             threshold: philox::threshold(self.rate),
             place: philox::place(0, self.layer, philox::Site::Attention),
@@ -280,7 +305,7 @@ impl Attention<'_> {
 /// Records y and ℓ.
 ///
 /// # Errors
-/// [`Error::Kernel`] when the shapes do not meet.
+/// [`Error::Kernel`] when shapes do not match.
 pub fn forward(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Attention) -> Result<()> {
     call.check(recorder.capacity())?;
     let (n, c) = (recorder.capacity().rows, call.y.columns);
@@ -298,23 +323,23 @@ pub fn forward(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Attention
     call.record(recorder, spec, Pass::Forward, &binds)
 }
 
-/// The tensors of the backward pass.
+/// Operands of the backward pass.
 #[derive(Clone, Copy)]
 pub struct Gradients<'a> {
     /// [N, C]
     pub dy: &'a Matrix,
-    /// Room for δ, N·H.
+    /// Workspace for δ, N·H.
     pub delta: &'a View,
-    /// = in the first C columns, of the shape of the queries.
+    /// = in the first C columns; of the shape of `queries`.
     pub dq: &'a Matrix,
-    /// = where keys and values lie, of the shape of their matrix. The same as `dq` where they lie beside the queries.
+    /// = where keys and values are; of the shape of their matrix. The same matrix as `dq` where they are beside the queries.
     pub dkv: &'a Matrix,
 }
 
 /// Records dq, dk and dv from dy, by way of δ.
 ///
 /// # Errors
-/// [`Error::Kernel`] when the shapes do not meet.
+/// [`Error::Kernel`] when shapes do not match.
 pub fn backward(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Attention, to: &Gradients) -> Result<()> {
     call.check(recorder.capacity())?;
     let (n, c) = (recorder.capacity().rows, call.y.columns);

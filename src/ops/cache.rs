@@ -1,7 +1,8 @@
-//! Keys and values kept from token to token: what a prompt leaves, and attention of one token a sequence over them.
+//! The cache of keys and values for generation: appending rows to it, and attention of one token a sequence over it.
 //!
-//! A cache [S, 2C] holds a row k | v for each token or slot kept of each sequence; which rows a token sees is data ([`Span`]),
-//! and where a row goes is a rule ([`Append`]), so that full, local and memory-compressed attention are the same kernels.
+//! A cache [S, 2C] holds a row k | v for each cached token or slot of each sequence. Which rows a token sees is data
+//! ([`Span`]), and which row is written is a rule ([`Append`]), so that full, local and memory-compressed attention use the
+//! same kernels.
 
 use super::grid::grid_of;
 use super::row_access::RowAccess;
@@ -20,16 +21,16 @@ const APPEND_IMAGE: &str = include_str!("../../shaders/cache_append_image.wgsl")
 /// Invocations of a group that reads buffers.
 const GROUP: u32 = 256;
 
-/// Where q, k, v, the cache and y lie.
+/// Where q, k, v, the cache and y are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Spec {
     /// In buffers: every GPU.
     Buffer,
-    /// In images, for CPU adapters: D a multiple of 4 up to 128.
+    /// In images, for CPU adapters. D is a multiple of 4, at most 128.
     Image,
 }
 
-/// The Spec for heads of D channels.
+/// Chooses the Spec for heads of D channels.
 pub fn choose(caps: &Caps, head_dim: usize) -> Spec {
     let images = caps.reads_images() && caps.image_update && head_dim.is_multiple_of(4);
     if images { Spec::Image } else { Spec::Buffer }
@@ -48,74 +49,75 @@ pub fn specs(caps: &Caps, head_dim: usize) -> Vec<Spec> {
 pub struct Span {
     /// The first row.
     pub first: u32,
-    /// How many.
+    /// The number of rows.
     pub rows: u32,
-    /// The row where its own key and value go.
+    /// The row that its own key and value are written to.
     pub own: u32,
-    /// 0
+    /// Always 0.
     pub pad: u32,
 }
 
 impl Span {
-    /// Words of one.
+    /// Words of a span.
     pub const WORDS: usize = 4;
 }
 
-/// Attention of one token a sequence.
+/// Operands of the attention of one token a sequence.
 pub struct Decode<'a> {
     /// H
     pub heads: usize,
     /// q, k, v side by side [B, 3C].
     pub qkv: &'a Tensor,
-    /// [S, 2C], read and, with `own`, written.
+    /// [S, 2C], read; with `own` also written.
     pub cache: &'a Tensor,
-    /// A [`Span`] a sequence.
+    /// A [`Span`] for each sequence.
     pub spans: &'a View,
-    /// Whether the token sees its own key, which is not in the cache yet, and leaves it there. Without it a span has a row
-    /// at least, else y is 0.
+    /// Whether the token also sees its own key, which is not in the cache yet, and writes it there. If not, and its span has
+    /// no row, y is 0.
     pub own: bool,
-    /// What scores are multiplied by.
+    /// Factor of the scores.
     pub scale: f32,
     /// Out [B, C].
     pub y: &'a Tensor,
 }
 
-/// Rows of a tensor that go to the stretches of a cache, each a ring: what is numbered n goes to row n mod `stretch`.
+/// Operands of an append. The cache is divided into rings of `ring_rows` rows, one for each sequence; what is numbered n is
+/// written to row n mod `ring_rows` of its ring.
 pub struct Append<'a> {
-    /// Whose rows go there.
-    pub x: &'a Tensor,
+    /// The tensor whose rows are appended.
+    pub input: &'a Tensor,
     /// How many of its rows are live.
-    pub live: RowCount,
-    /// Which of its columns.
+    pub rows: RowCount,
+    /// Which of its columns are appended.
     pub columns: Range<usize>,
-    /// Rows of x from what goes to one stretch to what goes to the next; 0 where all get the same.
-    pub apart: usize,
+    /// Rows of the input between the first rows of two rings; 0 if all rings receive the same rows.
+    pub rows_apart: usize,
     /// [S, ..]
     pub cache: &'a Tensor,
     /// The first of its columns that are written.
-    pub at: usize,
-    /// How many stretches there are.
-    pub stretches: usize,
-    /// Rows of each.
-    pub stretch: usize,
+    pub first_column: usize,
+    /// The number of rings.
+    pub rings: usize,
+    /// Rows of each ring.
+    pub ring_rows: usize,
 }
 
-/// Which rows of x go to each stretch, this time.
+/// Which rows of the input one run appends to each ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rows {
-    /// Rows of x before the first, for the first stretch.
+pub struct AppendedRows {
+    /// Rows of the input before the first one for the first ring.
     pub skip: u32,
-    /// How many, at most a stretch: none leaves the cache as it is.
+    /// How many, at most the rows of a ring. With 0 the cache stays as it is.
     pub count: u32,
-    /// The number of the first.
+    /// The number of the first one.
     pub number: u32,
 }
 
-impl Rows {
-    /// The last rows of `n`, numbered from 0, that a ring of `stretch` holds.
-    pub fn last(n: u32, stretch: u32) -> Rows {
-        let count = n.min(stretch);
-        Rows { skip: n - count, count, number: n - count }
+impl AppendedRows {
+    /// The last rows of `n` rows, numbered from 0, that fit into a ring of `ring_rows` rows.
+    pub fn last(n: u32, ring_rows: u32) -> AppendedRows {
+        let count = n.min(ring_rows);
+        AppendedRows { skip: n - count, count, number: n - count }
     }
 }
 
@@ -179,7 +181,7 @@ fn append_variant(from: Spec, to: Spec) -> Variant {
     }
 }
 
-/// Every variant of attention over a cache that can come up on an adapter, for some head widths.
+/// Every variant of attention over a cache that an adapter can run, for some head widths.
 pub fn decode_variants(caps: &Caps) -> Vec<Variant> {
     let widths = [1, 7, 32, 64, 65, 128];
     let own = |d, own| specs(caps, d).into_iter().map(move |spec| decode_variant(spec, d, own));
@@ -204,16 +206,19 @@ fn expect(kernel: &str, tensor: &Tensor, rows: usize, columns: usize) -> Result<
     refuse(kernel, format!("`{name}` is [{has_rows}, {has_columns}]: expected [{rows} at least, {columns}]"))
 }
 
-/// Records y over all live rows, one a sequence.
+/// Records y for all live rows, one a sequence.
 ///
 /// # Errors
-/// [`Error::Kernel`] when shapes do not meet, or a tensor lies where the Spec does not look.
+/// [`Error::Kernel`] when shapes do not match, or a tensor is a buffer where the Spec reads images, or the reverse.
 pub fn decode(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Decode) -> Result<()> {
     let kernel = "attention_decode";
     let (b, c, heads) = (recorder.capacity().rows, call.y.shape()[1], call.heads.max(1));
     let head_dim = c / heads;
     if head_dim * heads != c || !(1..=128).contains(&head_dim) {
-        return refuse(kernel, format!("C = {c}, {heads} heads: expected a multiple, heads of at most 128"));
+        return refuse(
+            kernel,
+            format!("C = {c}, H = {heads}: expected C a multiple of H, heads of at most 128 channels"),
+        );
     }
     expect(kernel, call.y, b as usize, c)?;
     expect(kernel, call.qkv, b as usize, 3 * c)?;
@@ -238,70 +243,72 @@ pub fn decode(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Decode) ->
                 Launch::new(DecodeImageParams { columns, pad: 0, scale, pad1: 0 }, grid(values))
             })
         }
-        _ => refuse(kernel, format!("{spec:?}: qkv, cache and y lie elsewhere")),
+        (Spec::Buffer, ..) => refuse(kernel, "qkv, cache or y is an image: expected buffers".into()),
+        (Spec::Image, ..) => refuse(kernel, "qkv, cache or y is a buffer: expected images".into()),
     }
 }
 
-/// Records that rows of a tensor go to the stretches of a cache. `which` says which rows; of all live sizes, those at
-/// capacity give the most. An image goes to an image or a buffer; a buffer to a buffer, or through its image copy to an image.
+/// Records an append of rows to the rings of a cache. `which` computes which rows a run appends; it returns the most rows for
+/// the values at capacity. An image is appended to an image or a buffer; a buffer to a buffer, or through its image copy to an
+/// image.
 ///
 /// # Errors
-/// [`Error::Kernel`] when shapes do not meet.
+/// [`Error::Kernel`] when shapes do not match.
 pub fn append(
     recorder: &mut Recorder<StepValues>,
     call: &Append,
-    which: impl Fn(&StepValues) -> Rows + Send + Sync + 'static,
+    which: impl Fn(&StepValues) -> AppendedRows + Send + Sync + 'static,
 ) -> Result<()> {
     let kernel = "cache_append";
     let (columns, c) = (call.columns.clone(), call.columns.len());
-    let ([x_rows, x_columns], [cache_rows, cache_columns]) = (call.x.shape(), call.cache.shape());
+    let ([x_rows, x_columns], [cache_rows, cache_columns]) = (call.input.shape(), call.cache.shape());
     let most = which(recorder.capacity());
-    let last = most.skip as usize + most.count as usize + call.stretches.saturating_sub(1) * call.apart;
-    let fits = call.stretches > 0
-        && call.stretch >= most.count.max(1) as usize
-        && call.stretches * call.stretch <= cache_rows
-        && call.at + c <= cache_columns
+    let last = most.skip as usize + most.count as usize + call.rings.saturating_sub(1) * call.rows_apart;
+    let fits = call.rings > 0
+        && call.ring_rows >= most.count.max(1) as usize
+        && call.rings * call.ring_rows <= cache_rows
+        && call.first_column + c <= cache_columns
         && columns.end <= x_columns
         && last <= x_rows;
     if !fits {
         return refuse(
             kernel,
             format!(
-                "{most:?} and columns {columns:?} of `{}` [{x_rows}, {x_columns}] to column {} of {} stretches of {} rows \
-                 of `{}` [{cache_rows}, {cache_columns}]: expected room for all",
-                call.x.name(),
-                call.at,
-                call.stretches,
-                call.stretch,
+                "{most:?}, columns {columns:?}, of `{}` [{x_rows}, {x_columns}] to column {} of {} rings of {} rows of `{}` \
+                 [{cache_rows}, {cache_columns}]: expected rows and columns that are inside both",
+                call.input.name(),
+                call.first_column,
+                call.rings,
+                call.ring_rows,
                 call.cache.name()
             ),
         );
     }
     let [x_pitch, cache_pitch] = [x_columns, cache_columns].map(|columns| dims::pitch(columns) as u32);
-    let [columns, x_at, cache_at] = [c, columns.start, call.at].map(|x| x as u32);
-    let [stretches, stretch, apart] = [call.stretches, call.stretch, call.apart].map(|x| x as u32);
+    let [columns, x_at, cache_at] = [c, columns.start, call.first_column].map(|x| x as u32);
+    let [stretches, stretch, apart] = [call.rings, call.ring_rows, call.rows_apart].map(|x| x as u32);
     let plan = move |values: &StepValues| {
-        let Rows { skip, count: rows, number } = which(values);
+        let AppendedRows { skip, count: rows, number } = which(values);
         let pad = [0; 2];
         let params =
             AppendParams { rows, columns, x_pitch, cache_pitch, skip, number, stretch, apart, x_at, cache_at, pad };
         let [x, y, _] = grid_of(rows);
         Launch::new(params, [x, y, stretches])
     };
-    if let (Tensor::Buffer(x), Tensor::Buffer(cache)) = (call.x, call.cache) {
+    if let (Tensor::Buffer(x), Tensor::Buffer(cache)) = (call.input, call.cache) {
         let binds = [Bind::Read(&x.view), Bind::Update(&cache.view)];
         return recorder.dispatch(&append_variant(Spec::Buffer, Spec::Buffer), &binds, plan);
     }
     if [columns, x_at, cache_at].iter().any(|x| !x.is_multiple_of(4)) {
-        let x = call.x.name();
+        let x = call.input.name();
         return refuse(
             kernel,
-            format!("{columns} columns from {x_at} of `{x}` to {cache_at}: an image has texels of 4"),
+            format!("{columns} columns from {x_at} of `{x}` to {cache_at}: expected multiples of 4 for images"),
         );
     }
-    let x = match call.x {
+    let x = match call.input {
         Tensor::Image(x) => Bind::ReadImage(x),
-        Tensor::Buffer(x) => Bind::Image(x, call.live.into()),
+        Tensor::Buffer(x) => Bind::Image(x, call.rows.into()),
     };
     let (to, cache) = match call.cache {
         Tensor::Image(cache) => (Spec::Image, Bind::WriteImage(cache)),

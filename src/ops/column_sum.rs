@@ -25,7 +25,7 @@ fn variant(access: RowAccess, add: bool) -> Variant {
     access.apply(Variant::trusted("column_sum", SOURCE)).constant("ADD", add.into())
 }
 
-/// Every variant that can come up on an adapter.
+/// Every variant that an adapter can run.
 pub fn variants(caps: &Caps) -> Vec<Variant> {
     RowAccess::all(caps).into_iter().flat_map(|access| [variant(access, false), variant(access, true)]).collect()
 }

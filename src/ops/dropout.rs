@@ -22,7 +22,7 @@ struct Params {
     pad: u32,
 }
 
-/// Every variant that can come up on an adapter.
+/// Every variant that an adapter can run.
 pub fn variants(caps: &Caps) -> Vec<Variant> {
     RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::trusted("dropout", SOURCE))).collect()
 }

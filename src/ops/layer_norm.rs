@@ -39,7 +39,7 @@ fn variant(access: RowAccess, stem: &'static str, source: &'static str, columns:
         .constant("PACKS", (dims::pitch(columns) as u32 / 8).div_ceil(access.group()))
 }
 
-/// Every variant that can come up on an adapter, for some widths.
+/// Every variant that an adapter can run, for some widths.
 pub fn variants(caps: &Caps) -> Vec<Variant> {
     every(caps, "layer_norm", FORWARD)
 }

@@ -49,7 +49,7 @@ fn variant(access: RowAccess, logits: Logits) -> Variant {
     access.apply(Variant::trusted("task_loss", SOURCE)).constant("ANSWERS", logits as u32)
 }
 
-/// Every variant that can come up on an adapter.
+/// Every variant that an adapter can run.
 pub fn variants(caps: &Caps) -> Vec<Variant> {
     RowAccess::all(caps).into_iter().flat_map(|access| Logits::ALL.map(|logits| variant(access, logits))).collect()
 }

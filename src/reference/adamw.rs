@@ -1,12 +1,12 @@
-//! One update of AdamW, as PyTorch does it, and of the older port that `optimizer = "hf2018"` names.
+//! One step of AdamW: that of PyTorch, and that of the port of 2018 (`optimizer = "hf2018"`).
 //!
 //! g = gradient_scale·gradient, m ← β1·m + (1−β1)·g, v ← β2·v + (1−β2)·g², then
 //! torch: p ← p − lr·wd·p, p ← p − lr·m̂/(√v̂ + ε), m̂ = m/(1−β1ᵗ), v̂ = v/(1−β2ᵗ);
 //! hf2018: p ← p − lr·√(1−β2ᵗ)/(1−β1ᵗ)·m/(√v + ε), then p ← p − lr·wd·p.
 //! Element-wise, any shape. All in f64: 1 − 0.999 taken in f32 is already wrong by 1e-5 of itself.
-//! Source: Loshchilov & Hutter 2019, torch.optim.AdamW, pytorch_pretrained_bert.OpenAIAdam; SPEC 2.
+//! Source: Loshchilov & Hutter 2019, torch.optim.AdamW, pytorch_pretrained_bert.OpenAIAdam; docs/spec.md section 2.
 
-/// Where ε and the decay stand.
+/// Where ε and weight decay are applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Form {
     /// torch.optim.AdamW.
@@ -16,7 +16,7 @@ pub enum Form {
     Hf2018,
 }
 
-/// The numbers of one update of one tensor.
+/// The numbers of one step of one tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
     /// Learning rate.
@@ -29,9 +29,9 @@ pub struct Options {
     pub eps: f64,
     /// wd: 0 for vectors.
     pub weight_decay: f64,
-    /// Updates of this tensor, this one included: from 1.
+    /// Steps of this tensor, this one included: from 1.
     pub t: u32,
-    /// What the gradient is multiplied by first: clipping, unscaling.
+    /// Factor of the gradient: clipping, unscaling.
     pub gradient_scale: f64,
     /// Which arithmetic.
     pub form: Form,

@@ -6,7 +6,7 @@
 //! q, y, dy, dq \[n,c\]; k, v, dk, dv \[m,c\]; head h has columns h·D..; ℓ, δ \[n,h\]. Full and local attention have a key a token
 //! (m = n); compressed attention 1 + ⌊T/f⌋ a sequence, the null key first, sequence after sequence.
 //! A mask word's row is the query's position, its column the key's index in its sequence, also in local blocks.
-//! Source: Dao et al. 2022, 2023; Liu et al. 2018; SPEC 4 and 5.
+//! Source: Dao et al. 2022, 2023; Liu et al. 2018; docs/spec.md sections 4 and 5.
 
 use crate::philox::{Site, place};
 
@@ -42,7 +42,7 @@ impl Seen {
     }
 }
 
-/// Who sees whom: shapes, borders, scale.
+/// Shapes, borders of sequences, which keys a query sees, and the scale.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
     /// C.
@@ -53,14 +53,14 @@ pub struct Rules<'a> {
     pub cu_seqlens: &'a [u32],
     /// The keys of a query.
     pub seen: Seen,
-    /// What scores are multiplied by.
+    /// Factor of the scores.
     pub scale: f64,
 }
 
 /// Dropout on the probabilities.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout<'a> {
-    /// Share that is dropped.
+    /// Dropout rate.
     pub rate: f32,
     /// The step key.
     pub key: [u32; 2],
@@ -70,7 +70,7 @@ pub struct Dropout<'a> {
     pub sequence_numbers: &'a [u32],
 }
 
-/// What the forward pass gives and keeps.
+/// Results of the forward pass, and what the backward pass needs of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forward {
     /// \[n,c\].
@@ -92,7 +92,7 @@ struct Query {
     t: usize,
 }
 
-/// D^-½, as GPT-1 scales scores.
+/// D^-½, the scale of scores in GPT-1.
 pub fn head_scale(c: usize, heads: usize) -> f64 {
     1.0 / ((c / heads) as f64).sqrt()
 }
@@ -346,7 +346,7 @@ mod tests {
         }
     }
 
-    /// y with v = identity columns shows m itself: the mask of SPEC 5, by head, layer, query and key.
+    /// y with v = identity columns shows m itself: the mask of docs/spec.md section 5, by head, layer, query and key.
     #[test]
     fn the_mask_stands_where_the_spec_says() {
         let (length, rate) = (2, 0.5);

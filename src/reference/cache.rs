@@ -2,7 +2,7 @@
 //!
 //! cache \[s,2c\] holds a row k | v for each token kept; qkv \[b,3c\] this token's q, k, v. A span names the rows that a token
 //! sees and the row where its own key goes. score = q·k·scale over those rows and, if so wanted, its own key; y = softmax·v.
-//! Source: SPEC 1; the cache is what [`super::attention`] would compute again.
+//! Source: docs/spec.md section 1; the cache saves what [`super::attention`] would compute again.
 
 /// The rows of one token: the first, how many, and where its own key and value go.
 pub type Span = [usize; 3];
@@ -89,7 +89,7 @@ mod tests {
     use super::super::testing::{largest_difference, normal};
     use super::*;
 
-    /// Token by token, and a prompt at once then token by token, gives what attention over the whole sequence gives.
+    /// Token by token, and a prompt at once followed by tokens, equal attention over the whole sequence.
     #[test]
     fn a_cache_gives_what_attention_gives() {
         let (n, c, heads) = (9, 6, 2);
@@ -100,7 +100,7 @@ mod tests {
             let part = |i: usize| qkv.chunks_exact(3 * c).flat_map(|row| row[i * c..(i + 1) * c].to_vec()).collect();
             let parts: [Vec<f64>; 3] = [part(0), part(1), part(2)];
             let expected = forward([&parts[0], &parts[1], &parts[2]], &rules, None).y;
-            // A local layer keeps a block: what lies there of the block before is not seen.
+            // A local layer keeps one block: rows of the block before are not seen.
             let stretch = block.unwrap_or(n);
             for prompt in [0, 5] {
                 let mut cache = vec![f64::NAN; 2 * stretch * 2 * c];

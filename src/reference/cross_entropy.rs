@@ -1,8 +1,8 @@
 //! Cross-entropy of rows of logits, and its gradient.
 //!
 //! loss\[r\] = log Σ exp(logits\[r\]) − logits\[r, target\]; dlogits\[r\] = (softmax − onehot)/count, count = the real
-//! targets of the whole step. A row whose target is [`IGNORED`] has loss 0 and gradient 0; a count of 0 gives gradient 0.
-//! logits, dlogits \[n,v\]; targets, losses \[n\]. Source: SPEC 1 and 5.
+//! targets of the whole step. A row whose target is [`IGNORED`] has loss 0 and gradient 0; with a count of 0 all gradients are 0.
+//! logits, dlogits \[n,v\]; targets, losses \[n\]. Source: docs/spec.md sections 1 and 5.
 
 /// The target that is none (Hugging Face's −100).
 pub const IGNORED: u32 = u32::MAX;

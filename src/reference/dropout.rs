@@ -2,7 +2,7 @@
 //!
 //! y = x/(1 − rate) where mask_word(key, column, row, sequence, place) ≥ ⌊rate·2³²⌋, else 0. Linear, so the backward pass
 //! is the same call on dy. x \[n,c\]; row = position in its sequence, sequence = its number in the whole step, column =
-//! channel (for attention the key's position in its sequence). Source: SPEC 5, [`crate::philox`].
+//! channel (for attention the key's position in its sequence). Source: docs/spec.md section 5, [`crate::philox`].
 
 use crate::philox::{mask_word, threshold};
 
@@ -11,7 +11,7 @@ pub fn multiplier(key: [u32; 2], column: u32, row: u32, sequence: u32, place: u3
     if mask_word(key, column, row, sequence, place) >= threshold(rate) { 1.0 / (1.0 - f64::from(rate)) } else { 0.0 }
 }
 
-/// Drops elements of x \[n,c\]; `positions` and `sequences` \[n\] say of each row its position and its sequence's number.
+/// Drops elements of x \[n,c\]; `positions` and `sequences` \[n\] are each row's position and its sequence's number.
 pub fn apply(
     x: &[f64],
     c: usize,
@@ -51,7 +51,7 @@ mod tests {
         assert_eq!(apply(&vec![1.0; n * c], c, &positions, &vec![5; n], [1, 2], 8, 0.0), vec![1.0; n * c]);
     }
 
-    /// The words of SPEC 5, said here without `mask_word`.
+    /// The words of docs/spec.md section 5, computed here without `mask_word`.
     #[test]
     fn the_mask_is_the_specs() {
         let (key, rate) = (step_key(7, 41), 0.5);

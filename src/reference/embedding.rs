@@ -1,7 +1,7 @@
 //! Embedding: a row of tokens_embed by id plus a row of positions_embed by position.
 //!
 //! x\[r\] = tokens_embed[ids\[r\]] + positions_embed[positions\[r\]]; backward: each table row is the sum of dx over the rows
-//! that read it, in the order of the rows. tokens_embed \[V,c\], positions_embed \[P,c\], x, dx \[n,c\]. Source: SPEC 1 and 5.
+//! that read it, in the order of the rows. tokens_embed \[V,c\], positions_embed \[P,c\], x, dx \[n,c\]. Source: docs/spec.md sections 1 and 5.
 
 /// The gradients of both tables.
 #[derive(Clone, Debug, PartialEq)]

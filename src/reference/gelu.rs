@@ -2,7 +2,7 @@
 //!
 //! Written with the logistic function, since 0.5·(1 + tanh u) = σ(2u): no cancellation in the negative tail, finite for
 //! every finite x. gelu′ = σ(2u) + x·2u′·σ(2u)·σ(−2u), u′ = √(2/π)·(1 + 3·0.044715·x²).
-//! Element-wise, any shape. Source: Hendrycks & Gimpel 2016; SPEC 1 (`gelu_new` of Hugging Face).
+//! Element-wise, any shape. Source: Hendrycks & Gimpel 2016; docs/spec.md section 1 (`gelu_new` of Hugging Face).
 
 /// √(2/π).
 const SCALE: f64 = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;

@@ -1,7 +1,7 @@
 //! The norm of all gradients together, and what clipping multiplies them by.
 //!
 //! norm = √(Σ over all tensors, all elements g²); scale = min(1, clip/(norm + 1e-6)).
-//! Source: `torch.nn.utils.clip_grad_norm_`; SPEC 2.
+//! Source: `torch.nn.utils.clip_grad_norm_`; docs/spec.md section 2.
 
 /// The norm of several slices as of one.
 pub fn global_norm<T: AsRef<[f64]>>(gradients: &[T]) -> f64 {

@@ -4,7 +4,7 @@
 //! o's group, which begin at base(o). The tail that fills no slot is dropped. Backward: dx\[s·f + tap\] = dy\[s\]·W\[tap\]ᵀ and 0 in the
 //! tail, dW\[tap\] = Σ_s x\[s·f + tap\]ᵀ·dy\[s\], db = Σ_s dy\[s\].
 //! x, dx \[n,c\]; y, dy \[Σ⌊T/f⌋,c\], slots of all sequences in order; W, dW \[f, c/groups, c\]; b, db \[c\].
-//! Source: Liu et al. 2018; SPEC 4 and 5.
+//! Source: Liu et al. 2018; docs/spec.md sections 4 and 5.
 
 /// Shapes and borders.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +88,7 @@ mod tests {
         let rules = Rules { c: 2, factor: 2, group_width: 2, cu_seqlens: &[0, 5, 5, 6, 8] };
         assert_eq!(rules.first_rows(), [0, 2, 6]);
         let x: Vec<f64> = (0..16).map(f64::from).collect();
-        // Tap 0 is kept as it is, tap 1 gives its first channel to the second.
+        // Tap 0 is kept as it is, tap 1 adds its first channel to the second.
         let weight = [1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0];
         assert_eq!(forward(&x, &weight, &[0.5, 0.0], &rules), [0.5, 3.0, 4.5, 11.0, 12.5, 27.0]);
         let own = Rules { group_width: 1, ..rules };

@@ -3,9 +3,9 @@
 //! s = x + residual, μ = mean(s), r = 1/√(var(s) + ε) (biased variance, two passes), x̂ = (s − μ)·r, y = gain∘x̂ + bias.
 //! Backward: ds = r·(g∘dy − mean(g∘dy) − x̂·mean(g∘dy∘x̂)), dgain = Σ rows dy∘x̂, dbias = Σ rows dy; ds is the
 //! gradient of x and of the residual alike. x, residual, y, dy \[n,c\]; gain, bias \[c\]; mean, rstd \[n\].
-//! Source: Ba et al. 2016; SPEC 1 and 5.
+//! Source: Ba et al. 2016; docs/spec.md sections 1 and 5.
 
-/// What the forward pass gives and keeps.
+/// Results of the forward pass, and what the backward pass needs of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forward {
     /// x + residual (x without one), \[n,c\].
@@ -18,7 +18,7 @@ pub struct Forward {
     pub rstd: Vec<f64>,
 }
 
-/// What the backward pass gives.
+/// Results of the backward pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Backward {
     /// Gradient of the sum, so of x and of the residual, \[n,c\].

@@ -2,7 +2,7 @@
 //!
 //! out \[m,n\] = A·B | A·Bᵀ | Aᵀ·B, each sum over k. Forward: x·W (AB), logits h·Eᵀ (ABt). Backward of y = x·W + b:
 //! dx = dy·Wᵀ (ABt), dW = xᵀ·dy (AtB), db = Σ rows of dy. W is \[in, out\], Hugging Face's Conv1D.
-//! Source: SPEC 1.
+//! Source: docs/spec.md section 1.
 
 /// Which operand is read transposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

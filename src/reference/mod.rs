@@ -1,6 +1,6 @@
-//! The maths, told plainly: one oracle an op, on dense row-major slices of f64. Knows no GPU.
+//! The mathematics: one oracle for each op, on dense row-major slices of f64, without a GPU.
 //!
-//! An oracle has its shader's loops, sums in f64 and says in its head what is computed, of which shapes, after whom.
+//! An oracle has the loops of its shader and adds up in f64. Its head has the formula, the shapes and the source.
 //! Inputs are `&\[f64\]`, so the same code judges kernels (f32 inputs, widened) and is itself judged by central differences.
 //! Letters as in [`crate::dims`]; the gradient of x is `dx`. Slices of a wrong length panic: a shape is the caller's.
 //!
@@ -34,7 +34,7 @@ pub mod matmul;
 pub mod model;
 pub mod task_loss;
 
-/// f32 numbers, widened: what a device was given, as an oracle takes it.
+/// f32 numbers as f64: the operands of a device as those of an oracle.
 pub fn widen(x: &[f32]) -> Vec<f64> {
     x.iter().copied().map(f64::from).collect()
 }

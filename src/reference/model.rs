@@ -3,7 +3,7 @@
 //! h₀ = dropout(embedding); block: n = LN1(x + dropout(attn(x))), y = LN2(n + dropout(mlp(n))); logits = h·Eᵀ with the
 //! token table E (tied, no bias); loss = mean over real targets, 0 without any. The gradient of E has both ends.
 //! ids, positions, targets \[n\]; cu_seqlens \[B+1\]; parameters and gradients in the order of `ModelConfig::parameters`.
-//! Source: Radford et al. 2018; SPEC 1 and 5.
+//! Source: Radford et al. 2018; docs/spec.md sections 1 and 5.
 
 use crate::config::{AttentionKind, KvScale, LayerTensor as Of, ModelConfig};
 use crate::philox::{Site, place};
@@ -20,7 +20,7 @@ pub struct Dropout<'a> {
     pub sequence_numbers: &'a [u32],
 }
 
-/// Everything a pass forward and backward gives.
+/// Results of a forward and backward pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {
     /// Mean over real targets; 0 without any.
@@ -226,9 +226,9 @@ impl Pass<'_> {
         Kept { x, qkv, kv, attention, ln_1, pre_activation, activation, ln_2 }
     }
 
-    /// Gives dx; adds the gradients of the layer's tensors to `to`, all tensors in their order.
+    /// Returns dx; adds the gradients of the layer's tensors to `to`, all tensors in their order.
     fn block_backward(&self, dy: &[f64], layer: usize, w: Layer, kept: &Kept, to: &mut [Vec<f64>]) -> Vec<f64> {
-        let mut give = |of: [Of; 2], gradients: [&[f64]; 2]| {
+        let mut add_gradients = |of: [Of; 2], gradients: [&[f64]; 2]| {
             for (of, gradient) in of.into_iter().zip(gradients) {
                 if let Some(i) = self.config.index(layer, of) {
                     add(&mut to[i], gradient);
@@ -236,21 +236,21 @@ impl Pass<'_> {
             }
         };
         let ln_2 = layer_norm::backward(dy, &kept.ln_2.sum, &kept.ln_2.mean, &kept.ln_2.rstd, w.get(Of::Ln2Gain));
-        give(LN_2, [&ln_2.dgain, &ln_2.dbias]);
+        add_gradients(LN_2, [&ln_2.dgain, &ln_2.dbias]);
         let mut dn = ln_2.dx.clone();
         let dbranch = self.drop(ln_2.dx, layer, Site::ResidualMlp);
         let (dactivation, dw, db) = linear_backward(&dbranch, &kept.activation, w.pair(MLP_PROJ));
-        give(MLP_PROJ, [&dw, &db]);
+        add_gradients(MLP_PROJ, [&dw, &db]);
         let dpre_activation = gelu::backward(&dactivation, &kept.pre_activation);
         let (dmlp, dw, db) = linear_backward(&dpre_activation, &kept.ln_1.y, w.pair(C_FC));
-        give(C_FC, [&dw, &db]);
+        add_gradients(C_FC, [&dw, &db]);
         add(&mut dn, &dmlp);
         let ln_1 = layer_norm::backward(&dn, &kept.ln_1.sum, &kept.ln_1.mean, &kept.ln_1.rstd, w.get(Of::Ln1Gain));
-        give(LN_1, [&ln_1.dgain, &ln_1.dbias]);
+        add_gradients(LN_1, [&ln_1.dgain, &ln_1.dbias]);
         let mut dx = ln_1.dx.clone();
         let dbranch = self.drop(ln_1.dx, layer, Site::ResidualAttention);
         let (dattention, dw, db) = linear_backward(&dbranch, &kept.attention.y, w.pair(C_PROJ));
-        give(C_PROJ, [&dw, &db]);
+        add_gradients(C_PROJ, [&dw, &db]);
         let (rules, attention_dropout) = self.attention_rules(layer);
         let seen = [kept.qkv[0].as_slice(), &kept.kv[0], &kept.kv[1]];
         let [dq, mut dk, mut dv] =
@@ -431,7 +431,7 @@ mod tests {
         }
     }
 
-    /// Projections that give 1 everywhere show the masks of both branches, of the spec's places.
+    /// Projections whose output is 1 everywhere show the masks of both branches, of the spec's places.
     #[test]
     fn each_site_has_its_place() {
         let (config, mut parameters) = tiny(0.2);

@@ -3,7 +3,7 @@
 //! scores \[b,l\], a row a sequence; bias \[l\]; an example is (first sequence, end, answer). Logits z of an example:
 //! classes: z\[j\] = Σ_s scores\[s,j\] + bias\[j\], loss = log Σ exp z − z\[answer\]; a score: the same with l = 1, loss =
 //! (z − answer)²; candidates: z\[s\] = scores\[s,0\] + bias\[0\], cross-entropy over the example's sequences. The gradient is
-//! that of the sum divided by `count`; an answer that is none has loss and gradient 0. Source: SPEC 3.
+//! that of the sum divided by `count`; an example without an answer has loss and gradient 0. Source: docs/spec.md section 3.
 
 /// What is right.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,7 +31,7 @@ pub struct TaskLoss {
     pub dscores: Vec<f64>,
 }
 
-/// Loss and gradients; `candidates` says that each sequence is one of an example's answers.
+/// Loss and gradients; with `candidates` each sequence is one of an example's answers.
 pub fn task_loss(
     scores: &[f64],
     bias: &[f64],
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn even_scores_know_nothing() {
+    fn equal_scores_have_the_loss_of_chance() {
         let out = task_loss(&[2.0; 4], &[7.0], &[(0..4, Answer::Candidate(1))], true, 1);
         assert!((out.losses[0] - 4f64.ln()).abs() < 1e-15 && out.logits == [9.0; 4]);
         let out = task_loss(&[1.0, 2.0], &[0.5], &[(0..2, Answer::Score(3.0))], false, 1);

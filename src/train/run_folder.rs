@@ -4,7 +4,7 @@
 use super::metrics::{self, Line, Metrics};
 use super::settings::Settings;
 use crate::gpu::Caps;
-use crate::ops::kernels::Chosen;
+use crate::ops::kernels::ChosenSpecs;
 use crate::report::{Curve, curve_svg};
 use crate::store::atomic::{Existing, remove_folder, remove_leftovers, write_atomic, write_folder};
 use crate::store::checksums;
@@ -54,12 +54,12 @@ pub struct SavedKernels {
     /// The driver and its version.
     pub driver: String,
     /// Specs by shape.
-    pub specs: Chosen,
+    pub specs: ChosenSpecs,
 }
 
 impl SavedKernels {
     /// The Specs in use on an adapter.
-    pub fn new(caps: &Caps, specs: Chosen) -> Self {
+    pub fn new(caps: &Caps, specs: ChosenSpecs) -> Self {
         let Caps { name, backend, driver, .. } = caps.clone();
         SavedKernels { adapter: name, backend, driver, specs }
     }
@@ -381,7 +381,7 @@ mod tests {
             lines: &[Line::Evaluation(evaluation)],
             samples: true,
             curve: &Curve::default(),
-            kernels: &SavedKernels::new(&Caps::webgpu_defaults(), Chosen::default()),
+            kernels: &SavedKernels::new(&Caps::webgpu_defaults(), ChosenSpecs::default()),
             files: &[("stories.txt".into(), b"once".to_vec())],
         };
         RunFolder::create(dir, &new, |folder| checkpoint().write_files(folder))

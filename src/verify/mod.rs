@@ -1,5 +1,5 @@
-//! Runs a CASE on a device: outputs poisoned and fenced, compared with the f64 oracle, twice the same bits. One CASE serves
-//! test, gradient check, `wgpt check` and bench.
+//! Runs a case of a kernel on a device and compares it with its oracle. Outputs start as NaN between two guard ranges, and two
+//! runs must give the same bits. Tests, gradient checks, `wgpt check` and benches share the cases.
 
 pub mod cases;
 
@@ -20,11 +20,11 @@ pub enum Purpose {
 pub struct Output {
     /// Its name.
     pub name: &'static str,
-    /// Where it is, at capacity.
+    /// Where it is stored, at capacity.
     pub matrix: Matrix,
-    /// Rows that the oracle knows; rows past it are not looked at.
+    /// Rows that the oracle computes; the rows after them are not compared.
     pub rows: usize,
-    /// What it holds before: `None` is poisoned with NaN, so that what is not written is seen.
+    /// What it holds before the run. `None` is NaN everywhere, so that numbers that are not written are found.
     pub start: Option<Vec<f32>>,
     /// Errors are relative to the largest expected number, or to this where that is larger.
     pub least: f64,
@@ -32,7 +32,7 @@ pub struct Output {
     plain: Option<Number>,
 }
 
-/// What a word of a column says.
+/// The number that a word of a column represents.
 pub type Number = fn(u32, usize) -> f64;
 
 /// The [`Number`] of an f32.
@@ -40,7 +40,7 @@ pub fn float(word: u32, _: usize) -> f64 {
     f64::from(f32::from_bits(word))
 }
 
-/// The [`Number`] that says only whether an f32 is finite (0) or not (1).
+/// The [`Number`] of an f32 of which only one thing is compared: 0 if it is finite, 1 if not.
 pub fn not_finite(word: u32, column: usize) -> f64 {
     if float(word, column).is_finite() { 0.0 } else { 1.0 }
 }
@@ -62,8 +62,8 @@ impl Output {
         Self::fenced(device, name, rows, columns, Some(start), None)
     }
 
-    /// A fresh list of `rows` × `columns` words without padding: losses, statistics, states. A column is a kind of number,
-    /// with a scale of its own.
+    /// A fresh list of `rows` × `columns` words without padding: losses, statistics, states. Each column
+    /// has its own scale.
     ///
     /// # Errors
     /// [`Error::Device`].
@@ -116,7 +116,7 @@ impl Output {
             Some(start) if self.plain.is_some() => self.matrix.view.write(device, start),
             Some(start) => self.matrix.write(device, start),
             None => {
-                // Padding is zero by contract; what a kernel must write starts as NaN.
+                // Padding is always zero; what a kernel must write starts as NaN.
                 let row = |_| {
                     let columns = self.matrix.columns;
                     (0..self.pitch()).map(move |c| if c < columns { POISON } else { 0 })
@@ -142,7 +142,7 @@ pub struct Run {
     pub program: Program<StepValues>,
     /// The values of its one run.
     pub values: StepValues,
-    /// What is looked at.
+    /// The tensors that are compared.
     pub outputs: Vec<Output>,
 }
 
@@ -154,7 +154,7 @@ type Build = Box<dyn Fn(&Device, Spec) -> Result<Run> + Send + Sync>;
 pub struct Case {
     /// The kernel's stem, as in `ops::ALL`.
     pub op: &'static str,
-    /// What is particular: form, epilogue, dropout.
+    /// How it differs from other cases of the op: form, epilogue, dropout.
     pub variant: String,
     /// Letters and sizes.
     pub shape: Vec<(&'static str, usize)>,
@@ -184,17 +184,17 @@ impl Case {
     }
 }
 
-/// What came out of a case.
+/// The result of a case.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// The largest error over the tolerance; 1 is the limit.
     pub error_over_tolerance: f64,
-    /// What is wrong, empty when nothing is.
+    /// What is wrong; empty if nothing is.
     pub faults: Vec<String>,
 }
 
 impl Outcome {
-    /// Whether all is well.
+    /// Whether nothing is wrong.
     pub fn is_ok(&self) -> bool {
         self.faults.is_empty()
     }
@@ -229,7 +229,7 @@ pub fn check(device: &Device, case: &Case, spec: Spec, expected: &[Vec<f64>]) ->
     Ok(outcome)
 }
 
-/// The largest error; what is wrong goes to `faults`.
+/// Returns the largest error and adds what is wrong to `faults`.
 fn compare(output: &Output, words: &[u32], expected: &[f64], tolerance: f64, faults: &mut Vec<String>) -> f64 {
     let (name, pitch, columns) = (output.name, output.pitch(), output.matrix.columns);
     let rows: Vec<&[u32]> = words.chunks_exact(pitch).take(output.rows).collect();
@@ -272,7 +272,7 @@ fn compare(output: &Output, words: &[u32], expected: &[f64], tolerance: f64, fau
         faults.push(format!("{}, expected {:e}: {what}", place(at), expected[at]));
     }
     if let Some(j) = kept {
-        faults.push(format!("{}, which the oracle leaves as it was: {:e}", place(j), expected[j]));
+        faults.push(format!("{}, expected unchanged: {:e}", place(j), expected[j]));
     }
     worst
 }

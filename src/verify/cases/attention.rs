@@ -1,4 +1,4 @@
-//! CASES of attention, forward and backward: packed sequences of length 0 and 1, borders of tiles, local blocks, compressed
+//! Cases of attention, forward and backward: packed sequences of length 0 and 1, borders of tiles, local blocks, compressed
 //! slots, odd heads, dropout; a nano step's size and long sequences for the bench.
 
 use super::filled;
@@ -118,7 +118,7 @@ impl Shape {
         self.lengths.iter().map(of).sum()
     }
 
-    fn tell(&self, with_backward: bool) -> Result<Vec<Vec<f64>>, Error> {
+    fn expected(&self, with_backward: bool) -> Result<Vec<Vec<f64>>, Error> {
         let (batch, c, seen) = (self.batch()?, self.c(), self.seen);
         let scale = oracle::head_scale(c, self.heads);
         let rules = oracle::Rules { c, heads: self.heads, cu_seqlens: &batch.cu_seqlens, seen, scale };
@@ -146,7 +146,7 @@ impl Shape {
 pub fn case(shape: Shape, with_backward: bool, purpose: Purpose) -> Case {
     let (n, c, heads, head_dim) = (shape.rows(), shape.c(), shape.heads, shape.head_dim);
     let products = if with_backward { 9.0 } else { 2.0 };
-    let (built, told) = (shape.clone(), shape.clone());
+    let (built, expected) = (shape.clone(), shape.clone());
     let kind = match shape.seen {
         Seen::Full => "full".to_string(),
         Seen::Local(block) => format!("local {block}"),
@@ -214,7 +214,7 @@ pub fn case(shape: Shape, with_backward: bool, purpose: Purpose) -> Case {
             outputs.insert(1, delta);
             Ok(Run { program: rec.finish(), values, outputs })
         }),
-        oracle: Box::new(move || told.tell(with_backward).unwrap_or_default()),
+        oracle: Box::new(move || expected.expected(with_backward).unwrap_or_default()),
     }
 }
 

@@ -1,18 +1,17 @@
-//! CASES of attention over a cache, and of filling it: spans of no row to several turns, odd heads, with the token's own key
-//! and without; rows for all stretches and of their own, past a ring's end, to images and to buffers; a token of gpt1 at 512
-//! positions for the bench.
+//! Cases of attention over a cache, and of appending to it: spans of no row to several loops of a group, odd heads, with the
+//! token's own key and without; the same rows for all rings and different ones, beyond a ring's end, to images and to
+//! buffers; a token of gpt1 at 512 positions for the bench.
 
 use super::input;
 use crate::Result;
 use crate::gpu::{Device, Image, Matrix, Recorder, Tensor, View};
 use crate::ops::attention::head_scale;
-use crate::ops::cache::{self, Append, Decode, Rows, Span, append, decode};
+use crate::ops::cache::{self, Append, AppendedRows, Decode, Span, append, decode};
 use crate::ops::{RowCount, Spec, StepValues};
 use crate::reference::cache as oracle;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
 
-/// The rows seen by the tokens of a case: one behind the other, each with a row that nobody sees before it and the own row
-/// behind it.
+/// The spans of the tokens of a case, one after another. Before each is a row that no token sees, after it the own row.
 fn spans(counts: &[usize]) -> Vec<Span> {
     let mut next = 0;
     let span = |rows: &usize| {
@@ -27,7 +26,7 @@ fn all_rows(counts: &[usize]) -> usize {
     counts.iter().map(|n| n + 2).sum()
 }
 
-/// The cache before: rows that nobody sees are large, so that they would be noticed.
+/// The cache before the run. Rows that no token sees are large, so that reading them makes an error.
 fn kept(counts: &[usize], c: usize, seed: u32, size: f32) -> Vec<f32> {
     let mut all: Vec<f32> = numbers(seed, all_rows(counts) * 2 * c).iter().map(|x| x * size).collect();
     for span in spans(counts) {
@@ -38,7 +37,7 @@ fn kept(counts: &[usize], c: usize, seed: u32, size: f32) -> Vec<f32> {
     all
 }
 
-/// A tensor over `matrix`, copied into an image by the program where the Spec reads images.
+/// A tensor of `matrix`, which the program copies to an image if the Spec reads images.
 fn place(device: &Device, rec: &mut Recorder<StepValues>, spec: cache::Spec, matrix: &Matrix) -> Result<Tensor> {
     if spec == cache::Spec::Buffer {
         return Ok(Tensor::Buffer(matrix.clone()));
@@ -68,13 +67,13 @@ fn specs(head_dim: usize) -> crate::verify::Specs {
     })
 }
 
-/// A case of attention: a token a sequence, which see `counts` rows.
+/// A case of attention: one token a sequence; `counts` are the numbers of rows that the tokens see.
 pub fn decode_case(counts: Vec<usize>, heads: usize, head_dim: usize, own: bool, size: f32, purpose: Purpose) -> Case {
     let (b, c) = (counts.len(), heads * head_dim);
     let (seed, rows) = ((c * 3 + counts.iter().sum::<usize>()) as u32, all_rows(&counts));
     let seen: usize = counts.iter().map(|n| n + usize::from(own)).sum();
     let token = move || numbers(seed + 1, b * 3 * c).iter().map(|x| x * size).collect::<Vec<_>>();
-    let (built, told) = (counts.clone(), counts.clone());
+    let (built, expected) = (counts.clone(), counts.clone());
     Case {
         op: "attention_decode",
         variant: format!("{counts:?}{}", if own { " own" } else { "" }),
@@ -105,8 +104,8 @@ pub fn decode_case(counts: Vec<usize>, heads: usize, head_dim: usize, own: bool,
             Ok(Run { program: rec.finish(), values, outputs: vec![y, cache] })
         }),
         oracle: Box::new(move || {
-            let mut cache = wide(&kept(&told, c, seed, size));
-            let spans: Vec<_> = spans(&told).iter().map(|s| [s.first, s.rows, s.own].map(|x| x as usize)).collect();
+            let mut cache = wide(&kept(&expected, c, seed, size));
+            let spans: Vec<_> = spans(&expected).iter().map(|s| [s.first, s.rows, s.own].map(|x| x as usize)).collect();
             let shape = oracle::Heads { c, heads, scale: f64::from(scale_of(c, heads, own)) };
             let y = oracle::decode(&wide(&token()), &mut cache, &spans, shape, own);
             vec![y, cache]
@@ -114,18 +113,18 @@ pub fn decode_case(counts: Vec<usize>, heads: usize, head_dim: usize, own: bool,
     }
 }
 
-/// The numbers of a case of filling a cache.
+/// The sizes of a case of appending to a cache.
 #[derive(Clone, Copy, Debug)]
 pub struct Filling {
-    /// Rows of x, and columns.
+    /// AppendedRows of x, and columns.
     pub x: [usize; 2],
-    /// The first of the columns that go, and how many.
+    /// The first of the columns that are appended, and how many.
     pub columns: [usize; 2],
-    /// Rows of x from one stretch to the next.
+    /// AppendedRows of x from one stretch to the next.
     pub apart: usize,
-    /// Which rows go.
-    pub rows: Rows,
-    /// How many stretches, and rows of each.
+    /// Which rows are appended.
+    pub rows: AppendedRows,
+    /// The number of rings, and rows of each.
     pub stretches: [usize; 2],
     /// Columns of the cache, and the first that is written.
     pub cache: [usize; 2],
@@ -140,21 +139,21 @@ impl Filling {
             x: [n, 3 * c],
             columns: [c, 2 * c],
             apart: 0,
-            rows: Rows::last(n as u32, stretch as u32),
+            rows: AppendedRows::last(n as u32, stretch as u32),
             stretches: [copies, stretch],
             cache: [2 * c, 0],
             buffer: false,
         }
     }
 
-    /// Row `number` of every stretch, a row of x each.
+    /// Row `number` of every ring, each from its own row of x.
     fn row(number: u32, c: usize, [copies, stretch]: [usize; 2], buffer: bool) -> Filling {
-        let rows = Rows { skip: 0, count: 1, number };
+        let rows = AppendedRows { skip: 0, count: 1, number };
         Filling { apart: 1, rows, buffer, ..Filling::prompt(copies, c, [copies, stretch]) }
     }
 }
 
-/// A case of filling a cache.
+/// A case of appending to a cache.
 pub fn append_case(how: Filling, purpose: Purpose) -> Case {
     let Filling { x: [n, x_columns], columns: [first, columns], apart, rows, stretches, cache: [width, at], buffer } =
         how;
@@ -177,19 +176,19 @@ pub fn append_case(how: Filling, purpose: Purpose) -> Case {
             let capacity = StepValues { rows: n as u32, ..StepValues::default() };
             let mut rec = Recorder::new(device, capacity);
             let x = input(device, "x", n, x_columns, &numbers(seed, n * x_columns))?;
-            // A prompt's rows are read through their twin, a token's are in an image.
+            // A prompt's rows are read through their image copy; a token's rows are in an image.
             let x = if apart == 0 { Tensor::Buffer(x) } else { place(device, &mut rec, spec, &x)? };
             let cache = Output::starting(device, "cache", all, width, numbers(seed + 1, all * width))?;
             let tensor = place(device, &mut rec, if buffer { cache::Spec::Buffer } else { spec }, &cache.matrix)?;
             let call = Append {
-                x: &x,
-                live: RowCount::Rows,
+                input: &x,
+                rows: RowCount::Rows,
                 columns: first..first + columns,
-                apart,
+                rows_apart: apart,
                 cache: &tensor,
-                at,
-                stretches: copies,
-                stretch,
+                first_column: at,
+                rings: copies,
+                ring_rows: stretch,
             };
             append(&mut rec, &call, move |_| rows)?;
             collect(&mut rec, &tensor, &cache)?;
@@ -244,9 +243,9 @@ pub fn cases() -> Vec<Case> {
         fill(Filling::row(5, 35, [2, 2], buffer));
         fill(Filling::row(0, 64, [1, 1], buffer));
     }
-    // Slots' keys, and values of slots that lie below all keys; no slot.
+    // Keys of slots; values of slots, which are below all keys; no slot.
     for (skip, count, at) in [(0, 5, 0), (8, 5, 36), (8, 0, 36)] {
-        let rows = Rows { skip, count, number: 1 };
+        let rows = AppendedRows { skip, count, number: 1 };
         fill(Filling { x: [16, 36], columns: [0, 36], rows, cache: [72, at], ..Filling::prompt(16, 36, [3, 6]) });
     }
     all.push(decode_case(vec![511], 12, 64, true, 1.0, Purpose::Bench));

@@ -1,4 +1,4 @@
-//! CASES of column_sum: out += the sums of columns by two passes, with blocks that are full, cut short and alone.
+//! Cases of column_sum: out += the sums of columns by two passes, with blocks that are full, cut short and alone.
 
 use super::{ROW_SHAPES, input, row_access, row_specs};
 use crate::gpu::Recorder;

@@ -1,4 +1,4 @@
-//! CASES of cross_entropy: logits to ±1000, targets ignored (some, all), a chunk of the batch that is half live.
+//! Cases of cross_entropy: logits to ±1000, targets ignored (some, all), a chunk of the batch that is half live.
 
 use super::{ROW_SHAPES, indices, row_access, row_specs};
 use crate::gpu::{Buffer, Recorder};

@@ -1,5 +1,5 @@
-//! CASES of dropout: few and most values dropped, ragged positions and sequence numbers, and the first known answer of
-//! Philox's authors, which no oracle of ours has a hand in.
+//! Cases of dropout: few and most values dropped, ragged positions and sequence numbers, and the first known answer of
+//! Philox's authors, which does not depend on our oracle.
 
 use super::{ROW_SHAPES, ragged, row_access, row_specs, table};
 use crate::gpu::Recorder;

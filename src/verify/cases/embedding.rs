@@ -1,4 +1,4 @@
-//! CASES of embedding and of its backward pass over both tables: repeated ids, ragged positions, rows below capacity.
+//! Cases of embedding and of its backward pass over both tables: repeated ids, ragged positions, rows below capacity.
 
 use super::{ROW_SHAPES, indices, input, ragged, row_access, row_specs, table};
 use crate::gpu::Recorder;

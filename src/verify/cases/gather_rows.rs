@@ -1,4 +1,4 @@
-//! CASES of gather_rows and scatter_rows_add: fewer rows than capacity, rows named often or once.
+//! Cases of gather_rows and scatter_rows_add: fewer rows than capacity, rows named often or once.
 
 use super::{ROW_SHAPES, indices, input, row_access, row_specs, table};
 use crate::gpu::Recorder;

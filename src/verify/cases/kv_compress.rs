@@ -1,4 +1,4 @@
-//! CASES of kv_compress: every grouping, odd widths, factors that do not divide the lengths, empty and short sequences,
+//! Cases of kv_compress: every grouping, odd widths, factors that do not divide the lengths, empty and short sequences,
 //! slots below capacity; a layer of a long sequence for the bench.
 
 use super::{filled, row_access, row_specs};
@@ -23,9 +23,9 @@ pub struct Shape {
     pub group_width: usize,
     /// f
     pub factor: usize,
-    /// 1 for keys, 2 for values: the third of the columns of x that is shortened.
+    /// 1 for keys, 2 for values: the third of the columns of x that is compressed.
     pub part: usize,
-    /// Rows of room beyond the batch.
+    /// Rows of the capacity beyond those of the batch.
     pub spare: usize,
 }
 
@@ -97,7 +97,7 @@ impl Shape {
             build: Box::new(move |device, spec| shape.build(device, row_access(spec, op)?, products > 1.0)),
             oracle: Box::new({
                 let shape = self.clone();
-                move || shape.tell(products > 1.0).unwrap_or_default()
+                move || shape.expected(products > 1.0).unwrap_or_default()
             }),
         }
     }
@@ -153,7 +153,7 @@ impl Shape {
         Ok(Run { program: rec.finish(), values, outputs: vec![dx, dweight, dbias, workspace] })
     }
 
-    fn tell(&self, backward: bool) -> Result<Vec<Vec<f64>>, Error> {
+    fn expected(&self, backward: bool) -> Result<Vec<Vec<f64>>, Error> {
         let (c, batch) = (self.c, self.batch()?);
         let (group_width, factor) = (self.group_width, self.factor);
         let rules = oracle::Rules { c, factor, group_width, cu_seqlens: &batch.cu_seqlens };

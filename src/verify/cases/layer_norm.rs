@@ -1,4 +1,4 @@
-//! CASES of layer norm and of its backward pass: rows that are constant (variance 0), rows up to ±1000, rows below capacity.
+//! Cases of layer norm and of its backward pass: rows that are constant (variance 0), rows up to ±1000, rows below capacity.
 
 use super::{ROW_SHAPES, input, row_access, row_specs, table};
 use crate::gpu::Recorder;
@@ -95,7 +95,7 @@ pub fn forward_case(kind: Rows, [n, live, c]: [usize; 3], purpose: Purpose) -> C
     }
 }
 
-/// The sum, mean and rstd that the backward pass is given: f32, as the forward pass keeps them.
+/// The sum, mean and rstd that the backward pass reads: in f32, as the forward pass writes them.
 fn kept(d: &Data) -> (Vec<f32>, Vec<f32>) {
     let sum: Vec<f32> = d.x.iter().zip(&d.branch).map(|(x, b)| x + b).collect();
     let (gain, bias) = (wide(&d.gain), wide(&d.bias));

@@ -1,4 +1,4 @@
-//! CASES of matmul: every form and epilogue, 1, primes, tiles ± 1, a live size below capacity; the products of a nano step
+//! Cases of matmul: every form and epilogue, 1, primes, tiles ± 1, a live size below capacity; the products of a nano step
 //! and 512³ and 1024³ for the bench.
 
 use crate::gpu::{Matrix, Recorder};

@@ -1,4 +1,4 @@
-//! CASES of products of few rows: with and without layer norm, every epilogue, one row to more than a group holds, a vocabulary
+//! Cases of products of few rows: with and without layer norm, every epilogue, one row to more than a group holds, a vocabulary
 //! past the side of a texture; a layer of gpt1 and a head for the bench.
 
 use super::input;
@@ -105,7 +105,7 @@ pub fn case(form: Form, norm: In, out: Out, [m, n, k]: [usize; 3], live: usize, 
             b.write(device, &d.b)?;
             let b = matvec::weight(device, spec, form, b)?;
             let a = match norm {
-                // What no kernel before made as an image is read through its twin.
+                // A tensor that no kernel before wrote as an image is read through its image copy.
                 In::Plain => Tensor::Buffer(input(device, "a", m, k, &d.a[..live * k])?),
                 _ => tensor(device, &mut rec, spec, "a", [m, k], &d.a[..live * k])?,
             };

@@ -1,4 +1,4 @@
-//! The CASES, one file an op.
+//! The cases, one file an op.
 
 pub mod attention;
 pub mod cache;
@@ -51,7 +51,7 @@ const ROW_SHAPES: [[usize; 3]; 9] = [
     [3, 2, 1601],
 ];
 
-/// Every RowAccess as a Spec, the chosen one first.
+/// Every [`RowAccess`] as a Spec, the chosen one first.
 fn row_specs(columns: usize) -> Specs {
     Box::new(move |caps| {
         let chosen = RowAccess::choose(caps, columns, &[]);
@@ -67,14 +67,14 @@ fn row_access(spec: Spec, op: &str) -> Result<RowAccess> {
     }
 }
 
-/// A matrix whose first rows are `data`; the rows past it are zero.
+/// A matrix whose first rows are `data`; the rows after them are zero.
 fn filled(device: &Device, name: &str, rows: usize, columns: usize, data: &[f32]) -> Result<Matrix> {
     let matrix = Matrix::new(device, name, rows, columns)?;
     matrix.write(device, data)?;
     Ok(matrix)
 }
 
-/// A matrix whose first rows are `data`; the rows past it are NaN, since no kernel may look at them.
+/// A matrix whose first rows are `data`; the rows after them are NaN, because no kernel may read them.
 fn input(device: &Device, name: &str, rows: usize, columns: usize, data: &[f32]) -> Result<Matrix> {
     let matrix = Matrix::new(device, name, rows, columns)?;
     let mut padded = dims::pad_rows(data, columns);
@@ -83,7 +83,7 @@ fn input(device: &Device, name: &str, rows: usize, columns: usize, data: &[f32])
     Ok(matrix)
 }
 
-/// Room for `capacity` words, the first of which are `words`; the others name what does not exist.
+/// A list of `capacity` words. The first are `words`; the others are numbers of rows that do not exist.
 fn table(device: &Device, name: &str, capacity: usize, words: &[u32]) -> Result<View> {
     let view = View::new(device, name, capacity)?;
     let mut all = words.to_vec();

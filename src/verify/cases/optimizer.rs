@@ -1,4 +1,4 @@
-//! CASES of a step's end: loss_sum, global_norm and step_state (a NaN and an infinity in the gradient too), and adamw in
+//! Cases of a step's end: loss_sum, global_norm and step_state (a NaN and an infinity in the gradient too), and adamw in
 //! both arithmetics, over ranges that start in the middle, and halted.
 
 use super::{input, row_access, row_specs, table};
@@ -30,7 +30,7 @@ fn state_number(word: u32, column: usize) -> f64 {
     if column == 4 || column == 5 { f64::from(word) } else { float(word, column) }
 }
 
-/// As [`state_number`], where a norm that is not finite counts as 1 and the scale, which nobody uses then, as 0.
+/// As [`state_number`], where a norm that is not finite counts as 1, and the scale, which is not used then, as 0.
 fn broken_state_number(word: u32, column: usize) -> f64 {
     match column {
         2 => not_finite(word, column),
@@ -197,7 +197,7 @@ fn slab(floats: usize) -> [Vec<f32>; 4] {
     [scaled(1, 0.02), scaled(2, 0.3), scaled(3, 0.1), squares]
 }
 
-/// Ranges of a slab: all of it, or two that start in the middle, with rates, decays and wakings of their own.
+/// Ranges of a slab: all of it, or two that start in the middle, each with its learning rate, weight decay and first step.
 pub fn ranges(floats: usize, whole: bool) -> Vec<ParameterRange> {
     if whole {
         return vec![ParameterRange { start: 0, end: floats, lr_scale: 1.0, decay: 0.1, steps_before: 0 }];

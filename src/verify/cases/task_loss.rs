@@ -1,4 +1,4 @@
-//! CASES of task_loss: classes of one sequence or two, a number, candidates that vary; scores to ±100, answers not known.
+//! Cases of task_loss: classes of one sequence or two, a number, candidates that vary; scores to ±100, answers not known.
 
 use super::{row_access, table};
 use crate::data::batch::LossCounts;
