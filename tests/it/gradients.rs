@@ -222,7 +222,7 @@ fn compression_gradients() {
                 factor,
                 slot_rows: &layout.slot_rows,
                 slots: RowCount::Slots,
-                workspace: &empty("room", rows, columns),
+                workspace: &empty("empty_rows", rows, columns),
                 kernels: &Kernels::new(),
             };
             let dy_room = empty("dy", layout.capacity().slots(), c);

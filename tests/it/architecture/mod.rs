@@ -192,36 +192,6 @@ fn every_shader_is_registered() {
     report("src/gpu names each file of shaders/lib", unregistered(&pieces, &text_of(&["gpu"])));
 }
 
-/// Files and folders whose texts are not rewritten yet: what is found in them is printed.
-const PENDING_TEXTS: &[&str] = &[
-    "CONTRIBUTING.md",
-    "README.md",
-    "shaders/",
-    "src/config/",
-    "src/gpu/",
-    "src/lib.rs",
-    "src/model/",
-    "src/ops/",
-    "src/philox.rs",
-    "src/reference/",
-    "src/report/",
-    "src/store/",
-    "src/train/",
-    "src/verify/",
-    "tests/it/golden/compression.rs",
-    "tests/it/gradients.rs",
-];
-
-/// Fails where texts have faults, except in those that are not rewritten yet.
-fn report_texts(rule: &str, faults: impl Iterator<Item = String>) {
-    let (pending, wrong): (Vec<String>, Vec<String>) =
-        faults.partition(|fault| PENDING_TEXTS.iter().any(|start| fault.starts_with(start)));
-    for fault in &pending {
-        println!("not rewritten yet: {fault}");
-    }
-    report(rule, wrong);
-}
-
 /// The text files of the repository, without the golden data and this test's own examples.
 fn texts() -> impl Iterator<Item = (String, String)> {
     let is_own = |path: &String| path.starts_with("tests/it/architecture/") || path.starts_with("tests/golden/");
@@ -265,9 +235,9 @@ fn what_a_text_cites_is_there() {
         all.extend(references::missing_files(&prose, folder, &files));
         all.into_iter().map(move |fault| format!("{path} {fault}"))
     };
-    report_texts(
+    report(
         "what a text cites is in the repository",
-        texts().filter(|(path, _)| is_written_by_us(path)).flat_map(of),
+        texts().filter(|(path, _)| is_written_by_us(path)).flat_map(of).collect(),
     );
 }
 
@@ -275,7 +245,7 @@ fn what_a_text_cites_is_there() {
 fn no_text_has_a_retired_word() {
     let of =
         |(path, text): (String, String)| wording::retired(&path, &text).into_iter().map(move |w| format!("{path} {w}"));
-    report_texts("no retired word", texts().filter(|(path, _)| is_written_by_us(path)).flat_map(of));
+    report("no retired word", texts().filter(|(path, _)| is_written_by_us(path)).flat_map(of).collect());
 }
 
 #[test]
