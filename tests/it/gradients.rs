@@ -222,14 +222,14 @@ fn compression_gradients() {
                 factor,
                 slot_rows: &layout.slot_rows,
                 slots: RowCount::Slots,
-                workspace: &empty("empty_rows", rows, columns),
+                workspace: &empty("workspace", rows, columns),
                 kernels: &Kernels::new(),
             };
-            let dy_room = empty("dy", layout.capacity().slots(), c);
-            dy_room.write(&device, &dy).expect("dy");
+            let slot_gradient = empty("dy", layout.capacity().slots(), c);
+            slot_gradient.write(&device, &dy).expect("dy");
             let (dweight, dbias) = (empty("dweight", factor * group_width, c), empty("dbias", 1, c));
             let to = kv_compress::Gradients {
-                dy: &dy_room,
+                dy: &slot_gradient,
                 dx: &empty("dx", n, c),
                 parameters: Some(ParameterGradients { weight: &dweight, bias: &dbias }),
                 tail_rows: &layout.tail_rows,
