@@ -55,7 +55,7 @@ fn bad_input_is_one_line_that_names_it() {
         (vec!["pretrain", "--data", "latin1.txt"], &["latin1.txt: byte offset 3: not UTF-8"]),
         (vec!["pretrain", "--data", "none.txt"], &["none.txt: could not be read"]),
         (vec!["pretrain", "--data", "there"], &["there: no text in the folder: expected *.txt or *.jsonl"]),
-        (vec!["pretrain", "--data", "short.txt"], &["training part", "n_positions = 128 needs 129"]),
+        (vec!["pretrain", "--data", "short.txt"], &["training part", "must be 129 or more for n_positions = 128"]),
         (vec!["plan", "--set", "n_layers=3"], &["--set n_layers=3", "\"n_layer\""]),
         (vec!["plan", "--longest", "--memory", "8 GB"], &["--memory 8 GB: expected a whole number of bytes"]),
         (

@@ -382,7 +382,7 @@ fn bad_input_is_one_line_and_writes_nothing() {
         (run("--text words"), "train.tsv: line 1: no column `words`"),
         (run("--valid odd.tsv"), "odd.tsv: line 3: `label` is \"tepid\": "),
         (run("--train empty.tsv"), "empty.tsv: line 2: "),
-        (run("--valid none.tsv"), "none.tsv: has no examples"),
+        (run("--valid none.tsv"), "none.tsv: no examples"),
         (run("--valid missing.tsv"), "missing.tsv: "),
         (run("--premise p"), "premise = p: classify has the columns text, label"),
         (run("--best-by pearson"), "best_by = \"pearson\": must be accuracy, f1, matthews or loss for classify"),
