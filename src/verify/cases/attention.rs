@@ -1,7 +1,7 @@
 //! Cases of attention, forward and backward: packed sequences of length 0 and 1, borders of tiles, local blocks, compressed
 //! slots, odd heads, dropout; a nano step's size and long sequences for the bench.
 
-use super::filled;
+use super::inputs::filled;
 use crate::Error;
 use crate::config::AttentionKind;
 use crate::data::batch::{Batch, IGNORED, Sequence};

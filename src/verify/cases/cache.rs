@@ -2,7 +2,7 @@
 //! token's own key and without; the same rows for all rings and different ones, beyond a ring's end, to images and to
 //! buffers; a token of gpt1 at 512 positions for the bench.
 
-use super::input;
+use super::inputs::input;
 use crate::Result;
 use crate::gpu::{Device, Image, Matrix, Recorder, Tensor, View};
 use crate::ops::attention::head_scale;

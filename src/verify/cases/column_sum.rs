@@ -1,6 +1,6 @@
 //! Cases of column_sum: out += the sums of columns by two passes, with blocks that are full, cut short and alone.
 
-use super::{ROW_SHAPES, input, row_access, row_specs};
+use super::inputs::{ROW_SHAPES, input, row_access, row_specs};
 use crate::gpu::Recorder;
 use crate::ops::column_sum::{BLOCK, ColumnSum, column_sum};
 use crate::ops::{RowCount, StepValues};

@@ -1,6 +1,6 @@
 //! Cases of cross_entropy: logits to ±1000, targets ignored (some, all), a chunk of the batch that is half live.
 
-use super::{ROW_SHAPES, indices, row_access, row_specs};
+use super::inputs::{ROW_SHAPES, indices, row_access, row_specs};
 use crate::gpu::{Buffer, Recorder};
 use crate::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use crate::ops::{RowCount, StepValues};

@@ -1,7 +1,7 @@
 //! Cases of dropout: few and most values dropped, ragged positions and sequence numbers, and the first known answer of
 //! Philox's authors, which does not depend on our oracle.
 
-use super::{ROW_SHAPES, ragged, row_access, row_specs, table};
+use super::inputs::{ROW_SHAPES, ragged, row_access, row_specs, table};
 use crate::gpu::Recorder;
 use crate::ops::dropout::{Dropout, dropout};
 use crate::ops::{RowCount, StepValues};

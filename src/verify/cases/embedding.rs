@@ -1,6 +1,6 @@
 //! Cases of embedding and of its backward pass over both tables: repeated ids, ragged positions, rows below capacity.
 
-use super::{ROW_SHAPES, indices, input, ragged, row_access, row_specs, table};
+use super::inputs::{ROW_SHAPES, indices, input, ragged, row_access, row_specs, table};
 use crate::gpu::Recorder;
 use crate::ops::StepValues;
 use crate::ops::embedding::{Embedding, EmbeddingBackward, Table, backward, embedding};

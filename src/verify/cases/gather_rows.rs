@@ -1,6 +1,6 @@
 //! Cases of gather_rows and scatter_rows_add: fewer rows than capacity, rows named often or once.
 
-use super::{ROW_SHAPES, indices, input, row_access, row_specs, table};
+use super::inputs::{ROW_SHAPES, indices, input, row_access, row_specs, table};
 use crate::gpu::Recorder;
 use crate::ops::gather_rows::{IndexedRows, gather_rows, scatter_rows_add};
 use crate::ops::{RowCount, StepValues};

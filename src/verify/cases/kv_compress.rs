@@ -1,7 +1,7 @@
 //! Cases of kv_compress: every grouping, odd widths, factors that do not divide the lengths, empty and short sequences,
 //! slots below capacity; a layer of a long sequence for the bench.
 
-use super::{filled, row_access, row_specs};
+use super::inputs::{filled, row_access, row_specs};
 use crate::Error;
 use crate::data::batch::{Batch, IGNORED, Sequence};
 use crate::gpu::{Device, Matrix, Recorder};

@@ -1,6 +1,6 @@
 //! Cases of layer norm and of its backward pass: rows that are constant (variance 0), rows up to ±1000, rows below capacity.
 
-use super::{ROW_SHAPES, input, row_access, row_specs, table};
+use super::inputs::{ROW_SHAPES, input, row_access, row_specs, table};
 use crate::gpu::Recorder;
 use crate::ops::StepValues;
 use crate::ops::layer_norm::{BLOCK, GainAndBias, LayerNorm, LayerNormBackward, backward, layer_norm};

@@ -1,7 +1,7 @@
 //! Cases of products of few rows: with and without layer norm, every epilogue, one row to more than a group holds, a vocabulary
 //! past the side of a texture; a layer of gpt1 and a head for the bench.
 
-use super::input;
+use super::inputs::input;
 use crate::Result;
 use crate::gpu::{Device, Image, Matrix, Recorder, Tensor};
 use crate::ops::matmul::Form;

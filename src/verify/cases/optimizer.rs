@@ -1,7 +1,7 @@
 //! Cases of a step's end: loss_sum, global_norm and step_state (a NaN and an infinity in the gradient too), and adamw in
 //! both arithmetics, over ranges that start in the middle, and halted.
 
-use super::{input, row_access, row_specs, table};
+use super::inputs::{input, row_access, row_specs, table};
 use crate::gpu::Recorder;
 use crate::ops::optimizer::{
     AdamW, Arithmetic, FLAT_COLUMNS, Losses, ParameterRange, STATE_WORDS, Slab, StepEnd, adamw, global_norm, loss_sum,

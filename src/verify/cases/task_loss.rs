@@ -1,6 +1,6 @@
 //! Cases of task_loss: classes of one sequence or two, a number, candidates that vary; scores to ±100, answers not known.
 
-use super::{row_access, table};
+use super::inputs::{row_access, table};
 use crate::data::batch::LossCounts;
 use crate::gpu::{Recorder, View};
 use crate::ops::layout::UNKNOWN_ANSWER;
