@@ -1,4 +1,4 @@
-//! Loss a row and dlogits in place, over a chunk of the batch's rows.
+//! Cross-entropy: the loss of each row, and the gradient in place of the logits, for a chunk of the batch's rows.
 
 use super::grid::grid_of;
 use super::row_access::RowAccess;
@@ -24,21 +24,21 @@ pub fn variants(caps: &Caps) -> Vec<Variant> {
     RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::trusted("cross_entropy", SOURCE))).collect()
 }
 
-/// Tensors of one chunk.
+/// Operands of one chunk.
 pub struct CrossEntropy<'a> {
-    /// [R, V], becomes dlogits.
+    /// [R, V]; becomes dlogits.
     pub logits: &'a Matrix,
-    /// R targets; u32::MAX for none.
+    /// R targets; `u32::MAX` is no target.
     pub targets: &'a View,
     /// Out: R losses, 0 without a target.
     pub losses: &'a View,
-    /// Which rows of the batch.
+    /// Which rows of the batch the chunk has.
     pub rows: RowCount,
-    /// What the gradient is multiplied by, besides 1/targets: L3's λ, 1 in pretraining.
+    /// Weight of this loss: λ of L3 in fine-tuning (docs/spec.md section 3), 1 in pretraining.
     pub weight: f32,
 }
 
-/// Records it. dlogits = weight·(softmax − onehot)/targets of the whole step.
+/// Records the losses and dlogits = weight·(softmax − onehot)/targets, with the targets of the whole optimizer step.
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].

@@ -1,4 +1,4 @@
-//! Dropout in place by Philox, forward over x and backward over dx: the same kernel.
+//! Dropout in place, with masks from Philox. The same kernel runs forward on x and backward on dx.
 
 use super::grid::grid_of;
 use super::row_access::RowAccess;
@@ -27,23 +27,23 @@ pub fn variants(caps: &Caps) -> Vec<Variant> {
     RowAccess::all(caps).into_iter().map(|access| access.apply(Variant::trusted("dropout", SOURCE))).collect()
 }
 
-/// Views and numbers of one application.
+/// Operands of one application.
 pub struct Dropout<'a> {
     /// [N, C], in place.
     pub x: &'a Matrix,
     /// N positions.
     pub positions: &'a View,
-    /// The number of each row's sequence in the whole step.
+    /// The number of each row's sequence in the whole optimizer step.
     pub sequences: &'a View,
-    /// How many rows.
+    /// How many rows are live.
     pub rows: RowCount,
-    /// Share that is dropped.
+    /// Dropout rate.
     pub rate: f32,
-    /// [`philox::place`].
+    /// The place of the mask: [`philox::place`].
     pub place: u32,
 }
 
-/// Records it; a rate of 0 records nothing.
+/// Records dropout of the live rows. Records nothing for a rate of 0.
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].

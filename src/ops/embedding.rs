@@ -1,4 +1,5 @@
-//! x = tokens_embed\[id\] + positions_embed\[position\], and its backward: one owner a table row.
+//! x = tokens_embed\[id\] + positions_embed\[position\], and its backward pass. Each row of a table's gradient is summed by one
+//! group, its owner.
 
 use super::grid::grid_of;
 use super::row_access::RowAccess;
@@ -31,7 +32,7 @@ pub fn backward_variants(caps: &Caps) -> Vec<Variant> {
         .collect()
 }
 
-/// Views of the forward pass.
+/// Operands of the forward pass.
 pub struct Embedding<'a> {
     /// [V, C]
     pub tokens: &'a Matrix,
@@ -71,7 +72,7 @@ pub fn embedding(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &
     })
 }
 
-/// Which table's owners a backward pass walks.
+/// Which table a backward pass computes the gradient of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
     /// Rows of the same token id.
@@ -89,13 +90,13 @@ impl Table {
     }
 }
 
-/// Views of the backward pass.
+/// Operands of the backward pass.
 pub struct EmbeddingBackward<'a> {
-    /// Whose owners.
+    /// Which table.
     pub table: Table,
     /// [N, C]
     pub dx: &'a Matrix,
-    /// (table row, first, end) an owner.
+    /// (table row, first, end) for each owner: its range in `rows`.
     pub owners: &'a View,
     /// N rows, sorted by owner.
     pub rows: &'a View,

@@ -1,4 +1,5 @@
-//! One file an op: its kernels, Specs, parameters and launcher. `choose(caps, …) -> Spec` holds all policy.
+//! The operations of a model on a device. Each op has one file with its shaders, Specs, operands and the function that
+//! records it. `choose(caps, …) -> Spec` decides which variant runs, from the capabilities of the adapter and the shapes alone.
 
 pub mod attention;
 pub mod cache;

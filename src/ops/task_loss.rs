@@ -20,14 +20,14 @@ struct Params {
     scale: f32,
 }
 
-/// What the logits of an example are.
+/// What the logits of an example mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Logits {
-    /// A class a column.
+    /// One class a column.
     Classes = 0,
     /// One number.
     Score = 1,
-    /// A candidate a sequence.
+    /// One candidate a sequence.
     Candidates = 2,
 }
 
@@ -35,7 +35,7 @@ impl Logits {
     /// All of them.
     pub const ALL: [Logits; 3] = [Logits::Classes, Logits::Score, Logits::Candidates];
 
-    /// Those of a task.
+    /// The logits of a task.
     pub fn of(task: &Task) -> Logits {
         match task.answers {
             Answers::Labels(_) => Logits::Classes,
@@ -54,7 +54,7 @@ pub fn variants(caps: &Caps) -> Vec<Variant> {
     RowAccess::all(caps).into_iter().flat_map(|access| Logits::ALL.map(|logits| variant(access, logits))).collect()
 }
 
-/// Tensors of a batch's examples.
+/// Operands: the examples of a batch.
 pub struct TaskLoss<'a> {
     /// What the logits are.
     pub kind: Logits,
@@ -72,7 +72,7 @@ pub struct TaskLoss<'a> {
     pub losses: &'a View,
 }
 
-/// Records it. Gradients are those of the mean over the whole step's examples.
+/// Records losses, logits and gradients. The gradients are those of the mean over the examples of the whole optimizer step.
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].

@@ -17,9 +17,9 @@ use super::dropout::multiplier;
 pub enum Seen {
     /// Every earlier token: j ≤ t.
     Full,
-    /// Of the same block of so many tokens.
+    /// Earlier tokens of the same block; a block has this many tokens.
     Local(usize),
-    /// The null key, and every slot of so many tokens that ends at t or before.
+    /// The null key, and every slot that ends at t or before; a slot has this many tokens.
     Compressed(usize),
 }
 
@@ -49,7 +49,7 @@ pub struct Rules<'a> {
     pub c: usize,
     /// H; divides C.
     pub heads: usize,
-    /// Borders of the sequences, \[B+1\], from 0 to n; equal neighbours are an empty sequence.
+    /// Borders of the sequences, \[B+1\], from 0 to n; equal neighbors are an empty sequence.
     pub cu_seqlens: &'a [u32],
     /// The keys of a query.
     pub seen: Seen,
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn packing_changes_nothing_dropout_included() {
+    fn packing_changes_neither_results_nor_dropout() {
         for seen in [Seen::Local(4), Seen::Compressed(2)] {
             let rules = rules(seen);
             let x = inputs(&rules);
@@ -346,9 +346,9 @@ mod tests {
         }
     }
 
-    /// y with v = identity columns shows m itself: the mask of docs/spec.md section 5, by head, layer, query and key.
+    /// With v = identity columns, y is m itself: the mask of docs/spec.md section 5, by head, layer, query and key.
     #[test]
-    fn the_mask_stands_where_the_spec_says() {
+    fn the_mask_is_that_of_the_spec() {
         let (length, rate) = (2, 0.5);
         let dropout = Dropout { rate, key: [1, 2], layer: 5, sequence_numbers: &[9] };
         let rules = Rules { c: 4, heads: 2, cu_seqlens: &[0, length], seen: Seen::Full, scale: head_scale(4, 2) };

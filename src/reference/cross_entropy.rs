@@ -1,10 +1,10 @@
 //! Cross-entropy of rows of logits, and its gradient.
 //!
-//! loss\[r\] = log Σ exp(logits\[r\]) − logits\[r, target\]; dlogits\[r\] = (softmax − onehot)/count, count = the real
-//! targets of the whole step. A row whose target is [`IGNORED`] has loss 0 and gradient 0; with a count of 0 all gradients are 0.
+//! loss\[r\] = log Σ exp(logits\[r\]) − logits\[r, target\]; dlogits\[r\] = (softmax − onehot)/count, count = the
+//! targets of the whole optimizer step. A row whose target is [`IGNORED`] has loss 0 and gradient 0; with a count of 0 all gradients are 0.
 //! logits, dlogits \[n,v\]; targets, losses \[n\]. Source: docs/spec.md sections 1 and 5.
 
-/// The target that is none (Hugging Face's −100).
+/// The target of a row that has no target (−100 in Hugging Face's code).
 pub const IGNORED: u32 = u32::MAX;
 
 /// Loss and gradient.

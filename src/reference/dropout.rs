@@ -6,7 +6,7 @@
 
 use crate::philox::{mask_word, threshold};
 
-/// What an element is multiplied by: 0 or 1/(1 − rate).
+/// Factor of an element: 0 or 1/(1 − rate).
 pub fn multiplier(key: [u32; 2], column: u32, row: u32, sequence: u32, place: u32, rate: f32) -> f64 {
     if mask_word(key, column, row, sequence, place) >= threshold(rate) { 1.0 / (1.0 - f64::from(rate)) } else { 0.0 }
 }
@@ -53,7 +53,7 @@ mod tests {
 
     /// The words of docs/spec.md section 5, computed here without `mask_word`.
     #[test]
-    fn the_mask_is_the_specs() {
+    fn the_mask_is_that_of_the_spec() {
         let (key, rate) = (step_key(7, 41), 0.5);
         let where_ = place(3, 2, Site::Attention);
         assert_eq!(where_, 3 * 65536 + 2 * 8 + 1);

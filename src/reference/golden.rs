@@ -1,8 +1,8 @@
-//! The oracles against other people's code: the golden cases a, b, f, g and h (tests/golden/README.md).
+//! The oracles compared with other implementations: the golden cases a, b, f, g and h (tests/golden/README.md).
 //!
-//! Each test walks the folder (`WGPT_GOLDEN`, else tests/golden) by letter and holds every tensor to the manifest's own
-//! tolerance, |x − ref| ≤ suggest_atol + suggest_rtol·|ref|, sized for f32 code. The oracle is f64 and the stored
-//! values f32, so it must stay [`MARGIN`] times below.
+//! Each test walks the folder (`WGPT_GOLDEN`, else tests/golden) by letter and compares every tensor within the manifest's
+//! tolerance, |x − ref| ≤ suggest_atol + suggest_rtol·|ref|, which is made for f32 code. The oracle computes in f64 and the
+//! stored values are f32, so its errors must be [`MARGIN`] times smaller.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use super::matmul::{Form, add_bias, bias_gradient, matmul};
 use super::{adamw, attention, global_norm, kv_compress, model};
 use crate::config::ModelConfig;
 
-/// An f64 oracle stays this far below tolerances made for f32 (seen: 130 times or more).
+/// How many times smaller than the tolerances for f32 the errors of an f64 oracle are (observed: 130 times or more).
 const MARGIN: f64 = 20.0;
 
 /// One folder: manifest, tensors widened to f64, and the largest error seen over its tolerance.
@@ -85,14 +85,14 @@ impl Case {
         self.data[tensor].iter().map(|x| *x as i64).collect()
     }
 
-    /// Notes one error over its tolerance.
+    /// Records one error over its tolerance.
     fn hold(&mut self, what: &str, got: f64, expected: f64, tolerance: f64) {
         let ratio = (got - expected).abs() / tolerance;
         assert!(ratio <= 1.0 / MARGIN, "{} {what}: got {got}, expected {expected}, {ratio} of tolerance", self.name);
         self.worst = self.worst.max(ratio);
     }
 
-    /// Holds `got` to `tensor`, at the elements that `counts` picks.
+    /// Compares `got` with `tensor`, at the elements that `counts` selects.
     fn compare(&mut self, tensor: &str, got: &[f64], counts: impl Fn(usize) -> bool) {
         let tolerance = |key| self.info(tensor)[key].as_f64().unwrap_or_else(|| panic!("{tensor}: no {key}"));
         let (atol, rtol) = (tolerance("suggest_atol"), tolerance("suggest_rtol"));
@@ -194,9 +194,9 @@ fn a_language_models() {
     });
 }
 
-/// Twenty updates; the key bias is left out, its true gradient being zero.
+/// Twenty optimizer steps. The key bias is left out, because its true gradient is zero.
 #[test]
-fn b_twenty_updates() {
+fn b_twenty_optimizer_steps() {
     each_case("b", |case| {
         let (config, start) = case.model();
         let shapes = config.parameters();
@@ -249,7 +249,7 @@ fn b_twenty_updates() {
         compare_all(case, "out.exp_avg", &m);
         compare_all(case, "out.exp_avg_sq", &v);
 
-        // The manifest's own judge of a run: the relative error of final − initial, all parameters together.
+        // The manifest's criterion of a run: the relative error of final − initial, all parameters together.
         let (mut error, mut moved) = (0.0, 0.0);
         for (k, shape) in shapes.iter().enumerate() {
             let expected = &case.data[&format!("out.final.{}", shape.name)];
@@ -302,7 +302,7 @@ fn check_attention(
 struct Compression<'a> {
     rules: attention::Rules<'a>,
     convolution: kv_compress::Rules<'a>,
-    /// Weight as buffers hold it, and bias, of keys and of values.
+    /// Weight in the layout of buffers, and bias, of keys and of values.
     weights: [[Vec<f64>; 2]; 2],
     nulls: [Vec<f64>; 2],
 }
@@ -417,7 +417,7 @@ fn f_strict_compression() {
     });
 }
 
-/// The package's whole layer. Its slots are aligned to the end of the sequence: ours behind rows of zeros.
+/// The package's whole layer. Its slots are aligned to the end of the sequence, which equals ours after rows of zeros.
 #[test]
 fn f_lucidrains_compression() {
     each_case("f_mca_lucidrains", |case| {

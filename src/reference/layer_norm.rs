@@ -1,4 +1,4 @@
-//! Layer norm of x + residual, row by row: what a post-norm block does twice.
+//! Layer norm of x + residual, row by row: a post-norm block has two.
 //!
 //! s = x + residual, μ = mean(s), r = 1/√(var(s) + ε) (biased variance, two passes), x̂ = (s − μ)·r, y = gain∘x̂ + bias.
 //! Backward: ds = r·(g∘dy − mean(g∘dy) − x̂·mean(g∘dy∘x̂)), dgain = Σ rows dy∘x̂, dbias = Σ rows dy; ds is the
@@ -48,7 +48,7 @@ pub fn forward(x: &[f64], residual: Option<&[f64]>, gain: &[f64], bias: &[f64], 
     Forward { sum, y, mean, rstd }
 }
 
-/// The backward pass, from what the forward pass kept.
+/// The backward pass, from results of the forward pass.
 pub fn backward(dy: &[f64], sum: &[f64], mean: &[f64], rstd: &[f64], gain: &[f64]) -> Backward {
     let c = gain.len();
     let mut out = Backward { dx: Vec::with_capacity(dy.len()), dgain: vec![0.0; c], dbias: vec![0.0; c] };

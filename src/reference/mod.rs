@@ -1,8 +1,8 @@
 //! The mathematics: one oracle for each op, on dense row-major slices of f64, without a GPU.
 //!
 //! An oracle has the loops of its shader and adds up in f64. Its head has the formula, the shapes and the source.
-//! Inputs are `&\[f64\]`, so the same code judges kernels (f32 inputs, widened) and is itself judged by central differences.
-//! Letters as in [`crate::dims`]; the gradient of x is `dx`. Slices of a wrong length panic: a shape is the caller's.
+//! Inputs are `&\[f64\]`, so kernels (with f32 inputs, widened) are compared with the same code that is tested by central differences.
+//! Letters as in [`crate::dims`]; the gradient of x is `dx`. Slices of a wrong length panic: the caller is responsible for shapes.
 //!
 //! | file | op |
 //! | --- | --- |
@@ -12,12 +12,12 @@
 //! | [`dropout`] | masks that are a function of key and place |
 //! | [`embedding`] | rows by token and position, and their gradients |
 //! | [`attention`] | packed causal attention: full, in local blocks, over compressed slots |
-//! | [`cache`] | attention of one token over kept keys and values |
-//! | [`kv_compress`] | keys or values shortened by a strided convolution |
+//! | [`cache`] | attention of one token over cached keys and values |
+//! | [`kv_compress`] | keys or values compressed by a strided convolution |
 //! | [`cross_entropy`] | loss and its gradient by the logits |
 //! | [`task_loss`] | loss of a task's examples and its gradient |
 //! | [`global_norm`] | norm of all gradients, clipping |
-//! | [`adamw`] | one update |
+//! | [`adamw`] | one optimizer step |
 //! | [`model`] | the whole decoder, forward and backward |
 
 pub mod adamw;

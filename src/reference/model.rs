@@ -1,7 +1,8 @@
-//! The whole decoder in f64, forward and backward, built of the oracles beside it.
+//! The whole decoder in f64, forward and backward, built from the oracles of its ops.
 //!
 //! h₀ = dropout(embedding); block: n = LN1(x + dropout(attn(x))), y = LN2(n + dropout(mlp(n))); logits = h·Eᵀ with the
-//! token table E (tied, no bias); loss = mean over real targets, 0 without any. The gradient of E has both ends.
+//! token table E (tied, no bias); loss = mean over the targets, 0 without targets. The gradient of E is the
+//! sum of those of the embedding and of the head.
 //! ids, positions, targets \[n\]; cu_seqlens \[B+1\]; parameters and gradients in the order of `ModelConfig::parameters`.
 //! Source: Radford et al. 2018; docs/spec.md sections 1 and 5.
 
@@ -23,7 +24,7 @@ pub struct Dropout<'a> {
 /// Results of a forward and backward pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {
-    /// Mean over real targets; 0 without any.
+    /// Mean over the targets; 0 without targets.
     pub loss: f64,
     /// Each row's loss, \[n\]; 0 where ignored.
     pub per_row_losses: Vec<f64>,
@@ -31,11 +32,11 @@ pub struct Output {
     pub logits: Vec<f64>,
     /// The embedding (dropped), then each block's output: L+1 of \[n,C\].
     pub hidden: Vec<Vec<f64>>,
-    /// One a parameter, in their order.
+    /// One for each parameter, in their order.
     pub gradients: Vec<Vec<f64>>,
 }
 
-/// The tables' places among the parameters.
+/// The indices of the two tables among the parameters.
 const TOKENS: usize = 0;
 const POSITIONS: usize = 1;
 
@@ -68,12 +69,12 @@ const C_FC: [Of; 2] = [Of::CFc, Of::CFcBias];
 const MLP_PROJ: [Of; 2] = [Of::MlpProj, Of::MlpProjBias];
 const LN_2: [Of; 2] = [Of::Ln2Gain, Of::Ln2Bias];
 
-/// What a block's forward pass keeps.
+/// Activations that a block's backward pass needs.
 struct Kept {
     x: Vec<f64>,
-    /// Of every token.
+    /// q, k and v of every token.
     qkv: [Vec<f64>; 3],
-    /// What queries see: those of every token, or compressed.
+    /// Keys and values that queries see: those of every token, or compressed.
     kv: [Vec<f64>; 2],
     attention: attention::Forward,
     ln_1: layer_norm::Forward,
@@ -82,7 +83,7 @@ struct Kept {
     ln_2: layer_norm::Forward,
 }
 
-/// The batch and the model's numbers, as every part of the pass sees them.
+/// The batch and the model's configuration, which all parts of a pass read.
 struct Pass<'a> {
     config: &'a ModelConfig,
     positions: &'a [u32],

@@ -5,7 +5,7 @@
 //! (z − answer)²; candidates: z\[s\] = scores\[s,0\] + bias\[0\], cross-entropy over the example's sequences. The gradient is
 //! that of the sum divided by `count`; an example without an answer has loss and gradient 0. Source: docs/spec.md section 3.
 
-/// What is right.
+/// The right answer of an example.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Answer {
     /// One of the classes.

@@ -12,7 +12,7 @@ use crate::ops::{Spec, StepValues};
 use crate::reference::attention::{self as oracle, Seen};
 use crate::verify::{Case, Output, Purpose, Run, float, numbers, wide};
 
-/// The numbers of one case.
+/// The sizes of one case.
 #[derive(Clone, Debug)]
 pub struct Shape {
     /// Lengths of the sequences.
@@ -223,7 +223,7 @@ fn beside_each_other([q, k, v]: [&[f32]; 3], c: usize) -> Vec<f32> {
     (0..rows).flat_map(|r| [q, k, v].into_iter().flat_map(move |x| &x[r * c..(r + 1) * c])).copied().collect()
 }
 
-/// All of them.
+/// All cases of the op.
 pub fn cases() -> Vec<Case> {
     let base = Shape { lengths: vec![70, 0, 1, 33], heads: 2, head_dim: 8, seen: Seen::Full, rate: 0.0, size: 1.0 };
     let with = |f: &dyn Fn(&mut Shape)| {

@@ -105,7 +105,8 @@ pub fn decode_case(counts: Vec<usize>, heads: usize, head_dim: usize, own: bool,
         }),
         oracle: Box::new(move || {
             let mut cache = wide(&kept(&expected, c, seed, size));
-            let spans: Vec<_> = spans(&expected).iter().map(|s| [s.first, s.rows, s.own].map(|x| x as usize)).collect();
+            let span = |s: &Span| oracle::Span { first: s.first as usize, rows: s.rows as usize, own: s.own as usize };
+            let spans: Vec<_> = spans(&expected).iter().map(span).collect();
             let shape = oracle::Heads { c, heads, scale: f64::from(scale_of(c, heads, own)) };
             let y = oracle::decode(&wide(&token()), &mut cache, &spans, shape, own);
             vec![y, cache]
@@ -203,11 +204,11 @@ pub fn append_case(how: Filling, purpose: Purpose) -> Case {
                 skip: rows.skip as usize,
                 count: rows.count as usize,
                 number: rows.number as usize,
-                apart,
+                rows_apart: apart,
                 cache_columns: width,
                 cache_at: at,
-                stretches: copies,
-                stretch,
+                rings: copies,
+                ring_rows: stretch,
             };
             oracle::append(&wide(&numbers(seed, n * x_columns)), &mut cache, &how);
             vec![cache]
@@ -215,7 +216,7 @@ pub fn append_case(how: Filling, purpose: Purpose) -> Case {
     }
 }
 
-/// All of them.
+/// All cases of the op.
 pub fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for own in [true, false] {

@@ -42,7 +42,7 @@ pub fn case([n, live, c]: [usize; 3], purpose: Purpose) -> Case {
     }
 }
 
-/// All of them.
+/// All cases of the op.
 pub fn cases() -> Vec<Case> {
     let mut all: Vec<_> = ROW_SHAPES.iter().map(|shape| case(*shape, Purpose::Small)).collect();
     all.extend([[64, 64, 65], [129, 128, 3], [200, 0, 31]].map(|shape| case(shape, Purpose::Small)));

@@ -83,7 +83,7 @@ pub fn case(kind: Targets, reach: f32, [r, live, v]: [usize; 3], purpose: Purpos
     }
 }
 
-/// All of them.
+/// All cases of the op.
 pub fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for shape in ROW_SHAPES {

@@ -51,7 +51,7 @@ fn with(mask: Mask, rate: f32, [n, live, c]: [usize; 3], purpose: Purpose) -> Ca
             let Mask { key, place, positions, sequences } = &oracle;
             let all = wide(&x());
             let mut out = reference::dropout::apply(&all[..live * c], c, positions, sequences, *key, *place, rate);
-            // Rows past the live ones stay as they were.
+            // Rows past the live ones are unchanged.
             out.extend(&all[live * c..]);
             vec![out]
         }),
@@ -78,7 +78,7 @@ fn known() -> Case {
     case
 }
 
-/// All of them.
+/// All cases of the op.
 pub fn cases() -> Vec<Case> {
     let mut all = vec![known()];
     for shape in ROW_SHAPES {

@@ -127,7 +127,7 @@ pub fn backward_case(whose: Table, [n, live, c, v, p]: Sizes, purpose: Purpose) 
     }
 }
 
-/// All of them.
+/// All cases of the op.
 pub fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for [n, live, c] in ROW_SHAPES {

@@ -74,7 +74,7 @@ fn distinct(seed: u32, count: usize, below: usize) -> Vec<u32> {
     all
 }
 
-/// All of them.
+/// All cases of the op.
 pub fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for [n, live, c] in ROW_SHAPES {

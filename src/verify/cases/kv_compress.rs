@@ -12,7 +12,7 @@ use crate::ops::{RowCount, StepValues};
 use crate::reference::kv_compress as oracle;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
 
-/// The numbers of one case.
+/// The sizes of one case.
 #[derive(Clone, Debug)]
 pub struct Shape {
     /// Lengths of the sequences.
@@ -174,7 +174,7 @@ impl Shape {
     }
 }
 
-/// All of them.
+/// All cases of the op.
 pub fn cases() -> Vec<Case> {
     let shape = |c, group_width, factor, part, lengths: &[usize], spare| {
         let lengths = lengths.to_vec();

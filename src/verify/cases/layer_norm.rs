@@ -158,7 +158,7 @@ pub fn backward_case(kind: Rows, [n, live, c]: [usize; 3], purpose: Purpose) -> 
     }
 }
 
-/// All of them.
+/// All cases of the op.
 pub fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for shape in ROW_SHAPES {

@@ -7,7 +7,7 @@ use crate::ops::{RowCount, Spec, StepValues};
 use crate::reference;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
 
-/// What is done to the sum, without tensors.
+/// What the product does to each sum, without tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Out {
     /// C =
@@ -126,7 +126,7 @@ pub fn case(form: Form, out: Out, [m, n, k]: [usize; 3], live: usize, purpose: P
     }
 }
 
-/// All of them.
+/// All cases of the op.
 pub fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     let shapes = [[1, 1, 1], [7, 13, 5], [65, 63, 17], [130, 129, 257], [64, 64, 128], [3, 200, 131]];

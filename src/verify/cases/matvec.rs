@@ -23,7 +23,7 @@ pub enum In {
     NormKept,
 }
 
-/// What is done to the sum, without tensors.
+/// What the product does to each sum, without tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Out {
     /// Nothing.
@@ -179,7 +179,7 @@ pub fn case(form: Form, norm: In, out: Out, [m, n, k]: [usize; 3], live: usize, 
     }
 }
 
-/// All of them.
+/// All cases of the op.
 pub fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     let shapes = [[1, 1, 1], [1, 70, 33], [2, 64, 128], [3, 129, 100], [7, 13, 260], [4, 200, 36], [9, 65, 65]];

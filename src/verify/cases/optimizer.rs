@@ -4,37 +4,60 @@
 use super::inputs::{input, row_access, row_specs, table};
 use crate::gpu::Recorder;
 use crate::ops::optimizer::{
-    AdamW, Arithmetic, FLAT_COLUMNS, Losses, ParameterRange, STATE_WORDS, Slab, StepEnd, adamw, global_norm, loss_sum,
-    norm_partials, step_state,
+    AdamW, Arithmetic, DeviceState, FLAT_COLUMNS, Losses, ParameterRange, STATE_WORDS, Slab, StepEnd, adamw,
+    global_norm, loss_sum, norm_partials, step_state,
 };
 use crate::ops::{RowAccess, Spec, StepValues};
 use crate::reference;
 use crate::reference::adamw::{Form, Options};
 use crate::verify::{Case, Number, Output, Purpose, Run, Specs, float, not_finite, numbers, wide};
+use std::mem::offset_of;
 
-/// A task's loss so far.
+/// The sum of a task's losses before the run.
 const TASK_SUM: f32 = 9.5;
 
-/// loss_sum, loss, norm, scale as f32; halted and its step as u32; task_sum, task_loss.
+/// The index of a field of the device's state among its words.
+macro_rules! word {
+    ($field:ident) => {
+        offset_of!(DeviceState, $field) / 4
+    };
+}
+const LOSS_SUM: usize = word!(loss_sum);
+const LOSS: usize = word!(loss);
+const NORM: usize = word!(norm);
+const CLIP_SCALE: usize = word!(scale);
+const HALTED: usize = word!(halted);
+const HALTED_STEP: usize = word!(halted_step);
+const TASK_LOSS_SUM: usize = word!(task_sum);
+const TASK_LOSS: usize = word!(task_loss);
+
+/// The words of the device's state before the run.
 fn state(loss_sum: f32, halted: Option<u32>) -> Vec<f32> {
+    let state = DeviceState {
+        loss_sum,
+        loss: 0.25,
+        norm: 3.0,
+        scale: 0.5,
+        halted: halted.is_some().into(),
+        halted_step: halted.unwrap_or(0),
+        task_sum: TASK_SUM,
+        task_loss: 1.5,
+    };
     let mut words = vec![0.0; STATE_WORDS];
-    words[..4].copy_from_slice(&[loss_sum, 0.25, 3.0, 0.5]);
-    words[6..8].copy_from_slice(&[TASK_SUM, 1.5]);
-    if let Some(step) = halted {
-        words[4..6].copy_from_slice(&[f32::from_bits(1), f32::from_bits(step)]);
-    }
+    let fields: &[f32] = bytemuck::cast_slice(std::slice::from_ref(&state));
+    words[..fields.len()].copy_from_slice(fields);
     words
 }
 
 fn state_number(word: u32, column: usize) -> f64 {
-    if column == 4 || column == 5 { f64::from(word) } else { float(word, column) }
+    if column == HALTED || column == HALTED_STEP { f64::from(word) } else { float(word, column) }
 }
 
 /// As [`state_number`], where a norm that is not finite counts as 1, and the scale, which is not used then, as 0.
 fn broken_state_number(word: u32, column: usize) -> f64 {
     match column {
-        2 => not_finite(word, column),
-        3 => 0.0,
+        NORM => not_finite(word, column),
+        CLIP_SCALE => 0.0,
         _ => state_number(word, column),
     }
 }
@@ -78,29 +101,29 @@ pub fn loss_sum_case(of: Losses, [n, live]: [usize; 2], purpose: Purpose) -> Cas
         }),
         oracle: Box::new(move || {
             let mut words = numbers_of(&state(2.5, None), state_number);
-            let word = if of == Losses::Tokens { 0 } else { 6 };
+            let word = if of == Losses::Tokens { LOSS_SUM } else { TASK_LOSS_SUM };
             words[word] += wide(&losses()).iter().sum::<f64>();
             vec![words]
         }),
     }
 }
 
-/// What is in the gradient, or before it in the state.
+/// What is wrong with the gradient, or with the state before the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// Nothing but numbers.
+    /// Finite numbers.
     Sound,
     /// A NaN in the gradient.
     Nan,
     /// An infinity in the gradient.
     Infinite,
-    /// Squares that pass f32.
+    /// Squares that overflow f32.
     Huge,
     /// A loss that is a NaN.
     Loss,
     /// A task's loss that is a NaN.
     TaskLoss,
-    /// Halted at an earlier step, now a NaN again.
+    /// Halted at an earlier step, and again a NaN in the gradient.
     Before,
 }
 
@@ -123,7 +146,7 @@ pub fn norm_case(op: &'static str, health: Health, clip: f32, rows: usize, purpo
         Health::Loss => state(f32::NAN, None),
         Health::TaskLoss => {
             let mut words = state(40.0, None);
-            words[6] = f32::NAN;
+            words[TASK_LOSS_SUM] = f32::NAN;
             words
         }
         Health::Before => state(40.0, Some(3)),
@@ -132,8 +155,10 @@ pub fn norm_case(op: &'static str, health: Health, clip: f32, rows: usize, purpo
     let finite_norm = matches!(health, Health::Sound | Health::Loss | Health::TaskLoss);
     let number: Number = match health {
         Health::Sound => state_number,
-        Health::Loss => |word, column| if column == 1 { not_finite(word, 1) } else { state_number(word, column) },
-        Health::TaskLoss => |word, column| if column == 7 { not_finite(word, 7) } else { state_number(word, column) },
+        Health::Loss => |word, column| if column == LOSS { not_finite(word, LOSS) } else { state_number(word, column) },
+        Health::TaskLoss => {
+            |word, column| if column == TASK_LOSS { not_finite(word, TASK_LOSS) } else { state_number(word, column) }
+        }
         _ => broken_state_number,
     };
     Case {
@@ -167,19 +192,20 @@ pub fn norm_case(op: &'static str, health: Health, clip: f32, rows: usize, purpo
             let broken = |s: f64| if s.is_finite() { 0.0 } else { 1.0 };
             let partials = sums.map(|s| if finite_norm { s } else { broken(s) }).collect();
             let mut words = numbers_of(&start(), number);
-            words[..2].copy_from_slice(&[0.0, if health == Health::Loss { 1.0 } else { 40.0 }]);
-            words[6..8].copy_from_slice(&[0.0, if health == Health::TaskLoss { 1.0 } else { TASK_SUM.into() }]);
+            (words[LOSS_SUM], words[LOSS]) = (0.0, if health == Health::Loss { 1.0 } else { 40.0 });
+            words[TASK_LOSS_SUM] = 0.0;
+            words[TASK_LOSS] = if health == Health::TaskLoss { 1.0 } else { TASK_SUM.into() };
             let norm = reference::global_norm::global_norm(&[&gradient]);
-            words[2] = if finite_norm { norm } else { 1.0 };
-            words[3] = match clip {
+            words[NORM] = if finite_norm { norm } else { 1.0 };
+            words[CLIP_SCALE] = match clip {
                 _ if !finite_norm => 0.0,
                 0.0 => 1.0,
                 clip => reference::global_norm::clip_scale(norm, f64::from(clip)),
             };
             match health {
                 Health::Sound => {}
-                Health::Before => words[4..6].copy_from_slice(&[1.0, 3.0]),
-                _ => words[4..6].copy_from_slice(&[1.0, f64::from(STEP)]),
+                Health::Before => (words[HALTED], words[HALTED_STEP]) = (1.0, 3.0),
+                _ => (words[HALTED], words[HALTED_STEP]) = (1.0, f64::from(STEP)),
             }
             vec![partials, words]
         }),
@@ -187,10 +213,10 @@ pub fn norm_case(op: &'static str, health: Health, clip: f32, rows: usize, purpo
 }
 
 const ADAM: AdamW = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic: Arithmetic::Torch };
-/// Halves what gradients were: the state's scale.
+/// The scale in the state: gradients are halved.
 const SCALE: f64 = 0.5;
 
-/// Weights, gradients and moments of sizes that training has; adamw takes away about as much as a weight is.
+/// Weights, gradients and moments of magnitudes as in training; one step changes a weight by about its own magnitude.
 fn slab(floats: usize) -> [Vec<f32>; 4] {
     let scaled = |seed, by: f32| numbers(seed, floats).iter().map(|x| x * by).collect::<Vec<f32>>();
     let squares = numbers(4, floats).iter().map(|x| x * x * 0.01 + 1e-6).collect();
@@ -272,7 +298,7 @@ pub fn adamw_case(arithmetic: Arithmetic, step: u32, halted: bool, rows: usize, 
     }
 }
 
-/// All of them.
+/// All cases of the op.
 pub fn cases() -> Vec<Case> {
     let mut all: Vec<_> =
         [[1, 1], [65, 33], [200, 200], [300, 257]].map(|n| loss_sum_case(Losses::Tokens, n, Purpose::Small)).into();

@@ -112,7 +112,7 @@ pub fn case(kind: Logits, pairs: bool, reach: f32, [b, live, l]: [usize; 3], pur
     }
 }
 
-/// All of them.
+/// All cases of the op.
 pub fn cases() -> Vec<Case> {
     let small = |kind, pairs, reach, shape| case(kind, pairs, reach, shape, Purpose::Small);
     vec![
