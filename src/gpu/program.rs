@@ -11,7 +11,6 @@ use super::parameters::Parameters;
 use super::{Device, Image, Launch, Matrix, Ring, View};
 use crate::{Error, Result};
 use std::borrow::BorrowMut;
-use std::time::Instant;
 
 /// One entry of the list.
 pub(super) enum Item<V: LiveValues> {
@@ -64,17 +63,6 @@ pub struct Program<V: LiveValues> {
     pub(super) device: Device,
     pub(super) items: Vec<Item<V>>,
     pub(super) parameters: Parameters,
-}
-
-/// The time of one item in [`Program::profile`].
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Timing {
-    /// The kernel's stem; `image_copy`, `clear` or `copy` for other items.
-    pub label: String,
-    /// Milliseconds on the host's clock, submission and wait included.
-    pub ms: f64,
-    /// Floating-point operations.
-    pub flops: f64,
 }
 
 impl<V: LiveValues> Program<V> {
@@ -135,35 +123,12 @@ impl<V: LiveValues> Program<V> {
         Ok(())
     }
 
-    /// Runs item by item and waits for each, to see where the time of a run is spent.
-    ///
-    /// # Errors
-    /// As [`Program::run`].
-    pub fn profile(&self, values: &V) -> Result<Vec<Timing>> {
-        let launches = self.launches(values)?;
-        self.parameters.upload(&self.device, &launches);
-        let mut launches = launches.iter();
-        self.device.wait()?;
-        let mut timings = Vec::with_capacity(self.items.len());
-        for item in &self.items {
-            let mut encoder = self.encoder();
-            encoder.item(item, values, &mut launches);
-            let flops = encoder.flops;
-            let commands = encoder.finish();
-            let start = Instant::now();
-            self.device.queue().submit([commands]);
-            self.device.wait()?;
-            timings.push(Timing { label: item.label().into(), ms: start.elapsed().as_secs_f64() * 1e3, flops });
-        }
-        Ok(timings)
-    }
-
     /// The launches of all dispatches, in order.
-    fn launches(&self, values: &V) -> Result<Vec<Launch>> {
+    pub(super) fn launches(&self, values: &V) -> Result<Vec<Launch>> {
         self.dispatch_items().map(|dispatch| dispatch.launch(&self.device, values)).collect()
     }
 
-    fn encoder(&self) -> Encoder<wgpu::CommandEncoder> {
+    pub(super) fn encoder(&self) -> Encoder<wgpu::CommandEncoder> {
         Encoder::new(self.device.raw().create_command_encoder(&wgpu::CommandEncoderDescriptor::default()))
     }
 
@@ -196,7 +161,7 @@ impl<V: LiveValues> Program<V> {
 }
 
 impl<V: LiveValues> Item<V> {
-    fn label(&self) -> &'static str {
+    pub(super) fn label(&self) -> &'static str {
         match self {
             Item::Dispatch(dispatch) => dispatch.stem,
             Item::Refresh(..) => "image_copy",
@@ -207,7 +172,7 @@ impl<V: LiveValues> Item<V> {
 }
 
 /// Writes items to a command encoder, consecutive dispatches into one compute pass.
-struct Encoder<E: BorrowMut<wgpu::CommandEncoder>> {
+pub(super) struct Encoder<E: BorrowMut<wgpu::CommandEncoder>> {
     // Declared before the encoder that it writes to, because fields are dropped in this order.
     pass: Option<wgpu::ComputePass<'static>>,
     raw: E,
@@ -219,7 +184,12 @@ impl<E: BorrowMut<wgpu::CommandEncoder>> Encoder<E> {
         Encoder { pass: None, raw, flops: 0.0 }
     }
 
-    fn item<V: LiveValues>(&mut self, item: &Item<V>, values: &V, launches: &mut std::slice::Iter<'_, Launch>) {
+    pub(super) fn item<V: LiveValues>(
+        &mut self,
+        item: &Item<V>,
+        values: &V,
+        launches: &mut std::slice::Iter<'_, Launch>,
+    ) {
         match item {
             Item::Dispatch(dispatch) => {
                 if let Some(launch) = launches.next() {
@@ -258,15 +228,47 @@ impl<E: BorrowMut<wgpu::CommandEncoder>> Encoder<E> {
         pass.dispatch_workgroups(x, y, z);
     }
 
+    /// As [`Encoder::item`], between two timestamps: `index` and the one after it.
+    pub(super) fn timed_item<V: LiveValues>(
+        &mut self,
+        item: &Item<V>,
+        values: &V,
+        launches: &mut std::slice::Iter<'_, Launch>,
+        set: &wgpu::QuerySet,
+        index: u32,
+    ) {
+        let dispatch = matches!(item, Item::Dispatch(_));
+        // A dispatch runs inside the pass that takes both; other items run between two empty passes.
+        self.timed_pass(set, Some(index), dispatch.then_some(index + 1));
+        self.item(item, values, launches);
+        if !dispatch {
+            self.timed_pass(set, Some(index + 1), None);
+        }
+        self.pass = None;
+    }
+
+    fn timed_pass(&mut self, set: &wgpu::QuerySet, begin: Option<u32>, end: Option<u32>) {
+        self.pass = None;
+        let descriptor = wgpu::ComputePassDescriptor {
+            label: None,
+            timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                query_set: set,
+                beginning_of_pass_write_index: begin,
+                end_of_pass_write_index: end,
+            }),
+        };
+        self.pass = Some(self.raw.borrow_mut().begin_compute_pass(&descriptor).forget_lifetime());
+    }
+
     /// Ends the open pass: copies are commands of the encoder itself.
-    fn copies(&mut self) -> &mut wgpu::CommandEncoder {
+    pub(super) fn copies(&mut self) -> &mut wgpu::CommandEncoder {
         self.pass = None;
         self.raw.borrow_mut()
     }
 }
 
 impl Encoder<wgpu::CommandEncoder> {
-    fn finish(mut self) -> wgpu::CommandBuffer {
+    pub(super) fn finish(mut self) -> wgpu::CommandBuffer {
         self.pass = None;
         self.raw.finish()
     }

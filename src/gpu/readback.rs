@@ -13,10 +13,8 @@ impl View {
     /// # Errors
     /// [`Error::Device`] if the device is lost.
     pub fn read<T: bytemuck::Pod>(&self, device: &Device) -> Result<Vec<T>> {
-        let staging = copy_out(device, self)?;
-        device.wait()?;
-        let words = staging.try_words()?;
-        let words = words.ok_or_else(|| Error::device(format!("`{}`: nothing was read back", self.name)))?;
+        let (name, offset) = (&self.name, self.offset * 4);
+        let words = wait_for(device, copy_out(device, name, &self.buffer.raw, offset, self.words)?, name)?;
         Ok(bytemuck::cast_slice(&words).to_vec())
     }
 
@@ -29,7 +27,8 @@ impl View {
         &self,
         device: &Device,
     ) -> impl Future<Output = Result<Vec<T>>> + Send + use<T> {
-        let (device, staging) = (device.clone(), copy_out(device, self));
+        let (device, staging) =
+            (device.clone(), copy_out(device, &self.name, &self.buffer.raw, self.offset * 4, self.words));
         async move {
             let words = staging?.words().await?;
             device.check()?;
@@ -61,10 +60,24 @@ fn unpad(padded: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     dims::unpad_rows(&padded[..dims::floats(rows, columns).min(padded.len())], columns)
 }
 
-fn copy_out(device: &Device, view: &View) -> Result<Mapping> {
-    let staging = device.make(&format!("readback of `{}`", view.name), |d| staging_buffer(d, view.words as usize))?;
+/// Reads the first words of a buffer that can be copied from, after everything submitted so far. Waits.
+///
+/// # Errors
+/// [`Error::Device`] if the device is lost.
+pub(super) fn read_words(device: &Device, name: &str, buffer: &wgpu::Buffer, words: u64) -> Result<Vec<u32>> {
+    wait_for(device, copy_out(device, name, buffer, 0, words)?, name)
+}
+
+fn wait_for(device: &Device, staging: Mapping, name: &str) -> Result<Vec<u32>> {
+    device.wait()?;
+    staging.try_words()?.ok_or_else(|| Error::device(format!("`{name}`: nothing was read back")))
+}
+
+/// Submits the copy of `words` words from byte `offset` of a buffer on, and requests the mapping of the copy.
+fn copy_out(device: &Device, name: &str, buffer: &wgpu::Buffer, offset: u64, words: u64) -> Result<Mapping> {
+    let staging = device.make(&format!("readback of `{name}`"), |d| staging_buffer(d, words as usize))?;
     let mut encoder = device.raw().create_command_encoder(&Default::default());
-    copy(&mut encoder, view, &staging, view.words);
+    encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, words * 4);
     device.queue().submit([encoder.finish()]);
     Ok(Mapping::start(staging))
 }
@@ -76,10 +89,6 @@ fn staging_buffer(device: &wgpu::Device, words: usize) -> wgpu::Buffer {
         usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
         mapped_at_creation: false,
     })
-}
-
-fn copy(encoder: &mut wgpu::CommandEncoder, view: &View, staging: &wgpu::Buffer, words: u64) {
-    encoder.copy_buffer_to_buffer(&view.buffer.raw, view.offset * 4, staging, 0, words * 4);
 }
 
 /// A staging buffer that wgpu is mapping for reading.
@@ -169,7 +178,8 @@ impl Ring {
     /// Records the copy of the first words of a view into a free slot; `None` if there is none.
     pub(super) fn copy(&mut self, encoder: &mut wgpu::CommandEncoder, view: &View) -> Option<wgpu::Buffer> {
         let slot = self.free.pop()?;
-        copy(encoder, view, &slot, self.words as u64);
+        let (from, offset) = (&view.buffer.raw, view.offset * 4);
+        encoder.copy_buffer_to_buffer(from, offset, &slot, 0, self.words as u64 * 4);
         Some(slot)
     }
 

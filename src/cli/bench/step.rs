@@ -4,7 +4,7 @@
 //! framework is easily written to do the same work. Its losses are therefore known (see the help below and docs/performance.md).
 
 use super::fixture::{self, LEARNING_RATE};
-use super::profile::by_kernel;
+use super::profile::{KernelTime, by_grid, by_kernel};
 use super::timing::median;
 use crate::cli::arguments::{flag, json_flag, required};
 use crate::cli::context::Context;
@@ -31,7 +31,8 @@ pub(super) fn command() -> Command {
         .about("Time a whole training step, with fixed weights and a fixed batch")
         .after_help(
             "Weights and batch are computed from a hash, so the losses with the default batch are known:\n\
-             nano 6.2754, and 6.0952 after five optimizer steps; mini 9.1125, and 7.8474 after five.",
+             nano 6.2754, and 6.0952 after five optimizer steps; mini 9.1125, and 7.8474 after five.\n\
+             With other losses, the benchmark fails.",
         )
         .arg(number("preset", "NAME", "nano").value_parser(PRESETS).help("Preset that gives the model's size"))
         .arg(
@@ -46,8 +47,7 @@ pub(super) fn command() -> Command {
         )
         .arg(
             flag("profile")
-                .conflicts_with("json")
-                .help("Also run one step that waits for each dispatch, and print its time by kernel"),
+                .help("Also time each dispatch of one step, and print the times by kernel, with --json by grid, too"),
         )
         .arg(json_flag())
 }
@@ -58,12 +58,45 @@ struct Row {
     batch: usize,
     adapter: String,
     step_ms: f64,
+    step_ms_pipelined: f64,
     tokens_per_second: f64,
     gflops: f64,
     peak_bytes: u64,
     loss_first: f32,
     loss_5: f32,
     first_step_s: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<Vec<KernelTime>>,
+}
+
+/// Losses that the default batch is known to have: the first, and that after five steps.
+fn known_losses(preset: &str, sequences: usize) -> Option<[f32; 2]> {
+    match (preset, sequences) {
+        ("nano", 8) => Some([6.2754, 6.0952]),
+        ("mini", 8) => Some([9.1125, 7.8474]),
+        _ => None,
+    }
+}
+
+/// Largest difference to a known loss: its rounding, and that of sums in another order.
+const TOLERANCE: f32 = 3e-4;
+
+impl Row {
+    /// # Errors
+    /// [`Error::NotFinite`] where the losses are known and differ: then the device has not done the work.
+    fn check_losses(&self) -> Result<()> {
+        let Some(known) = known_losses(&self.preset, self.batch) else { return Ok(()) };
+        let found = [self.loss_first, self.loss_5];
+        if found.iter().zip(known).all(|(a, b)| (a - b).abs() <= TOLERANCE) {
+            return Ok(());
+        }
+        let [first, fifth] = known;
+        Err(Error::device(format!(
+            "{}: losses {:.4} and {:.4} after five steps, expected {first:.4} and {fifth:.4}; \
+             `wgpt check` says which kernel is wrong",
+            self.adapter, self.loss_first, self.loss_5
+        )))
+    }
 }
 
 /// What is measured.
@@ -90,12 +123,16 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let work = Work::new(required::<String>(matches, "preset")?, number("batch")?, number("steps")?)?;
     let begin = Instant::now();
     let device = context.open()?;
-    let (row, mut training) = measure(&device, &work, begin)?;
+    let (mut row, mut training) = measure(&device, &work, begin)?;
+    row.check_losses()?;
+    let timings = matches.get_flag("profile").then(|| training.profile(&work.batch)).transpose()?;
     if matches.get_flag("json") {
+        row.profile = timings.map(by_grid);
         return context.json(&row);
     }
     let mut table = Table::new(&[("training step", Align::Left), ("", Align::Right)]);
     table.row(["time, ms".to_string(), format!("{:.2}", row.step_ms)]);
+    table.row(["time without waiting between steps, ms".to_string(), format!("{:.2}", row.step_ms_pipelined)]);
     table.row(["tokens per second".to_string(), format!("{:.0}", row.tokens_per_second)]);
     table.row(["GFLOP/s".to_string(), format!("{:.1}", row.gflops)]);
     table.row(["device memory".to_string(), bytes(row.peak_bytes)]);
@@ -103,8 +140,8 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     table.row(["loss after five steps".to_string(), format!("{:.4}", row.loss_5)]);
     table.row(["first step, with compilation, s".to_string(), format!("{:.2}", row.first_step_s)]);
     write!(context.out, "{table}")?;
-    if matches.get_flag("profile") {
-        write!(context.out, "\n{}", by_kernel(training.profile(&work.batch)?))?;
+    if let Some(timings) = timings {
+        write!(context.out, "\n{}", by_kernel(timings))?;
     }
     Ok(())
 }
@@ -138,18 +175,31 @@ fn measure(device: &Device, work: &Work, begin: Instant) -> Result<(Row, Trainin
         return Err(Error::device(format!("{} losses of {} steps", losses.len(), WARM_UP + steps)));
     };
     let seconds = median(&mut times[WARM_UP..]);
+    // The same steps without reading a loss between them, as in a training run.
+    let start = Instant::now();
+    for _ in 0..*steps {
+        training.accumulate_gradients(batch, batch.target_count, [0, 0])?;
+        training.optimizer_step(LEARNING_RATE)?;
+    }
+    let results = training.wait_for_results()?;
+    let step_ms_pipelined = start.elapsed().as_secs_f64() * 1e3 / *steps as f64;
+    if let Some(result) = results.iter().find(|result| !result.loss.is_finite() || result.halted.is_some()) {
+        return Err(Error::NotFinite(format!("step {}: the loss is {}", result.step, result.loss)));
+    }
     let tokens = batch.rows() as f64;
     let row = Row {
         preset: preset.clone(),
         batch: batch.sequences(),
         adapter: device.caps().name.clone(),
         step_ms: seconds * 1e3,
+        step_ms_pipelined,
         tokens_per_second: tokens / seconds,
         gflops: step_flops(model, batch.rows()) / seconds / 1e9,
         peak_bytes: device.bytes_allocated(),
         loss_first,
         loss_5,
         first_step_s,
+        profile: None,
     };
     Ok((row, training))
 }
@@ -166,5 +216,8 @@ mod tests {
         let (row, _) = measure(&device, &work, Instant::now()).expect("steps");
         let losses = [row.loss_first, row.loss_5].map(|loss| format!("{loss:.4}"));
         assert_eq!(losses, ["6.2754", "6.0952"]);
+        row.check_losses().expect("the known losses");
+        let wrong = Row { loss_5: 0.0, ..row };
+        assert!(wrong.check_losses().expect_err("another loss").to_string().contains("expected 6.2754 and 6.0952"));
     }
 }
