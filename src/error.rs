@@ -21,14 +21,10 @@ pub enum Error {
     /// The device refused a request or was lost.
     #[error("device: {0}")]
     Device(DeviceError),
-    /// A dispatch does not fit its kernel. Found while a program is recorded, not while it runs.
-    #[error("kernel `{kernel}`: {message}")]
-    Kernel {
-        /// The kernel's name, as in `ops::ALL`.
-        kernel: String,
-        /// The tensor, its dimensions, what was expected and what was found.
-        message: String,
-    },
+    /// A dispatch does not fit its kernel, or a kernel does not fit the device. Found while a program is recorded or encoded,
+    /// before the device runs it.
+    #[error("{0}")]
+    Kernel(InvalidDispatch),
     /// naga rejects a shader.
     #[error("shader `{shader}`: {message}")]
     Shader {
@@ -119,6 +115,29 @@ impl fmt::Display for InvalidFile {
     }
 }
 
+/// A dispatch that does not fit its kernel, or a kernel that does not fit the device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InvalidDispatch {
+    /// The kernel's name: that of its operation, as in [`crate::ops::ALL`], or of its shader.
+    pub kernel: String,
+    /// The tensor at fault, if it is one alone.
+    pub operand: Option<String>,
+    /// What is wrong: the operand's shape, or a number and what it counts.
+    pub found: String,
+    /// What would be right.
+    pub expected: Option<String>,
+}
+
+impl fmt::Display for InvalidDispatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let InvalidDispatch { kernel, operand, found, expected } = self;
+        write!(f, "kernel `{kernel}`: ")?;
+        operand.iter().try_for_each(|operand| write!(f, "`{operand}`: "))?;
+        write!(f, "{found}")?;
+        expected.iter().try_for_each(|expected| write!(f, ": {expected}"))
+    }
+}
+
 /// What a device refused, or what happened to it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -172,11 +191,19 @@ impl Error {
         Error::File(InvalidFile { path, found, ..InvalidFile::default() })
     }
 
-    /// The same error with the place in the file.
+    /// An [`Error::Kernel`]: `kernel: found`.
+    pub fn kernel(kernel: impl Into<String>, found: impl fmt::Display) -> Self {
+        let (kernel, found) = (kernel.into(), found.to_string());
+        Error::Kernel(InvalidDispatch { kernel, found, ..InvalidDispatch::default() })
+    }
+
+    /// The same error with the place in the file, or the kernel's operand.
     #[must_use]
     pub fn at(mut self, place: impl Into<String>) -> Self {
-        if let Error::File(file) = &mut self {
-            file.place = Some(place.into());
+        match &mut self {
+            Error::File(file) => file.place = Some(place.into()),
+            Error::Kernel(dispatch) => dispatch.operand = Some(place.into()),
+            _ => {}
         }
         self
     }
@@ -187,6 +214,7 @@ impl Error {
         match &mut self {
             Error::Value(value) => value.expected = Some(what.into()),
             Error::File(file) => file.expected = Some(what.into()),
+            Error::Kernel(dispatch) => dispatch.expected = Some(what.into()),
             _ => {}
         }
         self
@@ -224,5 +252,14 @@ mod tests {
         let error = Error::file("a/b.tsv", "2 fields").at("line 3").expected("expected 4");
         assert_eq!(error.to_string(), "a/b.tsv: line 3: 2 fields: expected 4");
         assert!(error.is_invalid_input() && !Error::device("lost").is_invalid_input());
+    }
+
+    #[test]
+    fn a_kernel_error_names_kernel_operand_and_both_values() {
+        let error = Error::kernel("matmul", "shape [3, 4]").at("weight").expected("expected [3, 5]");
+        assert_eq!(error.to_string(), "kernel `matmul`: `weight`: shape [3, 4]: expected [3, 5]");
+        let Error::Kernel(dispatch) = error else { panic!("{error:?}") };
+        assert_eq!((dispatch.kernel.as_str(), dispatch.operand.as_deref()), ("matmul", Some("weight")));
+        assert_eq!(Error::kernel("matmul", "no variant").to_string(), "kernel `matmul`: no variant");
     }
 }

@@ -91,25 +91,19 @@ impl Variant {
     /// # Errors
     /// [`Error::Kernel`] with the number found and the limit.
     pub fn fits(&self, module: &Module, caps: &Caps) -> Result<()> {
-        let error = |message: String| Err(Error::Kernel { kernel: self.stem.into(), message });
-        if module.workgroup_bytes > caps.max_workgroup_bytes {
-            return error(format!(
-                "{} bytes of workgroup memory, the device has {}",
-                module.workgroup_bytes, caps.max_workgroup_bytes
-            ));
-        }
-        if module.workgroup_size > caps.max_workgroup_size {
-            return error(format!(
-                "{} invocations a group, the device allows {}",
-                module.workgroup_size, caps.max_workgroup_size
-            ));
-        }
         let buffers = module.bindings.iter().filter(|b| matches!(b.1, BindingKind::Read | BindingKind::ReadWrite));
-        let buffers = buffers.count() as u32;
-        if buffers > caps.max_storage_buffers {
-            return error(format!("{buffers} storage buffers, the device allows {}", caps.max_storage_buffers));
+        let quantities = [
+            (module.workgroup_bytes, "bytes of workgroup memory", caps.max_workgroup_bytes),
+            (module.workgroup_size, "invocations a group", caps.max_workgroup_size),
+            (buffers.count() as u32, "storage buffers", caps.max_storage_buffers),
+        ];
+        match quantities.iter().find(|(found, _, limit)| found > limit) {
+            Some((found, what, limit)) => {
+                let error = Error::kernel(self.stem, format!("{found} {what}"));
+                Err(error.expected(format!("the device allows {limit}")))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -144,9 +138,8 @@ pub(super) fn build(raw: &wgpu::Device, caps: &Caps, variant: &Variant) -> Resul
     let module = variant.module()?;
     variant.fits(&module, caps)?;
     if variant.checks == Checks::Driver && !caps.reads_images() {
-        let message =
-            format!("it needs a driver that drops stores past the end, which {} is not known to do", caps.name);
-        return Err(Error::Kernel { kernel: variant.stem.into(), message });
+        let found = format!("the driver of {} is not known to drop stores past the end", caps.name);
+        return Err(Error::kernel(variant.stem, found).expected("expected a driver that does"));
     }
     let (plane, array) = (wgpu::TextureViewDimension::D2, wgpu::TextureViewDimension::D2Array);
     let storage = |access, view_dimension| wgpu::BindingType::StorageTexture {

@@ -45,14 +45,13 @@ impl<V: LiveValues> Dispatch<V> {
     /// [`Error::Kernel`] if the grid exceeds the device's limit or that of the capacity.
     fn launch(&self, device: &Device, values: &V) -> Result<Launch> {
         let launch = (self.plan)(values);
-        let error = |message| Err(Error::Kernel { kernel: self.stem.into(), message });
+        let error = |expected| Err(Error::kernel(self.stem, format!("groups {:?}", launch.groups)).expected(expected));
         let limit = device.caps().max_groups;
         if launch.groups.iter().any(|g| *g > limit) {
-            return error(format!("groups {:?}: the device allows {limit} in a dimension", launch.groups));
+            return error(format!("the device allows {limit} in a dimension"));
         }
         if launch.group_count() > self.most_groups {
-            let (groups, most) = (launch.groups, self.most_groups);
-            return error(format!("groups {groups:?}: the program was recorded for at most {most} in total"));
+            return error(format!("the program was recorded for at most {} in total", self.most_groups));
         }
         Ok(launch)
     }

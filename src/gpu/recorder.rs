@@ -83,9 +83,8 @@ impl<V: LiveValues> Recorder<V> {
     ) -> Result<()> {
         let pipeline = self.device.pipeline(variant)?;
         let launch = plan(&self.capacity);
-        self.check_binds(&pipeline, binds)
-            .and_then(|()| self.check_launch(&pipeline, &launch))
-            .map_err(|message| Error::Kernel { kernel: variant.stem.into(), message })?;
+        self.check_binds(variant.stem, &pipeline, binds)?;
+        self.check_launch(variant.stem, &pipeline, &launch)?;
         let operands = binds.iter().map(|bind| self.operand(bind)).collect::<Result<Vec<_>>>()?;
         let bind_group = self.bind_group(variant.stem, &pipeline, &operands);
         for view in binds.iter().filter(|bind| bind.writes()).filter_map(Bind::buffer) {
@@ -102,56 +101,60 @@ impl<V: LiveValues> Recorder<V> {
         Program { device: self.device, items: self.items, parameters: self.parameters }
     }
 
-    fn check_launch(&self, pipeline: &Pipeline, launch: &Launch) -> Result<(), String> {
+    fn check_launch(&self, stem: &str, pipeline: &Pipeline, launch: &Launch) -> Result<()> {
         let expected = pipeline.uniform_bytes().unwrap_or(0);
         if (launch.params.len() as u32).next_multiple_of(16) != expected.next_multiple_of(16) {
-            return Err(format!("{} bytes of parameters, the shader has {expected}", launch.params.len()));
+            let found = format!("{} bytes of parameters", launch.params.len());
+            return Err(Error::kernel(stem, found).expected(format!("the shader has {expected}")));
         }
         let limit = self.device.caps().max_groups;
         if launch.groups.iter().any(|g| *g > limit) {
-            return Err(format!("groups {:?}: the device allows {limit} in a dimension", launch.groups));
+            let found = format!("groups {:?}", launch.groups);
+            return Err(Error::kernel(stem, found).expected(format!("the device allows {limit} in a dimension")));
         }
         Ok(())
     }
 
-    fn check_binds(&self, pipeline: &Pipeline, binds: &[Bind<'_, V::RowCount>]) -> Result<(), String> {
+    fn check_binds(&self, stem: &str, pipeline: &Pipeline, binds: &[Bind<'_, V::RowCount>]) -> Result<()> {
         let kinds = pipeline.tensors();
         if kinds.len() != binds.len() {
-            return Err(format!("{} tensors are bound, the shader has {}", binds.len(), kinds.len()));
+            let found = format!("{} tensors are bound", binds.len());
+            return Err(Error::kernel(stem, found).expected(format!("the shader has {}", kinds.len())));
         }
         for (i, (bind, (_, kind))) in binds.iter().zip(kinds).enumerate() {
             if !bind.fits(*kind) {
-                return Err(format!("`{}` is bound as {}, the shader has {kind:?}", bind.name(), bind.access()));
+                let error = Error::kernel(stem, format!("bound as {}", bind.access())).at(bind.name());
+                return Err(error.expected(format!("the shader has {kind:?}")));
             }
             if let Some(view) = bind.buffer() {
-                self.check_view(view)?;
+                self.check_view(stem, view)?;
             }
             if let Bind::Image(matrix, _) = bind {
-                self.check_view(&matrix.view)?;
+                self.check_view(stem, &matrix.view)?;
             }
             if let Some(other) = binds[i + 1..].iter().find(|other| bind.conflicts(other)) {
-                let (a, b) = (bind.name(), other.name());
-                return Err(format!("`{a}` and `{b}` are bound in one buffer or image, and one of them is written"));
+                let found = format!("in one buffer or image with `{}`, and one of them is written", other.name());
+                let error = Error::kernel(stem, found).at(bind.name());
+                return Err(error.expected("expected buffers or images of their own"));
             }
         }
         Ok(())
     }
 
-    fn check_view(&self, view: &View) -> Result<(), String> {
-        let limit = self.device.caps().max_binding;
+    fn check_view(&self, stem: &str, view: &View) -> Result<()> {
+        let error = |found: String| Error::kernel(stem, found).at(&*view.name);
+        let (limit, words) = (self.device.caps().max_binding, view.buffer.raw.size() / 4);
         if view.words * 4 > limit {
-            return Err(format!("`{}` has {} bytes, the device binds {limit}", view.name, view.words * 4));
+            let expected = format!("the device binds {limit} at most");
+            return Err(error(format!("{} bytes", view.words * 4)).expected(expected));
         }
         if !view.offset.is_multiple_of(dims::PITCH as u64) {
-            return Err(format!(
-                "`{}` starts at word {}: expected a multiple of {}",
-                view.name,
-                view.offset,
-                dims::PITCH
-            ));
+            let expected = format!("expected a multiple of {}", dims::PITCH);
+            return Err(error(format!("starts at word {}", view.offset)).expected(expected));
         }
-        if (view.offset + view.words) * 4 > view.buffer.raw.size() {
-            return Err(format!("`{}` ends past its buffer", view.name));
+        if view.offset + view.words > words {
+            let found = format!("ends past its buffer, at word {}", view.offset + view.words);
+            return Err(error(found).expected(format!("the buffer has {words} words")));
         }
         Ok(())
     }
@@ -209,10 +212,10 @@ fn check_copy(image: &Image, matrix: &Matrix) -> Result<()> {
     if !image.is_array() && matrix.rows <= image.rows && matrix.columns == image.columns && matrix.rows > 0 {
         return Ok(());
     }
-    let message = format!(
-        "`{}` [{}, {}] and image `{}` [{}, {}], {:?}: expected equal columns, at least as many rows in the image as in the \
-         matrix, and ImageLayout::Plain",
-        matrix.view.name, matrix.rows, matrix.columns, image.name, image.rows, image.columns, image.layout
+    let found = format!(
+        "[{}, {}], {:?}, for the matrix `{}` [{}, {}]",
+        image.rows, image.columns, image.layout, matrix.view.name, matrix.rows, matrix.columns
     );
-    Err(Error::Kernel { kernel: "copy".into(), message })
+    let expected = "expected equal columns, at least as many rows as the matrix, and ImageLayout::Plain";
+    Err(Error::kernel("copy", found).at(&*image.name).expected(expected))
 }

@@ -108,8 +108,8 @@ impl Slots {
                 }
                 (None, Tensor::Buffer(y)) => kv_compress::forward(rec, io, &call, bias, y)?,
                 (None, Tensor::Image(y)) => {
-                    let message = format!("`{}` is an image: expected a buffer for slots of more groups", y.name);
-                    return Err(Error::Kernel { kernel: "kv_compress".into(), message });
+                    let error = Error::kernel("kv_compress", "an image").at(&*y.name);
+                    return Err(error.expected("expected a buffer for slots of more groups"));
                 }
             }
         }

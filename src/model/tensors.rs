@@ -56,15 +56,13 @@ impl LayerTensors {
     /// The tensors of layer `layer`, counted from 0.
     ///
     /// # Errors
-    /// [`Error::Kernel`] when the model has no such layer.
+    /// [`Error::Value`] when the model has no such layer.
     pub fn new(config: &ModelConfig, parameters: &Parameters, data: ParameterData, layer: usize) -> Result<Self> {
         use LayerTensor as T;
         let find = |tensor| config.index(layer, tensor).map(|index| parameters.tensor(data, index));
         let matrix = |tensor: T| {
-            find(tensor).ok_or_else(|| Error::Kernel {
-                kernel: "decoder".into(),
-                message: format!("layer {layer} has no tensor {}", tensor.name()),
-            })
+            let expected = || format!("has no tensor {}: the model has {} layers", tensor.name(), config.n_layer);
+            find(tensor).ok_or_else(|| Error::value("layer", layer, expected()))
         };
         let linear = |weight, bias| Ok::<_, Error>(Linear { weight: matrix(weight)?, bias: matrix(bias)? });
         let norm = |gain, bias| Ok::<_, Error>(Norm { gain: matrix(gain)?, bias: matrix(bias)? });

@@ -25,7 +25,7 @@ impl TokenSpecs {
     /// Images where the adapter reads them faster and all tensors fit into them.
     ///
     /// # Errors
-    /// [`crate::Error::Kernel`] for a model without layers.
+    /// [`crate::Error::Value`] for a model without layers.
     pub fn choose(device: &Device, config: &ModelConfig, parameters: &Parameters, sequences: usize) -> Result<Self> {
         let caps = device.caps();
         let rules = TokenSpecs { matvec: matvec::choose(caps), cache: cache::choose(caps, config.head_dim()) };

@@ -237,20 +237,13 @@ impl Attention<'_> {
         if heads && rows && aligned && queries.columns >= c && self.kv.holds(self.key_rows(values), c) {
             return Ok(());
         }
-        let message = format!(
-            "queries [{}, {}], keys and values [{}, {}] at {:?} and {:?}, y [{}, {c}], {} heads: expected [N, C], {} rows \
-             of C each, [N, C], C a multiple of H, heads of at most 128",
-            queries.rows,
-            queries.columns,
-            kv.rows,
-            kv.columns,
-            self.kv.k,
-            self.kv.v,
-            y.rows,
-            self.heads,
-            self.key_rows(values),
+        let found = format!(
+            "queries [{}, {}], keys and values [{}, {}] at {:?} and {:?}, y [{}, {c}], {} heads",
+            queries.rows, queries.columns, kv.rows, kv.columns, self.kv.k, self.kv.v, y.rows, self.heads,
         );
-        Err(Error::Kernel { kernel: "attention".into(), message })
+        let (rows, heads) = (self.key_rows(values), "C a multiple of H, heads of at most 128");
+        Err(Error::kernel("attention", found)
+            .expected(format!("expected [N, C], {rows} rows of C each, [N, C], {heads}")))
     }
 
     fn params(&self, queries: bool) -> Params {

@@ -7,7 +7,7 @@
 use super::grid::grid_of;
 use super::row_access::RowAccess;
 use super::rows::RowCount;
-use super::shapes::check_shapes;
+use super::shapes::{check_shapes, check_tensor};
 use super::values::StepValues;
 use crate::gpu::{Bind, Caps, Launch, Recorder, Tensor, Variant, View};
 use crate::{Error, Result, dims};
@@ -193,19 +193,6 @@ pub fn append_variants(caps: &Caps) -> Vec<Variant> {
     specs(caps, 4).into_iter().flat_map(|from| [Spec::Buffer, from].map(|to| append_variant(from, to))).collect()
 }
 
-fn refuse<T>(kernel: &str, message: String) -> Result<T> {
-    Err(Error::Kernel { kernel: kernel.into(), message })
-}
-
-fn expect(kernel: &str, tensor: &Tensor, rows: usize, columns: usize) -> Result<()> {
-    let [has_rows, has_columns] = tensor.shape();
-    if has_rows >= rows && has_columns == columns {
-        return Ok(());
-    }
-    let name = tensor.name();
-    refuse(kernel, format!("`{name}` is [{has_rows}, {has_columns}]: expected [{rows} at least, {columns}]"))
-}
-
 /// Records y for all live rows, one a sequence.
 ///
 /// # Errors
@@ -215,14 +202,12 @@ pub fn decode(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Decode) ->
     let (b, c, heads) = (recorder.capacity().rows, call.y.shape()[1], call.heads.max(1));
     let head_dim = c / heads;
     if head_dim * heads != c || !(1..=128).contains(&head_dim) {
-        return refuse(
-            kernel,
-            format!("C = {c}, H = {heads}: expected C a multiple of H, heads of at most 128 channels"),
-        );
+        let error = Error::kernel(kernel, format!("C = {c}, H = {heads}")).at(call.y.name());
+        return Err(error.expected("expected C a multiple of H, heads of at most 128 channels"));
     }
-    expect(kernel, call.y, b as usize, c)?;
-    expect(kernel, call.qkv, b as usize, 3 * c)?;
-    expect(kernel, call.cache, 1, 2 * c)?;
+    check_tensor(kernel, call.y, b as usize, c)?;
+    check_tensor(kernel, call.qkv, b as usize, 3 * c)?;
+    check_tensor(kernel, call.cache, 1, 2 * c)?;
     check_shapes(kernel, &[], &[(call.spans, Span::WORDS * b as usize)])?;
     let (scale, columns, grid) = (call.scale, c as u32, move |values: &StepValues| [values.rows, heads as u32, 1]);
     let variant = decode_variant(spec, head_dim, call.own);
@@ -243,8 +228,8 @@ pub fn decode(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Decode) ->
                 Launch::new(DecodeImageParams { columns, pad: 0, scale, pad1: 0 }, grid(values))
             })
         }
-        (Spec::Buffer, ..) => refuse(kernel, "qkv, cache or y is an image: expected buffers".into()),
-        (Spec::Image, ..) => refuse(kernel, "qkv, cache or y is a buffer: expected images".into()),
+        (Spec::Buffer, ..) => Err(Error::kernel(kernel, "qkv, cache or y is an image").expected("expected buffers")),
+        (Spec::Image, ..) => Err(Error::kernel(kernel, "qkv, cache or y is a buffer").expected("expected images")),
     }
 }
 
@@ -271,18 +256,16 @@ pub fn append(
         && columns.end <= x_columns
         && last <= x_rows;
     if !fits {
-        return refuse(
-            kernel,
-            format!(
-                "{most:?}, columns {columns:?}, of `{}` [{x_rows}, {x_columns}] to column {} of {} rings of {} rows of `{}` \
-                 [{cache_rows}, {cache_columns}]: expected rows and columns that are inside both",
-                call.input.name(),
-                call.first_column,
-                call.rings,
-                call.ring_rows,
-                call.cache.name()
-            ),
+        let found = format!(
+            "{most:?}, columns {columns:?}, of `{}` [{x_rows}, {x_columns}] to column {} of {} rings of {} rows of `{}` \
+             [{cache_rows}, {cache_columns}]",
+            call.input.name(),
+            call.first_column,
+            call.rings,
+            call.ring_rows,
+            call.cache.name()
         );
+        return Err(Error::kernel(kernel, found).expected("expected rows and columns that are inside both"));
     }
     let [x_pitch, cache_pitch] = [x_columns, cache_columns].map(|columns| dims::pitch(columns) as u32);
     let [columns, x_at, cache_at] = [c, columns.start, call.first_column].map(|x| x as u32);
@@ -300,11 +283,8 @@ pub fn append(
         return recorder.dispatch(&append_variant(Spec::Buffer, Spec::Buffer), &binds, plan);
     }
     if [columns, x_at, cache_at].iter().any(|x| !x.is_multiple_of(4)) {
-        let x = call.input.name();
-        return refuse(
-            kernel,
-            format!("{columns} columns from {x_at} of `{x}` to {cache_at}: expected multiples of 4 for images"),
-        );
+        let found = format!("{columns} columns from {x_at} to {cache_at}");
+        return Err(Error::kernel(kernel, found).at(call.input.name()).expected("expected multiples of 4 for images"));
     }
     let x = match call.input {
         Tensor::Image(x) => Bind::ReadImage(x),

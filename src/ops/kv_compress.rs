@@ -141,11 +141,12 @@ impl Compress<'_> {
         let fits = width > 0 && width * self.factor == self.weight.rows && c.is_multiple_of(width);
         if !fits || self.first_column + c > self.x.columns {
             let (w, x) = (self.weight, self.x);
-            let message = format!(
-                "weight [{}, {}], factor {}, x [{}, {}] from column {}: expected [f·C/groups, C] and C columns of x",
+            let found = format!(
+                "weight [{}, {}], factor {}, x [{}, {}] from column {}",
                 w.rows, w.columns, self.factor, x.rows, x.columns, self.first_column
             );
-            return Err(Error::Kernel { kernel: "kv_compress".into(), message });
+            let error = Error::kernel("kv_compress", found).at(&*w.view.name);
+            return Err(error.expected("expected [f·C/groups, C] and C columns of x"));
         }
         let (n, s) = (self.rows.at(rec.capacity()), self.slots.at(rec.capacity()));
         let [rows, columns] = workspace_shape(s as usize, c, self.factor, width);
@@ -212,8 +213,9 @@ impl Compress<'_> {
 pub fn gather(rec: &mut Recorder<StepValues>, access: RowAccess, call: &Compress) -> Result<()> {
     call.check(rec, &[])?;
     if !call.is_full() {
-        let message = format!("groups of {} channels: expected one of all {}", call.group_width(), call.c());
-        return Err(Error::Kernel { kernel: "kv_compress_gather".into(), message });
+        let found = format!("groups of {} channels", call.group_width());
+        let error = Error::kernel("kv_compress_gather", found).at(&*call.weight.view.name);
+        return Err(error.expected(format!("expected one group of all {}", call.c())));
     }
     call.record_gather(rec, access)
 }

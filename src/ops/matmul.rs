@@ -229,23 +229,20 @@ pub fn matmul(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matmul) ->
     let (a, b, c) = (call.a, call.b, call.c);
     let (m, k) = if call.form == Form::AtB { (a.columns, a.rows) } else { (a.rows, a.columns) };
     let (n, b_k) = if call.form == Form::ABt { (b.rows, b.columns) } else { (b.columns, b.rows) };
-    let kernel = || "matmul".to_string();
     if k != b_k || c.rows < m || c.columns != n {
-        let message = format!(
-            "`{}` [{}, {}] · `{}` [{}, {}] = `{}` [{}, {}]: shapes do not match in the form {:?}",
-            a.view.name, a.rows, a.columns, b.view.name, b.rows, b.columns, c.view.name, c.rows, c.columns, call.form
+        let found = format!(
+            "`{}` [{}, {}] · `{}` [{}, {}] = `{}` [{}, {}]",
+            a.view.name, a.rows, a.columns, b.view.name, b.rows, b.columns, c.view.name, c.rows, c.columns
         );
-        return Err(Error::Kernel { kernel: kernel(), message });
+        return Err(Error::kernel("matmul", found).expected(format!("expected shapes of the form {:?}", call.form)));
     }
     if call.accumulate && !matches!(call.epilogue, Epilogue::None) {
-        return Err(Error::Kernel { kernel: kernel(), message: "C += with an epilogue: expected none".into() });
+        return Err(Error::kernel("matmul", "C += with an epilogue").expected("expected none"));
     }
     if call.form == Form::AtB && !matches!(call.epilogue, Epilogue::None) {
         // Which pass over K is the last is known only when encoding, and by then its variant is chosen.
-        return Err(Error::Kernel {
-            kernel: kernel(),
-            message: "Aᵀ·B with an epilogue: expected none, because its K is the number of live rows".into(),
-        });
+        let expected = "expected none, because its K is the number of live rows";
+        return Err(Error::kernel("matmul", "Aᵀ·B with an epilogue").expected(expected));
     }
     let sizes = Sizes { m: m as u32, n: n as u32, k: k as u32 };
     let rows = call.rows.at(recorder.capacity());

@@ -6,11 +6,12 @@
 use super::form::Form;
 use super::row_access::RowAccess;
 use super::rows::{BlockCount, RowCount};
-use super::shapes::check_shapes;
+use super::shapes::{check_shapes, check_tensor};
 use super::values::StepValues;
 use crate::error::DeviceError;
 use crate::gpu::{Bind, Caps, Device, Image, ImageLayout, Launch, Matrix, Recorder, Tensor, Variant, View};
 use crate::{Error, Result, dims};
+use std::fmt::Display;
 
 const BUFFER: &str = include_str!("../../shaders/matvec/buffer.wgsl");
 const IMAGE: &str = include_str!("../../shaders/matvec/image.wgsl");
@@ -265,11 +266,10 @@ pub fn matvec(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matvec) ->
     let high_enough = a_rows >= m as usize && c_rows >= m as usize;
     if call.form == Form::AtB || (b_k, b_n) != (k, n) || !high_enough {
         let (a, b, c) = (call.input.name(), call.weight.name(), call.output.name());
-        return refuse(format!(
-            "`{a}` [{a_rows}, {k}] · `{b}` [{b_rows}, {b_columns}] = `{c}` [{c_rows}, {n}]: shapes do not match in the form \
-             {:?} for {m} rows",
-            call.form
-        ));
+        let found = format!("`{a}` [{a_rows}, {k}] · `{b}` [{b_rows}, {b_columns}] = `{c}` [{c_rows}, {n}]");
+        let expected =
+            format!("expected matching shapes in the form AB or ABt, for {m} rows; the form is {:?}", call.form);
+        return Err(Error::kernel("matvec", found).expected(expected));
     }
     check_operands(call, m, k, n)?;
     let (epilogue, extra) = call.epilogue.file();
@@ -309,7 +309,10 @@ pub fn matvec(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matvec) ->
             let high = match (b.layout, call.form) {
                 (ImageLayout::Panels, Form::AB) => 0,
                 (ImageLayout::Layers { rows }, Form::ABt) => rows,
-                (lay, form) => return refuse(format!("{form:?}: `{}` has the image layout {lay:?}", b.name)),
+                (layout, form) => {
+                    let found = format!("image layout {layout:?} in the form {form:?}");
+                    return refuse(&b.name, found, "expected Panels for AB, or Layers for ABt");
+                }
             };
             let mut binds = vec![read(call.input, rows), Bind::ReadImage(b)];
             binds.push(if call.form == Form::AB { write_image(call.output)? } else { write(call.output)? });
@@ -320,10 +323,7 @@ pub fn matvec(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matvec) ->
             }
             if let Some(norm) = &call.norm {
                 let Some(image) = norm.image else {
-                    return refuse(format!(
-                        "layer norm of `{}` without an image: expected gain and bias in one",
-                        call.input.name()
-                    ));
+                    return refuse(call.input.name(), "layer norm without an image", "expected gain and bias in one");
                 };
                 binds.push(Bind::ReadImage(image));
             }
@@ -337,25 +337,19 @@ pub fn matvec(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matvec) ->
                 Launch::new(params, [packs / 8, m.div_ceil(rows_a_group), 1]).flops(flops(m))
             })
         }
-        (Spec::Buffer, b) => refuse(format!("`{}` is an image: expected a buffer", b.name())),
-        (Spec::Image, b) => refuse(format!("`{}` is a buffer: expected an image", b.name())),
+        (Spec::Buffer, b) => refuse(b.name(), "an image", "expected a buffer"),
+        (Spec::Image, b) => refuse(b.name(), "a buffer", "expected an image"),
     }
 }
 
-fn refuse<T>(message: String) -> Result<T> {
-    Err(Error::Kernel { kernel: "matvec".into(), message })
+fn refuse<T>(operand: &str, found: impl Display, expected: &str) -> Result<T> {
+    Err(Error::kernel("matvec", found).at(operand).expected(expected))
 }
 
 fn check_operands(call: &Matvec, m: u32, k: usize, n: usize) -> Result<()> {
     let mut matrices = Vec::new();
     let mut lists = Vec::new();
-    let tensor = |tensor: &'_ Tensor, columns: usize| -> Result<()> {
-        let [rows, own] = tensor.shape();
-        if rows >= m as usize && own == columns {
-            return Ok(());
-        }
-        refuse(format!("`{}` is [{rows}, {own}]: expected [{m} at least, {columns}]", tensor.name()))
-    };
+    let tensor = |tensor: &Tensor, columns| check_tensor("matvec", tensor, m as usize, columns);
     if let Some(norm) = &call.norm {
         matrices.extend([(norm.gain, 1, k), (norm.bias, 1, k)]);
         norm.keep.map_or(Ok(()), |keep| tensor(keep, k))?;
@@ -374,7 +368,7 @@ fn check_operands(call: &Matvec, m: u32, k: usize, n: usize) -> Result<()> {
 fn buffer(tensor: &Tensor) -> Result<&Matrix> {
     match tensor {
         Tensor::Buffer(matrix) => Ok(matrix),
-        Tensor::Image(image) => refuse(format!("`{}` is an image: expected a buffer", image.name)),
+        Tensor::Image(image) => refuse(&image.name, "an image", "expected a buffer"),
     }
 }
 
@@ -385,7 +379,7 @@ fn write(tensor: &Tensor) -> Result<Bind<'_, BlockCount>> {
 fn write_image(tensor: &Tensor) -> Result<Bind<'_, BlockCount>> {
     match tensor {
         Tensor::Image(image) => Ok(Bind::WriteImage(image)),
-        Tensor::Buffer(matrix) => refuse(format!("`{}` is a buffer: expected an image", matrix.view.name)),
+        Tensor::Buffer(matrix) => refuse(&matrix.view.name, "a buffer", "expected an image"),
     }
 }
 

@@ -290,8 +290,9 @@ pub fn adamw(
     check_shapes("adamw", &tensors.map(|t| (t, all, FLAT_COLUMNS)), &[(state, STATE_WORDS)])?;
     let ParameterRange { start, end, .. } = range;
     if start % 64 != 0 || end % 64 != 0 || start > end || end > slab.values.rows * FLAT_COLUMNS {
-        let message = format!("range {start}..{end}: expected multiples of 64 within {all} rows of {FLAT_COLUMNS}");
-        return Err(Error::Kernel { kernel: "adamw".into(), message });
+        let expected = format!("expected multiples of 64 within {all} rows of {FLAT_COLUMNS}");
+        let error = Error::kernel("adamw", format!("range {start}..{end}")).at(&*slab.values.view.name);
+        return Err(error.expected(expected));
     }
     let rows = RowCount::Fixed(all);
     let mut binds: Vec<Bind<'_, BlockCount>> = tensors.iter().map(|t| Bind::Update(&t.view)).collect();

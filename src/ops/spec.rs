@@ -22,6 +22,6 @@ pub enum Spec {
 impl Spec {
     /// The error for this Spec when the kernel `op` receives it and it belongs to another kernel.
     pub fn wrong_kernel(self, op: &str) -> Error {
-        Error::Kernel { kernel: op.into(), message: format!("{self:?} is a Spec of another kernel") }
+        Error::kernel(op, format!("{self:?} is a Spec of another kernel"))
     }
 }

@@ -210,8 +210,8 @@ pub fn check(device: &Device, case: &Case, spec: Spec, expected: &[Vec<f64>]) ->
     let first = once(device, &run)?;
     let second = once(device, &run)?;
     if run.outputs.len() != expected.len() {
-        let message = format!("{} outputs, the oracle has {}", run.outputs.len(), expected.len());
-        return Err(Error::Kernel { kernel: case.op.into(), message });
+        let error = Error::kernel(case.op, format!("{} outputs", run.outputs.len()));
+        return Err(error.expected(format!("the oracle has {}", expected.len())));
     }
     for (i, (output, expected)) in run.outputs.iter().zip(expected).enumerate() {
         if first[i] != second[i] {

@@ -46,8 +46,9 @@ fn read_write<'a>(x: &'a View, y: &'a View) -> [Bind<'a, u32>; 2] {
 
 fn refused(result: Result<Program<Count>, Error>, words: &[&str]) {
     match result.map(drop) {
-        Err(Error::Kernel { kernel, message }) => {
-            assert_eq!(kernel, "probe");
+        Err(Error::Kernel(dispatch)) => {
+            let message = dispatch.to_string();
+            assert_eq!(dispatch.kernel, "probe");
             assert!(words.iter().all(|w| message.contains(w)), "{message:?} lacks one of {words:?}");
         }
         other => panic!("{words:?}: expected Error::Kernel, got {other:?}"),

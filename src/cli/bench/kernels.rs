@@ -70,8 +70,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
 
 fn measure(device: &Device, case: &Case) -> Result<Row> {
     let Some(spec) = (case.specs)(device.caps()).into_iter().next() else {
-        let message = format!("{}: no variant runs on this adapter", case.label());
-        return Err(Error::Kernel { kernel: case.op.into(), message });
+        return Err(Error::kernel(case.op, format!("{}: no variant runs on this adapter", case.label())));
     };
     let run = (case.build)(device, spec)?;
     let seconds = seconds_per_run(device, &run.program, &run.values)?;
