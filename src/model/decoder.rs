@@ -127,7 +127,7 @@ impl Decoder<'_> {
         if self.training.is_some() { rate } else { 0.0 }
     }
 
-    pub(super) fn io(&self, rec: &Recorder<StepValues>, x: &Matrix) -> RowAccess {
+    pub(super) fn access(&self, rec: &Recorder<StepValues>, x: &Matrix) -> RowAccess {
         self.kernels.row_wise(rec.device().caps(), x.columns, &[x])
     }
 
@@ -156,7 +156,7 @@ impl Decoder<'_> {
             self.product(rec, product)?;
             let partial = &self.activations.partial[0];
             let sum = ColumnSum { input: &doutput, partial, output: dbias, rows };
-            column_sum(rec, self.io(rec, &doutput), &sum)?;
+            column_sum(rec, self.access(rec, &doutput), &sum)?;
         }
         Ok(())
     }
@@ -165,7 +165,7 @@ impl Decoder<'_> {
         let NormForward { input: x, branch, weights, sum, stats, output: y } = call;
         let (gain, bias, eps) = (&weights.gain, &weights.bias, self.config.layer_norm_epsilon);
         let stats = &stats.view;
-        layer_norm(rec, self.io(rec, x), &LayerNorm { x, branch, gain, bias, eps, sum, y, stats })
+        layer_norm(rec, self.access(rec, x), &LayerNorm { x, branch, gain, bias, eps, sum, y, stats })
     }
 
     fn norm_backward(&self, rec: &mut Recorder<StepValues>, call: NormBackward) -> Result<()> {
@@ -181,7 +181,7 @@ impl Decoder<'_> {
             gradients: gradients.map(|Norm { gain, bias }| GainAndBias { gain, bias }),
             partial: GainAndBias { gain: &partial[0], bias: &partial[1] },
         };
-        layer_norm::backward(rec, self.io(rec, dy), &call)
+        layer_norm::backward(rec, self.access(rec, dy), &call)
     }
 
     /// A workspace of partial sums as a matrix of `columns` columns.
@@ -199,7 +199,7 @@ impl Decoder<'_> {
             rate: self.dropout_rate(rate),
             place: place(0, layer as u32, site),
         };
-        dropout(rec, self.io(rec, x), &call)
+        dropout(rec, self.access(rec, x), &call)
     }
 
     /// Records the embedding and all blocks.
@@ -210,7 +210,8 @@ impl Decoder<'_> {
         let acts = self.activations;
         let tokens = self.parameters.tensor(ParameterData::Weights, TOKENS_EMBED);
         let positions = self.parameters.tensor(ParameterData::Weights, POSITIONS_EMBED);
-        let io = self.kernels.row_wise(rec.device().caps(), self.config.n_embd, &[&tokens, &positions, &acts.embedded]);
+        let access =
+            self.kernels.row_wise(rec.device().caps(), self.config.n_embd, &[&tokens, &positions, &acts.embedded]);
         let call = Embedding {
             tokens: &tokens,
             positions_embed: &positions,
@@ -218,7 +219,7 @@ impl Decoder<'_> {
             positions: &self.layout.positions,
             x: &acts.embedded,
         };
-        embedding(rec, io, &call)?;
+        embedding(rec, access, &call)?;
         self.dropout(rec, &acts.embedded, self.config.embd_pdrop, 0, Site::Embedding)?;
         (0..self.config.n_layer).try_for_each(|layer| self.block(rec, layer))
     }
@@ -249,7 +250,7 @@ impl Decoder<'_> {
             Table::Positions => (&layout.position_owners, &layout.position_rows, POSITIONS_EMBED),
         };
         let gradient = &self.parameters.tensor(ParameterData::Gradients, index);
-        embedding::backward(rec, self.io(rec, dx), &EmbeddingBackward { table, dx, owners, rows, gradient })
+        embedding::backward(rec, self.access(rec, dx), &EmbeddingBackward { table, dx, owners, rows, gradient })
     }
 
     fn block(&self, rec: &mut Recorder<StepValues>, layer: usize) -> Result<()> {
@@ -438,7 +439,7 @@ impl Decoder<'_> {
             let CompressedRows { first_slot, first_null } = self.compressed_rows(part);
             let slots = block.compressed.rows_from(first_slot, capacity.slots());
             let call = self.convolution(block, part, weight);
-            kv_compress::forward(rec, self.io(rec, &block.qkv), &call, &bias.view, &slots)?;
+            kv_compress::forward(rec, self.access(rec, &block.qkv), &call, &bias.view, &slots)?;
             if let Some(null) = null {
                 let out = &block.compressed.rows_from(first_null, capacity.null_keys());
                 let call = IndexedRows {
@@ -447,7 +448,7 @@ impl Decoder<'_> {
                     output: out,
                     count: RowCount::NullKeys,
                 };
-                gather_rows(rec, self.io(rec, null), &call)?;
+                gather_rows(rec, self.access(rec, null), &call)?;
             }
         }
         Ok(())
@@ -473,12 +474,12 @@ impl Decoder<'_> {
                 partial,
             };
             let call = self.convolution(block, part, &weights.convolution.weight);
-            kv_compress::backward(rec, self.io(rec, &block.qkv), &call, &to)?;
+            kv_compress::backward(rec, self.access(rec, &block.qkv), &call, &to)?;
             if let Some(dnull) = gradients.and_then(|gradients| gradients.null.as_ref()) {
                 let dy = acts.dcompressed.rows_from(first_null, capacity.null_keys());
                 column_sum(
                     rec,
-                    self.io(rec, &dy),
+                    self.access(rec, &dy),
                     &ColumnSum { input: &dy, partial, output: dnull, rows: RowCount::NullKeys },
                 )?;
             }

@@ -27,7 +27,7 @@ impl Decoder<'_> {
             let (targets, losses) =
                 (&self.layout.targets_from(skip, count), &self.activations.losses.view.part(skip, count));
             let weight = backward_weight.unwrap_or(1.0);
-            cross_entropy(rec, self.io(rec, logits), &CrossEntropy { logits, targets, losses, rows, weight })?;
+            cross_entropy(rec, self.access(rec, logits), &CrossEntropy { logits, targets, losses, rows, weight })?;
             if backward_weight.is_none() {
                 continue;
             }

@@ -85,7 +85,7 @@ impl Slots {
         let (Some(parts), Some(Tensor::Buffer(x))) = (&self.layers[layer], cache.window(layer)) else { return Ok(()) };
         let (c, rows, slots) = (x.columns / 2, RowCount::Fixed(x.rows as u32), RowCount::Slots);
         // The window has few rows and no image copy yet: copying it and the weight would cost more than it saves.
-        let io = RowAccess::buffer(c);
+        let access = RowAccess::buffer(c);
         for (part, Convolution { weight, bias, product }) in parts.iter().enumerate() {
             let call = Compress {
                 x,
@@ -100,13 +100,13 @@ impl Slots {
             };
             match (product, &self.slots[part]) {
                 (Some(weight), output) => {
-                    kv_compress::gather(rec, io, &call)?;
+                    kv_compress::gather(rec, access, &call)?;
                     let input = &Tensor::Buffer(self.workspace.clone());
                     let (form, epilogue) = (Form::AB, Epilogue::Bias(bias));
                     let call = Matvec { form, input, norm: None, weight, epilogue, output, rows: slots };
                     matvec(rec, specs.matvec, &call)?;
                 }
-                (None, Tensor::Buffer(y)) => kv_compress::forward(rec, io, &call, bias, y)?,
+                (None, Tensor::Buffer(y)) => kv_compress::forward(rec, access, &call, bias, y)?,
                 (None, Tensor::Image(y)) => {
                     let error = Error::kernel("kv_compress", "an image").at(&*y.name);
                     return Err(error.expected("expected a buffer for slots of more groups"));

@@ -25,14 +25,14 @@ impl Decoder<'_> {
         let (Some(task), Some(weights)) = (&self.config.task, weights) else { return Ok(()) };
         let (acts, layout) = (&self.activations.task, self.layout);
         let states = &acts.states;
-        let io = self.kernels.row_wise(rec.device().caps(), states.columns, &[self.output(), states]);
+        let access = self.kernels.row_wise(rec.device().caps(), states.columns, &[self.output(), states]);
         let rows = IndexedRows {
             input: self.output(),
             index: &layout.extract_rows,
             output: states,
             count: RowCount::Sequences,
         };
-        gather_rows(rec, io, &rows)?;
+        gather_rows(rec, access, &rows)?;
         self.drop_states(rec, states)?;
         let (form, epilogue, rows) = (Form::ABt, Epilogue::None, RowCount::Sequences);
         let (a, b, c) = (states, &weights.weight, &acts.scores);
@@ -50,7 +50,7 @@ impl Decoder<'_> {
             self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate: true })?;
             if let Some(dbias) = bias {
                 let (input, partial, output) = (&acts.dlogits, &self.partial(0, dbias.columns), &dbias);
-                column_sum(rec, self.io(rec, input), &ColumnSum { input, partial, output, rows })?;
+                column_sum(rec, self.access(rec, input), &ColumnSum { input, partial, output, rows })?;
             }
         }
         self.drop_states(rec, &acts.dstates)?;
@@ -60,7 +60,7 @@ impl Decoder<'_> {
             output: &self.activations.dx,
             count: RowCount::Sequences,
         };
-        scatter_rows_add(rec, io, &rows)
+        scatter_rows_add(rec, access, &rows)
     }
 
     fn example_losses(&self, rec: &mut Recorder<StepValues>, task: &Task, head: &TaskHead) -> Result<()> {
@@ -86,6 +86,6 @@ impl Decoder<'_> {
             rate: self.dropout_rate(self.config.summary_first_dropout),
             place: place(0, 0, Site::Classifier),
         };
-        dropout(rec, self.io(rec, x), &call)
+        dropout(rec, self.access(rec, x), &call)
     }
 }

@@ -585,9 +585,9 @@ fn record_optimize(
         counts.iter().scan(0, |at, n| Some(std::mem::replace(at, *at + n.next_multiple_of(64)))).collect();
     let words = starts.last().map_or(0, |s| s + counts.last().map_or(0, |n| n.next_multiple_of(64)));
     let partial = View::new(device, "norm partials", words.max(total))?;
-    let io = |m: &Matrix| kernels.row_wise(device.caps(), optimizer::FLAT_COLUMNS, &[m]);
+    let access = |m: &Matrix| kernels.row_wise(device.caps(), optimizer::FLAT_COLUMNS, &[m]);
     for ((flat, start), count) in flats.iter().zip(&starts).zip(&counts) {
-        optimizer::global_norm(&mut rec, io(&flat[1]), &flat[1], &partial.part(*start, *count))?;
+        optimizer::global_norm(&mut rec, access(&flat[1]), &flat[1], &partial.part(*start, *count))?;
     }
     let scalars = kernels.scalars(device.caps());
     optimizer::step_state(
@@ -599,7 +599,7 @@ fn record_optimize(
         let [values, gradients, first_moments, second_moments] = flat;
         let tensors = optimizer::Slab { values, gradients, first_moments, second_moments };
         for range in parameters.ranges(slab, &groups, options.weight_decay, options.decay_all) {
-            optimizer::adamw(&mut rec, io(values), &tensors, state, options.adam, range)?;
+            optimizer::adamw(&mut rec, access(values), &tensors, state, options.adam, range)?;
         }
     }
     Ok(rec.finish())

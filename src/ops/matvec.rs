@@ -58,17 +58,17 @@ pub fn fits(caps: &Caps, form: Form, b: &Matrix) -> bool {
 /// # Errors
 /// [`Error::Device`] when B does not fit into an image.
 pub fn weight(device: &Device, spec: Spec, form: Form, b: Matrix) -> Result<Tensor> {
-    let lay = match (spec, form) {
+    let layout = match (spec, form) {
         (Spec::Buffer, _) => return Ok(Tensor::Buffer(b)),
         (Spec::Image, Form::ABt) => Image::layout_of_rows(device.caps().max_texture, b.rows, b.columns),
         (Spec::Image, _) => Some(ImageLayout::Panels),
     };
-    let Some(lay) = lay else {
+    let Some(layout) = layout else {
         let what = format!("`{}` [{}, {}] as an image: rows", b.view.name, b.rows, b.columns);
         let (requested, allowed) = (b.rows as u64, u64::from(device.caps().max_texture));
         return Err(Error::Device(DeviceError::Limit { what, requested, allowed }));
     };
-    Image::of(device, &b, lay).map(Tensor::Image)
+    Image::of(device, &b, layout).map(Tensor::Image)
 }
 
 /// Layer norm of A's rows.

@@ -45,7 +45,7 @@ fn layer_norm_gradients() {
     let device = device();
     let [x, branch, dy] = [1, 2, 3].map(|seed| numbers(seed, n * c));
     let (gain, bias) = (numbers(4, c), numbers(5, c));
-    for io in RowAccess::all(device.caps()) {
+    for access in RowAccess::all(device.caps()) {
         let tensor = |name, data: &[f32]| matrix(&device, name, data.len() / c, c, data);
         let empty = |name, rows| zeros(&device, name, rows, c);
         let (gpu_gain, sum, y, dsum) = (tensor("gain", &gain), empty("sum", n), empty("y", n), empty("dsum", n));
@@ -63,7 +63,7 @@ fn layer_norm_gradients() {
             y: &y,
             stats: &stats,
         };
-        layer_norm(&mut recorder, io, &forward).expect("forward");
+        layer_norm(&mut recorder, access, &forward).expect("forward");
         let backward = LayerNormBackward {
             dy: &tensor("dy", &dy),
             sum: &sum,
@@ -76,17 +76,17 @@ fn layer_norm_gradients() {
                 bias: &empty("partial dbias", n.div_ceil(BLOCK)),
             },
         };
-        ops_layer_norm::backward(&mut recorder, io, &backward).expect("backward");
+        ops_layer_norm::backward(&mut recorder, access, &backward).expect("backward");
         recorder.finish().run(&values).expect("a run");
         let f = |x: &[f64], b: &[f64], gain: &[f64], bias: &[f64]| {
             dot(&wide(&dy), &reference::layer_norm::forward(x, Some(b), gain, bias, f64::from(1e-5f32)).y)
         };
         let [wx, wb, wg, wc] = [&x, &branch, &gain, &bias].map(|t| wide(t));
         let read = |m: &Matrix| m.read(&device).expect("a gradient");
-        slopes(&format!("{io:?} x"), &x, &read(&dsum), |x| f(x, &wb, &wg, &wc));
-        slopes(&format!("{io:?} branch"), &branch, &read(&dsum), |b| f(&wx, b, &wg, &wc));
-        slopes(&format!("{io:?} gain"), &gain, &read(&dgain), |g| f(&wx, &wb, g, &wc));
-        slopes(&format!("{io:?} bias"), &bias, &read(&dbias), |b| f(&wx, &wb, &wg, b));
+        slopes(&format!("{access:?} x"), &x, &read(&dsum), |x| f(x, &wb, &wg, &wc));
+        slopes(&format!("{access:?} branch"), &branch, &read(&dsum), |b| f(&wx, b, &wg, &wc));
+        slopes(&format!("{access:?} gain"), &gain, &read(&dgain), |g| f(&wx, &wb, g, &wc));
+        slopes(&format!("{access:?} bias"), &bias, &read(&dbias), |b| f(&wx, &wb, &wg, b));
     }
 }
 
@@ -96,7 +96,7 @@ fn cross_entropy_gradients() {
     let device = device();
     let logits: Vec<f32> = numbers(1, n * v).iter().map(|x| 3.0 * x).collect();
     let targets: Vec<u32> = (0..n as u32).map(|i| if i == 4 { u32::MAX } else { i * 29 % v as u32 }).collect();
-    for io in RowAccess::all(device.caps()) {
+    for access in RowAccess::all(device.caps()) {
         let tensor = matrix(&device, "logits", n, v, &logits);
         let values = StepValues { rows: n as u32, loss_counts: (n as u32 - 1).into(), ..StepValues::default() };
         let mut recorder = Recorder::new(&device, values);
@@ -107,10 +107,10 @@ fn cross_entropy_gradients() {
             rows: RowCount::Rows,
             weight: 1.0,
         };
-        cross_entropy(&mut recorder, io, &call).expect("cross_entropy");
+        cross_entropy(&mut recorder, access, &call).expect("cross_entropy");
         recorder.finish().run(&values).expect("a run");
         let gradient = tensor.read(&device).expect("dlogits");
-        slopes(&format!("{io:?} logits"), &logits, &gradient, |logits| {
+        slopes(&format!("{access:?} logits"), &logits, &gradient, |logits| {
             reference::cross_entropy::cross_entropy(logits, v, &targets, n - 1).loss_sum / (n - 1) as f64
         });
     }
@@ -124,7 +124,7 @@ fn embedding_gradients() {
     let n = ids.len();
     let dx = numbers(1, n * c);
     let (tokens, places) = (numbers(2, v * c), numbers(3, p * c));
-    for io in RowAccess::all(device.caps()) {
+    for access in RowAccess::all(device.caps()) {
         let gpu_dx = matrix(&device, "dx", n, c, &dx);
         let values = StepValues { rows: n as u32, token_owners: 3, position_owners: 3, ..StepValues::default() };
         let mut recorder = Recorder::new(&device, values);
@@ -141,14 +141,14 @@ fn embedding_gradients() {
                 rows: &list(&device, "rows", &sorted),
                 gradient: &gradient,
             };
-            embedding::backward(&mut recorder, io, &call).expect("backward");
+            embedding::backward(&mut recorder, access, &call).expect("backward");
             gradients.push(gradient);
         }
         recorder.finish().run(&values).expect("a run");
         let f = |t: &[f64], p: &[f64]| dot(&wide(&dx), &reference::embedding::forward(&ids, &positions, t, p, c));
         let read = |m: &Matrix| m.read(&device).expect("a gradient");
-        slopes(&format!("{io:?} tokens"), &tokens, &read(&gradients[0]), |t| f(t, &wide(&places)));
-        slopes(&format!("{io:?} positions"), &places, &read(&gradients[1]), |p| f(&wide(&tokens), p));
+        slopes(&format!("{access:?} tokens"), &tokens, &read(&gradients[0]), |t| f(t, &wide(&places)));
+        slopes(&format!("{access:?} positions"), &places, &read(&gradients[1]), |p| f(&wide(&tokens), p));
     }
 }
 
@@ -158,7 +158,7 @@ fn linear_layer_gradients() {
     let device = device();
     let (x, w, dy) = (numbers(1, n * k), numbers(2, k * m), numbers(3, n * m));
     let bias = numbers(4, m);
-    let io = RowAccess::choose(device.caps(), m, &[]);
+    let access = RowAccess::choose(device.caps(), m, &[]);
     for (to_x, to_w) in specs(device.caps(), Form::ABt).into_iter().zip(specs(device.caps(), Form::AtB).iter().cycle())
     {
         let (gpu_x, gpu_w, gpu_dy) =
@@ -180,7 +180,7 @@ fn linear_layer_gradients() {
         matmul(&mut recorder, *to_w, &product(Form::AtB, &gpu_x, &gpu_dy, &dw, true)).expect("dw");
         column_sum(
             &mut recorder,
-            io,
+            access,
             &ColumnSum { input: &gpu_dy, partial: &empty("partial", 1, m), output: &db, rows: RowCount::Rows },
         )
         .expect("db");
@@ -210,7 +210,7 @@ fn compression_gradients() {
         let rules = reference::kv_compress::Rules { c, factor, group_width, cu_seqlens: &batch.cu_seqlens };
         let (x, w) = (numbers(1, n * c), numbers(2, factor * group_width * c));
         let (bias, dy) = (numbers(3, c), numbers(4, s * c));
-        for io in RowAccess::all(device.caps()) {
+        for access in RowAccess::all(device.caps()) {
             let empty = |name, rows, columns| zeros(&device, name, rows, columns);
             let tensor = |name, data: &[f32]| matrix(&device, name, data.len() / c, c, data);
             let [rows, columns] = kv_compress::workspace_shape(layout.capacity().slots(), c, factor, group_width);
@@ -236,15 +236,15 @@ fn compression_gradients() {
                 partial: &empty("partial", n, c),
             };
             let mut recorder = Recorder::new(&device, layout.values_at_capacity());
-            kv_compress::backward(&mut recorder, io, &call, &to).expect("backward");
+            kv_compress::backward(&mut recorder, access, &call, &to).expect("backward");
             recorder.finish().run(&values).expect("a run");
             let f =
                 |x: &[f64], w: &[f64], b: &[f64]| dot(&wide(&dy), &reference::kv_compress::forward(x, w, b, &rules));
             let [wx, ww, wb] = [&x, &w, &bias].map(|t| wide(t));
             let read = |m: &Matrix| m.read(&device).expect("a gradient");
-            slopes(&format!("{io:?} {group_width} x"), &x, &read(to.dx), |x| f(x, &ww, &wb));
-            slopes(&format!("{io:?} {group_width} w"), &w, &read(&dweight), |w| f(&wx, w, &wb));
-            slopes(&format!("{io:?} {group_width} bias"), &bias, &read(&dbias), |b| f(&wx, &ww, b));
+            slopes(&format!("{access:?} {group_width} x"), &x, &read(to.dx), |x| f(x, &ww, &wb));
+            slopes(&format!("{access:?} {group_width} w"), &w, &read(&dweight), |w| f(&wx, w, &wb));
+            slopes(&format!("{access:?} {group_width} bias"), &bias, &read(&dbias), |b| f(&wx, &ww, b));
         }
     }
 }

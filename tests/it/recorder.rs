@@ -113,7 +113,7 @@ fn values_of_a_run_decide_how_much_runs() {
 fn a_taller_matrix_over_the_same_words_has_its_own_image_copy() {
     let device = device();
     let columns = 3;
-    for io in RowAccess::all(device.caps()) {
+    for access in RowAccess::all(device.caps()) {
         let positions_embed = zeros(&device, "positions_embed", 1, columns);
         let table = matrix(&device, "tokens", 3, columns, &numbers(1, 3 * columns));
         let values = StepValues { rows: 1, ..StepValues::default() };
@@ -128,13 +128,13 @@ fn a_taller_matrix_over_the_same_words_has_its_own_image_copy() {
                 positions: &list(&device, "positions", &[0]),
                 x: &x,
             };
-            embedding(&mut recorder, io, &call).expect("embedding");
+            embedding(&mut recorder, access, &call).expect("embedding");
             outs.push(x);
         }
         recorder.finish().run(&values).expect("a run");
         for (out, row) in outs.iter().zip([0, 2]) {
             let want = &numbers(1, 3 * columns)[row * columns..][..columns];
-            assert_eq!(out.read(&device).expect("x"), want, "{io:?} row {row}");
+            assert_eq!(out.read(&device).expect("x"), want, "{access:?} row {row}");
         }
     }
 }
@@ -143,11 +143,11 @@ fn a_taller_matrix_over_the_same_words_has_its_own_image_copy() {
 #[test]
 fn tensors_too_small_are_refused_by_name() {
     let device = device();
-    let io = RowAccess::choose(device.caps(), 33, &[]);
+    let access = RowAccess::choose(device.caps(), 33, &[]);
     let matrix = |name: &str, rows, columns| zeros(&device, name, rows, columns);
     let mut recorder = Recorder::new(&device, StepValues { rows: 65, ..StepValues::default() });
     let mut sum = |x: &Matrix, partial: &Matrix, out: &Matrix| {
-        column_sum(&mut recorder, io, &ColumnSum { input: x, partial, output: out, rows: RowCount::Rows })
+        column_sum(&mut recorder, access, &ColumnSum { input: x, partial, output: out, rows: RowCount::Rows })
     };
     let (x, partial, out) = (matrix("x", 65, 33), matrix("partial", 2, 33), matrix("out", 1, 33));
     assert!(sum(&x, &partial, &out).is_ok());
@@ -166,7 +166,7 @@ fn tensors_too_small_are_refused_by_name() {
     let adam = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic: Arithmetic::Torch };
     for (start, end) in [(0, 2 * FLAT_COLUMNS + 64), (8, 64), (128, 64)] {
         let range = ParameterRange { start, end, lr_scale: 1.0, decay: 0.0, steps_before: 0 };
-        let message = adamw(&mut recorder, io, &slab, &state, adam, range).expect_err("a range").to_string();
+        let message = adamw(&mut recorder, access, &slab, &state, adam, range).expect_err("a range").to_string();
         assert!(message.contains(&format!("{start}..{end}")), "{message}");
     }
 }

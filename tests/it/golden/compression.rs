@@ -58,7 +58,7 @@ impl Compression<'_> {
             columns: c,
             kind: ParameterKind::Convolution(f),
         };
-        let io = RowAccess::choose(device.caps(), c, &[&qkv]);
+        let access = RowAccess::choose(device.caps(), c, &[&qkv]);
         let kernels = Kernels::new();
         let compress = |part: usize, weight| Compress {
             x: &qkv,
@@ -79,13 +79,13 @@ impl Compression<'_> {
         for part in [0, 1] {
             let bias = matrix(device, 1, c, self.convolutions[part][1]);
             let out = slots.rows_from(part * capacity.slot_rows(), capacity.slots());
-            kv_compress::forward(&mut rec, io, &compress(part, &weights[part]), &bias.view, &out)?;
+            kv_compress::forward(&mut rec, access, &compress(part, &weights[part]), &bias.view, &out)?;
             if let Some(nulls) = self.nulls {
                 let x = matrix(device, 1, c, nulls[part]);
                 let out = slots.rows_from(part * capacity.slot_rows() + capacity.slots(), capacity.null_keys());
                 gather_rows(
                     &mut rec,
-                    io,
+                    access,
                     &IndexedRows { input: &x, index: &layout.null_indices, output: &out, count: RowCount::NullKeys },
                 )?;
             }
@@ -115,12 +115,12 @@ impl Compression<'_> {
                 tail_rows: &layout.tail_rows,
                 partial: &partial,
             };
-            kv_compress::backward(&mut rec, io, &compress(part, &weights[part]), &to)?;
+            kv_compress::backward(&mut rec, access, &compress(part, &weights[part]), &to)?;
             let dnull = matrix(device, 1, c, &[]);
             let of_nulls = dslots.rows_from(first + capacity.slots(), capacity.null_keys());
             column_sum(
                 &mut rec,
-                io,
+                access,
                 &ColumnSum { input: &of_nulls, partial: &partial, output: &dnull, rows: RowCount::NullKeys },
             )?;
             gradients.push([dweight, dbias, dnull]);
