@@ -24,7 +24,7 @@ pub enum ImageLayout {
 /// The number of layers of an array texture that every adapter supports.
 const LAYERS: usize = 256;
 /// Floats of a texel.
-const TEXEL: usize = 4;
+pub(super) const TEXEL: usize = 4;
 
 /// A matrix in a texture, rows of [`dims::pitch`] floats.
 #[derive(Clone, Debug)]
@@ -112,21 +112,7 @@ impl Image {
             within(|| format!("image `{name}`: {quantity}"), needed as u64, limit as u64)?;
         }
         let size = wgpu::Extent3d { width: width as u32, height: height as u32, depth_or_array_layers: layers as u32 };
-        let descriptor = wgpu::TextureDescriptor {
-            label: Some(name),
-            size,
-            mip_level_count: 1,
-            sample_count: 1,
-            dimension: wgpu::TextureDimension::D2,
-            format: wgpu::TextureFormat::Rgba32Float,
-            usage: wgpu::TextureUsages::TEXTURE_BINDING
-                | wgpu::TextureUsages::STORAGE_BINDING
-                | wgpu::TextureUsages::COPY_DST
-                | wgpu::TextureUsages::COPY_SRC,
-            view_formats: &[],
-        };
-        let raw = device.make(&format!("image `{name}`"), |d| d.create_texture(&descriptor))?;
-        device.count_bytes((width * height * layers * TEXEL * 4) as u64);
+        let raw = texture(device, name, &format!("image `{name}`"), size, wgpu::TextureUsages::COPY_SRC)?;
         let array = layout != ImageLayout::Plain;
         let view = raw.create_view(&wgpu::TextureViewDescriptor {
             dimension: Some(if array { wgpu::TextureViewDimension::D2Array } else { wgpu::TextureViewDimension::D2 }),
@@ -183,6 +169,38 @@ impl Image {
             },
         );
     }
+}
+
+/// A new texture of four f32 per texel that kernels bind, that copies write to, and that is used for `more`. An error names
+/// it as `what`.
+///
+/// # Errors
+/// [`Error::Device`] if memory is exhausted.
+pub(super) fn texture(
+    device: &Device,
+    name: &str,
+    what: &str,
+    size: wgpu::Extent3d,
+    more: wgpu::TextureUsages,
+) -> Result<wgpu::Texture> {
+    let usage = wgpu::TextureUsages::TEXTURE_BINDING
+        | wgpu::TextureUsages::STORAGE_BINDING
+        | wgpu::TextureUsages::COPY_DST
+        | more;
+    let descriptor = wgpu::TextureDescriptor {
+        label: Some(name),
+        size,
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        format: wgpu::TextureFormat::Rgba32Float,
+        usage,
+        view_formats: &[],
+    };
+    let texture = device.make(what, |d| d.create_texture(&descriptor))?;
+    let texels = [size.width, size.height, size.depth_or_array_layers].map(u64::from).iter().product::<u64>();
+    device.count_bytes(texels * TEXEL as u64 * 4);
+    Ok(texture)
 }
 
 fn matrix_copy(buffer: &Buffer, word: u64, pitch: usize) -> wgpu::TexelCopyBufferInfo<'_> {

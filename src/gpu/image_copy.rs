@@ -1,11 +1,9 @@
 //! Image copies: textures that hold matrices of buffers, for kernels that read images. CPU adapters load texels many times
 //! faster than buffer elements.
 
+use super::image::{self, TEXEL};
 use super::{Device, Matrix, View};
 use crate::Result;
-
-/// Floats of a texel.
-const TEXEL: u32 = 4;
 
 /// The textures of one program. A copy is refreshed before the first read that follows a write to its matrix.
 #[derive(Default)]
@@ -41,7 +39,7 @@ impl Refresh {
                 },
             },
             self.texture.as_image_copy(),
-            wgpu::Extent3d { width: self.pitch / TEXEL, height, depth_or_array_layers: 1 },
+            wgpu::Extent3d { width: self.pitch / TEXEL as u32, height, depth_or_array_layers: 1 },
         );
     }
 }
@@ -90,28 +88,14 @@ impl ImageCopies {
 impl ImageCopy {
     fn new(device: &Device, matrix: &Matrix) -> Result<Self> {
         let (view, pitch) = (&matrix.view, matrix.pitch() as u32);
-        let size = wgpu::Extent3d { width: pitch / TEXEL, height: matrix.rows as u32, depth_or_array_layers: 1 };
+        let size = wgpu::Extent3d { width: pitch / TEXEL as u32, height: matrix.rows as u32, depth_or_array_layers: 1 };
         let limit = u64::from(device.caps().max_texture);
         for (side, texels) in [("width", size.width), ("height", size.height)] {
             let what = || format!("image copy of `{}`: {side} in texels", view.name);
             super::device::within(what, u64::from(texels), limit)?;
         }
-        let descriptor = wgpu::TextureDescriptor {
-            label: Some(&view.name),
-            size,
-            mip_level_count: 1,
-            sample_count: 1,
-            dimension: wgpu::TextureDimension::D2,
-            format: wgpu::TextureFormat::Rgba32Float,
-            usage: wgpu::TextureUsages::TEXTURE_BINDING
-                | wgpu::TextureUsages::STORAGE_BINDING
-                | wgpu::TextureUsages::COPY_DST,
-            view_formats: &[],
-        };
-        let bytes = matrix.rows as u64 * u64::from(pitch) * 4;
-        let what = format!("image copy of `{}`, {bytes} bytes", view.name);
-        let texture = device.make(&what, |d| d.create_texture(&descriptor))?;
-        device.count_bytes(bytes);
+        let what = format!("image copy of `{}`, {} bytes", view.name, matrix.rows as u64 * u64::from(pitch) * 4);
+        let texture = image::texture(device, &view.name, &what, size, wgpu::TextureUsages::empty())?;
         let texture_view = texture.create_view(&wgpu::TextureViewDescriptor::default());
         Ok(ImageCopy { source: view.clone(), pitch, texture, texture_view, valid_rows: 0 })
     }

@@ -333,9 +333,13 @@ mod tests {
     fn errors_name_file_and_line() {
         let text =
             |column: &'static str| move |file: &ExampleFile| file.rows().try_for_each(|row| row.text(column).map(drop));
-        let any = text("a");
-        for (name, bytes, message) in [
-            ("x.tsv", &b"b\tc\n1\t2"[..], "x.tsv: line 1: no column `a`: the columns are b, c"),
+        let check = |cases: &[(&str, &[u8], &str)], of: &dyn Fn(&ExampleFile) -> Result<()>| {
+            for (name, bytes, message) in cases {
+                assert_eq!(message_of(name, bytes, of), *message);
+            }
+        };
+        let cases: [(&str, &[u8], &str); 16] = [
+            ("x.tsv", b"b\tc\n1\t2", "x.tsv: line 1: no column `a`: the columns are b, c"),
             ("x.tsv", b"a\ta\n1\t2", "x.tsv: line 1: two columns `a`: expected one"),
             ("x.tsv", b"a\tb\n1\t2\n3", "x.tsv: line 3: 1 columns: expected 2, as in the first line"),
             ("x.tsv", b"a\tb\n1\t2\n\t \n", "x.tsv: line 3: `a` is empty: expected text"),
@@ -355,12 +359,11 @@ mod tests {
                 b"a\nb",
                 "x.txt: not a file of examples: expected a .tsv, a .csv, or a .jsonl with an object a line",
             ),
-        ] {
-            assert_eq!(message_of(name, bytes, any), message);
-        }
+        ];
+        check(&cases, &text("a"));
         let list = |file: &ExampleFile| file.rows().try_for_each(|row| row.list("a").map(drop));
-        for (name, bytes, message) in [
-            ("x.jsonl", &b"{\"a\": \"b\"}"[..], "x.jsonl: line 1: `a` is a string: expected a list of strings"),
+        let cases: [(&str, &[u8], &str); 4] = [
+            ("x.jsonl", b"{\"a\": \"b\"}", "x.jsonl: line 1: `a` is a string: expected a list of strings"),
             ("x.jsonl", b"{\"a\": [\"b\", 3]}", "x.jsonl: line 1: `a[1]` is a number: expected a string"),
             ("x.jsonl", b"{\"a\": [\" \"]}", "x.jsonl: line 1: `a[0]` is empty: expected text"),
             (
@@ -368,9 +371,8 @@ mod tests {
                 b"a,b\n1,2",
                 "x.csv: line 2: `a` is a cell of a table: expected a list, in a .jsonl with {\"a\": [\"one\", \"another\"]}",
             ),
-        ] {
-            assert_eq!(message_of(name, bytes, list), message);
-        }
+        ];
+        check(&cases, &list);
         let number = |file: &ExampleFile| file.rows().try_for_each(|row| row.number("a").map(drop));
         for word in ["x", "nan", "inf", "1e99"] {
             let message = message_of("x.tsv", format!("a\n2.5\n{word}").as_bytes(), number);
