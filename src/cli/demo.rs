@@ -21,7 +21,7 @@ pub(super) fn command() -> Command {
     Command::new("demo")
         .about("Train a small model on generated stories for a few minutes, and print its loss curve and a sample")
         .arg(Arg::new("steps").long("steps").value_name("N").default_value(STEPS).help("Number of optimizer steps"))
-        .arg(training::out().help("Run folder to write; must not exist [default: runs/demo-<date-time>]"))
+        .arg(training::out("demo"))
 }
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {

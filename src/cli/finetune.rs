@@ -32,7 +32,7 @@ pub(super) fn command() -> Command {
             .value_parser(clap::value_parser!(u64))
             .conflicts_with_all(["seed", "resume"])
             .help("Run once per seed, in OUT/seed-N, and report mean and range");
-        let command = training::add_run_options(Command::new(name).about(about)).arg(seeds);
+        let command = training::add_run_options(Command::new(name).about(about), name).arg(seeds);
         options::add(command, Stage::FineTuning)
     };
     Command::new("finetune")

@@ -17,7 +17,7 @@ const COMMAND: &str = "pretrain";
 
 pub(super) fn command() -> Command {
     let command = Command::new(COMMAND).about("Train a model on text");
-    options::add(training::add_run_options(command), Stage::Pretraining)
+    options::add(training::add_run_options(command, "<preset>"), Stage::Pretraining)
 }
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {

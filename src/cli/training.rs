@@ -12,23 +12,23 @@ use crate::train::{Objective, StoppedRun, Trained, engine};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use std::path::PathBuf;
 
-/// The option `--out`.
-pub(super) fn out() -> Arg {
+/// The option `--out`. `name` is the first part of the name that the folder has by default.
+pub(super) fn out(name: &str) -> Arg {
     Arg::new("out")
         .long("out")
         .value_name("DIR")
         .value_parser(value_parser!(PathBuf))
-        .help("Run folder to write; must not exist [default: runs/<preset>-<date-time>]")
+        .help(format!("Run folder to write; must not exist [default: runs/{name}-<date-time>]"))
 }
 
-/// Adds `--out` and `--resume` to a command.
-pub(super) fn add_run_options(command: Command) -> Command {
+/// Adds `--out` and `--resume` to a command. `name` is that of [`out`].
+pub(super) fn add_run_options(command: Command, name: &str) -> Command {
     let resume = Arg::new("resume")
         .long("resume")
         .value_name("RUN")
         .value_parser(value_parser!(PathBuf))
         .help("Run folder to resume, from the checkpoint that its file `latest` names");
-    command.arg(out()).arg(resume)
+    command.arg(out(name)).arg(resume)
 }
 
 /// The run that `--resume` names.

@@ -39,6 +39,8 @@ pub struct Key {
     pub hint: &'static str,
     /// The text of its help.
     pub help: &'static str,
+    /// The text of its help in fine-tuning, where it differs.
+    pub fine_tuning_help: Option<&'static str>,
     /// The group it is listed in.
     pub group: Group,
     /// The range of its values, if they are numbers.
@@ -51,6 +53,13 @@ pub struct Key {
     pub(crate) get: fn(&Settings) -> Option<toml::Value>,
 }
 
+impl Key {
+    /// The same key with another help in fine-tuning.
+    pub(super) const fn in_fine_tuning(self, help: &'static str) -> Self {
+        Key { fine_tuning_help: Some(help), ..self }
+    }
+}
+
 macro_rules! key {
     // An optional key of a task.
     (Task, $name:literal, $type:ty => task.$field:ident?, $aliases:expr, $help:literal) => {
@@ -61,6 +70,7 @@ macro_rules! key {
             name: $name,
             hint: <$type as Setting>::HINT,
             help: $help,
+            fine_tuning_help: None,
             group: Group::$group,
             range: $range,
             aliases: &$aliases,

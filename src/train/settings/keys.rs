@@ -16,6 +16,7 @@ macro_rules! dropout_key {
             name: stringify!($field),
             hint: f32::HINT,
             help: $help,
+            fine_tuning_help: None,
             group: Group::Model,
             range: Range::Free,
             aliases: &[],
@@ -28,7 +29,8 @@ macro_rules! dropout_key {
 /// The keys, in the order of config.toml. `dropout` comes before the four keys that it sets, which override it.
 pub static KEYS: &[Key] = &[
     // `Layers::settings` applies the preset before all other keys.
-    key!(Model, "preset", String => preset, Range::Free, ["size"], "Preset that gives the other keys their defaults: nano, mini or gpt1"),
+    key!(Model, "preset", String => preset, Range::Free, ["size"], "Preset that gives the other keys their defaults: nano, mini or gpt1")
+        .in_fine_tuning("from_scratch: preset that gives the keys of the model their defaults: nano, mini or gpt1"),
     key!(Model, "n_layer", usize => model.n_layer, Range::Free, ["layers", "num_layers", "depth"], "Number of layers"),
     key!(Model, "n_head", usize => model.n_head, Range::Free, ["heads", "num_heads"], "Number of attention heads; must divide n_embd"),
     key!(Model, "n_embd", usize => model.n_embd, Range::Free, ["width", "hidden_size", "d_model", "dim"], "Width of the model: numbers per token"),
@@ -44,11 +46,13 @@ pub static KEYS: &[Key] = &[
         "Dropout probability in all four places",
         |s, v| s.model.set_dropout(v),
         one_dropout
-    ),
+    )
+    .in_fine_tuning("Dropout probability on the embedding, attention probabilities, and the outputs of attention and MLP"),
     dropout_key!(resid_pdrop, "Dropout probability on the outputs of attention and MLP"),
     dropout_key!(embd_pdrop, "Dropout probability on the embedding"),
     dropout_key!(attn_pdrop, "Dropout probability on attention probabilities"),
-    dropout_key!(summary_first_dropout, "Dropout probability before a task's head"),
+    dropout_key!(summary_first_dropout, "Dropout probability before a task's head")
+        .in_fine_tuning("No effect: set classifier_dropout"),
     key!(Model, "layer_norm_epsilon", f32 => model.layer_norm_epsilon, Range::Free, ["layer_norm_eps"],
         "Constant added to the variance in layer norm"),
     key!(Model, "initializer_range", f32 => model.initializer_range, Range::Free, ["init_std"],
@@ -75,10 +79,14 @@ pub static KEYS: &[Key] = &[
     key!(Data, "valid", f64 => valid, Range::Between(0.0, 1.0), ["validation", "val_split", "held_out"],
         "Share of the tokens held out for validation, at the end of the text"),
     key!(Data, "tokenizer", std::path::PathBuf => tokenizer?, Range::Free, ["tokenizer_path", "tokenizer_file"],
-        "tokenizer.json, or a folder with one or with GPT-1's two files [default: a new tokenizer, trained on the text]"),
+        "tokenizer.json, or a folder with one or with GPT-1's two files [default: a new tokenizer, trained on the text]")
+        .in_fine_tuning("tokenizer.json, or a folder with one or with GPT-1's two files [default: the model's; from_scratch: a new \
+         tokenizer, trained on the texts of train]"),
     key!(Data, "pretokenizer", Pretokenizer => pretokenizer, Range::Free, ["tokenization"],
         "How text is split before byte-pair encoding: bytes (decodes to the exact text), bert (GPT-1 in Hugging Face), openai \
-         (GPT-1 by OpenAI)"),
+         (GPT-1 by OpenAI)")
+        .in_fine_tuning("from_scratch: how text is split before byte-pair encoding: bytes (decodes to the exact text), bert \
+         (GPT-1 in Hugging Face), openai (GPT-1 by OpenAI)"),
     key!(Data, "document_separator", String => document_separator?, Range::Free, ["separator", "doc_separator"],
         "Line that ends a document in text files; \"\": an empty line [default: none, the text is one stream]"),
     key!(Training, "batching", Padding => batching, Range::Free, ["packing", "group_by_length"],
@@ -94,9 +102,11 @@ pub static KEYS: &[Key] = &[
         "Sequences per optimizer step",
         |s, v| (s.batch, s.batch_tokens) = (v, None),
         |s| Some(s.batch)
-    ),
+    )
+    .in_fine_tuning("Examples per optimizer step"),
     key!(Training, "accumulate", usize => accumulate, Range::AtLeast(1.0),
-        ["gradient_accumulation", "gradient_accumulation_steps", "grad_accum"], "Micro-batches per optimizer step; must divide batch"),
+        ["gradient_accumulation", "gradient_accumulation_steps", "grad_accum"], "Micro-batches per optimizer step; must divide batch")
+        .in_fine_tuning("Micro-batches per optimizer step; at most batch"),
     key!(Training, "batch_tokens", usize => batch_tokens?, Range::AtLeast(1.0), ["tokens_per_batch", "max_tokens"],
         "Instead of batch: most tokens per optimizer step; must be n_positions or more"),
     key!(
@@ -124,7 +134,8 @@ pub static KEYS: &[Key] = &[
             Length::Epochs(n) => Some(n),
             Length::Steps(_) => None,
         }
-    ),
+    )
+    .in_fine_tuning("Number of passes over the training examples"),
     key!(Training, "lr", f64 => lr, Range::Above(0.0), ["learning_rate", "max_lr", "rate"],
         "Learning rate after warm-up"),
     key!(Training, "warmup", Warmup => warmup, Range::AtLeast(0.0), ["warmup_steps", "warmup_iters", "warmup_ratio"],
@@ -153,6 +164,7 @@ pub static KEYS: &[Key] = &[
         name: "recompute",
         hint: "false",
         help: "Recompute activations in the backward pass; only false is implemented",
+        fine_tuning_help: None,
         group: Group::Training,
         range: Range::Free,
         aliases: &["gradient_checkpointing", "checkpointing"],
@@ -163,7 +175,8 @@ pub static KEYS: &[Key] = &[
         get: |_| Some(false.write()),
     },
     key!(Training, "seed", u64 => seed, Range::Free, ["random_seed", "rng"],
-        "Seed of initial weights, data order, dropout and samples"),
+        "Seed of initial weights, data order, dropout and samples")
+        .in_fine_tuning("Seed of new weights, data order and dropout"),
     key!(Outputs, "eval_every", u32 => eval_every, Range::AtLeast(1.0), ["eval_steps", "eval_interval"],
         "Optimizer steps between evaluations"),
     key!(Outputs, "checkpoint_every", u32 => checkpoint_every, Range::AtLeast(1.0), ["save_every", "save_steps"],
