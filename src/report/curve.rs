@@ -99,7 +99,7 @@ pub fn curve_svg(curve: &Curve) -> String {
         svg.vertical_line(x, RATE_BOTTOM, RATE_BOTTOM + 4.0, AXIS);
         svg.text(x, RATE_BOTTOM + 19.0, "middle", 12.0, MUTED, 400, &tick.1);
     }
-    svg.text((LEFT + RIGHT) / 2.0, RATE_BOTTOM + 42.0, "middle", 12.0, MUTED, 400, "updates");
+    svg.text((LEFT + RIGHT) / 2.0, RATE_BOTTOM + 42.0, "middle", 12.0, MUTED, 400, "optimizer steps");
     svg.text(LEFT, LOSS_TOP - 10.0, "start", 12.0, MUTED, 400, of_loss);
 
     // The lines, in the order of importance: a later one is drawn over the earlier ones.

@@ -41,7 +41,7 @@ pub fn curve_text(curve: &Curve, columns: usize, rows: usize) -> String {
         out += &format!("{y:7.2} |{}\n", line.trim_end());
     }
     out += &format!("{:8}+{}\n", "", "-".repeat(columns));
-    out += &format!("{:9}0{:>width$}\n", "", format!("{steps} updates"), width = columns - 1);
+    out += &format!("{:9}0{:>width$}\n", "", format!("{steps} optimizer steps"), width = columns - 1);
     let reference = reference.map_or(String::new(), |r| format!("   - {} {:.2}", r.label, r.value));
     out + &format!("{:9}. training   o validation{reference}\n", "")
 }

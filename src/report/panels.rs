@@ -161,9 +161,9 @@ mod tests {
             subtitle: "C 128, H 4".into(),
             size: "tokens of a sequence".into(),
             panels: vec![
-                panel("forward, µs a token", &lines),
-                panel("backward, µs a token", &lines),
-                panel("forward, bytes a token", &bytes),
+                panel("forward, µs per token", &lines),
+                panel("backward, µs per token", &lines),
+                panel("forward, bytes per token", &bytes),
             ],
         }
     }
