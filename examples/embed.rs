@@ -121,7 +121,7 @@ fn main() -> Result<(), Failure> {
     let mut training = Model::new(config, 1)?.training(&device, capacity, TrainingOptions::default())?;
     (0..3).try_for_each(|_| training.step(&batch, 1e-3, 1))?;
     while let Some(result) = complete(&own_device, training.next_result_async())?? {
-        let (step, loss, norm, tokens) = (result.step, result.loss, result.grad_norm, result.targets);
+        let (step, loss, norm, tokens) = (result.step, result.loss, result.grad_norm, result.tokens);
         println!("step {step}: loss {loss:.4}, gradient norm {norm:.3}, {tokens} tokens");
     }
     Ok(())

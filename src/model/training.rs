@@ -56,7 +56,7 @@ pub struct StepState {
 pub struct StepResult {
     /// The step, counted from 1.
     pub step: u32,
-    /// The language model's loss: mean over the step's targets, in nats. 0 without targets.
+    /// The language model's loss: mean over [`StepResult::tokens`], in nats. 0 without such tokens.
     pub loss: f64,
     /// The task's loss: mean over the step's examples. 0 without examples.
     pub task_loss: f64,
@@ -64,8 +64,8 @@ pub struct StepResult {
     pub task_loss_sum: f32,
     /// Global norm of the gradients before clipping.
     pub grad_norm: f32,
-    /// Tokens that the language model's loss is a mean over.
-    pub targets: u32,
+    /// Tokens that the language model's loss is a mean over: those with a target.
+    pub tokens: u32,
     /// Examples that the task's loss is a mean over.
     pub examples: u32,
     /// The learning rate that the step was taken with.
@@ -114,7 +114,7 @@ impl Submitted {
             task_loss: mean(state.task_loss, examples),
             task_loss_sum: state.task_loss,
             grad_norm: state.norm,
-            targets,
+            tokens: targets,
             examples,
             lr: self.lr,
             halted: state.halted,

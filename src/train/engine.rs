@@ -260,7 +260,7 @@ impl<O: Objective> Run<O> {
             return Err(diverged(result.halted.unwrap_or(result.step), &checkpoint, O::STAGE.model_key()));
         }
         self.examples += u64::from(result.examples);
-        let (elapsed_s, tokens_per_second) = self.clock.record_step(u64::from(result.targets));
+        let (elapsed_s, tokens_per_second) = self.clock.record_step(u64::from(result.tokens));
         let line = self.objective.step_line(result, StepTime { tokens_per_second, elapsed_s });
         self.metrics.write(&line)?;
         self.objective.plot(&line, &mut self.curve);

@@ -175,7 +175,7 @@ fn step(training: &mut Training, micro_batches: &[Batch], targets: u32, key: [u3
     let results = training.wait_for_results()?;
     let seconds = start.elapsed().as_secs_f64();
     let Some(result) = results.last() else { return Err(Error::device("the step has no result")) };
-    let (nats, grad_norm) = (result.loss * f64::from(result.targets), f64::from(result.grad_norm));
+    let (nats, grad_norm) = (result.loss * f64::from(result.tokens), f64::from(result.grad_norm));
     Ok((seconds, Outcome { nats, grad_norm }))
 }
 

@@ -252,7 +252,7 @@ impl Objective for FineTuning {
             lm_loss: (self.lm_coef() > 0.0).then_some(result.loss),
             lr,
             grad_norm,
-            tokens: result.targets.into(),
+            tokens: result.tokens.into(),
             examples,
             tokens_per_second,
             elapsed_s,

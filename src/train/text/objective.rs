@@ -168,7 +168,7 @@ impl Objective for Pretraining {
 
     fn step_line(&mut self, result: &StepResult, time: StepTime) -> Line {
         let StepResult { step, lr, grad_norm, .. } = *result;
-        let (loss, tokens) = (result.loss as f32, u64::from(result.targets));
+        let (loss, tokens) = (result.loss as f32, u64::from(result.tokens));
         let StepTime { tokens_per_second, elapsed_s } = time;
         Line::Step(StepLine { step, loss, lr, grad_norm, tokens, tokens_per_second, elapsed_s })
     }
