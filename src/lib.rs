@@ -79,7 +79,9 @@
 //!
 //! A program with a wgpu device of its own gives it to [`Device::from_wgpu`], wraps its buffers by
 //! [`gpu::Matrix::from_wgpu`], records programs into its command encoder by [`gpu::Program::encode_into`], and reads results
-//! back by futures, such as [`gpu::Matrix::read_async`]. `examples/embed.rs` does all four.
+//! back by futures, such as [`gpu::Matrix::read_async`]. `examples/embed.rs` does all four. The methods of [`Training`],
+//! [`Inference`] and [`Generator`] that read from the device have a form that is a future, too, such as
+//! [`Inference::logits_async`]. A future never blocks: it completes when the caller polls the device.
 //!
 //! # Plan the memory
 //!

@@ -111,6 +111,11 @@ impl Generator {
         &self.parameters
     }
 
+    /// The number of samples side by side.
+    pub fn samples(&self) -> usize {
+        self.samples
+    }
+
     /// Tokens of each sample so far: the prompt's and those given to [`Generator::next`].
     pub fn length(&self) -> usize {
         self.length
@@ -169,16 +174,21 @@ impl Generator {
     /// # Errors
     /// [`Error::Value`] for more or fewer ids than samples, an id past V, or samples that already have P tokens.
     pub fn next(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
+        // The logits of a future that was dropped.
+        self.readback.wait()?;
         self.submit_tokens(ids)?;
         let words = self.readback.wait()?;
         self.receive_logits(words)
     }
 
-    /// As [`Generator::next`], as a future that never blocks: see [`Generator::start_async`].
+    /// As [`Generator::next`], as a future that never blocks: see [`Generator::start_async`]. When it is dropped before it
+    /// completes, the tokens do not count as appended.
     ///
     /// # Errors
     /// As [`Generator::next`].
     pub async fn next_async(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
+        // The logits of a future that was dropped.
+        self.readback.wait_async().await?;
         self.submit_tokens(ids)?;
         let words = self.readback.wait_async().await?;
         self.receive_logits(words)

@@ -34,10 +34,23 @@ pub struct Prediction {
     pub logits: Vec<f32>,
 }
 
-/// The forward pass, and for each chunk of the head a program with its matrix of logits.
+/// The forward pass, and the chunks of the head.
 struct Logits {
     forward: Program<StepValues>,
-    chunks: Vec<(Program<StepValues>, Matrix)>,
+    chunks: Vec<LogitsChunk>,
+}
+
+/// The logits of the rows from `first_row` on, which all chunks compute into the same memory.
+struct LogitsChunk {
+    first_row: usize,
+    program: Program<StepValues>,
+    logits: Matrix,
+}
+
+/// Where the task head's output for a batch is stored.
+struct SubmittedAnswers {
+    losses: View,
+    logits: Matrix,
 }
 
 impl Inference {
@@ -141,12 +154,29 @@ impl Inference {
     /// # Errors
     /// [`Error::Value`] for a model without a task and a batch past capacity.
     pub fn answers(&mut self, batch: &Batch) -> Result<Vec<Prediction>> {
-        let Some(task) = &self.config.task else {
+        let Some(SubmittedAnswers { losses, logits }) = self.submit_answers(batch)? else { return Ok(Vec::new()) };
+        let (losses, logits) = (losses.read(&self.device)?, logits.read(&self.device)?);
+        Ok(self.predictions(batch, losses, &logits))
+    }
+
+    /// As [`Inference::answers`], as a future that never blocks: see [`Inference::losses_async`].
+    ///
+    /// # Errors
+    /// As [`Inference::answers`].
+    pub async fn answers_async(&mut self, batch: &Batch) -> Result<Vec<Prediction>> {
+        let Some(SubmittedAnswers { losses, logits }) = self.submit_answers(batch)? else { return Ok(Vec::new()) };
+        let (losses, logits) = (losses.read_async(&self.device), logits.read_async(&self.device));
+        Ok(self.predictions(batch, losses.await?, &logits.await?))
+    }
+
+    /// Submits the task head's output for a batch and returns where it is stored; `None` for a batch without examples.
+    fn submit_answers(&mut self, batch: &Batch) -> Result<Option<SubmittedAnswers>> {
+        if self.config.task.is_none() {
             return Err(Error::value("task of the model", "none", "must be a model that was fine-tuned on a task"));
-        };
+        }
         let values = self.layout.upload(&self.device, batch)?;
         if batch.examples.is_empty() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let program = match self.answers.take() {
             Some(program) => program,
@@ -159,15 +189,21 @@ impl Inference {
         };
         program.run(&values)?;
         self.answers = Some(program);
-        let acts = &self.activations.task;
-        let losses: Vec<f32> = acts.losses.view.part(0, batch.examples.len()).read(&self.device)?;
-        let (logits, outputs) = (acts.logits.rows_from(0, batch.sequences()).read(&self.device)?, task.outputs());
+        let task = &self.activations.task;
+        let losses = task.losses.view.part(0, batch.examples.len());
+        Ok(Some(SubmittedAnswers { losses, logits: task.logits.rows_from(0, batch.sequences()) }))
+    }
+
+    /// The predictions for a batch's examples from their losses and the logits of all sequences.
+    fn predictions(&self, batch: &Batch, losses: Vec<f32>, logits: &[f32]) -> Vec<Prediction> {
+        let Some(task) = &self.config.task else { return Vec::new() };
+        let outputs = task.outputs();
         let of = |(example, loss): (&Example, f32)| {
             let first = example.sequences.start * outputs;
             let count = if task.answers == Answers::Candidate { example.sequences.len() } else { outputs };
             Prediction { loss, logits: logits[first..first + count].to_vec() }
         };
-        Ok(batch.examples.iter().zip(losses).map(of).collect())
+        batch.examples.iter().zip(losses).map(of).collect()
     }
 
     /// The logits [N, V] of a batch, dense. The device holds one chunk of rows at a time, the host all of them. Waits.
@@ -176,22 +212,39 @@ impl Inference {
     /// [`crate::Error::Value`] for a batch past capacity.
     pub fn logits(&mut self, batch: &Batch) -> Result<Vec<f32>> {
         let values = self.layout.upload(&self.device, batch)?;
+        let device = self.device.clone();
+        let mut all = Vec::with_capacity(batch.rows() * self.config.vocab_size);
+        for chunk in self.submit_forward(batch, &values)? {
+            all.extend(chunk.submit(batch, &values)?.read(&device)?);
+        }
+        Ok(all)
+    }
+
+    /// As [`Inference::logits`], as a future that never blocks: it completes after the caller has polled the device once for
+    /// each chunk of rows or more.
+    ///
+    /// # Errors
+    /// As [`Inference::logits`].
+    pub async fn logits_async(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+        let values = self.layout.upload(&self.device, batch)?;
+        let device = self.device.clone();
+        let mut all = Vec::with_capacity(batch.rows() * self.config.vocab_size);
+        for chunk in self.submit_forward(batch, &values)? {
+            all.extend(chunk.submit(batch, &values)?.read_async(&device).await?);
+        }
+        Ok(all)
+    }
+
+    /// Submits the forward pass of a batch and returns the chunks of the head that have rows of it.
+    fn submit_forward(&mut self, batch: &Batch, values: &StepValues) -> Result<&[LogitsChunk]> {
         let programs = match self.logits.take() {
             Some(programs) => programs,
             None => self.record_logits()?,
         };
-        let mut all = Vec::with_capacity(batch.rows() * self.config.vocab_size);
-        programs.forward.run(&values)?;
-        for (program, logits) in &programs.chunks {
-            let left = batch.rows() - all.len() / self.config.vocab_size;
-            if left == 0 {
-                break;
-            }
-            program.run(&values)?;
-            all.extend(logits.rows_from(0, left.min(logits.rows)).read(&self.device)?);
-        }
-        self.logits = Some(programs);
-        Ok(all)
+        let programs = self.logits.insert(programs);
+        programs.forward.run(values)?;
+        let with_rows = programs.chunks.partition_point(|chunk| chunk.first_row < batch.rows());
+        Ok(&programs.chunks[..with_rows])
     }
 
     fn record_logits(&self) -> Result<Logits> {
@@ -200,12 +253,20 @@ impl Inference {
         self.decoder().forward(&mut rec)?;
         let forward = rec.finish();
         let rows = self.activations.embedded.rows;
-        let chunk = |skip| {
+        let chunk = |first_row| {
             let mut rec = recorder();
-            let logits = self.decoder().chunk_logits(&mut rec, skip)?;
-            Ok((rec.finish(), logits))
+            let logits = self.decoder().chunk_logits(&mut rec, first_row)?;
+            Ok(LogitsChunk { first_row, program: rec.finish(), logits })
         };
         let chunks = (0..rows).step_by(chunk_rows(&self.config, rows)).map(chunk).collect::<Result<_>>()?;
         Ok(Logits { forward, chunks })
+    }
+}
+
+impl LogitsChunk {
+    /// Submits the logits of the batch's rows in this chunk and returns where they are stored.
+    fn submit(&self, batch: &Batch, values: &StepValues) -> Result<Matrix> {
+        self.program.run(values)?;
+        Ok(self.logits.rows_from(0, (batch.rows() - self.first_row).min(self.logits.rows)))
     }
 }

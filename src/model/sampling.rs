@@ -119,29 +119,80 @@ pub fn sample(
     sampling: Sampling,
     each: &mut dyn FnMut(usize, u32) -> Result<bool>,
 ) -> Result<()> {
-    let positions = limits.max_length.min(generator.config().n_positions);
-    if prompt.is_empty() || prompt.len() > positions {
-        return Err(Error::value("tokens of the prompt", prompt.len(), format!("must be 1 to {positions}")));
-    }
-    if prompt.len() == positions {
-        return Ok(());
-    }
+    let Some(mut texts) = Continuations::new(generator, prompt, limits, sampling)? else { return Ok(()) };
     let mut logits = generator.start(prompt)?;
-    let row = generator.config().vocab_size;
-    let mut last = vec![prompt[0]; logits.len() / row];
-    let mut unfinished = vec![true; last.len()];
-    for length in prompt.len()..positions {
-        for (i, row) in logits.chunks_exact(row).enumerate().filter(|(i, _)| unfinished[*i]).collect::<Vec<_>>() {
-            let own = Sampling { sample_number: sampling.sample_number + i as u32, ..sampling };
-            last[i] = own.choose(&row[..limits.vocab_size.min(row.len())], length as u32)?;
-            unfinished[i] = each(i, last[i])?;
-        }
-        if length + 1 == positions || !unfinished.contains(&true) {
-            break;
-        }
-        logits = generator.next(&last)?;
+    while texts.draw(&logits, each)? {
+        logits = generator.next(&texts.last)?;
     }
     Ok(())
+}
+
+/// As [`sample`], as a future that never blocks: it completes after the caller has polled the device once for each token or
+/// more.
+///
+/// # Errors
+/// As [`sample`].
+pub async fn sample_async(
+    generator: &mut Generator,
+    prompt: &[u32],
+    limits: SamplingLimits,
+    sampling: Sampling,
+    mut each: impl FnMut(usize, u32) -> Result<bool>,
+) -> Result<()> {
+    let Some(mut texts) = Continuations::new(generator, prompt, limits, sampling)? else { return Ok(()) };
+    let mut logits = generator.start_async(prompt).await?;
+    while texts.draw(&logits, &mut each)? {
+        logits = generator.next_async(&texts.last).await?;
+    }
+    Ok(())
+}
+
+/// The samples of a prompt while they are drawn.
+struct Continuations {
+    sampling: Sampling,
+    /// Ids that the model has, and of them those that may be drawn.
+    vocab_size: usize,
+    allowed: usize,
+    /// Tokens of each sample so far, and when it has its last.
+    length: usize,
+    max_length: usize,
+    /// The last token of each sample.
+    last: Vec<u32>,
+    unfinished: Vec<bool>,
+}
+
+impl Continuations {
+    /// `None` for a prompt that nothing may follow.
+    fn new(generator: &Generator, prompt: &[u32], limits: SamplingLimits, sampling: Sampling) -> Result<Option<Self>> {
+        let config = generator.config();
+        let max_length = limits.max_length.min(config.n_positions);
+        let length = prompt.len();
+        if length == 0 || length > max_length {
+            return Err(Error::value("tokens of the prompt", length, format!("must be 1 to {max_length}")));
+        }
+        let (vocab_size, samples) = (config.vocab_size, generator.samples());
+        Ok((length < max_length).then(|| Continuations {
+            sampling,
+            vocab_size,
+            allowed: limits.vocab_size.min(vocab_size),
+            length,
+            max_length,
+            last: vec![prompt[0]; samples],
+            unfinished: vec![true; samples],
+        }))
+    }
+
+    /// Draws the next token of each unfinished sample. Returns whether more tokens follow.
+    fn draw(&mut self, logits: &[f32], each: &mut dyn FnMut(usize, u32) -> Result<bool>) -> Result<bool> {
+        let texts = self.last.iter_mut().zip(&mut self.unfinished).zip(logits.chunks_exact(self.vocab_size));
+        for (i, ((last, unfinished), logits)) in texts.enumerate().filter(|(_, ((_, unfinished), _))| **unfinished) {
+            let own = Sampling { sample_number: self.sampling.sample_number + i as u32, ..self.sampling };
+            *last = own.choose(&logits[..self.allowed], self.length as u32)?;
+            *unfinished = each(i, *last)?;
+        }
+        self.length += 1;
+        Ok(self.length < self.max_length && self.unfinished.contains(&true))
+    }
 }
 
 #[cfg(test)]

@@ -240,6 +240,15 @@ impl Training {
         Ok(Moments { first: self.read(ParameterData::FirstMoments)?, second: self.read(ParameterData::SecondMoments)? })
     }
 
+    /// As [`Training::moments`], as a future that never blocks: see [`Training::evaluate_async`].
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub async fn moments_async(&self) -> Result<Moments> {
+        let first = self.read_async(ParameterData::FirstMoments).await?;
+        Ok(Moments { first, second: self.read_async(ParameterData::SecondMoments).await? })
+    }
+
     /// Continues another training of the same weights: takes over its progress and moments.
     ///
     /// # Errors
@@ -464,8 +473,19 @@ impl Training {
     /// # Errors
     /// [`Error::Device`].
     pub fn hidden(&self, i: usize, rows: usize) -> Result<Vec<f32>> {
-        let x = if i == 0 { &self.activations.embedded } else { &self.activations.blocks[i - 1].out };
-        x.rows_from(0, rows).read(&self.device)
+        self.block_output(i).rows_from(0, rows).read(&self.device)
+    }
+
+    /// As [`Training::hidden`], as a future that never blocks: see [`Training::evaluate_async`].
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub async fn hidden_async(&self, i: usize, rows: usize) -> Result<Vec<f32>> {
+        self.block_output(i).rows_from(0, rows).read_async(&self.device).await
+    }
+
+    fn block_output(&self, i: usize) -> &Matrix {
+        if i == 0 { &self.activations.embedded } else { &self.activations.blocks[i - 1].out }
     }
 
     /// The weights, dense, in the order of [`ModelConfig::parameters`]. Waits.
@@ -481,7 +501,7 @@ impl Training {
     /// # Errors
     /// [`Error::Device`].
     pub async fn parameters_async(&self) -> Result<Vec<Vec<f32>>> {
-        self.parameters.read_async(&self.device, ParameterData::Weights).await
+        self.read_async(ParameterData::Weights).await
     }
 
     /// Weights, gradients or moments, as [`Training::parameters`]. Waits.
@@ -490,6 +510,14 @@ impl Training {
     /// [`Error::Device`].
     pub fn read(&self, data: ParameterData) -> Result<Vec<Vec<f32>>> {
         self.parameters.read(&self.device, data)
+    }
+
+    /// As [`Training::read`], as a future that never blocks: see [`Training::evaluate_async`].
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub async fn read_async(&self, data: ParameterData) -> Result<Vec<Vec<f32>>> {
+        self.parameters.read_async(&self.device, data).await
     }
 
     /// The model for inference on batches of up to `capacity`. It shares the weights of the training.

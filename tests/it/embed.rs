@@ -1,14 +1,16 @@
 //! Programs inside another program: on a device that the caller opened, over its buffers, in its command encoder, and read
 //! back without blocking.
 
-use crate::common::device;
+use crate::common::models::{capacity_of, random_batch, random_parameters, small_config};
+use crate::common::{device, poll_until_ready};
 use std::future::Future;
 use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
+use wgpt::data::tokenizer::Pretokenizer;
 use wgpt::gpu::{Bind, BufferError, Device, Launch, Matrix, Placement, Recorder, Ring, Variant, View};
 use wgpt::ops::matmul::{Epilogue, Form, Matmul, choose, matmul};
 use wgpt::ops::{RowCount, StepValues};
-use wgpt::{Error, dims, wgpu};
+use wgpt::{Error, Generator, ModelConfig, Sampling, Tokenizer, Training, TrainingOptions, dims, wgpu};
 
 const USAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
@@ -25,20 +27,6 @@ fn buffer(device: &Device, floats: usize, usage: wgpu::BufferUsages) -> wgpu::Bu
     let size = floats as u64 * 4;
     let descriptor = wgpu::BufferDescriptor { label: Some("caller's"), size, usage, mapped_at_creation: false };
     device.raw().create_buffer(&descriptor)
-}
-
-/// Completes a future by polling the device without blocking, as an event loop does.
-fn poll_until_ready<T>(device: &Device, future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    let mut context = Context::from_waker(Waker::noop());
-    for _ in 0..1_000_000 {
-        if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
-            return value;
-        }
-        device.raw().poll(wgpu::PollType::Poll).expect("a device");
-        std::thread::yield_now();
-    }
-    panic!("the future does not complete");
 }
 
 #[test]
@@ -165,6 +153,57 @@ fn buffers_that_do_not_fit_are_refused_with_the_reason() {
     let error = Error::from(dense);
     assert!(error.is_invalid_input());
     assert_eq!(error.to_string(), "pitch of `m` = 40: expected 64 floats for 40 columns, the next multiple of 64");
+}
+
+/// The future itself, if an executor may move it between threads.
+fn sendable<F: Future + Send>(future: F) -> F {
+    future
+}
+
+#[test]
+fn a_models_results_are_futures() {
+    let device = device();
+    let config = ModelConfig { n_layer: 1, ..small_config() };
+    let parameters = random_parameters(&config, 3);
+    let batch = random_batch(&config, &[40, 30], 3);
+    let (capacity, options) = (capacity_of(&batch), TrainingOptions::default());
+    let mut training = Training::new(&device, &config, &parameters, capacity, options).expect("a recording");
+    training.step(&batch, 1e-3, 1).expect("a step");
+    let moments = poll_until_ready(&device, sendable(training.moments_async())).expect("moments");
+    assert_eq!(moments, training.moments().expect("moments"));
+    assert!(moments.second.iter().flatten().any(|v| *v > 0.0));
+
+    let mut inference = training.inference(capacity).expect("a recording");
+    let logits = poll_until_ready(&device, sendable(inference.logits_async(&batch))).expect("logits");
+    assert_eq!(logits.len(), batch.rows() * config.vocab_size);
+    assert_eq!(logits, inference.logits(&batch).expect("logits"));
+    assert!(poll_until_ready(&device, inference.answers_async(&batch)).is_err(), "a model without a task");
+}
+
+#[test]
+fn a_text_is_a_future_which_may_be_dropped() {
+    let device = device();
+    let tokenizer = Tokenizer::train("the cat and the hat", 260, Pretokenizer::Bytes).expect("a tokenizer");
+    let config = ModelConfig { n_layer: 1, vocab_size: tokenizer.vocab_size(), ..small_config() };
+    let mut generator = Generator::new(&device, &config, &random_parameters(&config, 3), 2).expect("a recording");
+    let sampling = Sampling { temperature: 1.5, seed: 4, ..Sampling::default() };
+    let expected = generator.text(&tokenizer, "the", 20, sampling).expect("a text");
+    let text = poll_until_ready(&device, sendable(generator.text_async(&tokenizer, "the", 20, sampling)));
+    assert_eq!(text.expect("a text"), expected);
+    for _ in 0..2 {
+        // Submits the first token's pass and drops the future before its logits are read.
+        let mut dropped = pin!(generator.text_async(&tokenizer, "a", 20, sampling));
+        assert!(dropped.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    let mut parts = String::new();
+    let each = |part: &str| {
+        parts.push_str(part);
+        Ok(())
+    };
+    let streamed = generator.stream_text_async(&tokenizer, "the", 20, sampling, each);
+    poll_until_ready(&device, streamed).expect("a text");
+    assert_eq!(parts, expected);
+    assert_eq!(generator.text(&tokenizer, "the", 20, sampling).expect("a text"), expected);
 }
 
 #[test]

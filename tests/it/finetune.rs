@@ -4,7 +4,7 @@
 use crate::common::models::{capacity_of, small_config};
 use crate::common::program::{assert_one_line, run, stderr, success};
 use crate::common::runs::latest_weights;
-use crate::common::{device, files};
+use crate::common::{device, files, poll_until_ready};
 use std::path::Path;
 use std::process::Output;
 use wgpt::config::{Answers, ModelConfig, Task, TaskKind};
@@ -113,8 +113,10 @@ fn a_batch_has_the_losses_and_gradients_of_its_examples() {
 }
 
 fn whole_inference(device: &Device, model: &(ModelConfig, Vec<Vec<f32>>), batch: &Batch) -> f32 {
-    let inference = training(device, model, batch).inference(capacity_of(batch));
-    inference.expect("a recording").answers(batch).expect("answers").iter().map(|answer| answer.loss).sum()
+    let mut inference = training(device, model, batch).inference(capacity_of(batch)).expect("a recording");
+    let answers = inference.answers(batch).expect("answers");
+    assert_eq!(poll_until_ready(device, inference.answers_async(batch)).expect("answers"), answers);
+    answers.iter().map(|answer| answer.loss).sum()
 }
 
 /// Along a random direction the loss changes as the gradient predicts, with dropout in every place, the head among them.
