@@ -189,17 +189,22 @@ impl Device {
                 })?,
         };
         let adapter = &all[index];
-        let descriptor = wgpu::DeviceDescriptor {
-            label: Some("wgpt"),
-            required_features: adapter.features() & wanted(),
-            required_limits: limits(adapter),
-            ..Default::default()
-        };
-        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
+        let (device, queue) = pollster::block_on(adapter.request_device(&Self::descriptor(adapter)))
             .map_err(|e| Error::device(format!("{}: {e}", names[index])))?;
         let device = Device::from_wgpu(adapter, device, queue)?;
         device.record_faults();
         Ok(device)
+    }
+
+    /// What [`Device::open`] requests of an adapter: the features that kernels use, and its highest limits. For callers who
+    /// open a device themselves.
+    pub fn descriptor(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static> {
+        wgpu::DeviceDescriptor {
+            label: Some("wgpt"),
+            required_features: adapter.features() & wanted(),
+            required_limits: limits(adapter),
+            ..Default::default()
+        }
     }
 
     /// Uses a device that the caller opened. It must have WebGPU's default limits. Larger bindings and the features SUBGROUP,
@@ -348,6 +353,11 @@ impl Device {
             None => Ok(()),
             Some(fault) => Err(Error::Device(fault.clone())),
         }
+    }
+
+    /// The variants whose pipelines were built for this device, in no particular order.
+    pub fn variants(&self) -> Vec<Variant> {
+        self.0.pipelines.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     pub(super) fn pipeline(&self, variant: &Variant) -> Result<Pipeline> {
