@@ -3,7 +3,7 @@
 # for them, on a machine without these GPUs. Without options, compares with the tables of tools/compilers/expected; fails on
 # a spill and on a loss of occupancy. Examples:
 #   scripts/compilers.sh navi31 ampere -- --table --kernel matmul
-#   scripts/compilers.sh -- --write          # rewrites all tables, after a change of kernels
+#   scripts/compilers.sh -- --write          # rewrites all tables and that of docs/performance.md, after a change of kernels
 # --dev: with the debug build instead of the release build.
 #
 # WGPT_DRIVERS is a folder with the command `gpu CHIP PROGRAM ARGUMENT...`, which runs a program on Mesa's Vulkan driver for a
@@ -51,4 +51,7 @@ for chip in "${chips[@]}"; do
     # The null device reports each request that it does not know.
     "$drivers/gpu" "$chip" "$program" --chip "$chip" "$@" 2> >(grep -v '^Unknown DRM_IOCTL' >&2) || status=1
 done
+case " $* " in
+    *" --write "*) "$program" --document docs/performance.md || status=1 ;;
+esac
 exit $status

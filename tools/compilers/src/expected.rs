@@ -3,13 +3,14 @@
 use crate::driver::Result;
 use crate::measure::Row;
 use std::fmt::Write;
-use std::path::Path;
 
 /// A line of a committed table.
-struct Expected {
-    kernel: String,
-    variant: String,
-    occupancy: u32,
+pub struct Expected {
+    pub kernel: String,
+    pub variant: String,
+    pub registers: u32,
+    pub spills: u32,
+    pub occupancy: u32,
 }
 
 const HEADINGS: &str = "kernel\tvariant\tregisters\tspills\tscratch\tworkgroup memory\toccupancy\tcycles";
@@ -29,43 +30,65 @@ pub fn text(rows: &[Row]) -> String {
     text
 }
 
-fn parse(text: &str) -> Result<Vec<Expected>> {
+/// The lines of a chip's table.
+pub fn parse(text: &str) -> Result<Vec<Expected>> {
     let lines = text.lines().filter(|line| !line.starts_with('#') && *line != HEADINGS);
     let line = |line: &str| -> Result<Expected> {
         let cells: Vec<&str> = line.split('\t').collect();
-        let [kernel, variant, _, _, _, _, occupancy, _] = cells[..] else {
+        let [kernel, variant, registers, spills, _, _, occupancy, _] = cells[..] else {
             return Err(format!("{line:?}: expected the columns {HEADINGS:?}").into());
         };
-        Ok(Expected { kernel: kernel.into(), variant: variant.into(), occupancy: occupancy.parse()? })
+        let (kernel, variant) = (kernel.into(), variant.into());
+        let [registers, spills, occupancy] = [registers.parse()?, spills.parse()?, occupancy.parse()?];
+        Ok(Expected { kernel, variant, registers, spills, occupancy })
     };
     lines.map(line).collect()
 }
 
-/// Variants whose spills and occupancy are accepted. `*` stands for any chip, kernel or variant.
+/// Variants of a chip whose spills and occupancy are accepted.
 pub struct Exception {
     chip: String,
+    /// `*`: any.
     kernel: String,
-    /// Words that the variant has, such as `D=128`.
+    /// Words that the variant has, such as `D=128`. `*`: any variant.
     words: String,
     reason: String,
 }
 
-/// Reads the list of exceptions: chip, kernel, words of the variant and reason, separated by tabs.
-pub fn exceptions(text: &str) -> Result<Vec<Exception>> {
-    let line = |line: &str| -> Result<Exception> {
-        let cells: Vec<&str> = line.split('\t').collect();
-        let [chip, kernel, words, reason] = cells[..] else {
-            return Err(format!("{line:?}: expected chip, kernel, words of the variant and reason, with tabs").into());
-        };
-        Ok(Exception { chip: chip.into(), kernel: kernel.into(), words: words.into(), reason: reason.into() })
+/// A line of the list of exceptions: chip, kernel, words of the variant and reason, separated by tabs.
+fn exception(line: &str) -> Result<Exception> {
+    let cells: Vec<&str> = line.split('\t').collect();
+    let [chip, kernel, words, reason] = cells[..] else {
+        return Err(format!("{line:?}: expected chip, kernel, words of the variant and reason, with tabs").into());
     };
-    text.lines().filter(|line| !line.starts_with('#')).map(line).collect()
+    Ok(Exception { chip: chip.into(), kernel: kernel.into(), words: words.into(), reason: reason.into() })
+}
+
+/// Reads the list of exceptions.
+pub fn exceptions(text: &str) -> Result<Vec<Exception>> {
+    text.lines().filter(|line| !line.starts_with('#')).map(exception).collect()
+}
+
+/// The list of exceptions without those of the chip that no variant needs any more.
+pub fn needed_exceptions(text: &str, chip: &str, rows: &[Row]) -> Result<String> {
+    let mut left = String::new();
+    for line in text.lines() {
+        let is_needed = line.starts_with('#') || {
+            let exception = exception(line)?;
+            exception.chip != chip || rows.iter().any(|row| row.is_spilled() && exception.covers(row))
+        };
+        if is_needed {
+            left += line;
+            left.push('\n');
+        }
+    }
+    Ok(left)
 }
 
 impl Exception {
     fn covers(&self, row: &Row) -> bool {
         let has = |word: &str| row.variant.split(' ').any(|own| own == word);
-        (self.chip == "*" || self.chip == row.chip)
+        self.chip == row.chip
             && (self.kernel == "*" || self.kernel == row.kernel)
             && (self.words == "*" || self.words.split(' ').all(has))
     }
@@ -86,7 +109,7 @@ pub fn compare(rows: &[Row], table: &str, exceptions: &[Exception]) -> Result<Fi
     for row in rows {
         let name = format!("{} {}", row.kernel, row.variant);
         let mut faults = Vec::new();
-        if row.spills > 0 || row.scratch > 0 {
+        if row.is_spilled() {
             faults.push(format!("{} spills, {} bytes of scratch", row.spills, row.scratch));
         }
         match expected.iter().find(|e| e.kernel == row.kernel && e.variant == row.variant) {
@@ -111,11 +134,6 @@ pub fn compare(rows: &[Row], table: &str, exceptions: &[Exception]) -> Result<Fi
     let gone = expected.iter().filter(|e| !rows.iter().any(|r| r.kernel == e.kernel && r.variant == e.variant));
     found.notes.extend(gone.map(|e| format!("{} {}: no longer chosen", e.kernel, e.variant)));
     Ok(found)
-}
-
-/// A chip's file in the folder of tables.
-pub fn file(folder: &Path, chip: &str) -> std::path::PathBuf {
-    folder.join(format!("{chip}.tsv"))
 }
 
 #[cfg(test)]
@@ -159,12 +177,20 @@ mod tests {
         );
         assert_eq!(found.notes, ["matmul D=128: not in the table", "matmul D=96: no longer chosen"]);
 
-        let found = compare(&rows, "# a comment\n*\tmatmul\tbias D=32\tknown\nnavi31\t*\tD=6\tno whole word");
+        let found = compare(&rows, "# a comment\nnavi31\tmatmul\tbias D=32\tknown\nnavi31\t*\tD=6\tno whole word");
         assert_eq!(found.accepted, ["matmul D=32 bias: 3 spills, 0 bytes of scratch (known)"]);
         assert_eq!(found.failures.len(), 1);
         let found = compare(&rows, "navi31\t*\t*\tany");
         assert_eq!((found.accepted.len(), found.failures.len()), (2, 0));
         let found = compare(&rows, "ampere\t*\t*\tany");
         assert_eq!((found.accepted.len(), found.failures.len()), (0, 2));
+    }
+
+    #[test]
+    fn exceptions_that_are_not_needed_are_dropped() {
+        let list = "# a comment\nnavi31\tmatmul\tD=32\tx\nnavi31\tmatmul\tD=64\tx\nampere\tmatmul\tD=64\tx\n";
+        let left = needed_exceptions(list, "navi31", &[row("D=32", 1, 16), row("D=64", 0, 16)]).expect("a list");
+        assert_eq!(left, list.replace("navi31\tmatmul\tD=64\tx\n", ""));
+        assert!(exceptions("navi31 matmul").is_err());
     }
 }

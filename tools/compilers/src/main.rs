@@ -4,6 +4,7 @@
 //! A training step, an evaluation and the generation of a token are recorded for models of every preset. Each variant that
 //! was chosen is then compiled as wgpu compiles it, but with VK_KHR_pipeline_executable_properties.
 
+mod document;
 mod driver;
 mod expected;
 mod measure;
@@ -12,7 +13,7 @@ mod models;
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command};
 use driver::{Driver, Result};
 use measure::{Row, measure};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wgpt::report::{Align, Table};
 
@@ -23,7 +24,7 @@ fn command() -> Command {
         .about("Prints what a Vulkan driver's compiler makes of every kernel that wgpt chooses, one line of JSON each")
         .arg(
             text("chip", "CHIP")
-                .required(true)
+                .required_unless_present("document")
                 .help("Name of the chip, such as navi31: the file of its table, and for NVIDIA the size of an SM"),
         )
         .arg(text("kernel", "WORD").help("Only kernels whose name contains this word"))
@@ -33,10 +34,18 @@ fn command() -> Command {
                 .conflicts_with("kernel")
                 .help("Compare with the chip's table; exit with 1 on a spill and on a loss of occupancy"),
         )
-        .arg(flag("write").conflicts_with("kernel").help("Rewrite the chip's table"))
+        .arg(
+            flag("write")
+                .conflicts_with("kernel")
+                .help("Rewrite the chip's table, and drop its exceptions that are not needed"),
+        )
+        .arg(
+            text("document", "FILE")
+                .help("Rewrite the table of a Markdown file from those of all chips, and do nothing else"),
+        )
         .arg(
             text("tables", "FOLDER")
-                .default_value(env!("CARGO_MANIFEST_DIR"))
+                .default_value("tools/compilers")
                 .help("Folder with expected/CHIP.tsv and accepted.tsv"),
         )
         .group(ArgGroup::new("output").args(["table", "check", "write"]))
@@ -54,17 +63,23 @@ fn main() -> ExitCode {
 
 fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
+    let folder = PathBuf::from(text("tables").unwrap_or_default());
+    let tables = folder.join("expected");
+    if let Some(file) = text("document") {
+        document::rewrite(Path::new(file), &tables).map_err(|e| format!("{file}: {e}"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let chip = text("chip").unwrap_or_default();
     let rows = rows(chip, text("kernel").unwrap_or_default())?;
-    let folder = PathBuf::from(text("tables").unwrap_or_default());
+    let (table_file, accepted_file) = (tables.join(format!("{chip}.tsv")), folder.join("accepted.tsv"));
     if matches.get_flag("check") {
-        return check(chip, &rows, &folder);
+        return check(chip, &rows, &read(&table_file)?, &read(&accepted_file)?);
     }
     if matches.get_flag("write") {
-        std::fs::create_dir_all(folder.join("expected"))?;
-        let file = expected::file(&folder.join("expected"), chip);
-        std::fs::write(&file, expected::text(&rows)).map_err(|e| format!("{}: {e}", file.display()))?;
-        println!("{chip}: {} variants written to {}", rows.len(), file.display());
+        let accepted = read(&accepted_file)?;
+        write(&table_file, &expected::text(&rows))?;
+        write(&accepted_file, &expected::needed_exceptions(&accepted, chip, &rows)?)?;
+        println!("{chip}: {} variants written to {}", rows.len(), table_file.display());
     } else if matches.get_flag("table") {
         print!("{}", table(&rows));
     } else {
@@ -113,10 +128,16 @@ fn table(rows: &[Row]) -> Table {
     table
 }
 
-fn check(chip: &str, rows: &[Row], folder: &std::path::Path) -> Result<ExitCode> {
-    let read = |file: PathBuf| std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()));
-    let exceptions = expected::exceptions(&read(folder.join("accepted.tsv"))?)?;
-    let found = expected::compare(rows, &read(expected::file(&folder.join("expected"), chip))?, &exceptions)?;
+fn read(file: &Path) -> Result<String> {
+    Ok(std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?)
+}
+
+fn write(file: &Path, text: &str) -> Result<()> {
+    Ok(std::fs::write(file, text).map_err(|e| format!("{}: {e}", file.display()))?)
+}
+
+fn check(chip: &str, rows: &[Row], table: &str, accepted: &str) -> Result<ExitCode> {
+    let found = expected::compare(rows, table, &expected::exceptions(accepted)?)?;
     for (kind, lines) in [("note", &found.notes), ("accepted", &found.accepted), ("FAILED", &found.failures)] {
         lines.iter().for_each(|line| println!("{chip}: {kind}: {line}"));
     }

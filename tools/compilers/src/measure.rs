@@ -36,6 +36,13 @@ pub struct Row {
     pub statistics: serde_json::Map<String, serde_json::Value>,
 }
 
+impl Row {
+    /// Whether values that belong in registers are in memory.
+    pub fn is_spilled(&self) -> bool {
+        self.spills > 0 || self.scratch > 0
+    }
+}
+
 /// Names of a statistic in RADV, NVK, Honeykrisp and Turnip.
 const REGISTERS: [&str; 4] = ["VGPRs", "Number of GPRs", "GPRs", "Registers used"];
 const SPILLS: [&str; 4] = ["Spilled VGPRs", "Spills to memory", "Spills", "STP Count"];
