@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use wgpt::data::batch::{Batch, Sequence};
 use wgpt::gpu::{Matrix, Placement, Recorder};
-use wgpt::ops::matmul::{Epilogue, Form, Matmul, choose, matmul};
+use wgpt::ops::matmul::{Epilogue, Form, Matmul, choose, matmul, sizes};
 use wgpt::ops::{RowCount, StepValues};
 use wgpt::{Capacity, Device, Model, ModelConfig, TrainingOptions, dims, wgpu};
 
@@ -76,8 +76,8 @@ fn main() -> Result<(), Failure> {
     let values = StepValues { rows: ROWS as u32, ..StepValues::default() };
     let mut recorder = Recorder::new(&device, values);
     let (form, rows, epilogue) = (Form::AB, RowCount::Rows, Epilogue::None);
-    let product = Matmul { form, a: &input, b: &weight, c: &output, rows, epilogue, accumulate: false };
-    matmul(&mut recorder, choose(device.caps(), form, &input, &weight), &product)?;
+    let product = Matmul { form, a: &input, b: &weight, c: &output, rows, epilogue, accumulate: false, parts: None };
+    matmul(&mut recorder, choose(device.caps(), form, sizes(form, &input, &weight), 0), &product)?;
     let program = recorder.finish();
 
     // One encoder: the program's own pass, then ours.

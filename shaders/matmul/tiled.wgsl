@@ -1,149 +1,197 @@
 // C = A·B, A·Bᵀ or Aᵀ·B (+ the epilogue) for every GPU: register tiles over workgroup memory.
 //
 // A [M, K], or [K, M] with A_TRANSPOSED; B [K, N], or [N, K] with B_TRANSPOSED, both in vec4; C [M, N] in packs of 8 columns.
-// Grid (⌈M/TILE_M⌉, pitch(N)/64). A group of 2·TILE_M invocations computes TILE_M × 64 elements, an invocation 4 × 8.
+// Tiles of TILE_M × TILE_N elements, ROWS × 8 an invocation. Grid (⌈pitch(N)/TILE_N⌉, ⌈M/TILE_M⌉, parts of K), x and y swapped
+// unless p.columns_first. With PARTIAL, each part of K has its own C, one after another, which `matmul_sum` adds up.
 // A step covers 16 values of k: its tiles are fetched into registers while the previous step is multiplied, then stored in
-// workgroup memory with k as the outer dimension, so that both operands are read as vec4.
-// Variant: TILE_M, A_TRANSPOSED, B_TRANSPOSED, ACCUMULATE, the epilogue.
+// workgroup memory with k as the outer dimension, so that both operands are read as vec4. Rows of A past M and vectors past
+// the pitch are read from inside the matrix instead: what they add up to is not stored.
+// Variant: TILE_M, TILE_N, ROWS, A_TRANSPOSED, B_TRANSPOSED, ACCUMULATE, PARTIAL, the epilogue.
 #import pack
 #import epilogue
-struct Params { m: u32, k: u32, packs: u32, a_quads: u32, b_quads: u32, b_rows: u32, pad0: u32, pad1: u32 }
+struct Params {
+    m: u32, k: u32, packs: u32, a_quads: u32, b_quads: u32, b_rows: u32,
+    // Values of k in a part, a multiple of 16; packs of C in a part.
+    part_k: u32, part_packs: u32,
+    columns_first: u32, pad0: u32, pad1: u32, pad2: u32,
+}
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> c: array<Pack>;
 
-const A_QUADS = TILE_M / 4u;
-// Rows of workgroup memory are padded by one vec4 to avoid bank conflicts.
-var<workgroup> a_tile: array<vec4<f32>, 16u * (TILE_M / 4u + 1u)>;
-var<workgroup> b_tile: array<vec4<f32>, 16u * 17u>;
+// Rows of workgroup memory are padded by one vec4 to avoid bank conflicts. Those of B hold the first halves of all packs, then
+// the second halves, so that neighboring invocations read neighboring vectors.
+const A_QUADS = ${TILE_M/4}u;
+const B_QUADS = ${TILE_N/4}u;
+const A_STRIDE = A_QUADS + 1u;
+const B_STRIDE = B_QUADS + 1u;
+var<workgroup> a_tile: array<vec4<f32>, ${16*(TILE_M/4+1)}>;
+var<workgroup> b_tile: array<vec4<f32>, ${16*(TILE_N/4+1)}>;
 
-// An operand whose rows run along k is fetched in blocks of 4×4, transposed in registers, and stored as whole vectors by one
-// invocation, so that two invocations never write parts of one vector. The first TILE_M invocations fetch A's blocks, the
-// next 64 fetch B's.
-fn fetch_a_row(row: u32, quad: u32) -> vec4<f32> {
-    if row < p.m && quad < p.a_quads { return a[row * p.a_quads + quad]; }
-    return vec4<f32>();
-}
+// What an invocation fetches of a tile: four vectors at most.
+struct Fetched { v0: vec4<f32>, v1: vec4<f32>, v2: vec4<f32>, v3: vec4<f32> }
 
-fn fetch_b_row(column: u32, quad: u32) -> vec4<f32> {
-    if column < p.b_rows && quad < p.b_quads { return b[column * p.b_quads + quad]; }
-    return vec4<f32>();
-}
-
-// Vector `q` of a tile at k0, of an operand whose rows run along m or n. It is stored as it is.
-fn fetch_a(q: u32, row0: u32, k0: u32) -> vec4<f32> {
+#if A_TRANSPOSED
+// Vectors of rows that run along m: stored as they are.
+fn fetch_a_vector(q: u32, row0: u32, k0: u32) -> vec4<f32> {
     let k = k0 + q / A_QUADS;
-    let quad = row0 / 4u + q % A_QUADS;
-    if k < p.k && quad < p.a_quads { return a[k * p.a_quads + quad]; }
-    return vec4<f32>();
+    let quad = min(row0 / 4u + q % A_QUADS, p.a_quads - 1u);
+    return select(vec4<f32>(), a[min(k, p.k - 1u) * p.a_quads + quad], k < p.k);
 }
+fn fetch_a(lane: u32, row0: u32, k0: u32) -> Fetched {
+    var f: Fetched;
+    #for i in 0..4*TILE_M/GROUP
+    f.v${i} = fetch_a_vector(lane + ${i}u * GROUP, row0, k0);
+    #end
+    return f;
+}
+fn store_a(lane: u32, f: Fetched) {
+    #for i in 0..4*TILE_M/GROUP
+    {
+        let q = lane + ${i}u * GROUP;
+        a_tile[q / A_QUADS * A_STRIDE + q % A_QUADS] = f.v${i};
+    }
+    #end
+}
+#else
+// Blocks of 4×4 of rows that run along k: transposed in registers and stored as whole vectors by one invocation, so that two
+// invocations never write parts of one vector.
+fn fetch_a(lane: u32, row0: u32, k0: u32) -> Fetched {
+    var f: Fetched;
+    if lane < TILE_M {
+        #for i in 0..4
+        f.v${i} = a[min(row0 + lane / 4u * 4u + ${i}u, p.m - 1u) * p.a_quads + k0 / 4u + lane % 4u];
+        #end
+    }
+    return f;
+}
+fn store_a(lane: u32, f: Fetched) {
+    if lane < TILE_M {
+        #for j in 0..4
+        a_tile[(lane % 4u * 4u + ${j}u) * A_STRIDE + lane / 4u] = vec4<f32>(f.v0[${j}], f.v1[${j}], f.v2[${j}], f.v3[${j}]);
+        #end
+    }
+}
+#end
 
-fn fetch_b(q: u32, column0: u32, k0: u32) -> vec4<f32> {
-    let k = k0 + q / 16u;
-    if k < p.b_rows { return b[k * p.b_quads + column0 / 4u + q % 16u]; }
-    return vec4<f32>();
+// Where the vector `quad` of a row of B's tile is.
+fn b_place(quad: u32) -> u32 { return quad % 2u * ${TILE_N/8}u + quad / 2u; }
+
+#if B_TRANSPOSED
+// As A's blocks. Those invocations fetch them that fetch none of A, where there are enough.
+#if GROUP >= TILE_M+TILE_N
+const FIRST_B = TILE_M;
+#else
+const FIRST_B = 0u;
+#end
+fn fetch_b(lane: u32, column0: u32, k0: u32) -> Fetched {
+    var f: Fetched;
+    if lane - FIRST_B < TILE_N {
+        #for i in 0..4
+        {
+            let column = column0 + (lane - FIRST_B) / 4u * 4u + ${i}u;
+            let found = b[min(column, p.b_rows - 1u) * p.b_quads + k0 / 4u + lane % 4u];
+            f.v${i} = select(vec4<f32>(), found, column < p.b_rows);
+        }
+        #end
+    }
+    return f;
 }
+fn store_b(lane: u32, f: Fetched) {
+    if lane - FIRST_B < TILE_N {
+        let place = b_place((lane - FIRST_B) / 4u);
+        #for j in 0..4
+        b_tile[(lane % 4u * 4u + ${j}u) * B_STRIDE + place] = vec4<f32>(f.v0[${j}], f.v1[${j}], f.v2[${j}], f.v3[${j}]);
+        #end
+    }
+}
+#else
+fn fetch_b_vector(q: u32, column0: u32, k0: u32) -> vec4<f32> {
+    let k = k0 + q / B_QUADS;
+    let quad = min(column0 / 4u + q % B_QUADS, p.b_quads - 1u);
+    return select(vec4<f32>(), b[min(k, p.b_rows - 1u) * p.b_quads + quad], k < p.b_rows);
+}
+fn fetch_b(lane: u32, column0: u32, k0: u32) -> Fetched {
+    var f: Fetched;
+    #for i in 0..4*TILE_N/GROUP
+    f.v${i} = fetch_b_vector(lane + ${i}u * GROUP, column0, k0);
+    #end
+    return f;
+}
+fn store_b(lane: u32, f: Fetched) {
+    #for i in 0..4*TILE_N/GROUP
+    {
+        let q = lane + ${i}u * GROUP;
+        b_tile[q / B_QUADS * B_STRIDE + b_place(q % B_QUADS)] = f.v${i};
+    }
+    #end
+}
+#end
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row0 = group.x * TILE_M;
-    let column0 = group.y * 64u;
-    let lane_row = lane / 8u;
-    let lane_pack = lane % 8u;
-    #for i in 0..4
+    let tile = select(group.yx, group.xy, p.columns_first != 0u);
+    let row0 = tile.y * TILE_M;
+    let column0 = tile.x * TILE_N;
+    // Four rows of eight invocations are neighbors, which read four vectors of A and eight of B.
+    let octet = lane / 8u;
+    let lane_row = octet / ${4*(TILE_N/64)}u * 4u + octet % 4u;
+    let lane_pack = octet / 4u % ${TILE_N/64}u * 8u + lane % 8u;
+    let k_end = min((group.z + 1u) * p.part_k, p.k);
+    var k0 = group.z * p.part_k;
+    #for i in 0..ROWS
     var s${i}_0 = vec4<f32>();
     var s${i}_1 = vec4<f32>();
     #end
-    let fetches_a = lane < TILE_M;
-    let fetches_b = lane >= TILE_M && lane < TILE_M + 64u;
-    let a_row = lane / 4u * 4u;
-    let b_row = (lane - TILE_M) / 4u * 4u;
-    #if A_TRANSPOSED
-    var fa0 = fetch_a(lane, row0, 0u);
-    var fa1 = fetch_a(lane + GROUP, row0, 0u);
-    #else
-    #for i in 0..4
-    var fa${i} = fetch_a_row(select(0xffffffffu, row0 + a_row + ${i}u, fetches_a), lane % 4u);
-    #end
-    #end
-    #if B_TRANSPOSED
-    #for i in 0..4
-    var fb${i} = fetch_b_row(select(0xffffffffu, column0 + b_row + ${i}u, fetches_b), lane % 4u);
-    #end
-    #else
-    var fb0 = fetch_b(lane, column0, 0u);
-    #if GROUP < 256
-    var fb1 = fetch_b(lane + GROUP, column0, 0u);
-    #end
-    #end
-    for (var k0 = 0u; k0 < p.k; k0 += 16u) {
+    var fa: Fetched;
+    var fb: Fetched;
+    if k0 < k_end {
+        fa = fetch_a(lane, row0, k0);
+        fb = fetch_b(lane, column0, k0);
+    }
+    while k0 < k_end {
         workgroupBarrier();
-        #if A_TRANSPOSED
-        a_tile[lane / A_QUADS * (A_QUADS + 1u) + lane % A_QUADS] = fa0;
-        a_tile[(lane + GROUP) / A_QUADS * (A_QUADS + 1u) + (lane + GROUP) % A_QUADS] = fa1;
-        #else
-        if fetches_a {
-            #for j in 0..4
-            a_tile[(lane % 4u * 4u + ${j}u) * (A_QUADS + 1u) + a_row / 4u] = vec4<f32>(fa0[${j}], fa1[${j}], fa2[${j}], fa3[${j}]);
-            #end
-        }
-        #end
-        #if B_TRANSPOSED
-        if fetches_b {
-            #for j in 0..4
-            b_tile[(lane % 4u * 4u + ${j}u) * 17u + b_row / 4u] = vec4<f32>(fb0[${j}], fb1[${j}], fb2[${j}], fb3[${j}]);
-            #end
-        }
-        #else
-        b_tile[lane / 16u * 17u + lane % 16u] = fb0;
-        #if GROUP < 256
-        b_tile[(lane + GROUP) / 16u * 17u + (lane + GROUP) % 16u] = fb1;
-        #end
-        #end
+        store_a(lane, fa);
+        store_b(lane, fb);
         workgroupBarrier();
-        #if A_TRANSPOSED
-        fa0 = fetch_a(lane, row0, k0 + 16u);
-        fa1 = fetch_a(lane + GROUP, row0, k0 + 16u);
-        #else
-        #for i in 0..4
-        fa${i} = fetch_a_row(select(0xffffffffu, row0 + a_row + ${i}u, fetches_a), (k0 + 16u) / 4u + lane % 4u);
-        #end
-        #end
-        #if B_TRANSPOSED
-        #for i in 0..4
-        fb${i} = fetch_b_row(select(0xffffffffu, column0 + b_row + ${i}u, fetches_b), (k0 + 16u) / 4u + lane % 4u);
-        #end
-        #else
-        fb0 = fetch_b(lane, column0, k0 + 16u);
-        #if GROUP < 256
-        fb1 = fetch_b(lane + GROUP, column0, k0 + 16u);
-        #end
-        #end
+        k0 += 16u;
+        if k0 < k_end {
+            fa = fetch_a(lane, row0, k0);
+            fb = fetch_b(lane, column0, k0);
+        }
         #for k in 0..16
         {
-            let x = a_tile[${k}u * (A_QUADS + 1u) + lane_row];
-            let y0 = b_tile[${k*17}u + lane_pack * 2u];
-            let y1 = b_tile[${k*17}u + lane_pack * 2u + 1u];
-            #for i in 0..4
-            s${i}_0 += x[${i}] * y0;
-            s${i}_1 += x[${i}] * y1;
+            #for h in 0..ROWS/4
+            let x${h} = a_tile[${k}u * A_STRIDE + ${h*(TILE_M/8)}u + lane_row];
+            #end
+            let y0 = b_tile[${k}u * B_STRIDE + lane_pack];
+            let y1 = b_tile[${k}u * B_STRIDE + ${TILE_N/8}u + lane_pack];
+            #for i in 0..ROWS
+            s${i}_0 = fma(vec4<f32>(x${i/4}[${i%4}]), y0, s${i}_0);
+            s${i}_1 = fma(vec4<f32>(x${i/4}[${i%4}]), y1, s${i}_1);
             #end
         }
         #end
     }
-    let column = group.y * 8u + lane_pack;
+    let column = tile.x * ${TILE_N/8}u + lane_pack;
+    if column >= p.packs { return; }
     let kept = epilogue_kept(column);
-    #for i in 0..4
+    #for i in 0..ROWS
     {
-        let row = row0 + lane_row * 4u + ${i}u;
+        let row = row0 + ${i/4*(TILE_M/2)}u + lane_row * 4u + ${i%4}u;
         if row < p.m {
+            let at = row * p.packs + column;
             var value = Floats8(s${i}_0, s${i}_1);
+            #if PARTIAL
+            c[group.z * p.part_packs + at] = pack8(value);
+            #else
             #if ACCUMULATE
-            let before = unpack8(c[row * p.packs + column]);
+            let before = unpack8(c[at]);
             value = Floats8(value.a + before.a, value.b + before.b);
             #end
-            c[row * p.packs + column] = pack8(epilogue(value, kept, row, column, p.packs));
+            c[at] = pack8(epilogue(value, kept, row, column, p.packs));
+            #end
         }
     }
     #end

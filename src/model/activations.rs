@@ -6,7 +6,7 @@ use crate::config::{AttentionKind, ModelConfig, Task};
 use crate::dims;
 use crate::gpu::{Device, Matrix};
 use crate::ops::layout;
-use crate::ops::{column_sum, kv_compress, layer_norm};
+use crate::ops::{column_sum, kv_compress, layer_norm, matmul};
 use std::convert::Infallible;
 
 /// The largest batch that activations are allocated for.
@@ -83,6 +83,8 @@ pub struct Activations<M = Matrix> {
     pub delta: M,
     /// Workspaces of partial sums [.., 4C].
     pub partial: [M; 2],
+    /// Workspace of products of parts of K, [1, words].
+    pub parts: M,
     /// A chunk of logits [R, V].
     pub logits: M,
     /// A loss for each row [1, N].
@@ -140,10 +142,28 @@ impl Entry {
     }
 }
 
-/// Rows of the head's chunk: as many as 64 MiB of logits hold, a multiple of 64.
-pub fn chunk_rows(config: &ModelConfig, rows: usize) -> usize {
-    let most = ((16 << 20) / dims::pitch(config.vocab_size)).max(64) / 64 * 64;
-    rows.next_multiple_of(64).min(most)
+/// Fewest and most bytes of the head's chunk of logits, unless the device binds less.
+const CHUNK_BYTES: [usize; 2] = [64 << 20, 1 << 30];
+
+/// Rows of the head's chunk of logits: a sixteenth of what the forward pass saves, in chunks of about equal size, a multiple
+/// of 64 rows. `max_binding`: bytes that a kernel can bind.
+fn chunk_rows(config: &ModelConfig, rows: usize, max_binding: u64) -> usize {
+    let saved = rows * config.n_layer * 16 * config.n_embd * 4;
+    let [least, most] = CHUNK_BYTES;
+    let bytes = (saved / 16).clamp(least, most).min(usize::try_from(max_binding).unwrap_or(usize::MAX));
+    let most_rows = (bytes / 4 / dims::pitch(config.vocab_size)).max(64) / 64 * 64;
+    rows.div_ceil(rows.div_ceil(most_rows).max(1)).next_multiple_of(64)
+}
+
+/// Words of the workspace for products of parts of K: the most that a product of `rows` rows uses.
+fn part_words(config: &ModelConfig, rows: usize, chunk: usize, purpose: Purpose) -> usize {
+    let (n, c, v) = (rows, config.n_embd, config.vocab_size);
+    // M, N, K: c_attn, c_proj, c_fc, its projection and the head; then what their backward passes add.
+    let forward = [[n, 3 * c, c], [n, c, c], [n, 4 * c, c], [n, c, 4 * c], [chunk, v, c]];
+    let backward =
+        [[n, c, 3 * c], [chunk, c, v], [c, 3 * c, n], [c, c, n], [c, 4 * c, n], [4 * c, c, n], [v, c, chunk]];
+    let backward = backward.into_iter().filter(|_| purpose == Purpose::Training);
+    forward.into_iter().chain(backward).map(matmul::workspace_words).max().unwrap_or(0)
 }
 
 /// What activations are used for.
@@ -161,12 +181,14 @@ impl<M: Clone> Activations<M> {
         config: &ModelConfig,
         capacity: Capacity,
         purpose: Purpose,
+        max_binding: u64,
         mut make: impl FnMut(Entry) -> Result<M, E>,
     ) -> Result<Self, E> {
         use Lifetime::{Head, Saved, Temporary};
         let mut entry = |name, lifetime, rows, columns| make(Entry { name, lifetime, rows, columns });
         let (n, c, h) = (capacity.rows.max(1), config.n_embd, config.n_head);
         let layout = layout_capacity(config, capacity);
+        let chunk = chunk_rows(config, n, max_binding);
         let any_compressed = config.has(AttentionKind::Compressed);
         let compressed_rows = |is: bool| if is { 2 * layout.slot_rows() } else { 0 };
         let for_head = |rows: usize| if purpose == Purpose::Prompt { 0 } else { rows };
@@ -222,7 +244,8 @@ impl<M: Clone> Activations<M> {
             windows: entry("windows", Temporary, window_rows, window)?,
             delta: entry("delta", Temporary, 1, for_backward(n * h))?,
             partial: [entry("partial", Temporary, sum_blocks, 4 * c)?, entry("partial", Temporary, sum_blocks, 4 * c)?],
-            logits: entry("logits", Head, for_head(chunk_rows(config, n)), config.vocab_size)?,
+            parts: entry("parts", Temporary, 1, part_words(config, n, chunk, purpose))?,
+            logits: entry("logits", Head, for_head(chunk), config.vocab_size)?,
             losses: entry("losses", Head, 1, for_head(n.next_multiple_of(64)))?,
             task: TaskActivations {
                 states: entry("states", Head, b, c)?,
@@ -263,14 +286,15 @@ impl Activations {
     }
 
     fn allocate(device: &Device, config: &ModelConfig, capacity: Capacity, purpose: Purpose) -> Result<Self> {
-        Self::list(config, capacity, purpose, |entry| Matrix::new(device, entry.name, entry.rows, entry.columns))
+        let max_binding = device.caps().max_binding;
+        Self::list(config, capacity, purpose, max_binding, |entry| Matrix::new(device, entry.name, entry.rows, entry.columns))
     }
 }
 
 impl Activations<Entry> {
-    /// The activations of training as entries, without a device; `each` sees them in the order of allocation.
+    /// The activations of training as entries, for a device that binds as much as any tensor has; `each` sees them in the order of allocation.
     pub fn plan(config: &ModelConfig, capacity: Capacity, mut each: impl FnMut(&Entry)) -> Self {
-        let Ok(entries) = Self::list(config, capacity, Purpose::Training, |entry| {
+        let Ok(entries) = Self::list(config, capacity, Purpose::Training, u64::MAX, |entry| {
             each(&entry);
             Ok::<_, Infallible>(entry)
         });

@@ -132,8 +132,9 @@ impl Decoder<'_> {
     }
 
     pub(super) fn product(&self, rec: &mut Recorder<StepValues>, call: Matmul) -> Result<()> {
-        let spec = self.kernels.matmul(rec.device().caps(), call.form, call.a, call.b);
-        matmul::matmul(rec, spec, &call)
+        let parts = &self.activations.parts.view;
+        let spec = self.kernels.matmul(rec.device().caps(), call.form, call.a, call.b, parts.words as usize);
+        matmul::matmul(rec, spec, &Matmul { parts: Some(parts), ..call })
     }
 
     pub(super) fn row_product(&self, rec: &mut Recorder<StepValues>, product: RowProduct) -> Result<()> {
@@ -142,7 +143,7 @@ impl Decoder<'_> {
         for range in RowRange::of_all(rec.device().caps(), &[input, output, third]) {
             let [a, c, third] = [input, output, third].map(|matrix| range.of(matrix));
             let (rows, epilogue) = (range.rows, epilogue.with(&third));
-            self.product(rec, Matmul { form, a: &a, b: weight, c: &c, rows, epilogue, accumulate: false })?;
+            self.product(rec, Matmul { form, a: &a, b: weight, c: &c, rows, epilogue, accumulate: false, parts: None })?;
         }
         Ok(())
     }
@@ -152,7 +153,7 @@ impl Decoder<'_> {
         for range in RowRange::of_all(rec.device().caps(), &[call.input, call.doutput]) {
             let (input, doutput, rows) = (range.of(call.input), range.of(call.doutput), range.rows);
             let (form, epilogue) = (Form::AtB, Epilogue::None);
-            let product = Matmul { form, a: &input, b: &doutput, c: dweight, rows, epilogue, accumulate: true };
+            let product = Matmul { form, a: &input, b: &doutput, c: dweight, rows, epilogue, accumulate: true, parts: None };
             self.product(rec, product)?;
             let partial = &self.activations.partial[0];
             let sum = ColumnSum { input: &doutput, partial, output: dbias, rows };

@@ -1,6 +1,5 @@
 //! The language model's head: logits by the token table, and the loss, a chunk of rows at a time.
 
-use super::activations::chunk_rows;
 use super::decoder::{Decoder, RowProduct};
 use super::parameters::ParameterData;
 use super::tensors::TOKENS_EMBED;
@@ -18,7 +17,7 @@ impl Decoder<'_> {
     /// [`crate::Error::Kernel`].
     pub fn lm_loss(&self, rec: &mut Recorder<StepValues>, backward_weight: Option<f32>) -> Result<()> {
         let rows = self.output().rows;
-        let chunk = chunk_rows(self.config, rows);
+        let chunk = self.activations.logits.rows;
         let table = self.parameters.tensor(ParameterData::Weights, TOKENS_EMBED);
         for skip in (0..rows).step_by(chunk) {
             let count = chunk.min(rows - skip);
@@ -34,23 +33,23 @@ impl Decoder<'_> {
             let (dlogits, epilogue) = (logits, Epilogue::None);
             let dhidden = &self.activations.dx.rows_from(skip, count);
             let (form, a, b, c) = (Form::AB, dlogits, &table, dhidden);
-            self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate: false })?;
+            self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate: false, parts: None })?;
             let hidden = &self.output().rows_from(skip, count);
             let dtable = &self.parameters.tensor(ParameterData::Gradients, TOKENS_EMBED);
             let (form, a, b, c) = (Form::AtB, dlogits, hidden, dtable);
-            self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate: true })?;
+            self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate: true, parts: None })?;
         }
         Ok(())
     }
 
-    /// Records the logits of a chunk of rows, from row `skip` on, as many as [`chunk_rows`]. Returns their matrix, which all
+    /// Records the logits of a chunk of rows, from row `skip` on, as many as `Activations::logits` has. Returns their matrix, which all
     /// chunks share.
     ///
     /// # Errors
     /// [`crate::Error::Kernel`].
     pub fn chunk_logits(&self, rec: &mut Recorder<StepValues>, skip: usize) -> Result<Matrix> {
         let rows = self.output().rows;
-        let count = chunk_rows(self.config, rows).min(rows - skip);
+        let count = self.activations.logits.rows.min(rows - skip);
         let (hidden, logits) = (self.output().rows_from(skip, count), self.activations.logits.rows_from(0, count));
         let call = Matmul {
             form: Form::ABt,
@@ -60,6 +59,7 @@ impl Decoder<'_> {
             rows: RowCount::Chunk { skip: skip as u32, at_most: count as u32 },
             epilogue: Epilogue::None,
             accumulate: false,
+            parts: None,
         };
         self.product(rec, call)?;
         Ok(logits)

@@ -78,11 +78,12 @@ impl Kernels {
         Kernels { matmul: Choice::new(matmul), attention: Choice::new(attention), row_wise: Choice::new(row_wise) }
     }
 
-    /// The Spec for a product.
-    pub fn matmul(&self, caps: &Caps, form: Form, a: &Matrix, b: &Matrix) -> matmul::Spec {
+    /// The Spec for a product with a workspace of `workspace` words for parts of K.
+    pub fn matmul(&self, caps: &Caps, form: Form, a: &Matrix, b: &Matrix, workspace: usize) -> matmul::Spec {
         // The rules choose images wherever they fit, so where a rule chooses buffers an image does not fit.
-        let runs = |spec| spec != matmul::Spec::Image && matmul::specs(caps, form).contains(&spec);
-        self.matmul.choose(format!("{form:?} {} {}", shape(a), shape(b)), matmul::choose(caps, form, a, b), runs)
+        let rule = matmul::choose(caps, form, matmul::sizes(form, a, b), workspace);
+        let runs = |spec: matmul::Spec| spec != matmul::Spec::Image && spec.runs(caps, form);
+        self.matmul.choose(format!("{form:?} {} {}", shape(a), shape(b)), rule, runs)
     }
 
     /// The Spec for attention over N rows in heads of D channels.

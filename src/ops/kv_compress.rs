@@ -184,9 +184,9 @@ impl Compress<'_> {
         epilogue: Epilogue,
     ) -> Result<()> {
         let Operands { a, b, c } = operands;
-        let spec = self.kernels.matmul(rec.device().caps(), form, a, b);
+        let spec = self.kernels.matmul(rec.device().caps(), form, a, b, 0);
         let accumulate = form == Form::AtB;
-        matmul::matmul(rec, spec, &Matmul { form, a, b, c, rows: self.slots, epilogue, accumulate })
+        matmul::matmul(rec, spec, &Matmul { form, a, b, c, rows: self.slots, epilogue, accumulate, parts: None })
     }
 
     fn record_gather(&self, rec: &mut Recorder<StepValues>, access: RowAccess) -> Result<()> {

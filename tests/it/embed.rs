@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use wgpt::data::tokenizer::Pretokenizer;
 use wgpt::gpu::{Bind, BufferError, Device, Launch, Matrix, Placement, Recorder, Ring, Variant, View};
-use wgpt::ops::matmul::{Epilogue, Form, Matmul, choose, matmul};
+use wgpt::ops::matmul::{Epilogue, Form, Matmul, choose, matmul, sizes};
 use wgpt::ops::{RowCount, StepValues};
 use wgpt::{Error, Generator, ModelConfig, Sampling, Tokenizer, Training, TrainingOptions, dims, wgpu};
 
@@ -46,8 +46,8 @@ fn a_program_runs_over_the_callers_buffer_inside_its_encoder() {
     let values = StepValues { rows: rows as u32, ..StepValues::default() };
     let mut recorder = Recorder::new(&device, values);
     let (form, epilogue) = (Form::AB, Epilogue::None);
-    let call = Matmul { form, a: &a, b: &b, c: &c, rows: RowCount::Rows, epilogue, accumulate: false };
-    matmul(&mut recorder, choose(device.caps(), form, &a, &b), &call).expect("a product");
+    let call = Matmul { form, a: &a, b: &b, c: &c, rows: RowCount::Rows, epilogue, accumulate: false, parts: None };
+    matmul(&mut recorder, choose(device.caps(), form, sizes(form, &a, &b), 0), &call).expect("a product");
     let program = recorder.finish();
 
     // The caller's own commands write A before the program reads it, and copy C after it.

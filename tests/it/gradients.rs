@@ -175,6 +175,7 @@ fn linear_layer_gradients() {
             rows: RowCount::Rows,
             epilogue: Epilogue::None,
             accumulate,
+            parts: None,
         };
         matmul(&mut recorder, to_x, &product(Form::ABt, &gpu_dy, &gpu_w, &dx, false)).expect("dx");
         matmul(&mut recorder, *to_w, &product(Form::AtB, &gpu_x, &gpu_dy, &dw, true)).expect("dw");

@@ -385,7 +385,8 @@ fn a_resumed_run_keeps_its_kernels() {
     };
     // A Spec that the rule does not take, and that every adapter can run.
     let rule = kernels["specs"]["matmul"][shape].clone();
-    let other = serde_json::json!({"tiled": {"tile_m": if rule["tiled"]["tile_m"] == 64 { 128 } else { 64 }}});
+    let tile_m = if rule["tiled"]["tile_m"] == 64 { 128 } else { 64 };
+    let other = serde_json::json!({"tiled": {"tile_m": tile_m, "tile_n": 64, "rows": 4, "parts": 1}});
     kernels["specs"]["matmul"][shape] = other.clone();
     assert_eq!(go_on_with(&kernels), (other.clone(), String::new()));
     // One that none can run.

@@ -85,7 +85,7 @@ fn measure(device: &Device, case: &Case) -> Result<Row> {
     })
 }
 
-/// `Matmul(Tiled { tile_m: 64 })` as `tiled tile_m 64`.
+/// `Cache(Image)` as `image`.
 fn name(spec: Spec) -> String {
     let text = format!("{spec:?}");
     let inner = text.split_once('(').map_or(text.as_str(), |(_, rest)| rest.strip_suffix(')').unwrap_or(rest));
@@ -100,7 +100,8 @@ mod tests {
 
     #[test]
     fn a_spec_has_a_short_name() {
-        assert_eq!(name(Spec::Matmul(matmul::Spec::Tiled { tile_m: 64 })), "tiled tile_m 64");
+        let tiled = matmul::Spec::Tiled { tile_m: 64, tile_n: 128, rows: 8, parts: 1 };
+        assert_eq!(name(Spec::Matmul(tiled)), "tiled tile_m 64 tile_n 128 rows 8 parts 1");
         assert_eq!(name(Spec::Row(RowAccess::Image)), "image");
     }
 }

@@ -2,9 +2,10 @@
 //! and 512³ and 1024³ for the bench.
 
 use crate::gpu::{Matrix, Recorder};
-use crate::ops::matmul::{Epilogue, Form, Matmul, matmul, specs};
+use crate::ops::matmul::{Epilogue, Form, Matmul, choose, matmul, specs, workspace_words};
 use crate::ops::{RowCount, Spec, StepValues};
 use crate::reference;
+use crate::dims;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
 
 /// What the product does to each sum, without tensors.
@@ -44,10 +45,9 @@ pub fn case(form: Form, out: Out, [m, n, k]: [usize; 3], live: usize, purpose: P
         flops: 2.0 * (m * n * k) as f64,
         bytes: 4.0 * (m * k + k * n + m * n) as f64,
         specs: Box::new(move |caps| {
-            let mut all: Vec<_> = specs(caps, form).into_iter().map(Spec::Matmul).collect();
-            let at = if caps.reads_images() { all.len() - 1 } else { 0 };
-            all.swap(0, at);
-            all
+            let chosen = choose(caps, form, [m, n, k], workspace_words([m, n, k]));
+            let others = specs(caps, form).into_iter().filter(|spec| *spec != chosen);
+            std::iter::once(chosen).chain(others).map(Spec::Matmul).collect()
         }),
         build: Box::new(move |device, spec| {
             let Spec::Matmul(spec) = spec else { return Err(spec.wrong_kernel("matmul")) };
@@ -74,6 +74,8 @@ pub fn case(form: Form, out: Out, [m, n, k]: [usize; 3], live: usize, purpose: P
                 Out::GeluBackward => Epilogue::GeluBackward(&extra),
                 Out::Residual => Epilogue::Residual(&extra),
             };
+            let words = spec.parts() as usize * m * dims::pitch(n);
+            let parts = Output::workspace(device, "parts", 1, words)?;
             let mut recorder = Recorder::new(device, StepValues { rows: a_shape.0 as u32, ..StepValues::default() });
             let call = Matmul {
                 form,
@@ -83,6 +85,7 @@ pub fn case(form: Form, out: Out, [m, n, k]: [usize; 3], live: usize, purpose: P
                 rows: RowCount::Rows,
                 epilogue,
                 accumulate: out == Out::Add,
+                parts: Some(&parts.matrix.view),
             };
             matmul(&mut recorder, spec, &call)?;
             let mut outputs = vec![c];
@@ -92,6 +95,7 @@ pub fn case(form: Form, out: Out, [m, n, k]: [usize; 3], live: usize, purpose: P
             if form != Form::AtB {
                 outputs.iter_mut().for_each(|o| o.rows = live);
             }
+            outputs.push(parts);
             let values = StepValues { rows: live as u32, ..StepValues::default() };
             Ok(Run { program: recorder.finish(), values, outputs })
         }),
@@ -109,7 +113,7 @@ pub fn case(form: Form, out: Out, [m, n, k]: [usize; 3], live: usize, purpose: P
             let bias = wide(&numbers(seed + 2, n));
             let extra = wide(&numbers(seed + 4, m * n));
             let zip = |other: &[f64], f: fn(f64, f64) -> f64| sum.iter().zip(other).map(|(s, o)| f(*s, *o)).collect();
-            match out {
+            let mut expected = match out {
                 Out::Plain => vec![sum],
                 Out::Add => vec![zip(&wide(&numbers(seed + 3, m * n)), |s, c| s + c)],
                 Out::Bias => vec![reference::matmul::add_bias(&sum, &bias)],
@@ -121,7 +125,9 @@ pub fn case(form: Form, out: Out, [m, n, k]: [usize; 3], live: usize, purpose: P
                     vec![zip(&wide(&pre_numbers()), |s, x| s * reference::gelu::gelu_derivative(x))]
                 }
                 Out::Residual => vec![zip(&extra, |s, r| s + r)],
-            }
+            };
+            expected.push(Vec::new()); // the workspace
+            expected
         }),
     }
 }

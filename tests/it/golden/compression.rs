@@ -213,9 +213,10 @@ pub fn lucidrains(device: &Device, case: &Case) -> f64 {
             rows: RowCount::Rows,
             epilogue: Epilogue::None,
             accumulate: form == Form::AtB,
+            parts: None,
         };
         let mut rec = Recorder::new(device, values);
-        matmul(&mut rec, matmul::choose(device.caps(), form, &a, &b), &call).expect("a product");
+        matmul(&mut rec, matmul::choose(device.caps(), form, matmul::sizes(form, &a, &b), 0), &call).expect("a product");
         rec.finish().run(&values).expect("a run");
         widen(&c.read(device).expect("a product"))
     };

@@ -1,0 +1,205 @@
+//! C = A·B, A·Bᵀ or Aᵀ·B for any M, N, K ≥ 1, with bias, GELU, a residual, or added to what C holds.
+//!
+//! Three files: `tiled` (every GPU: register tiles over workgroup memory), `image` and `image_at` (CPU adapters: A·B and A·Bᵀ,
+//! Aᵀ·B). For a few rows GPUs take a kernel of [`matvec`].
+
+mod few_rows;
+mod image;
+mod product;
+mod tiled;
+
+use super::matvec;
+use super::shapes::check_shapes;
+use super::values::StepValues;
+use crate::gpu::{Caps, Matrix, Recorder, Variant};
+use crate::{Error, Result, dims};
+use product::Sizes;
+
+pub use super::form::Form;
+pub use product::{Epilogue, Matmul};
+pub use tiled::{Tile, workspace_words};
+
+/// Which shader file, with which constants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spec {
+    /// Register tiles over workgroup memory.
+    Tiled {
+        /// Rows of C a group.
+        tile_m: u32,
+        /// Columns of C a group.
+        #[serde(default = "columns_before")]
+        tile_n: u32,
+        /// Rows of C an invocation, which computes 8 columns.
+        #[serde(default = "rows_before")]
+        rows: u32,
+        /// Parts that K is divided into, each a product of its own; they are added up in order.
+        #[serde(default = "parts_before")]
+        parts: u32,
+    },
+    /// For a few rows: the kernel of [`matvec`], which divides K over a group.
+    Rows,
+    /// Operands read as images, for CPU adapters.
+    Image,
+}
+
+// What a tile had before these numbers were written down in kernels.json.
+fn columns_before() -> u32 {
+    64
+}
+
+fn rows_before() -> u32 {
+    4
+}
+
+fn parts_before() -> u32 {
+    1
+}
+
+impl Spec {
+    fn tiled(Tile { m, n, rows }: Tile, parts: u32) -> Self {
+        Spec::Tiled { tile_m: m, tile_n: n, rows, parts }
+    }
+
+    /// Parts that K is divided into.
+    pub fn parts(self) -> u32 {
+        match self {
+            Spec::Tiled { parts, .. } => parts,
+            Spec::Rows | Spec::Image => 1,
+        }
+    }
+
+    /// Whether an adapter can run it for this form.
+    pub fn runs(self, caps: &Caps, form: Form) -> bool {
+        match self {
+            Spec::Tiled { tile_m: m, tile_n: n, rows, parts } => parts > 0 && Tile { m, n, rows }.runs(caps),
+            Spec::Rows => form != Form::AtB,
+            Spec::Image => caps.reads_images(),
+        }
+    }
+}
+
+/// M, N and K of a product, from the shapes of its operands.
+pub fn sizes(form: Form, a: &Matrix, b: &Matrix) -> [usize; 3] {
+    let (m, k) = if form == Form::AtB { (a.columns, a.rows) } else { (a.rows, a.columns) };
+    [m, if form == Form::ABt { b.rows } else { b.columns }, k]
+}
+
+/// Chooses the Spec of a product: `image` where the adapter reads images fast and the operands fit into textures, `rows` for
+/// M ≤ 4, else `tiled`. (The rows of B in A·B and A·Bᵀ, and those of C in Aᵀ·B, are cut into ranges that fit, because token
+/// tables have more rows than a texture.) `sizes`: M, N and K, as [`sizes`] computes them; `workspace`: words of
+/// [`Matmul::parts`], 0 without it.
+pub fn choose(caps: &Caps, form: Form, sizes: [usize; 3], workspace: usize) -> Spec {
+    let [m, n, k] = sizes;
+    let ((a_rows, a_columns), (b_rows, b_columns)) = match form {
+        Form::AB => ((m, k), (k, n)),
+        Form::ABt => ((m, k), (n, k)),
+        Form::AtB => ((k, m), (k, n)),
+    };
+    let side = caps.max_texture as usize;
+    let fits = |rows: usize, columns: usize| rows <= side && dims::pitch(columns) / 4 <= side;
+    // A range has RANGE rows at least.
+    let range = image::RANGE;
+    let (b_rows, c_rows) = if form == Form::AtB { (b_rows, m.min(range)) } else { (b_rows.min(range), 1) };
+    if caps.reads_images() && fits(a_rows, a_columns) && fits(b_rows.max(c_rows), b_columns) {
+        Spec::Image
+    } else if form != Form::AtB && m <= matvec::MOST_ROWS {
+        Spec::Rows
+    } else {
+        let (tile, parts) = tiled::choose(caps, sizes, workspace);
+        Spec::tiled(tile, parts)
+    }
+}
+
+/// Every Spec that an adapter can run for this form, with the tiles in one part and in three.
+pub fn specs(caps: &Caps, form: Form) -> Vec<Spec> {
+    let mut all: Vec<Spec> = [1, 3].iter().flat_map(|parts| tiled::tiles(caps).into_iter().map(|t| Spec::tiled(t, *parts))).collect();
+    all.extend([Spec::Rows, Spec::Image].into_iter().filter(|spec| spec.runs(caps, form)));
+    all
+}
+
+const EPILOGUES: [&str; 5] =
+    ["epilogue_none", "epilogue_bias", "epilogue_bias_gelu", "epilogue_gelu_backward", "epilogue_residual"];
+
+/// Every variant that an adapter can run.
+pub fn variants(caps: &Caps) -> Vec<Variant> {
+    let mut all = Vec::new();
+    for form in [Form::AB, Form::ABt, Form::AtB] {
+        for spec in specs(caps, form) {
+            for epilogue in EPILOGUES {
+                for add in [false, true] {
+                    // Only `image` has several passes, the last of which adds to C and has an epilogue.
+                    let plain = epilogue == EPILOGUES[0];
+                    if !plain && (form == Form::AtB || (add && spec != Spec::Image)) {
+                        continue;
+                    }
+                    all.push(match spec {
+                        Spec::Tiled { parts: 2.., .. } => continue,
+                        Spec::Tiled { tile_m: m, tile_n: n, rows, .. } => {
+                            all.extend(tiled::variants(Tile { m, n, rows }, form, add, epilogue));
+                            continue;
+                        }
+                        Spec::Rows => {
+                            all.extend(matvec::plain_variants(form, add, epilogue));
+                            continue;
+                        }
+                        Spec::Image if form == Form::AtB => image::variant_at(add),
+                        Spec::Image => image::variant(form == Form::ABt, add, epilogue),
+                    });
+                }
+            }
+        }
+    }
+    all
+}
+
+/// Records a product.
+///
+/// # Errors
+/// [`Error::Kernel`] when shapes do not match.
+pub fn matmul(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matmul) -> Result<()> {
+    let (a, b, c) = (call.a, call.b, call.c);
+    let [m, n, k] = sizes(call.form, a, b);
+    let b_k = if call.form == Form::ABt { b.columns } else { b.rows };
+    if k != b_k || c.rows < m || c.columns != n {
+        let found = format!(
+            "`{}` [{}, {}] · `{}` [{}, {}] = `{}` [{}, {}]",
+            a.view.name, a.rows, a.columns, b.view.name, b.rows, b.columns, c.view.name, c.rows, c.columns
+        );
+        return Err(Error::kernel("matmul", found).expected(format!("expected shapes of the form {:?}", call.form)));
+    }
+    if call.accumulate && !matches!(call.epilogue, Epilogue::None) {
+        return Err(Error::kernel("matmul", "C += with an epilogue").expected("expected none"));
+    }
+    if call.form == Form::AtB && !matches!(call.epilogue, Epilogue::None) {
+        // Which pass over K is the last is known only when encoding, and by then its variant is chosen.
+        let expected = "expected none, because its K is the number of live rows";
+        return Err(Error::kernel("matmul", "Aᵀ·B with an epilogue").expected(expected));
+    }
+    let sizes = Sizes { m: m as u32, n: n as u32, k: k as u32 };
+    let rows = call.rows.at(recorder.capacity());
+    let (c_rows, b_rows) = if call.form == Form::AtB { (sizes.m, rows) } else { (rows, b.rows as u32) };
+    let mut all = vec![(a, rows, a.columns), (b, b_rows, b.columns), (c, c_rows, n)];
+    let mut lists = Vec::new();
+    match &call.epilogue {
+        Epilogue::None => {}
+        Epilogue::Bias(bias) => lists.push((*bias, n)),
+        Epilogue::BiasGelu { bias, pre } => {
+            lists.push((*bias, n));
+            all.push((*pre, c_rows, n));
+        }
+        Epilogue::GeluBackward(x) | Epilogue::Residual(x) => all.push((*x, c_rows, n)),
+    }
+    if let Some(parts) = call.parts.filter(|_| spec.parts() > 1) {
+        lists.push((parts, spec.parts() as usize * c_rows as usize * dims::pitch(n)));
+    }
+    check_shapes("matmul", &all, &lists)?;
+    match spec {
+        Spec::Image if call.form == Form::AtB => image::record_at(recorder, call, sizes),
+        Spec::Image => image::record(recorder, call, sizes),
+        Spec::Tiled { tile_m: m, tile_n: n, rows, parts } => {
+            tiled::record(recorder, call, sizes, Tile { m, n, rows }, parts)
+        }
+        Spec::Rows => few_rows::record(recorder, call, sizes),
+    }
+}
