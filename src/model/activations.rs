@@ -287,7 +287,9 @@ impl Activations {
 
     fn allocate(device: &Device, config: &ModelConfig, capacity: Capacity, purpose: Purpose) -> Result<Self> {
         let max_binding = device.caps().max_binding;
-        Self::list(config, capacity, purpose, max_binding, |entry| Matrix::new(device, entry.name, entry.rows, entry.columns))
+        Self::list(config, capacity, purpose, max_binding, |entry| {
+            Matrix::new(device, entry.name, entry.rows, entry.columns)
+        })
     }
 }
 

@@ -143,7 +143,10 @@ impl Decoder<'_> {
         for range in RowRange::of_all(rec.device().caps(), &[input, output, third]) {
             let [a, c, third] = [input, output, third].map(|matrix| range.of(matrix));
             let (rows, epilogue) = (range.rows, epilogue.with(&third));
-            self.product(rec, Matmul { form, a: &a, b: weight, c: &c, rows, epilogue, accumulate: false, parts: None })?;
+            self.product(
+                rec,
+                Matmul { form, a: &a, b: weight, c: &c, rows, epilogue, accumulate: false, parts: None },
+            )?;
         }
         Ok(())
     }
@@ -153,7 +156,8 @@ impl Decoder<'_> {
         for range in RowRange::of_all(rec.device().caps(), &[call.input, call.doutput]) {
             let (input, doutput, rows) = (range.of(call.input), range.of(call.doutput), range.rows);
             let (form, epilogue) = (Form::AtB, Epilogue::None);
-            let product = Matmul { form, a: &input, b: &doutput, c: dweight, rows, epilogue, accumulate: true, parts: None };
+            let product =
+                Matmul { form, a: &input, b: &doutput, c: dweight, rows, epilogue, accumulate: true, parts: None };
             self.product(rec, product)?;
             let partial = &self.activations.partial[0];
             let sum = ColumnSum { input: &doutput, partial, output: dbias, rows };

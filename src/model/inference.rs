@@ -1,7 +1,7 @@
 //! A model for inference on whole batches: weights only, the activations of one block for all blocks, and the same recording of
 //! the forward pass as in training.
 
-use super::activations::{Activations, Capacity, chunk_rows, layout_capacity};
+use super::activations::{Activations, Capacity, layout_capacity};
 use super::decoder::Decoder;
 use super::parameters::Parameters;
 use crate::config::{Answers, ModelConfig};
@@ -258,7 +258,7 @@ impl Inference {
             let logits = self.decoder().chunk_logits(&mut rec, first_row)?;
             Ok(LogitsChunk { first_row, program: rec.finish(), logits })
         };
-        let chunks = (0..rows).step_by(chunk_rows(&self.config, rows)).map(chunk).collect::<Result<_>>()?;
+        let chunks = (0..rows).step_by(self.activations.logits.rows).map(chunk).collect::<Result<_>>()?;
         Ok(Logits { forward, chunks })
     }
 }

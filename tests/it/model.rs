@@ -155,7 +155,7 @@ fn small_binding_limits_match_the_oracle() {
     let batch = batch(&config, &[80, 80]);
     let too_long = Training::new(&small, &config, &parameters, capacity_of(&batch), TrainingOptions::default());
     let error = too_long.err().expect("too long");
-    assert!(error.to_string().contains("`qkv` has 81920 bytes, the device binds 65536"), "{error}");
+    assert!(error.to_string().contains("`qkv`: 81920 bytes: the device binds 65536 at most"), "{error}");
 }
 
 /// Different tokens after a random place: no bit of an earlier output changes, alone or packed.

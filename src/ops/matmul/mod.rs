@@ -113,7 +113,8 @@ pub fn choose(caps: &Caps, form: Form, sizes: [usize; 3], workspace: usize) -> S
 
 /// Every Spec that an adapter can run for this form, with the tiles in one part and in three.
 pub fn specs(caps: &Caps, form: Form) -> Vec<Spec> {
-    let mut all: Vec<Spec> = [1, 3].iter().flat_map(|parts| tiled::tiles(caps).into_iter().map(|t| Spec::tiled(t, *parts))).collect();
+    let mut all: Vec<Spec> =
+        [1, 3].iter().flat_map(|parts| tiled::tiles(caps).into_iter().map(|t| Spec::tiled(t, *parts))).collect();
     all.extend([Spec::Rows, Spec::Image].into_iter().filter(|spec| spec.runs(caps, form)));
     all
 }

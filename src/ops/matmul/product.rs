@@ -116,4 +116,3 @@ impl Sizes {
         2.0 * f64::from(m) * f64::from(self.n) * f64::from(k)
     }
 }
-

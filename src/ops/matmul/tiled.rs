@@ -183,6 +183,7 @@ pub(super) fn variants(tile: Tile, form: Form, accumulate: bool, epilogue: &'sta
 /// As [`super::matmul`].
 pub(super) fn record(rec: &mut Recorder<StepValues>, call: &Matmul, s: Sizes, tile: Tile, parts: u32) -> Result<()> {
     let epilogue = call.epilogue.file();
+    let parts = if call.parts.is_some() { parts } else { 1 };
     let launch = Launches::new(rec, call, s, tile, parts);
     let Some(workspace) = call.parts.filter(|_| parts > 1) else {
         let store = if call.accumulate { Store::Add } else { Store::Write };

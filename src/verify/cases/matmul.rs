@@ -1,11 +1,11 @@
 //! Cases of matmul: every form and epilogue, 1, primes, tiles ± 1, a live size below capacity; the products of a nano step
 //! and 512³ and 1024³ for the bench.
 
+use crate::dims;
 use crate::gpu::{Matrix, Recorder};
 use crate::ops::matmul::{Epilogue, Form, Matmul, choose, matmul, specs, workspace_words};
 use crate::ops::{RowCount, Spec, StepValues};
 use crate::reference;
-use crate::dims;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
 
 /// What the product does to each sum, without tensors.

@@ -216,7 +216,8 @@ pub fn lucidrains(device: &Device, case: &Case) -> f64 {
             parts: None,
         };
         let mut rec = Recorder::new(device, values);
-        matmul(&mut rec, matmul::choose(device.caps(), form, matmul::sizes(form, &a, &b), 0), &call).expect("a product");
+        matmul(&mut rec, matmul::choose(device.caps(), form, matmul::sizes(form, &a, &b), 0), &call)
+            .expect("a product");
         rec.finish().run(&values).expect("a run");
         widen(&c.read(device).expect("a product"))
     };
