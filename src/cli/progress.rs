@@ -139,7 +139,7 @@ fn values(values: &BTreeMap<String, f64>) -> String {
 }
 
 /// A progress bar, if stderr is a terminal.
-fn bar(steps: u32) -> Option<ProgressBar> {
+pub(super) fn bar(steps: u32) -> Option<ProgressBar> {
     std::io::stderr().is_terminal().then(|| {
         let style = ProgressStyle::with_template("{bar:32} {pos}/{len}  {msg}  {eta} left");
         ProgressBar::with_draw_target(Some(steps.into()), ProgressDrawTarget::stderr())

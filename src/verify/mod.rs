@@ -1,11 +1,13 @@
-//! Runs a case of a kernel on a device and compares it with its oracle. Outputs start as NaN between two guard ranges, and two
+//! Runs a case of a kernel on a device and compares it with its oracle. Outputs start as NaN between two guard ranges, and several
 //! runs must give the same bits. Tests, gradient checks, `wgpt check` and benches share the cases.
 
+pub mod all;
 pub mod cases;
 
 use crate::gpu::{Caps, Device, Matrix, Program, View};
 use crate::ops::{Spec, StepValues};
 use crate::{Error, Result, dims};
+use std::sync::{Mutex, PoisonError};
 
 /// What a case is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,30 +202,44 @@ impl Outcome {
     }
 }
 
-/// Runs a case with one Spec, twice from the same start.
+/// Runs a case with one Spec `runs` times from the same start; all runs must give the same bits.
 ///
 /// # Errors
 /// [`Error`] when it cannot be recorded or the device is lost; a wrong result is not an error but a fault.
-pub fn check(device: &Device, case: &Case, spec: Spec, expected: &[Vec<f64>]) -> Result<Outcome> {
+pub fn check(device: &Device, case: &Case, spec: Spec, expected: &[Vec<f64>], runs: usize) -> Result<Outcome> {
+    check_in_turn(device, case, spec, expected, runs, &Mutex::new(()))
+}
+
+/// As [`check`], on a device that other threads use, too. The lock is held while the device runs the case.
+fn check_in_turn(
+    device: &Device,
+    case: &Case,
+    spec: Spec,
+    expected: &[Vec<f64>],
+    runs: usize,
+    turn: &Mutex<()>,
+) -> Result<Outcome> {
     let run = (case.build)(device, spec)?;
-    let mut outcome = Outcome { error_over_tolerance: 0.0, faults: Vec::new() };
-    let first = once(device, &run)?;
-    let second = once(device, &run)?;
     if run.outputs.len() != expected.len() {
         let error = Error::kernel(case.op, format!("{} outputs", run.outputs.len()));
         return Err(error.expected(format!("the oracle has {}", expected.len())));
     }
-    for (i, (output, expected)) in run.outputs.iter().zip(expected).enumerate() {
-        if first[i] != second[i] {
-            outcome.faults.push(format!("{}: two runs differ in their bits", output.name));
+    let results = {
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        repeat(device, &run, runs.max(1))?
+    };
+    let mut outcome = Outcome { error_over_tolerance: 0.0, faults: Vec::new() };
+    for ((output, expected), result) in run.outputs.iter().zip(expected).zip(results) {
+        let Results { words, differing, fences } = result;
+        if differing > 0 {
+            outcome.faults.push(format!("{}: {differing} of {runs} runs differ from the first in bits", output.name));
         }
-        let (before, after) = output.fences();
-        for (side, fence) in [("before", before), ("after", after)] {
-            if fence.read::<u32>(device)?.iter().any(|w| *w != SENTINEL) {
+        for (side, fence) in ["before", "after"].into_iter().zip(fences) {
+            if fence.iter().any(|w| *w != SENTINEL) {
                 outcome.faults.push(format!("{}: written {side} its range", output.name));
             }
         }
-        let worst = compare(output, &first[i], expected, case.tolerance, &mut outcome.faults);
+        let worst = compare(output, &words, expected, case.tolerance, &mut outcome.faults);
         outcome.error_over_tolerance = outcome.error_over_tolerance.max(worst / case.tolerance);
     }
     Ok(outcome)
@@ -277,12 +293,53 @@ fn compare(output: &Output, words: &[u32], expected: &[f64], tolerance: f64, fau
     worst
 }
 
-fn once(device: &Device, run: &Run) -> Result<Vec<Vec<u32>>> {
-    for output in &run.outputs {
-        output.prepare(device)?;
+/// What several runs leave in an output.
+struct Results {
+    /// The words of the first run.
+    words: Vec<u32>,
+    /// Runs whose words are others.
+    differing: usize,
+    /// The fences after the last run.
+    fences: [Vec<u32>; 2],
+}
+
+/// Most bytes of outputs that are read back without waiting in between.
+const IN_FLIGHT: usize = 32 << 20;
+
+/// Runs a recorded case from the same start, and waits as rarely as memory allows: a wait takes longer than most cases.
+fn repeat(device: &Device, run: &Run, runs: usize) -> Result<Vec<Results>> {
+    let bytes: usize = run.outputs.iter().map(|o| o.matrix.view.words as usize * 4).sum();
+    let at_once = (IN_FLIGHT / bytes.max(1)).max(1);
+    let mut all: Vec<Results> = Vec::new();
+    let mut left = runs;
+    while left > 0 {
+        let mut reads = Vec::new();
+        for _ in 0..at_once.min(left) {
+            for output in &run.outputs {
+                output.prepare(device)?;
+            }
+            run.program.run(&run.values)?;
+            reads.push(run.outputs.iter().map(|o| o.matrix.view.read_async(device)).collect::<Vec<_>>());
+        }
+        left -= reads.len();
+        device.wait()?;
+        for outputs in reads {
+            for (i, read) in outputs.into_iter().enumerate() {
+                let words: Vec<u32> = pollster::block_on(read)?;
+                match all.get_mut(i) {
+                    None => all.push(Results { words, differing: 0, fences: Default::default() }),
+                    Some(first) => first.differing += usize::from(first.words != words),
+                }
+            }
+        }
     }
-    run.program.run(&run.values)?;
-    run.outputs.iter().map(|o| o.matrix.view.read(device)).collect()
+    let fences: Vec<_> = run.outputs.iter().map(Output::fences).collect();
+    let reads: Vec<_> = fences.iter().map(|(a, b)| [a, b].map(|fence| fence.read_async(device))).collect();
+    device.wait()?;
+    for (results, [before, after]) in all.iter_mut().zip(reads) {
+        results.fences = [pollster::block_on(before)?, pollster::block_on(after)?];
+    }
+    Ok(all)
 }
 
 /// Numbers for a case: a hash of the index, in (-1, 1).

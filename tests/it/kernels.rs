@@ -23,7 +23,7 @@ fn run_all(cases: &[Case]) {
         let entry = ops.entry(case.op).or_default();
         for spec in (case.specs)(device.caps()) {
             entry.0 += 1;
-            match check(&device, case, spec, &expected) {
+            match check(&device, case, spec, &expected, 2) {
                 Ok(outcome) => {
                     entry.1 = entry.1.max(outcome.error_over_tolerance);
                     if !outcome.is_ok() {
