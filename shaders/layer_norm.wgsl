@@ -1,53 +1,59 @@
-// sum = x + branch;  y = (sum - mean)·rstd·gain + bias, with mean and rstd of each row (Ba et al. 2016).
+// sum = x + dropout(branch);  y = (sum - mean)·rstd·gain + bias, with mean and rstd of each row (Ba et al. 2016), for GPUs.
+// Without DROPOUT the branch is added as it is.
 //
-// All tensors are [N, C]; gain and bias [1, C]; stats holds (mean, rstd) of each row. The variance is divided by C. The row is
+// All tensors are [N, C]; gain and bias [1, C]; stats holds (mean, rstd) of each row. The variance is divided by C. A row is
 // held in registers and passed over twice, for the mean and for the variance.
-// Grid: one group per row, folded into y. Lane l holds the packs l, l + GROUP, …, PACKS of them, of 8 columns each.
-#import pack
-#import reduce
-struct Params { rows: u32, packs: u32, columns: u32, eps: f32 }
-@group(0) @binding(0) var<uniform> p: Params;
-#input 1 x
-#input 2 branch
-#input 3 gain
-#input 4 bias
-@group(0) @binding(5) var<storage, read_write> sum: array<Pack>;
-@group(0) @binding(6) var<storage, read_write> y: array<Pack>;
+// Grid: one group for ROWS rows, folded into y. Lane l of a row holds the vectors l, l + GROUP, …, QUADS of them, of four
+// columns each.
+#import norm_params
+#import reduce_rows
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> branch: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> gain: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> bias: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> sum: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> stats: array<vec2<f32>>;
 
-@compute @workgroup_size(GROUP)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = group.y * GRID_WIDTH + group.x;
-    if row >= p.rows { return; }
+@compute @workgroup_size(${ROWS*GROUP})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+    let lane = index % GROUP;
+    let part = index / GROUP;
+    let row = (group.y * GRID_WIDTH + group.x) * ROWS + part;
+    // Lanes past the last row or vector take part in the sums with zeros.
+    let end = select(0u, p.quads, row < p.rows);
+    #if DROPOUT
+    var position = 0u;
+    var sequence = 0u;
+    if row < p.rows {
+        position = batch[p.positions + row];
+        sequence = batch[p.sequences + row];
+    }
+    #end
     var total = vec4<f32>();
-    #for j in 0..PACKS
-    var v${j} = Floats8();
-    if lane + ${j}u * GROUP < p.packs {
-        let s = load_x(row, lane + ${j}u * GROUP, p.packs);
-        let r = load_branch(row, lane + ${j}u * GROUP, p.packs);
-        v${j} = Floats8(s.a + r.a, s.b + r.b);
-        sum[row * p.packs + lane + ${j}u * GROUP] = pack8(v${j});
+    #for j in 0..QUADS
+    let i${j} = lane + ${j}u * GROUP;
+    var v${j} = vec4<f32>();
+    if i${j} < end {
+        #if DROPOUT
+        v${j} = x[row * p.quads + i${j}] + branch[row * p.quads + i${j}] * keep4(i${j}, position, sequence);
+        #else
+        v${j} = x[row * p.quads + i${j}] + branch[row * p.quads + i${j}];
+        #end
+        sum[row * p.quads + i${j}] = v${j};
     }
-    total += v${j}.a + v${j}.b;
+    total += v${j};
     #end
-    let mean = group_sum(total.x + total.y + total.z + total.w, lane) / f32(p.columns);
+    let mean = row_sum(vec2<f32>(total.x + total.y + total.z + total.w, 0.0), part, lane).x / f32(p.columns);
     total = vec4<f32>();
-    #for j in 0..PACKS
-    let c${j} = (lane + ${j}u * GROUP) * 8u;
-    let d${j} = Floats8(
-        select(vec4<f32>(), v${j}.a - mean, c${j} + PACK_A < vec4<u32>(p.columns)),
-        select(vec4<f32>(), v${j}.b - mean, c${j} + PACK_B < vec4<u32>(p.columns)),
-    );
-    total += d${j}.a * d${j}.a + d${j}.b * d${j}.b;
+    #for j in 0..QUADS
+    v${j} = select(vec4<f32>(), v${j} - mean, i${j} * 4u + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.columns));
+    total += v${j} * v${j};
     #end
-    let variance = group_sum(total.x + total.y + total.z + total.w, lane) / f32(p.columns);
+    let variance = row_sum(vec2<f32>(total.x + total.y + total.z + total.w, 0.0), part, lane).x / f32(p.columns);
     let rstd = 1.0 / sqrt(variance + p.eps);
-    #for j in 0..PACKS
-    if lane + ${j}u * GROUP < p.packs {
-        let g = load_gain(0u, lane + ${j}u * GROUP, p.packs);
-        let b = load_bias(0u, lane + ${j}u * GROUP, p.packs);
-        y[row * p.packs + lane + ${j}u * GROUP] = pack8(Floats8(d${j}.a * rstd * g.a + b.a, d${j}.b * rstd * g.b + b.b));
-    }
+    #for j in 0..QUADS
+    if i${j} < end { y[row * p.quads + i${j}] = v${j} * rstd * gain[i${j}] + bias[i${j}]; }
     #end
-    if lane == 0u { stats[row] = vec2<f32>(mean, rstd); }
+    if lane == 0u && row < p.rows { stats[row] = vec2<f32>(mean, rstd); }
 }

@@ -115,6 +115,22 @@ impl View {
         View { offset: self.offset + offset as u64, words: words as u64, ..self.clone() }
     }
 
+    /// The range of several views, if each but the first begins where the view before it ends.
+    pub fn joined(views: &[&View]) -> Option<View> {
+        let adjacent =
+            |pair: &[&View]| pair[0].same_buffer(pair[1]) && pair[0].offset + pair[0].words == pair[1].offset;
+        let all_adjacent = views.windows(2).all(adjacent);
+        let words = views.iter().map(|view| view.words).sum();
+        views.first().filter(|_| all_adjacent).map(|first| View { words, ..(*first).clone() })
+    }
+
+    /// The word of `outer` at which this view begins, if it lies in it.
+    pub fn start_in(&self, outer: &View) -> Option<u32> {
+        let lies = self.same_buffer(outer) && self.offset >= outer.offset;
+        let within = lies && self.offset + self.words <= outer.offset + outer.words;
+        within.then(|| (self.offset - outer.offset) as u32)
+    }
+
     pub(super) fn same_buffer(&self, other: &View) -> bool {
         self.buffer.raw == other.buffer.raw
     }

@@ -81,8 +81,8 @@ pub struct Activations<M = Matrix> {
     pub windows: M,
     /// δ, [1, N·H]
     pub delta: M,
-    /// Workspaces of partial sums [.., 4C].
-    pub partial: [M; 2],
+    /// Workspace of partial sums [.., C].
+    pub partial: M,
     /// Workspace of products of parts of K, [1, words].
     pub parts: M,
     /// A chunk of logits [R, V].
@@ -227,7 +227,8 @@ impl<M: Clone> Activations<M> {
             true => kv_compress::workspace_shape(layout.slots(), c, config.kv_factor, config.kv_group_width()),
             false => [0, 1],
         };
-        let sum_blocks = for_backward(n.div_ceil(layer_norm::BLOCK.min(column_sum::BLOCK)));
+        // Layer norms sum C columns, linear layers up to 4C.
+        let partial_rows = layer_norm::partial_rows(n).max(4 * n.div_ceil(column_sum::BLOCK));
         let outputs = config.task.as_ref().map_or(0, Task::outputs);
         let b = if outputs > 0 { for_head(capacity.sequences.max(1)) } else { 0 };
         Ok(Activations {
@@ -243,7 +244,7 @@ impl<M: Clone> Activations<M> {
             dcompressed: entry("dcompressed", Temporary, for_backward(compressed_rows(any_compressed)), c)?,
             windows: entry("windows", Temporary, window_rows, window)?,
             delta: entry("delta", Temporary, 1, for_backward(n * h))?,
-            partial: [entry("partial", Temporary, sum_blocks, 4 * c)?, entry("partial", Temporary, sum_blocks, 4 * c)?],
+            partial: entry("partial", Temporary, for_backward(partial_rows), c)?,
             parts: entry("parts", Temporary, 1, part_words(config, n, chunk, purpose))?,
             logits: entry("logits", Head, for_head(chunk), config.vocab_size)?,
             losses: entry("losses", Head, 1, for_head(n.next_multiple_of(64)))?,

@@ -17,7 +17,9 @@ use crate::ops::embedding::{self, Embedding, EmbeddingBackward, Table, embedding
 use crate::ops::gather_rows::{IndexedRows, gather_rows};
 use crate::ops::kernels::Kernels;
 use crate::ops::kv_compress::{self, Compress, ParameterGradients};
-use crate::ops::layer_norm::{self, GainAndBias, LayerNorm, LayerNormBackward, layer_norm};
+use crate::ops::layer_norm::{
+    self, BranchBackward, BranchDropout, LayerNorm, LayerNormBackward, NormGradients, layer_norm,
+};
 use crate::ops::layout::LayoutBuffer;
 use crate::ops::matmul::{self, Epilogue, Form, Matmul};
 use crate::ops::{RowAccess, RowCount, RowRange, StepValues};
@@ -69,32 +71,41 @@ pub(super) struct RowProduct<'a> {
 struct LinearBackward<'a> {
     input: &'a Matrix,
     doutput: &'a Matrix,
-    gradients: &'a Linear,
+    dweight: &'a Matrix,
+    /// `None` where the backward pass of a layer norm adds it.
+    dbias: Option<&'a Matrix>,
 }
 
-/// A block's half: sum = input + branch, normalized.
+/// A block's half: sum = input + dropout(branch), normalized.
 struct NormForward<'a> {
     input: &'a Matrix,
     branch: &'a Matrix,
+    dropout: Option<BranchDropout<'a>>,
     weights: &'a Norm,
     sum: &'a Matrix,
     stats: &'a Matrix,
     output: &'a Matrix,
 }
 
-/// The backward pass of [`NormForward`] to dsum and the gradients of its tensors, if the layer learns.
+/// The backward pass of [`NormForward`] to the gradients of input and branch and, if the layer learns, of its tensors.
 struct NormBackward<'a> {
     doutput: &'a Matrix,
+    dropout: Option<BranchDropout<'a>>,
     weights: &'a Norm,
     sum: &'a Matrix,
     stats: &'a Matrix,
-    gradients: Option<&'a Norm>,
+    gradients: Option<NormGradients<'a>>,
 }
 
 /// The keys' (part 0) or the values' (part 1) rows in a block's `compressed`.
 struct CompressedRows {
     first_slot: usize,
     first_null: usize,
+}
+
+/// The gradients that the backward pass of a layer norm adds: its own, and that of the bias of the linear layer before it.
+fn norm_gradients<'a>(linear: &'a Linear, norm: &'a Norm) -> NormGradients<'a> {
+    NormGradients { branch_bias: &linear.bias, gain: &norm.gain, bias: &norm.bias }
 }
 
 impl Decoder<'_> {
@@ -152,59 +163,69 @@ impl Decoder<'_> {
     }
 
     fn linear_backward(&self, rec: &mut Recorder<StepValues>, call: LinearBackward) -> Result<()> {
-        let Linear { weight: dweight, bias: dbias } = call.gradients;
         for range in RowRange::of_all(rec.device().caps(), &[call.input, call.doutput]) {
             let (input, doutput, rows) = (range.of(call.input), range.of(call.doutput), range.rows);
             let (form, epilogue) = (Form::AtB, Epilogue::None);
-            let product =
-                Matmul { form, a: &input, b: &doutput, c: dweight, rows, epilogue, accumulate: true, parts: None };
+            let (a, b, c) = (&input, &doutput, call.dweight);
+            let product = Matmul { form, a, b, c, rows, epilogue, accumulate: true, parts: None };
             self.product(rec, product)?;
-            let partial = &self.activations.partial[0];
-            let sum = ColumnSum { input: &doutput, partial, output: dbias, rows };
-            column_sum(rec, self.access(rec, &doutput), &sum)?;
+            if let Some(output) = call.dbias {
+                let sum = ColumnSum { input: &doutput, partial: &self.activations.partial, output, rows };
+                column_sum(rec, self.access(rec, &doutput), &sum)?;
+            }
         }
         Ok(())
     }
 
     fn norm(&self, rec: &mut Recorder<StepValues>, call: NormForward) -> Result<()> {
-        let NormForward { input: x, branch, weights, sum, stats, output: y } = call;
+        let NormForward { input: x, branch, dropout, weights, sum, stats, output: y } = call;
         let (gain, bias, eps) = (&weights.gain, &weights.bias, self.config.layer_norm_epsilon);
         let stats = &stats.view;
-        layer_norm(rec, self.access(rec, x), &LayerNorm { x, branch, gain, bias, eps, sum, y, stats })
+        layer_norm(rec, self.access(rec, x), &LayerNorm { x, branch, dropout, gain, bias, eps, sum, y, stats })
     }
 
-    fn norm_backward(&self, rec: &mut Recorder<StepValues>, call: NormBackward) -> Result<()> {
-        let NormBackward { doutput: dy, weights, sum, stats, gradients } = call;
-        let blocks = dy.rows.div_ceil(layer_norm::BLOCK);
-        let partial = [0, 1].map(|i| self.partial(i, self.config.n_embd).rows_from(0, blocks));
+    /// Returns the gradient of the branch.
+    fn norm_backward(&self, rec: &mut Recorder<StepValues>, call: NormBackward) -> Result<&Matrix> {
+        let NormBackward { doutput: dy, dropout, weights, sum, stats, gradients } = call;
+        let (dsum, dbranch) = (&self.activations.dsum, &self.activations.dbranch);
         let call = LayerNormBackward {
             dy,
             sum,
             stats: &stats.view,
             gain: &weights.gain,
-            dsum: &self.activations.dsum,
-            gradients: gradients.map(|Norm { gain, bias }| GainAndBias { gain, bias }),
-            partial: GainAndBias { gain: &partial[0], bias: &partial[1] },
+            dsum,
+            branch: dropout.map(|dropout| BranchBackward { dropout, dbranch }),
+            gradients,
+            partial: &self.activations.partial,
         };
-        layer_norm::backward(rec, self.access(rec, dy), &call)
+        layer_norm::backward(rec, self.access(rec, dy), &call)?;
+        Ok(if dropout.is_some() { dbranch } else { dsum })
     }
 
-    /// A workspace of partial sums as a matrix of `columns` columns.
-    pub(super) fn partial(&self, i: usize, columns: usize) -> Matrix {
-        let view = &self.activations.partial[i].view;
+    /// The workspace of partial sums as a matrix of `columns` columns.
+    pub(super) fn partial(&self, columns: usize) -> Matrix {
+        let view = &self.activations.partial.view;
         Matrix::over(view.clone(), view.words as usize / dims::pitch(columns), columns)
     }
 
-    fn dropout(&self, rec: &mut Recorder<StepValues>, x: &Matrix, rate: f32, layer: usize, site: Site) -> Result<()> {
+    /// Dropout of the summed embedding, or of its gradient.
+    fn embedding_dropout(&self, rec: &mut Recorder<StepValues>, x: &Matrix) -> Result<()> {
         let call = Dropout {
             x,
             positions: &self.layout.positions,
             sequences: &self.layout.sequences,
             rows: RowCount::Rows,
-            rate: self.dropout_rate(rate),
-            place: place(0, layer as u32, site),
+            rate: self.dropout_rate(self.config.embd_pdrop),
+            place: place(0, 0, Site::Embedding),
         };
         dropout(rec, self.access(rec, x), &call)
+    }
+
+    /// Dropout of a branch in this pass.
+    fn branch_dropout(&self, layer: usize, site: Site) -> Option<BranchDropout<'_>> {
+        let LayoutBuffer { table, positions, sequences, .. } = self.layout;
+        let rate = self.dropout_rate(self.config.resid_pdrop);
+        (rate > 0.0).then(|| BranchDropout { table, positions, sequences, rate, place: place(0, layer as u32, site) })
     }
 
     /// Records the embedding and all blocks.
@@ -225,7 +246,7 @@ impl Decoder<'_> {
             x: &acts.embedded,
         };
         embedding(rec, access, &call)?;
-        self.dropout(rec, &acts.embedded, self.config.embd_pdrop, 0, Site::Embedding)?;
+        self.embedding_dropout(rec, &acts.embedded)?;
         (0..self.config.n_layer).try_for_each(|layer| self.block(rec, layer))
     }
 
@@ -236,7 +257,7 @@ impl Decoder<'_> {
     pub fn backward(&self, rec: &mut Recorder<StepValues>) -> Result<()> {
         (0..self.config.n_layer).rev().try_for_each(|layer| self.block_backward(rec, layer))?;
         let dx = &self.activations.dx;
-        self.dropout(rec, dx, self.config.embd_pdrop, 0, Site::Embedding)?;
+        self.embedding_dropout(rec, dx)?;
         // While the embeddings are frozen, only the rows that a task added to the token table learn.
         let frozen = !self.training.is_some_and(Learning::embeddings);
         self.embedding_backward(rec, Table::Tokens)?;
@@ -260,8 +281,7 @@ impl Decoder<'_> {
 
     fn block(&self, rec: &mut Recorder<StepValues>, layer: usize) -> Result<()> {
         let (acts, block, input) = (self.activations, &self.activations.blocks[layer], self.input(layer));
-        let (weights, resid_pdrop) = (self.weights(layer)?, self.config.resid_pdrop);
-        let (form, branch) = (Form::AB, &acts.branch);
+        let (weights, form, branch) = (self.weights(layer)?, Form::AB, &acts.branch);
 
         let Linear { weight, bias } = &weights.c_attn;
         let epilogue = Epilogue::Bias(&bias.view);
@@ -278,10 +298,10 @@ impl Decoder<'_> {
         let Linear { weight, bias } = &weights.c_proj;
         let epilogue = Epilogue::Bias(&bias.view);
         self.row_product(rec, RowProduct { form, input: &block.attention, weight, output: branch, epilogue })?;
-        self.dropout(rec, branch, resid_pdrop, layer, Site::ResidualAttention)?;
         let call = NormForward {
             input,
             branch,
+            dropout: self.branch_dropout(layer, Site::ResidualAttention),
             weights: &weights.ln_1,
             sum: &block.sum_1,
             stats: &block.stats_1,
@@ -295,10 +315,10 @@ impl Decoder<'_> {
         let Linear { weight, bias } = &weights.mlp_proj;
         let epilogue = Epilogue::Bias(&bias.view);
         self.row_product(rec, RowProduct { form, input: &block.post_gelu, weight, output: branch, epilogue })?;
-        self.dropout(rec, branch, resid_pdrop, layer, Site::ResidualMlp)?;
         let call = NormForward {
             input: &block.normed,
             branch,
+            dropout: self.branch_dropout(layer, Site::ResidualMlp),
             weights: &weights.ln_2,
             sum: &block.sum_2,
             stats: &block.stats_2,
@@ -315,56 +335,46 @@ impl Decoder<'_> {
 
         let call = NormBackward {
             doutput: dx,
+            dropout: self.branch_dropout(layer, Site::ResidualMlp),
             weights: &weights.ln_2,
             sum: &block.sum_2,
             stats: &block.stats_2,
-            gradients: gradients.as_ref().map(|gradients| &gradients.ln_2),
+            gradients: gradients.as_ref().map(|gradients| norm_gradients(&gradients.mlp_proj, &gradients.ln_2)),
         };
-        self.norm_backward(rec, call)?;
-        let dbranch = self.branch_gradient(rec, layer, Site::ResidualMlp)?;
+        let dbranch = self.norm_backward(rec, call)?;
         let epilogue = Epilogue::GeluBackward(&block.pre_gelu);
         let (weight, output) = (&weights.mlp_proj.weight, &acts.dpre_gelu);
         self.row_product(rec, RowProduct { form, input: dbranch, weight, output, epilogue })?;
         let (weight, epilogue) = (&weights.c_fc.weight, Epilogue::Residual(&acts.dsum));
         self.row_product(rec, RowProduct { form, input: &acts.dpre_gelu, weight, output: dx, epilogue })?;
         if let Some(LayerTensors { mlp_proj, c_fc, .. }) = &gradients {
-            let (input, doutput) = (&block.post_gelu, dbranch);
-            self.linear_backward(rec, LinearBackward { input, doutput, gradients: mlp_proj })?;
-            let (input, doutput) = (&block.normed, &acts.dpre_gelu);
-            self.linear_backward(rec, LinearBackward { input, doutput, gradients: c_fc })?;
+            let (input, dweight) = (&block.post_gelu, &mlp_proj.weight);
+            self.linear_backward(rec, LinearBackward { input, doutput: dbranch, dweight, dbias: None })?;
+            let (input, doutput, Linear { weight: dweight, bias }) = (&block.normed, &acts.dpre_gelu, c_fc);
+            self.linear_backward(rec, LinearBackward { input, doutput, dweight, dbias: Some(bias) })?;
         }
 
         let call = NormBackward {
             doutput: dx,
+            dropout: self.branch_dropout(layer, Site::ResidualAttention),
             weights: &weights.ln_1,
             sum: &block.sum_1,
             stats: &block.stats_1,
-            gradients: gradients.as_ref().map(|gradients| &gradients.ln_1),
+            gradients: gradients.as_ref().map(|gradients| norm_gradients(&gradients.c_proj, &gradients.ln_1)),
         };
-        self.norm_backward(rec, call)?;
-        let dbranch = self.branch_gradient(rec, layer, Site::ResidualAttention)?;
+        let dbranch = self.norm_backward(rec, call)?;
         let (weight, output, epilogue) = (&weights.c_proj.weight, &acts.dattention, Epilogue::None);
         self.row_product(rec, RowProduct { form, input: dbranch, weight, output, epilogue })?;
         self.attend_backward(rec, layer)?;
         let (weight, epilogue) = (&weights.c_attn.weight, Epilogue::Residual(&acts.dsum));
         self.row_product(rec, RowProduct { form, input: &acts.dqkv, weight, output: dx, epilogue })?;
         if let Some(LayerTensors { c_proj, c_attn, .. }) = &gradients {
-            let (attention, doutput) = (&block.attention, dbranch);
-            self.linear_backward(rec, LinearBackward { input: attention, doutput, gradients: c_proj })?;
-            self.linear_backward(rec, LinearBackward { input, doutput: &acts.dqkv, gradients: c_attn })?;
+            let (attention, dweight) = (&block.attention, &c_proj.weight);
+            self.linear_backward(rec, LinearBackward { input: attention, doutput: dbranch, dweight, dbias: None })?;
+            let (doutput, Linear { weight: dweight, bias }) = (&acts.dqkv, c_attn);
+            self.linear_backward(rec, LinearBackward { input, doutput, dweight, dbias: Some(bias) })?;
         }
         Ok(())
-    }
-
-    /// The gradient of a branch: dsum, behind the branch's dropout.
-    fn branch_gradient(&self, rec: &mut Recorder<StepValues>, layer: usize, site: Site) -> Result<&Matrix> {
-        let acts = self.activations;
-        if self.dropout_rate(self.config.resid_pdrop) <= 0.0 {
-            return Ok(&acts.dsum);
-        }
-        rec.copy(&acts.dsum.view, &acts.dbranch.view);
-        self.dropout(rec, &acts.dbranch, self.config.resid_pdrop, layer, site)?;
-        Ok(&acts.dbranch)
     }
 
     fn attention_spec(&self, rec: &Recorder<StepValues>, block: &Block) -> attention::Spec {
@@ -465,7 +475,7 @@ impl Decoder<'_> {
         let (acts, block, capacity) = (self.activations, &self.activations.blocks[layer], self.layout.capacity());
         let Some(weights) = self.weights(layer)?.compression else { return Ok(()) };
         let gradients = self.gradients(layer)?.and_then(|gradients| gradients.compression);
-        let partial = &self.partial(0, self.config.n_embd);
+        let partial = &self.partial(self.config.n_embd);
         for (part, weights) in weights.iter().enumerate() {
             let gradients = gradients.as_ref().map(|parts| &parts[part]);
             let CompressedRows { first_slot, first_null } = self.compressed_rows(part);

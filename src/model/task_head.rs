@@ -49,7 +49,7 @@ impl Decoder<'_> {
             let (form, a, b, c) = (Form::AtB, dscores, states, &weight);
             self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate: true, parts: None })?;
             if let Some(dbias) = bias {
-                let (input, partial, output) = (&acts.dlogits, &self.partial(0, dbias.columns), &dbias);
+                let (input, partial, output) = (&acts.dlogits, &self.partial(dbias.columns), &dbias);
                 column_sum(rec, self.access(rec, input), &ColumnSum { input, partial, output, rows })?;
             }
         }

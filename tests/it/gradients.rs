@@ -12,7 +12,7 @@ use wgpt::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use wgpt::ops::embedding::{EmbeddingBackward, Table};
 use wgpt::ops::kernels::Kernels;
 use wgpt::ops::kv_compress::{self, Compress, ParameterGradients};
-use wgpt::ops::layer_norm::{BLOCK, GainAndBias, LayerNorm, LayerNormBackward, layer_norm};
+use wgpt::ops::layer_norm::{LayerNorm, LayerNormBackward, NormGradients, layer_norm, partial_rows};
 use wgpt::ops::matmul::{Epilogue, Form, Matmul, matmul, specs};
 use wgpt::ops::{RowAccess, RowCount, StepValues, embedding, layer_norm as ops_layer_norm};
 use wgpt::reference;
@@ -49,13 +49,14 @@ fn layer_norm_gradients() {
         let tensor = |name, data: &[f32]| matrix(&device, name, data.len() / c, c, data);
         let empty = |name, rows| zeros(&device, name, rows, c);
         let (gpu_gain, sum, y, dsum) = (tensor("gain", &gain), empty("sum", n), empty("y", n), empty("dsum", n));
-        let (dgain, dbias) = (empty("dgain", 1), empty("dbias", 1));
+        let [dgain, dbias, dbranch_bias] = ["dgain", "dbias", "dbranch_bias"].map(|name| empty(name, 1));
         let stats = View::new(&device, "stats", 2 * n).expect("stats");
         let values = StepValues { rows: n as u32, ..StepValues::default() };
         let mut recorder = Recorder::new(&device, values);
         let forward = LayerNorm {
             x: &tensor("x", &x),
             branch: &tensor("branch", &branch),
+            dropout: None,
             gain: &gpu_gain,
             bias: &tensor("bias", &bias),
             eps: 1e-5,
@@ -70,11 +71,9 @@ fn layer_norm_gradients() {
             stats: &stats,
             gain: &gpu_gain,
             dsum: &dsum,
-            gradients: Some(GainAndBias { gain: &dgain, bias: &dbias }),
-            partial: GainAndBias {
-                gain: &empty("partial dgain", n.div_ceil(BLOCK)),
-                bias: &empty("partial dbias", n.div_ceil(BLOCK)),
-            },
+            branch: None,
+            gradients: Some(NormGradients { branch_bias: &dbranch_bias, gain: &dgain, bias: &dbias }),
+            partial: &empty("partial", partial_rows(n)),
         };
         ops_layer_norm::backward(&mut recorder, access, &backward).expect("backward");
         recorder.finish().run(&values).expect("a run");
@@ -87,6 +86,10 @@ fn layer_norm_gradients() {
         slopes(&format!("{access:?} branch"), &branch, &read(&dsum), |b| f(&wx, b, &wg, &wc));
         slopes(&format!("{access:?} gain"), &gain, &read(&dgain), |g| f(&wx, &wb, g, &wc));
         slopes(&format!("{access:?} bias"), &bias, &read(&dbias), |b| f(&wx, &wb, &wg, b));
+        slopes(&format!("{access:?} bias of the branch"), &vec![0.0; c], &read(&dbranch_bias), |bias| {
+            let branch = wb.chunks_exact(c).flat_map(|row| row.iter().zip(bias).map(|(x, b)| x + b));
+            f(&wx, &branch.collect::<Vec<_>>(), &wg, &wc)
+        });
     }
 }
 

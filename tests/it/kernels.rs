@@ -99,8 +99,8 @@ fn random_shapes_match_the_oracles() {
     }
     for (n, c, share) in draw(8, (size(150), size(800), 0.0..1.0)) {
         let shape = [n, ((n as f64 * share) as usize).max(1), c];
-        all.push(layer_norm::forward_case(layer_norm::Rows::Ordinary, shape, Purpose::Small));
-        all.push(layer_norm::backward_case(layer_norm::Rows::Ordinary, shape, Purpose::Small));
+        all.push(layer_norm::forward_case(layer_norm::Rows::Ordinary, true, shape, Purpose::Small));
+        all.push(layer_norm::backward_case(layer_norm::Rows::Ordinary, true, shape, Purpose::Small));
         all.push(cross_entropy::case(cross_entropy::Targets::Some, 30.0, shape, Purpose::Small));
     }
     run_all(&all);

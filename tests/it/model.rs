@@ -308,7 +308,7 @@ fn each_pattern_records_its_dispatches_once() {
         });
         train(&device, &config, &parameters, &batch(&config, &[40, 20])).dispatches()
     });
-    let expected = [(10, 39, 4), (10, 39, 4), (16, 61, 4), (50, 207, 4)].map(
+    let expected = [(10, 33, 4), (10, 33, 4), (16, 55, 4), (50, 177, 4)].map(
         |(evaluate, accumulate_gradients, optimizer_step)| Dispatches {
             evaluate,
             accumulate_gradients,

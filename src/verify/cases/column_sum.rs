@@ -1,11 +1,11 @@
-//! Cases of column_sum: out += the sums of columns by two passes, with blocks that are full, cut short and alone.
+//! Cases of column_sum: out += the sums of columns by one pass or two, with blocks that are full, cut short and alone.
 
 use super::inputs::{ROW_SHAPES, input, row_access, row_specs};
 use crate::gpu::Recorder;
 use crate::ops::column_sum::{BLOCK, ColumnSum, column_sum};
-use crate::ops::{RowCount, StepValues};
+use crate::ops::{RowAccess, RowCount, Spec, StepValues};
 use crate::reference;
-use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
+use crate::verify::{Case, Output, Purpose, Run, Specs, numbers, wide};
 
 /// A case of N rows, some of them live, and C columns.
 pub fn case([n, live, c]: [usize; 3], purpose: Purpose) -> Case {
@@ -46,6 +46,13 @@ pub fn case([n, live, c]: [usize; 3], purpose: Purpose) -> Case {
 pub fn cases() -> Vec<Case> {
     let mut all: Vec<_> = ROW_SHAPES.iter().map(|shape| case(*shape, Purpose::Small)).collect();
     all.extend([[64, 64, 65], [129, 128, 3], [200, 0, 31]].map(|shape| case(shape, Purpose::Small)));
+    // Around the sizes at which GPUs sum in two passes: whole blocks, a cut block, and batches much smaller than the capacity.
+    let many = [[2048, 2048, 65], [2049, 2049, 65], [2600, 2561, 257], [4000, 3, 64]];
+    all.extend(many.map(|shape| case(shape, Purpose::Small)));
+    // So wide that no rows are shared, and wider than an image.
+    let specs = || -> Specs { Box::new(|_| vec![Spec::Row(RowAccess::buffer(1))]) };
+    all.push(Case { specs: specs(), ..case([3, 2, 65_600], Purpose::Small) });
     all.push(case([1024, 1024, 512], Purpose::Bench));
+    all.push(case([8192, 8192, 3072], Purpose::Bench));
     all
 }
