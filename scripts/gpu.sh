@@ -257,7 +257,7 @@ checked() {
 }
 
 table() {
-    local file line shape
+    local file line shape device
     printf '# %s\n\n%s, %s, %s. %s\n\n' "$adapter" "$version" "$(date -u +%Y-%m-%d)" "$(uname -sm)" "$gpu"
     printf 'A training step, with the loss read after each step (drained) and without (pipelined); the losses are the\n'
     printf 'first and that after five steps. The last column is the speed of wgpt over that of the row, for both times.\n\n'
@@ -275,13 +275,14 @@ table() {
             "$(value step "$line")"
     fi
     if [ -s "$raw/kernels.out" ]; then
-        printf '| kernel | variant | shape | ms | GFLOP/s | GB/s |\n| --- | --- | --- | --- | --- | --- |\n'
+        printf '| kernel | variant | shape | ms | device ms | GFLOP/s | GB/s |\n| --- | --- | --- | --- | --- | --- | --- |\n'
         while IFS= read -r line; do
             case $line in '{'*'}') ;; *) continue ;; esac
             shape=${line#*\"shape\":\{}
             shape=${shape%%\}*}
-            printf '| %s | %s | %s | %.3f | %.1f | %.1f |\n' "$(value op "$line")" "$(value variant "$line")" \
-                "${shape//\"/}" "$(value ms "$line")" "$(value gflops "$line")" "$(value gbps "$line")"
+            device=$(value device_ms "$line")
+            printf '| %s | %s | %s | %.3f | %s | %.1f | %.1f |\n' "$(value op "$line")" "$(value variant "$line")" \
+                "${shape//\"/}" "$(value ms "$line")" "${device:0:8}" "$(value gflops "$line")" "$(value gbps "$line")"
         done <"$raw/kernels.out"
         printf '\n'
     fi
@@ -315,7 +316,7 @@ step() {
         name=step-$order-$preset-$batch code=0
         part "$name" 75 "$wgpt" bench step --preset "$preset" --batch "$batch" --steps "$steps" --profile --json || code=$?
         # Exit code 1 with a result: a wrong loss, which a smaller batch does not cure.
-        if [ -s "$raw/$name.out" ]; then
+        if [ -n "$(objects "$raw/$name.out")" ]; then
             measured+=("$preset:$batch")
             [ "$code" -eq 0 ] || failed=1
             order=$((order + 1))

@@ -85,6 +85,13 @@ impl Words {
         Words { key: seed_key(seed), counter: [0, a, b, stream as u32], buffer: [0; 4], left: 0 }
     }
 
+    /// As [`Words::new`], without the words of the first `counter` counters, which have four each.
+    pub fn starting_at(counter: u32, seed: u64, stream: Stream, a: u32, b: u32) -> Self {
+        let mut words = Words::new(seed, stream, a, b);
+        words.counter[0] = counter;
+        words
+    }
+
     /// The next word.
     pub fn word(&mut self) -> u32 {
         if self.left == 0 {

@@ -3,9 +3,11 @@
 
 pub mod all;
 pub mod cases;
+pub mod sample;
 
 use crate::gpu::{Caps, Device, Matrix, Program, View};
 use crate::ops::{Spec, StepValues};
+use crate::philox::{Stream, Words};
 use crate::{Error, Result, dims};
 use std::sync::{Mutex, PoisonError};
 
@@ -344,11 +346,43 @@ fn repeat(device: &Device, run: &Run, runs: usize) -> Result<Vec<Results>> {
 
 /// Numbers for a case: a hash of the index, in (-1, 1).
 pub fn numbers(seed: u32, count: usize) -> Vec<f32> {
-    let mut words = crate::philox::Words::new(u64::from(seed), crate::philox::Stream::Weights, 0, 0);
-    (0..count).map(|_| (words.uniform() * 2.0 - 1.0) as f32).collect()
+    let mut all = vec![0.0; count];
+    let threads = if count < MANY { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+    // A counter of the stream has four words.
+    let share = count.div_ceil(threads).next_multiple_of(4).max(4);
+    let fill = |first: usize, all: &mut [f32]| {
+        let mut words = Words::starting_at((first / 4) as u32, u64::from(seed), Stream::Weights, 0, 0);
+        all.iter_mut().for_each(|x| *x = (words.uniform() * 2.0 - 1.0) as f32);
+    };
+    if threads == 1 {
+        fill(0, &mut all);
+        return all;
+    }
+    std::thread::scope(|scope| {
+        for (i, part) in all.chunks_mut(share).enumerate() {
+            scope.spawn(move || fill(i * share, part));
+        }
+    });
+    all
 }
+
+/// Numbers from which on [`numbers`] uses threads.
+const MANY: usize = 1 << 20;
 
 /// f32 numbers as the oracles take them.
 pub fn wide(numbers: &[f32]) -> Vec<f64> {
     numbers.iter().map(|x| f64::from(*x)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_do_not_depend_on_the_threads() {
+        let mut words = Words::new(5, Stream::Weights, 0, 0);
+        let all = numbers(5, MANY + 1001);
+        assert!(all.iter().all(|x| *x == (words.uniform() * 2.0 - 1.0) as f32));
+        assert_eq!(numbers(5, 7), all[..7]);
+    }
 }

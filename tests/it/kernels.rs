@@ -6,10 +6,14 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::collections::BTreeMap;
 use std::time::Instant;
-use wgpt::ops;
+use wgpt::gpu::{Matrix, Recorder};
+use wgpt::ops::column_sum::{ColumnSum, column_sum};
+use wgpt::ops::{self, RowCount, Spec, StepValues};
+use wgpt::verify::all::{Thoroughness, check_all};
 use wgpt::verify::cases::matmul::Out;
-use wgpt::verify::cases::{cross_entropy, layer_norm, matmul};
-use wgpt::verify::{Case, Purpose, cases, check};
+use wgpt::verify::cases::{column_sum, cross_entropy, large, layer_norm, matmul};
+use wgpt::verify::sample::check_samples;
+use wgpt::verify::{Case, Output, Purpose, Run, cases, check, numbers, wide};
 
 /// Runs with every Spec. Prints for each op the number of runs, the largest error in units of the tolerance, and the time.
 fn run_all(cases: &[Case]) {
@@ -64,6 +68,93 @@ fn every_op_has_small_and_bench_cases() {
         assert!(case.flops > 0.0 || case.purpose == Purpose::Small, "{} has no FLOPs", case.label());
         assert!(case.bytes > 0.0 || case.purpose == Purpose::Small, "{} has no bytes", case.label());
     }
+}
+
+/// Small versions of the large cases, each output: the samples are the oracle's elements.
+#[test]
+fn samples_of_large_cases_are_those_of_the_kernels() {
+    use wgpt::ops::matmul::Form;
+    let device = device();
+    for (large, outputs) in [
+        (large::product(Form::AB, Out::Plain, [65, 97, 130]), 1),
+        (large::product(Form::AB, Out::BiasGelu, [130, 64, 40]), 2),
+        (large::product(Form::AtB, Out::Add, [40, 65, 300]), 1),
+        (large::product(Form::ABt, Out::Plain, [33, 130, 64]), 1),
+        (large::attention(3, 70, 2, 16, false), 2),
+        (large::attention(2, 130, 3, 8, true), 4),
+        (large::norm(130, 65, false), 3),
+        (large::norm(200, 70, true), 2),
+    ] {
+        let case = &large.case;
+        let spec = (case.specs)(device.caps())[0];
+        let (run, mut samples) = large.build_with_samples(&device, spec).expect("a recording");
+        assert_eq!(samples.len(), outputs, "{}", case.label());
+        let outcome = check_samples(&device, case, &run, &samples).expect("a run");
+        assert!(outcome.is_ok(), "{}: {:?}", case.label(), outcome.faults);
+        for sample in &mut samples {
+            assert!(sample.expected.iter().any(|e| *e != 0.0), "{}: {}", case.label(), sample.output);
+            let last = sample.expected.len() - 1;
+            sample.expected[last] += 0.01 * sample.expected[last].abs() + 1e-3;
+        }
+        let wrong = check_samples(&device, case, &run, &samples).expect("a run");
+        assert_eq!(wrong.faults.len(), outputs, "{}: {:?}", case.label(), wrong.faults);
+    }
+}
+
+/// Column sums that are added to those of the run before, and then copied to the output: every run after the first differs.
+#[test]
+fn every_run_is_compared_with_the_first() {
+    let (device, [rows, columns]) = (device(), [40, 33]);
+    let mut case = column_sum::case([rows, rows, columns], Purpose::Small);
+    let expected: Vec<f64> = wide(&numbers(3, rows * columns))
+        .chunks_exact(columns)
+        .fold(vec![0.0; columns], |sum, row| sum.iter().zip(row).map(|(a, b)| a + b).collect());
+    case.build = Box::new(move |device, spec| {
+        let Spec::Row(access) = spec else { return Err(spec.wrong_kernel("column_sum")) };
+        let input = Matrix::new(device, "input", rows, columns)?;
+        input.write(device, &numbers(3, rows * columns))?;
+        let partial = Matrix::new(device, "partial", 8, columns)?;
+        let sum = Matrix::new(device, "sum", 1, columns)?;
+        let shown = Output::poisoned(device, "shown", 1, columns)?;
+        let values = StepValues { rows: rows as u32, ..StepValues::default() };
+        let mut recorder = Recorder::new(device, values);
+        let call = ColumnSum { input: &input, partial: &partial, output: &sum, rows: RowCount::Rows };
+        column_sum(&mut recorder, access, &call)?;
+        recorder.copy(&sum.view, &shown.matrix.view);
+        Ok(Run { program: recorder.finish(), values, outputs: vec![shown] })
+    });
+    let spec = (case.specs)(device.caps())[0];
+    for (runs, faults) in [(1, vec![]), (5, vec!["shown: 4 of 5 runs differ from the first in bits"])] {
+        let outcome = check(&device, &case, spec, std::slice::from_ref(&expected), runs).expect("a run");
+        assert_eq!(outcome.faults, faults);
+    }
+}
+
+/// All cases at once give what each alone gives, every one once; an error of the receiver ends it.
+#[test]
+fn cases_are_checked_on_all_cores() {
+    let device = device();
+    let all = column_sum::cases();
+    let cases: Vec<&Case> = all.iter().filter(|case| case.purpose == Purpose::Small).collect();
+    let thoroughness = Thoroughness { all_variants: true, runs: 2 };
+    let mut seen = vec![0; cases.len()];
+    check_all(&device, &cases, thoroughness, |index, outcomes| -> Result<(), ()> {
+        seen[index] += 1;
+        assert_eq!(outcomes.len(), (cases[index].specs)(device.caps()).len());
+        for (spec, outcome) in outcomes {
+            let outcome = outcome.expect("a run");
+            assert!(outcome.is_ok(), "{} {spec:?}: {:?}", cases[index].label(), outcome.faults);
+        }
+        Ok(())
+    })
+    .expect("no error");
+    assert!(seen.iter().all(|count| *count == 1), "{seen:?}");
+    let mut received = 0;
+    let ended = check_all(&device, &cases, thoroughness, |_, _| {
+        received += 1;
+        Err("stop")
+    });
+    assert_eq!((ended, received), (Err("stop"), 1));
 }
 
 /// Shapes are the same on every run: a failure names its own, which `cases` of the op can then keep.

@@ -10,6 +10,7 @@ mod eval;
 mod finetune;
 mod generate;
 mod golden;
+mod gpus;
 mod gradients;
 mod hugging_face;
 mod import;

@@ -35,6 +35,26 @@ pub(super) fn seconds_per_run(device: &Device, program: &Program<StepValues>, va
     Ok(median(&mut all))
 }
 
+/// Seconds between the device's timestamps around the items of a program, added up: the median over runs of a program that
+/// has run before; `None` without timestamps.
+///
+/// # Errors
+/// As [`Program::profile`].
+pub(super) fn device_seconds(
+    device: &Device,
+    program: &Program<StepValues>,
+    values: &StepValues,
+) -> Result<Option<f64>> {
+    if !device.caps().timestamps {
+        return Ok(None);
+    }
+    let (begin, mut all) = (Instant::now(), Vec::new());
+    while all.len() < TIMINGS && (all.is_empty() || begin.elapsed() < LONGEST / 6) {
+        all.push(program.profile(values)?.iter().map(|timing| timing.ms * 1e-3).sum());
+    }
+    Ok(Some(median(&mut all)))
+}
+
 /// The median; NaN of no values. Sorts them.
 pub(super) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);

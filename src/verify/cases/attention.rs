@@ -103,13 +103,13 @@ impl Shape {
     }
 
     /// q, k and v, dense.
-    fn numbers(&self) -> [Vec<f32>; 3] {
+    pub(super) fn numbers(&self) -> [Vec<f32>; 3] {
         let (c, seed) = (self.c(), (self.rows() * 3 + self.c()) as u32);
         let scaled = |seed, rows: usize| numbers(seed, rows * c).into_iter().map(|x| x * self.size).collect();
         [scaled(seed, self.rows()), scaled(seed + 1, self.keys()), scaled(seed + 2, self.keys())]
     }
 
-    fn dy(&self) -> Vec<f32> {
+    pub(super) fn dy(&self) -> Vec<f32> {
         numbers((self.rows() * 5 + self.c()) as u32, self.rows() * self.c())
     }
 

@@ -25,9 +25,14 @@ pub enum Out {
     Residual,
 }
 
+/// Where the numbers of a case start: A has this seed, B the next, then bias and what C starts as.
+pub(super) fn seed([m, n, k]: [usize; 3]) -> u32 {
+    (m * 31 + n * 7 + k) as u32
+}
+
 /// A case of one product; `live` rows of M (A·B, A·Bᵀ) or K (Aᵀ·B) are live.
 pub fn case(form: Form, out: Out, [m, n, k]: [usize; 3], live: usize, purpose: Purpose) -> Case {
-    let seed = (m * 31 + n * 7 + k) as u32;
+    let seed = seed([m, n, k]);
     let (a_shape, b_shape) = match form {
         Form::AB => ((m, k), (k, n)),
         Form::ABt => ((m, k), (n, k)),
@@ -61,12 +66,16 @@ pub fn case(form: Form, out: Out, [m, n, k]: [usize; 3], live: usize, purpose: P
                 Out::Add => Output::starting(device, "c", m, n, numbers(seed + 3, m * n))?,
                 _ => Output::poisoned(device, "c", m, n)?,
             };
-            let extra = Matrix::new(device, "extra", m, n)?;
+            // As large as the result only where they are used: large cases fill a GPU's memory.
+            let rows_if = |used: bool| if used { m } else { 1 };
+            let has_extra = matches!(out, Out::GeluBackward | Out::Residual);
+            let extra = Matrix::new(device, "extra", rows_if(has_extra), n)?;
             match out {
                 Out::GeluBackward => extra.write(device, &pre_numbers())?,
-                _ => extra.write(device, &numbers(seed + 4, m * n))?,
+                Out::Residual => extra.write(device, &numbers(seed + 4, m * n))?,
+                _ => {}
             }
-            let pre = Output::poisoned(device, "pre", m, n)?;
+            let pre = Output::poisoned(device, "pre", rows_if(out == Out::BiasGelu), n)?;
             let epilogue = match out {
                 Out::Plain | Out::Add => Epilogue::None,
                 Out::Bias => Epilogue::Bias(&bias.view),

@@ -9,6 +9,7 @@ pub mod embedding;
 pub mod gather_rows;
 mod inputs;
 pub mod kv_compress;
+pub mod large;
 pub mod layer_norm;
 pub mod matmul;
 pub mod matvec;
@@ -17,7 +18,7 @@ pub mod task_loss;
 
 use super::Case;
 
-/// Every case: small ones and those of the benchmarks.
+/// Every case whose oracle computes all outputs: small ones and those of the benchmarks. [`large`] has others.
 pub fn all() -> Vec<Case> {
     let mut all = matmul::cases();
     all.extend(matvec::cases());
