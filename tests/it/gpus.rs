@@ -44,9 +44,19 @@ fn device(result: &Value) -> &Value {
 
 /// The speed of wgpt over that of PyTorch in a step, both with the loss read after each step.
 fn share(result: &Value, step: &Value, dtype: &str) -> String {
-    let same = |row: &&Value| row["preset"] == step["preset"] && row["batch"] == step["batch"] && row["dtype"] == dtype;
-    let other = rows(result, "pytorch").iter().find(same);
+    let other = pytorch(result, step, dtype);
     other.map_or(String::new(), |other| format!("{:.2}", number(other, "step_ms") / number(step, "step_ms")))
+}
+
+/// The row of PyTorch for the same step.
+fn pytorch<'a>(result: &'a Value, step: &Value, dtype: &str) -> Option<&'a Value> {
+    let same = |row: &&Value| row["preset"] == step["preset"] && row["batch"] == step["batch"] && row["dtype"] == dtype;
+    rows(result, "pytorch").iter().find(same)
+}
+
+fn has_losses_of_pytorch(result: &Value, step: &Value) -> bool {
+    let equal = |other: &Value, key: &str| (number(step, key) - number(other, key)).abs() < 3e-4;
+    pytorch(result, step, "f32").is_some_and(|other| ["loss_first", "loss_5"].iter().all(|key| equal(other, key)))
 }
 
 /// The tables of docs/gpus/README.md.
@@ -60,6 +70,7 @@ fn tables(results: &[(String, Value)]) -> String {
             let losses = match step["losses_ok"].as_bool() {
                 Some(true) => "as known",
                 Some(false) => "wrong",
+                None if has_losses_of_pytorch(result, step) => "as PyTorch's",
                 None => "not known",
             };
             let [adapter, preset] = [text(result, "adapter"), text(step, "preset")];
@@ -152,8 +163,16 @@ fn tables_show_what_is_missing_and_wrong() {
         "steps": [
             {"preset": "nano", "batch": 8, "step_ms": 4.0, "step_ms_pipelined": 3.0, "gflops": 1500.0, "losses_ok": true},
             {"preset": "mini", "batch": 8, "step_ms": 4.0, "step_ms_pipelined": 3.0, "gflops": 1500.0, "losses_ok": false},
+            {"preset": "gpt1", "batch": 4, "step_ms": 1.0, "step_ms_pipelined": 3.0, "gflops": 1500.0, "losses_ok": null,
+             "loss_first": 9.0001, "loss_5": 8.0},
+            {"preset": "gpt1", "batch": 2, "step_ms": 1.0, "step_ms_pipelined": 3.0, "gflops": 1500.0, "losses_ok": null,
+             "loss_first": 9.0001, "loss_5": 8.1},
         ],
-        "pytorch": [{"preset": "nano", "batch": 8, "dtype": "tf32", "step_ms": 2.0}],
+        "pytorch": [
+            {"preset": "nano", "batch": 8, "dtype": "tf32", "step_ms": 2.0},
+            {"preset": "gpt1", "batch": 4, "dtype": "f32", "step_ms": 2.0, "loss_first": 9.0, "loss_5": 8.0},
+            {"preset": "gpt1", "batch": 2, "dtype": "f32", "step_ms": 2.0, "loss_first": 9.0, "loss_5": 8.0},
+        ],
         "check": [{"kernel": "a", "faults": []}, {"kernel": "b", "faults": ["c"]}], "check_all": [],
         "kernels": [
             {"op": "matmul", "gflops": 2500.0, "shape": {"M": 1, "N": 2, "K": 3}},
@@ -165,6 +184,8 @@ fn tables_show_what_is_missing_and_wrong() {
     for line in [
         "| A | nano | 8 | 4.00 | 3.00 | 1.50 | as known |  | 0.50 |  |",
         "| A | mini | 8 | 4.00 | 3.00 | 1.50 | wrong |  |  |  |",
+        "| A | gpt1 | 4 | 1.00 | 3.00 | 1.50 | as PyTorch's | 2.00 |  |  |",
+        "| A | gpt1 | 2 | 1.00 | 3.00 | 1.50 | not known | 2.00 |  |  |",
         "| A | D 1 | 2026-01-02, c | 1 of 2 | 2.50 | 1, 2, 3 |",
     ] {
         assert!(tables.lines().any(|found| found == line), "{line}\n{tables}");
