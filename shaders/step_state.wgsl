@@ -2,7 +2,8 @@
 //   norm = √Σ partial;  scale = min(1, clip/(norm + 1e-6)), or 1 if clip is 0;  loss = loss_sum;  task_loss = task_sum
 // and sets loss_sum and task_sum to 0. A norm or a loss that is not finite halts: adamw writes no weight from then on.
 //
-// Grid: one group. Each lane sums every GROUP-th partial sum, then the lanes are added in a fixed tree.
+// Grid: one group. Each lane sums every GROUP-th partial sum, AT_ONCE at a time, then the lanes are added in a
+// fixed tree.
 #import reduce
 #import finite
 #import state
@@ -14,8 +15,14 @@ struct Params { partials: u32, step: u32, clip: f32 }
 @compute @workgroup_size(GROUP)
 fn main(@builtin(local_invocation_index) lane: u32) {
     var sum = 0.0;
-    for (var i = lane; i < p.partials; i += GROUP) {
-        sum += partial[i];
+    for (var i = lane; i < p.partials; i += AT_ONCE * GROUP) {
+        #for k in 0..AT_ONCE
+        var x${k} = 0.0;
+        if i + ${k}u * GROUP < p.partials { x${k} = partial[i + ${k}u * GROUP]; }
+        #end
+        #for k in 0..AT_ONCE
+        sum += x${k};
+        #end
     }
     let total = group_sum(sum, lane);
     if lane == 0u {

@@ -24,6 +24,7 @@ const SHARED_CONSTANTS: [(&str, u32); 1] = [("GRID_WIDTH", dims::GRID_WIDTH)];
 
 /// Every library file, by name.
 const LIBRARIES: &[(&str, &str)] = &[
+    ("adamw", include_str!("../../shaders/lib/adamw.wgsl")),
     ("append_params", include_str!("../../shaders/lib/append_params.wgsl")),
     ("attention_image", include_str!("../../shaders/lib/attention_image.wgsl")),
     ("attention_params", include_str!("../../shaders/lib/attention_params.wgsl")),

@@ -1,5 +1,5 @@
-//! x = tokens_embed\[id\] + positions_embed\[position\], and its backward pass. Each row of a table's gradient is summed by one
-//! group, its owner.
+//! x = tokens_embed\[id\] + positions_embed\[position\], and its backward pass. Each row of a table's gradient has one
+//! owner, whose groups sum it.
 
 use super::grid::grid_of;
 use super::row_access::RowAccess;
@@ -11,12 +11,20 @@ use crate::{Result, dims};
 
 const FORWARD: &str = include_str!("../../shaders/embedding.wgsl");
 const BACKWARD: &str = include_str!("../../shaders/embedding_backward.wgsl");
+const BACKWARD_IMAGE: &str = include_str!("../../shaders/embedding_backward_image.wgsl");
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct Params {
     rows: u32,
     packs: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct BackwardParams {
+    owners: u32,
+    quads: u32,
 }
 
 /// Every variant that an adapter can run.
@@ -26,10 +34,21 @@ pub fn variants(caps: &Caps) -> Vec<Variant> {
 
 /// As [`variants`], of the backward pass.
 pub fn backward_variants(caps: &Caps) -> Vec<Variant> {
-    RowAccess::all(caps)
-        .into_iter()
-        .map(|access| access.apply(Variant::trusted("embedding_backward", BACKWARD)))
-        .collect()
+    let wide = |access| [33, 768].map(|columns| backward_variant(access, columns).0);
+    RowAccess::all(caps).into_iter().flat_map(wide).collect()
+}
+
+/// The backward pass for C columns, and the groups of an owner.
+fn backward_variant(access: RowAccess, columns: usize) -> (Variant, u32) {
+    let quads = dims::pitch(columns) as u32 / 4;
+    match access {
+        RowAccess::Image => (access.apply(Variant::trusted("embedding_backward", BACKWARD_IMAGE)), 1),
+        RowAccess::Buffer { .. } => {
+            let width = if quads > 16 { 32 } else { 16 };
+            let variant = Variant::trusted("embedding_backward", BACKWARD);
+            (variant.constant("QUADS", width).constant("LANES", 256 / width), quads.div_ceil(width))
+        }
+    }
 }
 
 /// Operands of the forward pass.
@@ -112,15 +131,17 @@ pub fn backward(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &E
     let (capacity, c, table) = (*recorder.capacity(), call.dx.columns, call.table);
     let lists = [(call.owners, 3 * table.owners(&capacity) as usize), (call.rows, capacity.rows as usize)];
     check_shapes("embedding_backward", &[(call.dx, capacity.rows, c), (call.gradient, 1, c)], &lists)?;
-    let packs = dims::pitch(c) as u32 / 8;
+    let quads = dims::pitch(c) as u32 / 4;
     let binds = [
         access.input(call.dx, RowCount::Rows),
         Bind::Read(call.owners),
         Bind::Read(call.rows),
         Bind::Update(&call.gradient.view),
     ];
-    recorder.dispatch(&access.apply(Variant::trusted("embedding_backward", BACKWARD)), &binds, move |values| {
+    let (variant, groups) = backward_variant(access, c);
+    recorder.dispatch(&variant, &binds, move |values| {
         let owners = table.owners(values);
-        Launch::new(Params { rows: owners, packs }, grid_of(owners))
+        let [x, y, _] = grid_of(owners);
+        Launch::new(BackwardParams { owners, quads }, [x, y, groups])
     })
 }

@@ -3,7 +3,7 @@
 
 use super::column_sum;
 use super::grid::grid_of;
-use super::row_access::RowAccess;
+use super::row_access::{RowAccess, rows_a_group};
 use super::rows::RowCount;
 use super::shapes::check_shapes;
 use super::values::StepValues;
@@ -29,8 +29,6 @@ const BACKWARD: File = File {
     image: include_str!("../../shaders/layer_norm_backward_image.wgsl"),
 };
 
-/// Invocations of a group on GPUs, where a group holds several rows.
-const INVOCATIONS: u32 = 256;
 /// Sums that the backward pass makes of each column: of the branch's gradient, dgain and dbias.
 const SUMS: usize = 3;
 /// Most blocks of rows in the backward pass, up to 8 rows a block: enough for all multiprocessors of a GPU, and few partial
@@ -70,10 +68,7 @@ fn variant(access: RowAccess, file: File, columns: usize, dropout: bool) -> Vari
         RowAccess::Image => {
             access.apply(Variant::trusted(file.stem, file.image)).constant("PACKS", (quads / 2).div_ceil(group))
         }
-        RowAccess::Buffer { .. } => Variant::trusted(file.stem, file.buffer)
-            .constant("GROUP", group)
-            .constant("ROWS", (INVOCATIONS / group).max(1))
-            .constant("FAN", if group > 64 { 16 } else { 8 })
+        RowAccess::Buffer { .. } => RowAccess::rows_of_lanes(Variant::trusted(file.stem, file.buffer), group)
             .constant("QUADS", quads.div_ceil(group)),
     };
     variant.constant("DROPOUT", dropout.into())
@@ -177,7 +172,7 @@ pub fn layer_norm(recorder: &mut Recorder<StepValues>, access: RowAccess, call: 
     if let Some(dropout) = &call.dropout {
         params = dropout.params("layer_norm", n, params)?;
     }
-    let a_group = if access == RowAccess::Image { 1 } else { (INVOCATIONS / access.group()).max(1) };
+    let a_group = if access == RowAccess::Image { 1 } else { rows_a_group(access.group()) };
     let variant = variant(access, FORWARD, columns, call.dropout.is_some());
     recorder.dispatch(&variant, &binds, move |values| {
         let params = Params { rows: values.rows, key: values.dropout_key, ..params };

@@ -12,17 +12,21 @@ use std::mem::offset_of;
 
 const LOSS_SUM: &str = include_str!("../../shaders/loss_sum.wgsl");
 const GLOBAL_NORM: &str = include_str!("../../shaders/global_norm.wgsl");
+const GLOBAL_NORM_IMAGE: &str = include_str!("../../shaders/global_norm_image.wgsl");
 const STEP_STATE: &str = include_str!("../../shaders/step_state.wgsl");
 const ADAMW: &str = include_str!("../../shaders/adamw.wgsl");
+const ADAMW_IMAGE: &str = include_str!("../../shaders/adamw_image.wgsl");
 
 /// Columns of a flat tensor seen as a matrix; its floats are a multiple of this.
 pub const FLAT_COLUMNS: usize = 4096;
-/// Packs of 8 floats whose squares one group adds up.
-const NORM_BLOCK: u32 = 2048;
+/// Vectors of four floats whose squares one group adds up.
+const NORM_BLOCK: u32 = 4096;
 /// Packs of 8 floats in a row of a flat tensor, FLAT_PACKS in the shaders.
 const FLAT_PACKS: u32 = FLAT_COLUMNS as u32 / 8;
-/// Packs that an invocation of `adamw` updates, PER_LANE in the shader.
-const PER_LANE: u32 = 4;
+/// Packs that an invocation of `adamw` updates on CPU adapters, PER_LANE in the shader.
+const PACKS_PER_LANE: u32 = 4;
+/// Vectors of four floats that an invocation of `adamw` updates on GPUs, PER_LANE in the shader.
+const QUADS_PER_LANE: u32 = 2;
 /// Words of the state's buffer on the device: those of [`DeviceState`], and zeros up to 64 bytes.
 pub const STATE_WORDS: usize = 16;
 
@@ -117,7 +121,7 @@ pub enum Losses {
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct NormParams {
-    packs: u32,
+    quads: u32,
     block: u32,
 }
 
@@ -146,24 +150,40 @@ struct AdamParams {
 }
 
 fn adamw_variant(access: RowAccess, arithmetic: Arithmetic) -> Variant {
+    let (file, per_lane) = match access {
+        RowAccess::Image => (ADAMW_IMAGE, PACKS_PER_LANE),
+        RowAccess::Buffer { .. } => (ADAMW, QUADS_PER_LANE),
+    };
     access
-        .apply(Variant::trusted("adamw", ADAMW))
+        .apply(Variant::trusted("adamw", file))
         .constant("FLAT_PACKS", FLAT_PACKS)
-        .constant("PER_LANE", PER_LANE)
+        .constant("PER_LANE", per_lane)
         .constant("LATE_DECAY", (arithmetic == Arithmetic::Hf2018).into())
 }
 
+/// Vectors of four floats that a group of `adamw` updates.
+fn adamw_quads(access: RowAccess) -> u32 {
+    match access {
+        RowAccess::Image => access.group() * PACKS_PER_LANE * 2,
+        RowAccess::Buffer { group } => group * QUADS_PER_LANE,
+    }
+}
+
 fn norm_variant(access: RowAccess) -> Variant {
-    access.apply(Variant::trusted("global_norm", GLOBAL_NORM)).constant("FLAT_PACKS", FLAT_PACKS)
+    let file = if access == RowAccess::Image { GLOBAL_NORM_IMAGE } else { GLOBAL_NORM };
+    access.apply(Variant::trusted("global_norm", file)).constant("FLAT_PACKS", FLAT_PACKS)
+}
+
+/// A kernel of one group that reads a list: on GPUs, several words at a time, since nothing else hides the latency.
+fn list_variant(access: RowAccess, stem: &'static str, source: &'static str) -> Variant {
+    let at_once = if access == RowAccess::Image { 1 } else { 16 };
+    access.apply(Variant::trusted(stem, source)).constant("AT_ONCE", at_once)
 }
 
 /// Every variant of loss_sum and step_state on an adapter.
 pub fn state_variants(caps: &Caps) -> Vec<Variant> {
-    let all = RowAccess::all(caps);
-    all.iter()
-        .map(|access| access.apply(Variant::trusted("loss_sum", LOSS_SUM)))
-        .chain(all.iter().map(|access| access.apply(Variant::trusted("step_state", STEP_STATE))))
-        .collect()
+    let both = |access| [list_variant(access, "loss_sum", LOSS_SUM), list_variant(access, "step_state", STEP_STATE)];
+    RowAccess::all(caps).into_iter().flat_map(both).collect()
 }
 
 /// Every variant of global_norm on an adapter.
@@ -194,14 +214,14 @@ pub fn loss_sum(
     };
     check_shapes("loss_sum", &[], &[(losses, rows.at(rec.capacity()) as usize), (state, STATE_WORDS)])?;
     let (binds, word) = ([Bind::Read(losses), Bind::Update(state)], (offset / 4) as u32);
-    rec.dispatch(&access.apply(Variant::trusted("loss_sum", LOSS_SUM)), &binds, move |values| {
+    rec.dispatch(&list_variant(access, "loss_sum", LOSS_SUM), &binds, move |values| {
         Launch::new(LossParams { count: rows.at(values), word, pad: [0; 2] }, [1, 1, 1])
     })
 }
 
 /// The number of partial sums that [`global_norm`] writes for a flat tensor of `floats`.
 pub fn norm_partials(floats: usize) -> usize {
-    (floats / 8).div_ceil(NORM_BLOCK as usize)
+    (floats / 4).div_ceil(NORM_BLOCK as usize)
 }
 
 /// Records the partial sums of squares of a flat gradient [.., [`FLAT_COLUMNS`]].
@@ -211,11 +231,11 @@ pub fn norm_partials(floats: usize) -> usize {
 pub fn global_norm(rec: &mut Recorder<StepValues>, access: RowAccess, gradient: &Matrix, partial: &View) -> Result<()> {
     let least = norm_partials(gradient.rows * FLAT_COLUMNS);
     check_shapes("global_norm", &[(gradient, gradient.rows as u32, FLAT_COLUMNS)], &[(partial, least)])?;
-    let packs = (gradient.rows * FLAT_COLUMNS / 8) as u32;
+    let quads = (gradient.rows * FLAT_COLUMNS / 4) as u32;
     let rows = RowCount::Fixed(gradient.rows as u32);
     let binds = [access.input(gradient, rows), Bind::Write(partial)];
     rec.dispatch(&norm_variant(access), &binds, move |_| {
-        Launch::new(NormParams { packs, block: NORM_BLOCK }, [packs.div_ceil(NORM_BLOCK), 1, 1])
+        Launch::new(NormParams { quads, block: NORM_BLOCK }, [quads.div_ceil(NORM_BLOCK), 1, 1])
     })
 }
 
@@ -240,7 +260,7 @@ pub fn step_state(rec: &mut Recorder<StepValues>, access: RowAccess, end: &StepE
     let StepEnd { partial, partials, state, clip } = *end;
     check_shapes("step_state", &[], &[(partial, partials), (state, STATE_WORDS)])?;
     let binds = [Bind::Read(partial), Bind::Update(state)];
-    rec.dispatch(&access.apply(Variant::trusted("step_state", STEP_STATE)), &binds, move |values| {
+    rec.dispatch(&list_variant(access, "step_state", STEP_STATE), &binds, move |values| {
         let params = StateParams { partials: partials as u32, step: values.step, clip, pad: 0 };
         Launch::new(params, [1, 1, 1])
     })
@@ -298,7 +318,7 @@ pub fn adamw(
     let mut binds: Vec<Bind<'_, BlockCount>> = tensors.iter().map(|t| Bind::Update(&t.view)).collect();
     binds.push(Bind::Read(state));
     binds.extend(tensors.iter().filter_map(|t| access.updated(t, rows)));
-    let a_group = access.group() * PER_LANE;
+    let a_group = adamw_quads(access);
     rec.dispatch(&adamw_variant(access, adam.arithmetic), &binds, move |values| {
         let t = values.adam_step.saturating_sub(range.steps_before).max(1);
         let (correction1, correction2) = (1.0 - adam.beta1.powf(t.into()), 1.0 - adam.beta2.powf(t.into()));
@@ -308,8 +328,8 @@ pub fn adamw(
             Arithmetic::Hf2018 => (lr * correction2.sqrt() / correction1, 1.0),
         };
         let params = AdamParams {
-            first: (range.start / 8) as u32,
-            end: (range.end / 8) as u32,
+            first: (range.start / 4) as u32,
+            end: (range.end / 4) as u32,
             rate: rate as f32,
             root: root as f32,
             rest1: (1.0 - adam.beta1) as f32,
@@ -320,9 +340,8 @@ pub fn adamw(
             pad: [0; 3],
         };
         // Without targets or examples nothing changes, not even by weight decay.
-        let live_packs =
-            if values.loss_counts == LossCounts::default() { 0 } else { (range.end - range.start) as u32 / 8 };
-        Launch::new(params, grid_of(live_packs.div_ceil(a_group)))
+        let live = if values.loss_counts == LossCounts::default() { 0 } else { (range.end - range.start) as u32 / 4 };
+        Launch::new(params, grid_of(live.div_ceil(a_group)))
     })
 }
 

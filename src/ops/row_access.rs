@@ -17,6 +17,14 @@ pub enum RowAccess {
     Image,
 }
 
+/// Invocations a group on GPUs, where a group holds several rows.
+const INVOCATIONS: u32 = 256;
+
+/// The rows of a group on GPUs, with so many lanes a row.
+pub(super) fn rows_a_group(lanes: u32) -> u32 {
+    (INVOCATIONS / lanes).max(1)
+}
+
 impl RowAccess {
     /// The access for rows of `columns` columns: images where the adapter reads them faster and `tensors` fit into textures,
     /// else [`RowAccess::buffer`].
@@ -75,6 +83,16 @@ impl RowAccess {
                 .import("update", "update_image")
                 .import("reduce", "reduce_subgroup"),
         }
+    }
+
+    /// On GPUs, several rows a group: the variant with `lanes` lanes a row, as reduce_rows.wgsl divides a group.
+    pub(super) fn rows_of_lanes(variant: Variant, lanes: u32) -> Variant {
+        let fan = match lanes {
+            0..=64 => 8,
+            65..=256 => 16,
+            _ => 32,
+        };
+        variant.constant("GROUP", lanes).constant("ROWS", rows_a_group(lanes)).constant("FAN", fan)
     }
 
     /// Binds a matrix that the shader declares as `#input`.

@@ -91,6 +91,9 @@ pub fn cases() -> Vec<Case> {
         all.push(case(Targets::Some, 4.0, shape, Purpose::Small));
         all.push(case(Targets::None, 4.0, shape, Purpose::Small));
     }
+    // More columns than registers hold, with logits that rise and fall.
+    all.push(case(Targets::Some, 1000.0, [7, 5, 9001], Purpose::Small));
+    all.push(case(Targets::Some, 4.0, [3, 3, 40_478], Purpose::Small));
     all.push(case(Targets::All, 4.0, [1024, 1024, 512], Purpose::Bench));
     all
 }

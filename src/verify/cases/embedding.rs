@@ -136,6 +136,8 @@ pub fn cases() -> Vec<Case> {
         all.push(backward_case(Table::Tokens, sizes, Purpose::Small));
         all.push(backward_case(Table::Positions, sizes, Purpose::Small));
     }
+    // Tokens as frequent as in text: hundreds of rows for one owner.
+    all.push(backward_case(Table::Tokens, [1300, 1201, 130, 3, 64], Purpose::Small));
     let nano = [1024, 1024, 128, 512, 128];
     all.push(forward_case(nano, Purpose::Bench));
     all.push(backward_case(Table::Tokens, nano, Purpose::Bench));
