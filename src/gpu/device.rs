@@ -338,13 +338,23 @@ impl Device {
         self.poll_with(wgpu::PollType::wait_indefinitely())
     }
 
+    /// Waits until the device has done one submission and all before it.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if it is lost.
+    pub(super) fn wait_for(&self, submission: &wgpu::SubmissionIndex) -> Result<()> {
+        self.poll_with(wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: None })
+    }
+
     pub(super) fn poll(&self) -> Result<()> {
         self.poll_with(wgpu::PollType::Poll)
     }
 
     fn poll_with(&self, how: wgpu::PollType) -> Result<()> {
-        self.0.device.poll(how).map_err(|e| Error::device(e.to_string()))?;
-        self.check()
+        let polled = self.0.device.poll(how);
+        // A submission that wgpu refused is recorded as a fault, with the reason; waiting for it fails as well, without.
+        self.check()?;
+        polled.map(drop).map_err(|e| Error::device(e.to_string()))
     }
 
     /// Reports the first error that no scope caught.

@@ -151,8 +151,8 @@ impl<V: LiveValues> Program<V> {
             Some((view, ring)) => {
                 encoder.pass = None;
                 let slot = ring.copy(&mut encoder.raw, view);
-                self.device.queue().submit([encoder.finish()]);
-                ring.submitted(slot);
+                let submission = self.device.queue().submit([encoder.finish()]);
+                ring.submitted(slot, submission);
             }
         }
         Ok(())

@@ -69,7 +69,7 @@ pub(super) fn read_words(device: &Device, name: &str, buffer: &wgpu::Buffer, wor
 }
 
 fn wait_for(device: &Device, staging: Mapping, name: &str) -> Result<Vec<u32>> {
-    device.wait()?;
+    device.wait_for(&staging.submission)?;
     staging.try_words()?.ok_or_else(|| Error::device(format!("`{name}`: nothing was read back")))
 }
 
@@ -78,8 +78,8 @@ fn copy_out(device: &Device, name: &str, buffer: &wgpu::Buffer, offset: u64, wor
     let staging = device.make(&format!("readback of `{name}`"), |d| staging_buffer(d, words as usize))?;
     let mut encoder = device.raw().create_command_encoder(&Default::default());
     encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, words * 4);
-    device.queue().submit([encoder.finish()]);
-    Ok(Mapping::start(staging))
+    let submission = device.queue().submit([encoder.finish()]);
+    Ok(Mapping::start(staging, submission))
 }
 
 fn staging_buffer(device: &wgpu::Device, words: usize) -> wgpu::Buffer {
@@ -94,6 +94,8 @@ fn staging_buffer(device: &wgpu::Device, words: usize) -> wgpu::Buffer {
 /// A staging buffer that wgpu is mapping for reading.
 struct Mapping {
     buffer: wgpu::Buffer,
+    /// The submission with the copy into the buffer.
+    submission: wgpu::SubmissionIndex,
     state: Arc<Mutex<MapState>>,
 }
 
@@ -105,7 +107,7 @@ struct MapState {
 
 impl Mapping {
     /// Requests the mapping of a buffer after the copy into it was submitted.
-    fn start(buffer: wgpu::Buffer) -> Self {
+    fn start(buffer: wgpu::Buffer, submission: wgpu::SubmissionIndex) -> Self {
         let state = Arc::<Mutex<MapState>>::default();
         let shared = state.clone();
         buffer.map_async(wgpu::MapMode::Read, .., move |result| {
@@ -118,7 +120,7 @@ impl Mapping {
                 waker.wake();
             }
         });
-        Mapping { buffer, state }
+        Mapping { buffer, submission, state }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, MapState> {
@@ -184,8 +186,8 @@ impl Ring {
     }
 
     /// Puts a slot in flight after its copy was submitted.
-    pub(super) fn submitted(&mut self, slot: Option<wgpu::Buffer>) {
-        self.in_flight.extend(slot.map(Mapping::start));
+    pub(super) fn submitted(&mut self, slot: Option<wgpu::Buffer>, submission: wgpu::SubmissionIndex) {
+        self.in_flight.extend(slot.map(|buffer| Mapping::start(buffer, submission)));
     }
 
     /// Frees the oldest slot in flight, after its words were read.
@@ -210,18 +212,16 @@ impl Ring {
         Ok(words)
     }
 
-    /// The oldest copy, waiting for the device; `None` if no slot is in flight.
+    /// The oldest copy, waiting for it alone: what was submitted later may still run. `None` if no slot is in flight.
     ///
     /// # Errors
     /// [`Error::Device`] if the device is lost.
     pub fn wait(&mut self) -> Result<Option<Vec<u32>>> {
-        if self.in_flight.is_empty() {
-            return Ok(None);
-        }
         if let Some(words) = self.take()? {
             return Ok(Some(words));
         }
-        self.device.wait()?;
+        let Some(oldest) = self.in_flight.front() else { return Ok(None) };
+        self.device.wait_for(&oldest.submission)?;
         self.take()
     }
 

@@ -19,6 +19,7 @@ mod kernels;
 mod model;
 mod model_folder;
 mod pretrain;
+mod readback;
 mod recorder;
 mod resume;
 mod shaders;

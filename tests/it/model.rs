@@ -246,6 +246,28 @@ fn two_runs_have_the_same_bits() {
 }
 
 #[test]
+fn results_arrive_in_order_whether_or_not_they_are_awaited() {
+    let device = device();
+    let (config, parameters) = tiny(|_| {});
+    let batch = batch(&config, &[40, 1, 33]);
+    let run = |awaited: bool| {
+        let mut training = train(&device, &config, &parameters, &batch);
+        let mut results = Vec::new();
+        for _ in 0..9 {
+            training.step(&batch, 1e-3, SEED).expect("a step");
+            results.extend(if awaited { training.wait_for_results().expect("results") } else { Vec::new() });
+            results.extend(training.next_result().expect("no error"));
+        }
+        results.extend(training.wait_for_results().expect("results"));
+        (results, training.parameters().expect("weights"))
+    };
+    let (first, second) = (run(true), run(false));
+    assert_eq!(first.0.iter().map(|result| result.step).collect::<Vec<_>>(), (1..=9).collect::<Vec<_>>());
+    assert_eq!(first.0, second.0);
+    assert!(first.1 == second.1, "weights differ");
+}
+
+#[test]
 fn a_step_without_targets_changes_nothing() {
     let device = device();
     let (config, parameters) = tiny(|_| {});
