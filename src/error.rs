@@ -25,12 +25,12 @@ pub enum Error {
     /// before the device runs it.
     #[error("{0}")]
     Kernel(InvalidDispatch),
-    /// naga rejects a shader.
+    /// naga or the driver rejects a shader: naga while a program is recorded, the driver when the program first runs.
     #[error("shader `{shader}`: {message}")]
     Shader {
         /// The shader's name.
         shader: String,
-        /// naga's message, with the line.
+        /// naga's message, with the line, or the driver's.
         message: String,
     },
     /// A loss, a gradient norm or an answer is NaN or infinite.

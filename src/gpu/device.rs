@@ -1,10 +1,12 @@
 //! Devices: opened on an adapter with its highest limits, or taken from the caller.
 
 use super::caps::{AdapterKind, Caps};
-use super::kernel::{self, Pipeline, Variant};
+use super::compile::Compiler;
+use super::kernel::{self, Checked, Pipeline, Variant};
 use crate::error::DeviceError;
 use crate::{Error, Result};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,10 +20,17 @@ struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
     caps: Caps,
-    pipelines: Mutex<HashMap<Variant, Pipeline>>,
+    pipelines: Mutex<Pipelines>,
     bytes: AtomicU64,
     /// The first error that no scope caught, on devices opened here. The next wait reports it.
     fault: Fault,
+}
+
+/// The pipelines of a device, and the threads that compile them.
+#[derive(Default)]
+struct Pipelines {
+    by_variant: HashMap<Variant, Pipeline>,
+    compiler: Compiler<Checked>,
 }
 
 impl std::fmt::Debug for Device {
@@ -255,7 +264,7 @@ impl Device {
             device,
             queue,
             caps,
-            pipelines: Mutex::new(HashMap::new()),
+            pipelines: Mutex::default(),
             bytes: AtomicU64::new(0),
             fault: Arc::default(),
         })))
@@ -269,7 +278,7 @@ impl Device {
             device: self.0.device.clone(),
             queue: self.0.queue.clone(),
             caps,
-            pipelines: Mutex::new(HashMap::new()),
+            pipelines: Mutex::default(),
             bytes: AtomicU64::new(0),
             fault: self.0.fault.clone(),
         }))
@@ -365,18 +374,32 @@ impl Device {
         }
     }
 
-    /// The variants whose pipelines were built for this device, in no particular order.
-    pub fn variants(&self) -> Vec<Variant> {
-        self.0.pipelines.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    fn pipelines(&self) -> MutexGuard<'_, Pipelines> {
+        self.0.pipelines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The variants that were recorded for this device, in no particular order.
+    pub fn variants(&self) -> Vec<Variant> {
+        self.pipelines().by_variant.keys().cloned().collect()
+    }
+
+    /// The pipeline of a variant. Returns as soon as its bindings are known, while threads compile it.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] if naga rejects it, [`Error::Kernel`] if it exceeds a limit of the device.
     pub(super) fn pipeline(&self, variant: &Variant) -> Result<Pipeline> {
-        let cache = || self.0.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pipeline) = cache().get(variant) {
+        if let Some(pipeline) = self.pipelines().by_variant.get(variant) {
             return Ok(pipeline.clone());
         }
-        let pipeline = kernel::build(&self.0.device, &self.0.caps, variant)?;
-        cache().insert(variant.clone(), pipeline.clone());
-        Ok(pipeline)
+        let parsed = kernel::parse(&self.0.device, &self.0.caps, variant)?;
+        let pipelines = &mut *self.pipelines();
+        // Another thread may have been faster.
+        Ok(match pipelines.by_variant.entry(variant.clone()) {
+            Entry::Occupied(entry) => entry.get().clone(),
+            Entry::Vacant(entry) => {
+                pipelines.compiler.start(parsed.compilation.clone());
+                entry.insert(parsed).clone()
+            }
+        })
     }
 }

@@ -1,8 +1,10 @@
 //! Variants of kernels, as data, and the pipelines compiled from them.
 
+use super::compile::{Compilation, Source};
 use super::wgsl::{self, BindingKind, Module};
 use super::{Caps, template};
 use crate::{Error, Result};
+use std::sync::Arc;
 
 /// One text of a kernel: a shader file with the constants, aliases and library files of a Spec. Equal variants share a
 /// pipeline.
@@ -39,7 +41,7 @@ impl Variant {
         Variant { stem, body, constants, aliases, imports, checks: Checks::Shader }
     }
 
-    /// A variant of one of this crate's kernels, compiled without checks. See the safety comment of `build` for what such a
+    /// A variant of one of this crate's kernels, compiled without checks. See the safety comment of `shader_module` for what such a
     /// kernel has to fulfill.
     pub(crate) fn trusted(stem: &'static str, body: &'static str) -> Self {
         Variant { checks: Checks::Kernel, ..Variant::new(stem, body) }
@@ -107,15 +109,24 @@ impl Variant {
     }
 }
 
-/// A compiled variant with its bindings.
+/// A variant with its bindings, and its pipeline, which another thread may still compile.
 #[derive(Clone)]
 pub(super) struct Pipeline {
-    pub raw: wgpu::ComputePipeline,
     pub layout: wgpu::BindGroupLayout,
-    bindings: std::sync::Arc<[(u32, BindingKind)]>,
+    pub compilation: Arc<Compilation<Checked>>,
+    stem: &'static str,
+    bindings: Arc<[(u32, BindingKind)]>,
 }
 
 impl Pipeline {
+    /// The compiled pipeline. Waits for its compilation.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] if the driver rejects it.
+    pub fn raw(&self) -> Result<&wgpu::ComputePipeline> {
+        self.compilation.result().map_err(|message| shader_error(self.stem, message.clone()))
+    }
+
     /// Bytes of the parameters, the uniform at binding 0, if the kernel has one.
     pub fn uniform_bytes(&self) -> Option<u32> {
         match self.bindings.first() {
@@ -130,11 +141,24 @@ impl Pipeline {
     }
 }
 
-/// Compiles a variant.
+fn shader_error(stem: &str, message: String) -> Error {
+    Error::Shader { shader: stem.into(), message }
+}
+
+/// A variant that naga accepts and that fits the device: all that a driver needs for its pipeline.
+pub(super) struct Checked {
+    device: wgpu::Device,
+    stem: &'static str,
+    module: naga::Module,
+    layout: wgpu::PipelineLayout,
+    checks: Checks,
+}
+
+/// Parses a variant and makes its layout. The pipeline is still to be compiled.
 ///
 /// # Errors
-/// [`Error::Shader`] if naga or the driver rejects it, [`Error::Kernel`] if it exceeds a limit of the device.
-pub(super) fn build(raw: &wgpu::Device, caps: &Caps, variant: &Variant) -> Result<Pipeline> {
+/// [`Error::Shader`] if naga rejects it, [`Error::Kernel`] if it exceeds a limit of the device.
+pub(super) fn parse(raw: &wgpu::Device, caps: &Caps, variant: &Variant) -> Result<Pipeline> {
     let module = variant.module()?;
     variant.fits(&module, caps)?;
     if variant.checks == Checks::Driver && !caps.reads_images() {
@@ -177,7 +201,6 @@ pub(super) fn build(raw: &wgpu::Device, caps: &Caps, variant: &Variant) -> Resul
             count: None,
         })
         .collect();
-    let bindings: std::sync::Arc<[_]> = module.bindings.clone().into();
     let scope = raw.push_error_scope(wgpu::ErrorFilter::Validation);
     let layout =
         raw.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(variant.stem), entries: &entries });
@@ -186,24 +209,42 @@ pub(super) fn build(raw: &wgpu::Device, caps: &Caps, variant: &Variant) -> Resul
         bind_group_layouts: &[Some(&layout)],
         immediate_size: 0,
     });
-    let source = wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(module.module));
-    let descriptor = wgpu::ShaderModuleDescriptor { label: Some(variant.stem), source };
-    let shader = shader_module(raw, descriptor, variant.checks);
-    let pipeline = raw.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: Some(variant.stem),
-        layout: Some(&pipeline_layout),
-        module: &shader,
-        entry_point: None,
-        compilation_options: wgpu::PipelineCompilationOptions {
-            zero_initialize_workgroup_memory: false,
-            ..Default::default()
-        },
-        cache: None,
-    });
     if let Some(e) = pollster::block_on(scope.pop()) {
-        return Err(Error::Shader { shader: variant.stem.into(), message: e.to_string() });
+        return Err(shader_error(variant.stem, e.to_string()));
     }
-    Ok(Pipeline { raw: pipeline, layout, bindings })
+    let checked = Checked {
+        device: raw.clone(),
+        stem: variant.stem,
+        module: module.module,
+        layout: pipeline_layout,
+        checks: variant.checks,
+    };
+    let compilation = Arc::new(Compilation::new(checked));
+    Ok(Pipeline { layout, compilation, stem: variant.stem, bindings: module.bindings.into() })
+}
+
+impl Source for Checked {
+    fn compile(self) -> Result<wgpu::ComputePipeline, String> {
+        // Error scopes are those of a thread.
+        let filters = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
+        let scopes = filters.map(|filter| self.device.push_error_scope(filter));
+        let source = wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(self.module));
+        let descriptor = wgpu::ShaderModuleDescriptor { label: Some(self.stem), source };
+        let shader = shader_module(&self.device, descriptor, self.checks);
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(self.stem),
+            layout: Some(&self.layout),
+            module: &shader,
+            entry_point: None,
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        let errors: Vec<_> = scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop())).collect();
+        errors.first().map_or(Ok(pipeline), |error| Err(error.to_string()))
+    }
 }
 
 #[allow(unsafe_code)]
@@ -219,7 +260,7 @@ fn shader_module(
         //   recorder refuses grids above it, and tests run every variant of the registry with guard values around each
         //   output. A launcher that does not check a tensor, an index list with rows past the end of its table, or a kernel
         //   outside the registry would make this false.
-        // - `Checks::Driver`: these kernels do access memory past the end. `build` compiles them only where
+        // - `Checks::Driver`: these kernels do access memory past the end. `parse` accepts them only where
         //   `Caps::reads_images` holds: llvmpipe compares every index with the size of the binding, whether or not the shader
         //   does. Another driver for which `reads_images` holds, or an llvmpipe without that comparison, would make this
         //   false.

@@ -3,6 +3,7 @@
 mod bind;
 pub mod buffer;
 pub mod caps;
+mod compile;
 pub mod device;
 mod expression;
 pub mod image;

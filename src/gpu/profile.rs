@@ -67,7 +67,7 @@ impl<V: LiveValues> Program<V> {
         timings: &mut [Timing],
     ) -> Result<()> {
         let mut encoder = self.encoder();
-        items.iter().for_each(|item| encoder.item(item, values, launches));
+        items.iter().try_for_each(|item| encoder.item(item, values, launches))?;
         let commands = encoder.finish();
         let start = Instant::now();
         self.device.queue().submit([commands]);
@@ -95,7 +95,7 @@ impl<V: LiveValues> Program<V> {
         })?;
         let mut encoder: Encoder<wgpu::CommandEncoder> = self.encoder();
         for (i, item) in items.iter().enumerate() {
-            encoder.timed_item(item, values, launches, &set, 2 * i as u32);
+            encoder.timed_item(item, values, launches, &set, 2 * i as u32)?;
         }
         encoder.copies().resolve_query_set(&set, 0..count, &resolved, 0);
         self.device.queue().submit([encoder.finish()]);

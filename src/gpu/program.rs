@@ -6,6 +6,7 @@
 //! group runs without work.
 
 use super::image_copy::Refresh;
+use super::kernel::Pipeline;
 use super::launch::{LiveValues, Plan};
 use super::parameters::Parameters;
 use super::{Device, Image, Launch, Matrix, Ring, View};
@@ -31,7 +32,7 @@ pub(super) enum Item<V: LiveValues> {
 /// A kernel with its tensors.
 pub(super) struct Dispatch<V> {
     pub stem: &'static str,
-    pub pipeline: wgpu::ComputePipeline,
+    pub pipeline: Pipeline,
     pub bind_group: wgpu::BindGroup,
     pub plan: Plan<V>,
     /// Workgroups in total at capacity: no run may have more.
@@ -77,10 +78,12 @@ impl<V: LiveValues> Program<V> {
         self.dispatch_items().count()
     }
 
-    /// Submits one run with these values. Does not wait: the device works while the host continues.
+    /// Submits one run with these values. Does not wait for the device, which works while the host continues. The first run
+    /// waits until all kernels are compiled.
     ///
     /// # Errors
-    /// [`Error::Kernel`] if a dispatch's grid exceeds the device's limits or the capacity.
+    /// [`Error::Shader`] if the driver rejects a kernel, [`Error::Kernel`] if a dispatch's grid exceeds the device's limits
+    /// or the capacity.
     pub fn run(&self, values: &V) -> Result<()> {
         self.submit(values, 1, None)
     }
@@ -118,12 +121,15 @@ impl<V: LiveValues> Program<V> {
         self.parameters.encode_upload(&self.device, &launches, encoder)?;
         let mut encoder = Encoder::new(encoder);
         let mut launches = launches.iter();
-        self.items.iter().for_each(|item| encoder.item(item, values, &mut launches));
-        Ok(())
+        self.items.iter().try_for_each(|item| encoder.item(item, values, &mut launches))
     }
 
-    /// The launches of all dispatches, in order.
+    /// The launches of all dispatches, in order. Waits until their pipelines are compiled.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] if the driver rejects a kernel, [`Error::Kernel`] if a grid exceeds a limit.
     pub(super) fn launches(&self, values: &V) -> Result<Vec<Launch>> {
+        self.dispatch_items().try_for_each(|dispatch| dispatch.pipeline.raw().map(drop))?;
         self.dispatch_items().map(|dispatch| dispatch.launch(&self.device, values)).collect()
     }
 
@@ -139,7 +145,7 @@ impl<V: LiveValues> Program<V> {
         for _ in 0..times {
             let mut launches = launches.iter();
             for item in &self.items {
-                encoder.item(item, values, &mut launches);
+                encoder.item(item, values, &mut launches)?;
                 if encoder.flops > budget {
                     let full = std::mem::replace(&mut encoder, self.encoder());
                     self.device.queue().submit([full.finish()]);
@@ -188,11 +194,11 @@ impl<E: BorrowMut<wgpu::CommandEncoder>> Encoder<E> {
         item: &Item<V>,
         values: &V,
         launches: &mut std::slice::Iter<'_, Launch>,
-    ) {
+    ) -> Result<()> {
         match item {
             Item::Dispatch(dispatch) => {
                 if let Some(launch) = launches.next() {
-                    self.dispatch(dispatch, launch);
+                    self.dispatch(dispatch, launch)?;
                 }
             }
             Item::Refresh(refresh, rows) => {
@@ -212,19 +218,22 @@ impl<E: BorrowMut<wgpu::CommandEncoder>> Encoder<E> {
             Item::CopyIntoImage { from, to } => to.copy_in(self.copies(), from, 0),
             Item::CopyOutOfImage { from, to } => from.copy_out(self.copies(), to),
         }
+        Ok(())
     }
 
-    fn dispatch<V>(&mut self, dispatch: &Dispatch<V>, launch: &Launch) {
+    fn dispatch<V>(&mut self, dispatch: &Dispatch<V>, launch: &Launch) -> Result<()> {
         let [x, y, z] = launch.groups;
         if x == 0 || y == 0 || z == 0 {
-            return;
+            return Ok(());
         }
+        let pipeline = dispatch.pipeline.raw()?;
         self.flops += launch.flops;
         let raw = self.raw.borrow_mut();
         let pass = self.pass.get_or_insert_with(|| raw.begin_compute_pass(&Default::default()).forget_lifetime());
-        pass.set_pipeline(&dispatch.pipeline);
+        pass.set_pipeline(pipeline);
         pass.set_bind_group(0, &dispatch.bind_group, &[]);
         pass.dispatch_workgroups(x, y, z);
+        Ok(())
     }
 
     /// As [`Encoder::item`], between two timestamps: `index` and the one after it.
@@ -235,15 +244,16 @@ impl<E: BorrowMut<wgpu::CommandEncoder>> Encoder<E> {
         launches: &mut std::slice::Iter<'_, Launch>,
         set: &wgpu::QuerySet,
         index: u32,
-    ) {
+    ) -> Result<()> {
         let dispatch = matches!(item, Item::Dispatch(_));
         // A dispatch runs inside the pass that takes both; other items run between two empty passes.
         self.timed_pass(set, Some(index), dispatch.then_some(index + 1));
-        self.item(item, values, launches);
+        self.item(item, values, launches)?;
         if !dispatch {
             self.timed_pass(set, Some(index + 1), None);
         }
         self.pass = None;
+        Ok(())
     }
 
     fn timed_pass(&mut self, set: &wgpu::QuerySet, begin: Option<u32>, end: Option<u32>) {

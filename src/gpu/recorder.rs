@@ -91,7 +91,7 @@ impl<V: LiveValues> Recorder<V> {
             self.image_copies.invalidate(view);
         }
         let (stem, most_groups) = (variant.stem, launch.group_count());
-        let dispatch = Dispatch { stem, pipeline: pipeline.raw, bind_group, plan: Box::new(plan), most_groups };
+        let dispatch = Dispatch { stem, pipeline, bind_group, plan: Box::new(plan), most_groups };
         self.items.push(Item::Dispatch(dispatch));
         Ok(())
     }

@@ -4,6 +4,7 @@ mod architecture;
 mod batching;
 mod cli;
 mod common;
+mod compile;
 mod data;
 mod embed;
 mod eval;
