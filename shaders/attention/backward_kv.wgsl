@@ -1,10 +1,8 @@
 // Causal attention, gradients of k and v: dv = Σ_t (p∘m)·dy and dk = scale·Σ_t dS·q over the queries t that attend to the key,
 // with p, m and dS as in backward_q, whose δ it reads.
 //
-// dkv has the shape of kv: dk at the place of k, dv at that of v. Grid (tiles, H, parts), 64 keys a group. LANES neighboring
-// invocations share a key: each holds QUADS vec4 of k, v, dk and dv, and their parts of each dot product are added through
-// workgroup memory. KEYS queries and their dy at a time are stored in workgroup memory.
-// Variant: as forward; LANES, QUADS = ⌈DQ/LANES⌉.
+// dkv has the shape of kv: dk at the place of k, dv at that of v. Grid (tiles, H, parts), 64 keys a group, KEYS queries a step.
+// Distribution and variants as forward, with keys and queries exchanged; four products.
 #import dropout_words
 #import attention_params
 #head_read 1 queries
@@ -15,93 +13,268 @@
 @group(0) @binding(6) var<storage, read> delta: array<f32>;
 #head_write 7 dkv
 
-var<workgroup> query_block: array<vec4<f32>, ${KEYS*DQ}>;
-var<workgroup> dy_block: array<vec4<f32>, ${KEYS*DQ}>;
-#if LANES > 1
-var<workgroup> partial: array<vec2<f32>, ${KEYS*64*LANES}>;
-#end
+// Two blocks of workgroup memory, each used in turn for the channels of a chunk and for the rows of a piece.
+var<workgroup> left: array<vec4<f32>, ${64*CHUNK}>;
+var<workgroup> right: array<vec4<f32>, ${64*CHUNK}>;
 
-@compute @workgroup_size(${64*LANES})
+@compute @workgroup_size(${16*LANES})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let tile = part_of_keys(key_tile(group.x), group.z * 64u);
     if tile.j >= tile.j_end { return; }
     let base = group.y * D;
-    let j = min(tile.j + lane / LANES, tile.j_end - 1u);
-    let key = key_row(j, tile.keys_at, tile.null_row) * p.kv_pitch;
-    let k_at = p.k.x * p.kv_pitch + p.k.y + base + key;
-    let v_at = p.v.x * p.kv_pitch + p.v.y + base + key;
-    let t_first = max(seen_from(tile.j), 0);
-    // The row of the first query that attends to the key.
-    let first_row = tile.first + u32(max(seen_from(j), 0) - t_first);
-    let first_quad = lane % LANES * QUADS;
-    #for q in 0..QUADS
-    // A quad past the last one repeats its loads, with zeros as values.
-    let quad${q} = min(first_quad + ${q}u, DQ - 1u);
-    let inside${q} = first_quad + ${q}u < DQ;
-    let k${q} = select(vec4<f32>(), load_kv(k_at, 4u * quad${q}), inside${q});
-    let v${q} = select(vec4<f32>(), load_kv(v_at, 4u * quad${q}), inside${q});
-    var dk${q} = vec4<f32>();
-    var dv${q} = vec4<f32>();
+    let k_at = p.k.x * p.kv_pitch + p.k.y + base;
+    let v_at = p.v.x * p.kv_pitch + p.v.y + base;
+    let x = lane % LANES;
+    let y = lane / LANES;
+    let first_key = tile.j + 4u * y;
+    // The first query attends to the first key.
+    let t_first = u32(max(seen_from(tile.j), 0));
+    #for r in 0..4
+    #for j in 0..(DQ+LANES-1)/LANES
+    var dk${r}_${j} = vec4<f32>();
+    var dv${r}_${j} = vec4<f32>();
+    #end
     #end
     for (var block = tile.first; block < tile.end; block += KEYS) {
-        workgroupBarrier();
-        for (var i = lane; i < KEYS * DQ; i += ${64*LANES}u) {
-            let query = min(block + i / DQ, tile.end - 1u);
-            query_block[i] = load_queries(query * p.q_pitch + base, i % DQ * 4u);
-            dy_block[i] = load_dy(query * p.y_pitch + base, i % DQ * 4u);
-        }
-        workgroupBarrier();
-        #if LANES > 1
-        for (var i = 0u; i < KEYS; i++) {
-            var s = 0.0;
-            var g = 0.0;
-            #for q in 0..QUADS
-            s += dot(k${q}, query_block[i * DQ + quad${q}]);
-            g += dot(v${q}, dy_block[i * DQ + quad${q}]);
-            #end
-            partial[i * ${64*LANES}u + lane] = vec2<f32>(s, g);
-        }
-        workgroupBarrier();
+        #for r in 0..4
+        #for g in 0..KEYS/(4*LANES)
+        var s${r}_${g} = vec4<f32>();
+        var g${r}_${g} = vec4<f32>();
         #end
-        for (var i = 0u; i < KEYS; i++) {
-            let query = min(block + i, tile.end - 1u);
-            let seen = block + i < tile.end && query >= first_row;
-            #if LANES > 1
-            var both = vec2<f32>();
-            #for l in 0..LANES
-            both += partial[i * ${64*LANES}u + lane / LANES * LANES + ${l}u];
+        #end
+        for (var first = 0u; first < p.quads; first += CHUNK) {
+            workgroupBarrier();
+            #for s in 0..4*CHUNK/LANES
+            {
+                let i = lane + ${s*16*LANES}u;
+                let quad = first + i % CHUNK;
+                #if DQ % CHUNK > 0
+                if quad < DQ {
+                #end
+                let j = min(tile.j + i / CHUNK, tile.j_end - 1u);
+                left[i ^ (i / (4u * CHUNK) & 7u)] = load_kv(k_at + key_row(j, tile.keys_at, tile.null_row) * p.kv_pitch, 4u * quad);
+                #if DQ % CHUNK > 0
+                }
+                #end
+            }
             #end
-            let s = both.x;
-            var g = both.y;
-            #else
-            var s = 0.0;
-            var g = 0.0;
-            #for q in 0..QUADS
-            s += dot(k${q}, query_block[i * DQ + ${q}u]);
-            g += dot(v${q}, dy_block[i * DQ + ${q}u]);
+            #for s in 0..KEYS*CHUNK/(16*LANES)
+            {
+                let i = lane + ${s*16*LANES}u;
+                let slot = i / CHUNK;
+                let quad = first + i % CHUNK;
+                #if DQ % CHUNK > 0
+                if quad < DQ {
+                #end
+                let query = min(block + slot % ${KEYS/4}u * 4u + slot / ${KEYS/4}u, tile.end - 1u);
+                right[slot * CHUNK + (i % CHUNK ^ (slot & 7u))] = load_queries(query * p.q_pitch + base, 4u * quad);
+                #if DQ % CHUNK > 0
+                }
+                #end
+            }
             #end
+            workgroupBarrier();
+            for (var q = 0u; q < min(CHUNK, p.quads - first); q++) {
+                let at = x * CHUNK + (q ^ (x & 7u));
+                let left_at = 4u * y * CHUNK + (q ^ (y & 7u));
+                #for r in 0..4
+                let a${r} = left[left_at + ${r*CHUNK}u];
+                #end
+                #for g in 0..KEYS/(4*LANES)
+                #for i in 0..4
+                let b${g}_${i} = right[at + ${(i*KEYS/4+g*LANES)*CHUNK}u];
+                #end
+                #for r in 0..4
+                #for d in 0..4
+                s${r}_${g} += a${r}[${d}] * vec4<f32>(b${g}_0[${d}], b${g}_1[${d}], b${g}_2[${d}], b${g}_3[${d}]);
+                #end
+                #end
+                #end
+            }
+        }
+        for (var first = 0u; first < p.quads; first += CHUNK) {
+            workgroupBarrier();
+            #for s in 0..4*CHUNK/LANES
+            {
+                let i = lane + ${s*16*LANES}u;
+                let quad = first + i % CHUNK;
+                #if DQ % CHUNK > 0
+                if quad < DQ {
+                #end
+                let j = min(tile.j + i / CHUNK, tile.j_end - 1u);
+                left[i ^ (i / (4u * CHUNK) & 7u)] = load_kv(v_at + key_row(j, tile.keys_at, tile.null_row) * p.kv_pitch, 4u * quad);
+                #if DQ % CHUNK > 0
+                }
+                #end
+            }
             #end
-            let e = select(0.0, exp(min(s * p.scale - log_sum_exp[query * p.heads + group.y], 80.0)), seen);
-            var w = e;
+            #for s in 0..KEYS*CHUNK/(16*LANES)
+            {
+                let i = lane + ${s*16*LANES}u;
+                let slot = i / CHUNK;
+                let quad = first + i % CHUNK;
+                #if DQ % CHUNK > 0
+                if quad < DQ {
+                #end
+                let query = min(block + slot % ${KEYS/4}u * 4u + slot / ${KEYS/4}u, tile.end - 1u);
+                right[slot * CHUNK + (i % CHUNK ^ (slot & 7u))] = load_dy(query * p.y_pitch + base, 4u * quad);
+                #if DQ % CHUNK > 0
+                }
+                #end
+            }
+            #end
+            workgroupBarrier();
+            for (var q = 0u; q < min(CHUNK, p.quads - first); q++) {
+                let at = x * CHUNK + (q ^ (x & 7u));
+                let left_at = 4u * y * CHUNK + (q ^ (y & 7u));
+                #for r in 0..4
+                let a${r} = left[left_at + ${r*CHUNK}u];
+                #end
+                #for g in 0..KEYS/(4*LANES)
+                #for i in 0..4
+                let b${g}_${i} = right[at + ${(i*KEYS/4+g*LANES)*CHUNK}u];
+                #end
+                #for r in 0..4
+                #for d in 0..4
+                g${r}_${g} += a${r}[${d}] * vec4<f32>(b${g}_0[${d}], b${g}_1[${d}], b${g}_2[${d}], b${g}_3[${d}]);
+                #end
+                #end
+                #end
+            }
+        }
+        #for g in 0..KEYS/(4*LANES)
+        {
+            // Of four queries.
+            let query = block + 4u * x + ${4*g*LANES}u;
+            let t = t_first + query - tile.first;
+            var lse = vec4<f32>();
+            var row_delta = vec4<f32>();
+            #for i in 0..4
+            let row${i} = min(query + ${i}u, tile.end - 1u) * p.heads + group.y;
+            lse[${i}] = log_sum_exp[row${i}];
+            row_delta[${i}] = delta[row${i}];
+            #end
+            #for r in 0..4
+            s${r}_${g} = exp(min(s${r}_${g} * p.scale - lse, vec4<f32>(80.0)));
+            #end
+            if visible(t_first + block - tile.first) < tile.j + 64u || block + KEYS > tile.end {
+                #for i in 0..4
+                let seen${i} = select(0u, visible(t + ${i}u), query + ${i}u < tile.end);
+                #end
+                let seen = vec4<u32>(seen0, seen1, seen2, seen3);
+                #for r in 0..4
+                s${r}_${g} = select(vec4<f32>(), s${r}_${g}, vec4<u32>(first_key + ${r}u) < seen);
+                #end
+            }
             #if DROPOUT
-            let keep = keep_one(tile.origin + j, tile.origin + u32(t_first) + query - tile.first, tile.sequence,
-                                p.place + group.y * 65536u, p.key, p.threshold, p.keep);
-            w *= keep;
-            g *= keep;
+            #for i in 0..4
+            let keep${i} = keep4(tile.origin + first_key, tile.origin + t + ${i}u, tile.sequence,
+                                 p.place + group.y * 65536u, p.key, p.threshold, p.keep);
             #end
-            let ds = e * (g - delta[query * p.heads + group.y]) * p.scale;
-            #for q in 0..QUADS
-            dk${q} += ds * query_block[i * DQ + quad${q}];
-            dv${q} += w * dy_block[i * DQ + quad${q}];
+            #end
+            #for r in 0..4
+            #if DROPOUT
+            let keep_${r} = vec4<f32>(keep0[${r}], keep1[${r}], keep2[${r}], keep3[${r}]);
+            g${r}_${g} = s${r}_${g} * (g${r}_${g} * keep_${r} - row_delta) * p.scale;
+            s${r}_${g} *= keep_${r};
+            #else
+            g${r}_${g} = s${r}_${g} * (g${r}_${g} - row_delta) * p.scale;
+            #end
             #end
         }
-    }
-    if tile.j + lane / LANES < tile.j_end {
-        #for q in 0..QUADS
-        if inside${q} {
-            store_dkv(k_at, 4u * quad${q}, dk${q});
-            store_dkv(v_at, 4u * quad${q}, dv${q});
+        #end
+        #for n in 0..KEYS/PIECE
+        workgroupBarrier();
+        #for s in 0..(PIECE*DQ+16*LANES-1)/(16*LANES)
+        {
+            let i = lane + ${s*16*LANES}u;
+            #if PIECE*DQ % (16*LANES) > 0
+            if i < ${PIECE*DQ}u {
+            #end
+            right[i] = load_dy(min(block + ${n*PIECE}u + i / DQ, tile.end - 1u) * p.y_pitch + base, i % DQ * 4u);
+            #if PIECE*DQ % (16*LANES) > 0
+            }
+            #end
+        }
+        #end
+        #for r in 0..4
+        #if 4*LANES <= PIECE
+        #for g in 0..PIECE/(4*LANES)
+        left[(4u * y + ${r}u) * ${PIECE/4}u + ((x + ${g*LANES}u) ^ (y & ${PIECE/4-1}u))] = s${r}_${n*PIECE/(4*LANES)+g};
+        #end
+        #else
+        if x / ${PIECE/4}u == ${n%(4*LANES/PIECE)}u {
+            left[(4u * y + ${r}u) * ${PIECE/4}u + (x ^ (y & ${PIECE/4-1}u)) % ${PIECE/4}u] = s${r}_${n*PIECE/(4*LANES)};
+        }
+        #end
+        #end
+        workgroupBarrier();
+        for (var k = 0u; k < (min(max(tile.end, (block + ${n*PIECE}u)) - (block + ${n*PIECE}u), PIECE) + 3u) / 4u; k++) {
+            let at = 4u * k * DQ + x;
+            let left_at = y * PIECE + (k ^ (y & ${PIECE/4-1}u));
+            #for r in 0..4
+            let e${r} = left[left_at + ${r*PIECE/4}u];
+            #end
+            #for i in 0..4
+            #for j in 0..(DQ+LANES-1)/LANES
+            let v${i}_${j} = right[at + ${i*DQ+j*LANES}u];
+            #for r in 0..4
+            dv${r}_${j} += e${r}[${i}] * v${i}_${j};
+            #end
+            #end
+            #end
+        }
+        workgroupBarrier();
+        #for s in 0..(PIECE*DQ+16*LANES-1)/(16*LANES)
+        {
+            let i = lane + ${s*16*LANES}u;
+            #if PIECE*DQ % (16*LANES) > 0
+            if i < ${PIECE*DQ}u {
+            #end
+            right[i] = load_queries(min(block + ${n*PIECE}u + i / DQ, tile.end - 1u) * p.q_pitch + base, i % DQ * 4u);
+            #if PIECE*DQ % (16*LANES) > 0
+            }
+            #end
+        }
+        #end
+        #for r in 0..4
+        #if 4*LANES <= PIECE
+        #for g in 0..PIECE/(4*LANES)
+        left[(4u * y + ${r}u) * ${PIECE/4}u + ((x + ${g*LANES}u) ^ (y & ${PIECE/4-1}u))] = g${r}_${n*PIECE/(4*LANES)+g};
+        #end
+        #else
+        if x / ${PIECE/4}u == ${n%(4*LANES/PIECE)}u {
+            left[(4u * y + ${r}u) * ${PIECE/4}u + (x ^ (y & ${PIECE/4-1}u)) % ${PIECE/4}u] = g${r}_${n*PIECE/(4*LANES)};
+        }
+        #end
+        #end
+        workgroupBarrier();
+        for (var k = 0u; k < (min(max(tile.end, (block + ${n*PIECE}u)) - (block + ${n*PIECE}u), PIECE) + 3u) / 4u; k++) {
+            let at = 4u * k * DQ + x;
+            let left_at = y * PIECE + (k ^ (y & ${PIECE/4-1}u));
+            #for r in 0..4
+            let e${r} = left[left_at + ${r*PIECE/4}u];
+            #end
+            #for i in 0..4
+            #for j in 0..(DQ+LANES-1)/LANES
+            let v${i}_${j} = right[at + ${i*DQ+j*LANES}u];
+            #for r in 0..4
+            dk${r}_${j} += e${r}[${i}] * v${i}_${j};
+            #end
+            #end
+            #end
         }
         #end
     }
+    #for r in 0..4
+    if first_key + ${r}u < tile.j_end {
+        let key = key_row(first_key + ${r}u, tile.keys_at, tile.null_row) * p.kv_pitch;
+        #for j in 0..(DQ+LANES-1)/LANES
+        if x + ${j*LANES}u < DQ {
+            store_dkv(k_at + key, 4u * x + ${4*j*LANES}u, dk${r}_${j});
+            store_dkv(v_at + key, 4u * x + ${4*j*LANES}u, dv${r}_${j});
+        }
+        #end
+    }
+    #end
 }

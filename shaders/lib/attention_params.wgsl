@@ -8,7 +8,7 @@ struct Params {
     k: vec2<u32>, v: vec2<u32>,
     key: vec2<u32>, threshold: u32, place: u32,
     keep: f32, scale: f32, tiles_at: u32, factor: u32,
-    nulls: u32,
+    nulls: u32, quads: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 

@@ -1,5 +1,6 @@
 // Dropout of attention (docs/spec.md section 5): the column is the position of the key in its sequence. Eight keys from position
-// `first` on are in three Philox blocks of four words. keep_one and keep8 give 1/(1-rate) for a kept key and 0 for a dropped one.
+// `first` on are in three Philox blocks of four words. keep_one, keep4 and keep8 give 1/(1-rate) for a kept key and 0 for a
+// dropped one.
 #import philox
 struct Keep8 { a: vec4<f32>, b: vec4<f32> }
 
@@ -11,6 +12,18 @@ fn dropout_word(w0: vec4<u32>, w1: vec4<u32>, w2: vec4<u32>, i: u32) -> u32 {
 fn keep_one(first: u32, row: u32, sequence: u32, place: u32, key: vec2<u32>, threshold: u32, scale: f32) -> f32 {
     let w = philox(vec4<u32>(first / 4u, row, sequence, place), key);
     return select(0.0, scale, dropout_word(w, w, w, first & 3u) >= threshold);
+}
+
+// Of four keys: one Philox block if `first` is a multiple of 4, which is so unless a local block begins elsewhere.
+fn keep4(first: u32, row: u32, sequence: u32, place: u32, key: vec2<u32>, threshold: u32, scale: f32) -> vec4<f32> {
+    var w = philox(vec4<u32>(first / 4u, row, sequence, place), key);
+    let o = first & 3u;
+    if o != 0u {
+        let next = philox(vec4<u32>(first / 4u + 1u, row, sequence, place), key);
+        w = vec4<u32>(dropout_word(w, next, next, o), dropout_word(w, next, next, o + 1u),
+                      dropout_word(w, next, next, o + 2u), dropout_word(w, next, next, o + 3u));
+    }
+    return select(vec4<f32>(), vec4<f32>(scale), w >= vec4<u32>(threshold));
 }
 
 fn keep8(first: u32, row: u32, sequence: u32, place: u32, key: vec2<u32>, threshold: u32, scale: f32) -> Keep8 {

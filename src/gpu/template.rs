@@ -51,6 +51,7 @@ const LIBRARIES: &[(&str, &str)] = &[
     ("pack", include_str!("../../shaders/lib/pack.wgsl")),
     ("pack_u64", include_str!("../../shaders/lib/pack_u64.wgsl")),
     ("philox", include_str!("../../shaders/lib/philox.wgsl")),
+    ("philox_u64", include_str!("../../shaders/lib/philox_u64.wgsl")),
     ("quad_u64", include_str!("../../shaders/lib/quad_u64.wgsl")),
     ("reduce_rows", include_str!("../../shaders/lib/reduce_rows.wgsl")),
     ("reduce_shared", include_str!("../../shaders/lib/reduce_shared.wgsl")),

@@ -22,10 +22,12 @@ const BACKWARD_KV_IMAGE: &str = include_str!("../../shaders/attention/backward_k
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Spec {
-    /// One invocation for each query or key; `keys` rows of the other side at a time in workgroup memory.
+    /// 64 queries or keys a group, products of tiles in workgroup memory.
     Tiled {
-        /// Rows in workgroup memory.
-        keys: u32,
+        /// Invocations a group: 128, or 256 with half the registers each and more loads from workgroup memory. Runs of older
+        /// versions have other numbers here, of kernels that are gone.
+        #[serde(alias = "keys")]
+        group: u32,
     },
     /// Blocks of 64 keys read from images into named values, for CPU adapters. D is a multiple of 4, at most 64.
     Image,
@@ -34,14 +36,21 @@ pub enum Spec {
 /// Chooses the Spec for heads of `head_dim` channels, where queries and keys have `rows` rows at most.
 pub fn choose(caps: &Caps, rows: usize, head_dim: usize) -> Spec {
     let fits = rows <= caps.max_texture as usize && head_dim.is_multiple_of(4) && head_dim <= 64;
-    if caps.reads_images() && fits { Spec::Image } else { Spec::Tiled { keys: if head_dim <= 64 { 16 } else { 8 } } }
+    if caps.reads_images() && fits {
+        return Spec::Image;
+    }
+    // An invocation has half the registers on Apple's GPUs.
+    Spec::Tiled { group: if head_dim > 64 || caps.name.contains("Apple") { 256 } else { 128 } }
 }
 
 /// Every Spec that an adapter can run for this head width.
 pub fn specs(caps: &Caps, head_dim: usize) -> Vec<Spec> {
-    let mut all = vec![Spec::Tiled { keys: 8 }];
-    all.extend((head_dim <= 64).then_some(Spec::Tiled { keys: 16 }));
-    all.extend((choose(caps, 1, head_dim) == Spec::Image).then_some(Spec::Image));
+    let mut all = vec![Spec::Tiled { group: 256 }];
+    all.extend((head_dim <= 64).then_some(Spec::Tiled { group: 128 }));
+    let chosen = choose(caps, 1, head_dim);
+    all.extend((chosen == Spec::Image).then_some(Spec::Image));
+    // Tests that run one Spec alone take the last.
+    all.sort_by_key(|spec| *spec == chosen);
     all
 }
 
@@ -52,29 +61,23 @@ enum Pass {
     BackwardKv,
 }
 
-fn variant(spec: Spec, pass: Pass, head_dim: u32, dropout: bool) -> Variant {
+fn variant(caps: &Caps, spec: Spec, pass: Pass, head_dim: u32, dropout: bool) -> Variant {
     let (stem, tiled, image) = match pass {
         Pass::Forward => ("attention_forward", FORWARD, FORWARD_IMAGE),
         Pass::BackwardQ => ("attention_backward_q", BACKWARD_Q, BACKWARD_Q_IMAGE),
         Pass::BackwardKv => ("attention_backward_kv", BACKWARD_KV, BACKWARD_KV_IMAGE),
     };
     let variant = match spec {
-        Spec::Tiled { keys } => {
+        Spec::Tiled { group } => {
             let [read, write] = match head_dim.is_multiple_of(4) {
                 true => ["head_read_vec4", "head_write_vec4"],
                 false => ["head_read", "head_write"],
             };
             let tiled = Variant::trusted(stem, tiled).import("head_read", read).import("head_write", write);
-            match pass {
-                Pass::Forward | Pass::BackwardQ => tiled.constant("D", head_dim).constant("KEYS", keys),
-                Pass::BackwardKv => {
-                    // Beyond 32 channels the four vectors of a key exceed the registers of an invocation.
-                    let lanes = head_dim.div_ceil(32).next_power_of_two();
-                    let quads = head_dim.div_ceil(4).div_ceil(lanes);
-                    let tiled = tiled.constant("D", head_dim).constant("KEYS", keys / lanes);
-                    tiled.constant("LANES", lanes).constant("QUADS", quads)
-                }
-            }
+            let tiled = if caps.int64 && dropout { tiled.import("philox", "philox_u64") } else { tiled };
+            let piece = if head_dim > 64 { 16 } else { 32 };
+            let tiled = tiled.constant("D", head_dim).constant("LANES", group / 16).constant("KEYS", 64);
+            tiled.constant("CHUNK", 8).constant("PIECE", piece)
         }
         Spec::Image => {
             let image = RowAccess::Image.apply(Variant::trusted(stem, image)).constant("X", head_dim.div_ceil(32));
@@ -89,7 +92,7 @@ fn every(caps: &Caps, pass: Pass) -> Vec<Variant> {
     for head_dim in [1, 7, 32, 64, 65, 128] {
         for spec in specs(caps, head_dim) {
             for dropout in [false, true] {
-                all.push(variant(spec, pass, head_dim as u32, dropout));
+                all.push(variant(caps, spec, pass, head_dim as u32, dropout));
             }
         }
     }
@@ -206,7 +209,8 @@ struct Params {
     tiles_at: u32,
     factor: u32,
     nulls: u32,
-    pad: [u32; 3],
+    quads: u32,
+    pad: [u32; 2],
 }
 
 /// D^-½, the scale of scores in GPT-1.
@@ -264,7 +268,8 @@ impl Attention<'_> {
             tiles_at: if queries { tiles.query_start } else { tiles.key_start },
             factor: rule.factor as u32,
             nulls: rule.nulls as u32,
-            pad: [0; 3],
+            quads: self.head_dim().div_ceil(4) as u32,
+            pad: [0; 2],
         }
     }
 
@@ -285,7 +290,7 @@ impl Attention<'_> {
             Pass::BackwardKv => 4.0,
         };
         let work = 2.0 * products * self.y.columns as f64;
-        let variant = variant(spec, pass, self.head_dim() as u32, self.rate > 0.0);
+        let variant = variant(rec.device().caps(), spec, pass, self.head_dim() as u32, self.rate > 0.0);
         let parts = if spec == Spec::Image { 1 } else { self.layout.capacity().tile_rows as u32 / 64 };
         rec.dispatch(&variant, binds, move |values| {
             let tiles = if queries { values.query_tiles[kind] } else { values.key_tiles[kind] };
