@@ -76,7 +76,17 @@ fn main() -> Result<(), Failure> {
     let values = StepValues { rows: ROWS as u32, ..StepValues::default() };
     let mut recorder = Recorder::new(&device, values);
     let (form, rows, epilogue) = (Form::AB, RowCount::Rows, Epilogue::None);
-    let product = Matmul { form, a: &input, b: &weight, c: &output, rows, epilogue, accumulate: false, parts: None };
+    let product = Matmul {
+        form,
+        a: &input,
+        b: &weight,
+        c: &output,
+        rows,
+        epilogue,
+        accumulate: false,
+        gradient: None,
+        parts: None,
+    };
     matmul(&mut recorder, choose(device.caps(), form, sizes(form, &input, &weight), 0), &product)?;
     let program = recorder.finish();
 

@@ -67,7 +67,7 @@
 //! b.write(&device, &[1.0, 0.0, 0.0, 1.0, 1.0, 1.0])?;
 //! let mut recorder = Recorder::new(&device, StepValues { rows: 2, ..StepValues::default() });
 //! let (form, epilogue) = (Form::AB, Epilogue::None);
-//! let call = Matmul { form, a: &a, b: &b, c: &c, rows: RowCount::Rows, epilogue, accumulate: false, parts: None };
+//! let call = Matmul { form, a: &a, b: &b, c: &c, rows: RowCount::Rows, epilogue, accumulate: false, gradient: None, parts: None };
 //! matmul(&mut recorder, choose(device.caps(), form, [2, 2, 3], 0), &call)?;
 //! recorder.finish().run(&StepValues { rows: 2, ..StepValues::default() })?;
 //! assert_eq!(c.read(&device)?, [4.0, 5.0, 10.0, 11.0]);

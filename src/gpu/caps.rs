@@ -14,6 +14,9 @@ pub enum AdapterKind {
     Other,
 }
 
+/// The shape of cooperative matrices that kernels use.
+pub const HALF_FRAGMENTS: &str = "16x16x16 f16→f32";
+
 /// What an adapter can do. Limits are those that its device is opened with.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Caps {
@@ -115,6 +118,13 @@ impl Caps {
     pub fn reads_images(&self) -> bool {
         let known = self.backend == "vulkan" && (self.name.contains("llvmpipe") || self.name.contains("lavapipe"));
         known && self.kind == AdapterKind::Cpu && self.subgroup == (8, 8) && self.int64
+    }
+
+    /// Whether kernels run on it that multiply 16-bit floats on matrix units: fragments of 16 × 16 with sums in 32 bits, in
+    /// subgroups of 32 or of parts of 32 invocations.
+    pub fn multiplies_halves(&self) -> bool {
+        let fragments = self.cooperative.iter().any(|shape| shape == HALF_FRAGMENTS);
+        fragments && self.f16 && 32u32.is_multiple_of(self.subgroup.1.max(1)) && self.subgroup.1 > 1
     }
 
     /// The most floating-point operations for one submission. Desktop drivers reset a device after about two seconds.

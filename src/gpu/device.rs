@@ -72,6 +72,14 @@ fn wanted() -> wgpu::Features {
         | wgpu::Features::SHADER_F16
         | wgpu::Features::TIMESTAMP_QUERY
         | wgpu::Features::TEXTURE_ADAPTER_SPECIFIC_FORMAT_FEATURES
+        | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+}
+
+#[allow(unsafe_code)]
+fn experimental_features() -> wgpu::ExperimentalFeatures {
+    // SAFETY: wgpu calls cooperative matrices experimental, because not all of their rules are validated. Only kernels of this
+    // crate use them, where `Caps::multiplies_halves` holds, and tests compare every variant with the oracle.
+    unsafe { wgpu::ExperimentalFeatures::enabled() }
 }
 
 const MINIMUM_BINDING: u64 = 128 << 20;
@@ -111,6 +119,7 @@ fn caps(adapter: &wgpu::Adapter, features: wgpu::Features, limits: &wgpu::Limits
         cooperative: adapter
             .cooperative_matrix_properties()
             .iter()
+            .filter(|_| features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX))
             .map(|p| format!("{}x{}x{} {}→{}", p.m_size, p.n_size, p.k_size, scalar(p.ab_type), scalar(p.cr_type)))
             .collect(),
         max_binding: limits.max_storage_buffer_binding_size,
@@ -212,6 +221,7 @@ impl Device {
             label: Some("wgpt"),
             required_features: adapter.features() & wanted(),
             required_limits: limits(adapter),
+            experimental_features: experimental_features(),
             ..Default::default()
         }
     }

@@ -13,7 +13,7 @@
 //! - `#head_read N NAME` and `#head_write N NAME` declare a tensor of attention heads with `load_NAME(at, d)` or
 //!   `store_NAME(at, d, v)` for four channels.
 //!
-//! Every module begins with [`SHARED_CONSTANTS`] and those of its variant.
+//! Every module begins with its `enable` directives, [`SHARED_CONSTANTS`] and the constants of its variant.
 
 use super::expression;
 use crate::{Error, Result, dims};
@@ -76,7 +76,9 @@ pub(super) fn expand(
     aliases: &[(&str, &str)],
     imports: &[(&str, &str)],
 ) -> Result<String> {
-    let mut text = String::new();
+    // A module's extensions come before anything else.
+    let (extensions, lines): (Vec<&str>, Vec<&str>) = body.lines().partition(|line| line.starts_with("enable "));
+    let mut text: String = extensions.iter().map(|line| format!("{line}\n")).collect();
     let mut names = HashMap::new();
     for (name, value) in SHARED_CONSTANTS.iter().chain(constants) {
         text += &format!("const {name}: u32 = {value}u;\n");
@@ -86,7 +88,6 @@ pub(super) fn expand(
         text += &format!("alias {name} = {target};\n");
     }
     let mut writer = Writer { stem, imports, imported: Vec::new(), out: text };
-    let lines: Vec<&str> = body.lines().collect();
     writer.lines(&lines, &mut names)?;
     Ok(writer.out)
 }

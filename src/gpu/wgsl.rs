@@ -39,10 +39,11 @@ pub struct Module {
     pub workgroup_size: u32,
 }
 
-/// The capabilities that kernels may use in some variants: 64-bit integers, subgroups, 16-bit floats, arrays of images.
+/// The capabilities that kernels may use in some variants: 64-bit integers, subgroups, 16-bit floats, arrays of images,
+/// cooperative matrices.
 pub fn capabilities() -> naga::valid::Capabilities {
     use naga::valid::Capabilities as C;
-    C::SHADER_INT64 | C::SUBGROUP | C::SHADER_FLOAT16 | C::STORAGE_TEXTURE_BINDING_ARRAY
+    C::SHADER_INT64 | C::SUBGROUP | C::SHADER_FLOAT16 | C::STORAGE_TEXTURE_BINDING_ARRAY | C::COOPERATIVE_MATRIX
 }
 
 /// Parses and validates a text, and reads its bindings.

@@ -21,7 +21,7 @@ use crate::ops::layer_norm::{
     self, BranchBackward, BranchDropout, LayerNorm, LayerNormBackward, NormGradients, layer_norm,
 };
 use crate::ops::layout::LayoutBuffer;
-use crate::ops::matmul::{self, Epilogue, Form, Matmul};
+use crate::ops::matmul::{self, Epilogue, Form, Matmul, Side};
 use crate::ops::{RowAccess, RowCount, RowRange, StepValues};
 use crate::philox::{Site, place};
 use crate::{Result, dims};
@@ -65,6 +65,8 @@ pub(super) struct RowProduct<'a> {
     pub weight: &'a Matrix,
     pub output: &'a Matrix,
     pub epilogue: Epilogue<'a>,
+    /// `Some(Side::A)` where the input is a gradient.
+    pub gradient: Option<Side>,
 }
 
 /// The backward pass of a linear layer to its tensors: dW += inputᵀ · doutput, db += Σ doutput.
@@ -149,14 +151,14 @@ impl Decoder<'_> {
     }
 
     pub(super) fn row_product(&self, rec: &mut Recorder<StepValues>, product: RowProduct) -> Result<()> {
-        let RowProduct { form, input, weight, output, epilogue } = product;
+        let RowProduct { form, input, weight, output, epilogue, gradient } = product;
         let third = epilogue.matrix().unwrap_or(output);
         for range in RowRange::of_all(rec.device().caps(), &[input, output, third]) {
             let [a, c, third] = [input, output, third].map(|matrix| range.of(matrix));
             let (rows, epilogue) = (range.rows, epilogue.with(&third));
             self.product(
                 rec,
-                Matmul { form, a: &a, b: weight, c: &c, rows, epilogue, accumulate: false, parts: None },
+                Matmul { form, a: &a, b: weight, c: &c, rows, epilogue, accumulate: false, gradient, parts: None },
             )?;
         }
         Ok(())
@@ -167,7 +169,8 @@ impl Decoder<'_> {
             let (input, doutput, rows) = (range.of(call.input), range.of(call.doutput), range.rows);
             let (form, epilogue) = (Form::AtB, Epilogue::None);
             let (a, b, c) = (&input, &doutput, call.dweight);
-            let product = Matmul { form, a, b, c, rows, epilogue, accumulate: true, parts: None };
+            let product =
+                Matmul { form, a, b, c, rows, epilogue, accumulate: true, gradient: Some(Side::B), parts: None };
             self.product(rec, product)?;
             if let Some(output) = call.dbias {
                 let sum = ColumnSum { input: &doutput, partial: &self.activations.partial, output, rows };
@@ -285,7 +288,7 @@ impl Decoder<'_> {
 
         let Linear { weight, bias } = &weights.c_attn;
         let epilogue = Epilogue::Bias(&bias.view);
-        self.row_product(rec, RowProduct { form, input, weight, output: &block.qkv, epilogue })?;
+        self.row_product(rec, RowProduct { form, input, weight, output: &block.qkv, epilogue, gradient: None })?;
         self.compress(rec, layer)?;
         if let Some(cache) = self.cache {
             cache.record_prompt(rec, layer, &block.qkv)?;
@@ -297,7 +300,10 @@ impl Decoder<'_> {
         self.attend(rec, layer)?;
         let Linear { weight, bias } = &weights.c_proj;
         let epilogue = Epilogue::Bias(&bias.view);
-        self.row_product(rec, RowProduct { form, input: &block.attention, weight, output: branch, epilogue })?;
+        self.row_product(
+            rec,
+            RowProduct { form, input: &block.attention, weight, output: branch, epilogue, gradient: None },
+        )?;
         let call = NormForward {
             input,
             branch,
@@ -311,10 +317,16 @@ impl Decoder<'_> {
 
         let Linear { weight, bias } = &weights.c_fc;
         let epilogue = Epilogue::BiasGelu { bias: &bias.view, pre: &block.pre_gelu };
-        self.row_product(rec, RowProduct { form, input: &block.normed, weight, output: &block.post_gelu, epilogue })?;
+        self.row_product(
+            rec,
+            RowProduct { form, input: &block.normed, weight, output: &block.post_gelu, epilogue, gradient: None },
+        )?;
         let Linear { weight, bias } = &weights.mlp_proj;
         let epilogue = Epilogue::Bias(&bias.view);
-        self.row_product(rec, RowProduct { form, input: &block.post_gelu, weight, output: branch, epilogue })?;
+        self.row_product(
+            rec,
+            RowProduct { form, input: &block.post_gelu, weight, output: branch, epilogue, gradient: None },
+        )?;
         let call = NormForward {
             input: &block.normed,
             branch,
@@ -331,7 +343,7 @@ impl Decoder<'_> {
     fn block_backward(&self, rec: &mut Recorder<StepValues>, layer: usize) -> Result<()> {
         let (acts, block, input) = (self.activations, &self.activations.blocks[layer], self.input(layer));
         let (weights, gradients) = (self.weights(layer)?, self.gradients(layer)?);
-        let (form, dx) = (Form::ABt, &acts.dx);
+        let (form, gradient, dx) = (Form::ABt, Some(Side::A), &acts.dx);
 
         let call = NormBackward {
             doutput: dx,
@@ -344,9 +356,9 @@ impl Decoder<'_> {
         let dbranch = self.norm_backward(rec, call)?;
         let epilogue = Epilogue::GeluBackward(&block.pre_gelu);
         let (weight, output) = (&weights.mlp_proj.weight, &acts.dpre_gelu);
-        self.row_product(rec, RowProduct { form, input: dbranch, weight, output, epilogue })?;
+        self.row_product(rec, RowProduct { form, input: dbranch, weight, output, epilogue, gradient })?;
         let (weight, epilogue) = (&weights.c_fc.weight, Epilogue::Residual(&acts.dsum));
-        self.row_product(rec, RowProduct { form, input: &acts.dpre_gelu, weight, output: dx, epilogue })?;
+        self.row_product(rec, RowProduct { form, input: &acts.dpre_gelu, weight, output: dx, epilogue, gradient })?;
         if let Some(LayerTensors { mlp_proj, c_fc, .. }) = &gradients {
             let (input, dweight) = (&block.post_gelu, &mlp_proj.weight);
             self.linear_backward(rec, LinearBackward { input, doutput: dbranch, dweight, dbias: None })?;
@@ -364,10 +376,10 @@ impl Decoder<'_> {
         };
         let dbranch = self.norm_backward(rec, call)?;
         let (weight, output, epilogue) = (&weights.c_proj.weight, &acts.dattention, Epilogue::None);
-        self.row_product(rec, RowProduct { form, input: dbranch, weight, output, epilogue })?;
+        self.row_product(rec, RowProduct { form, input: dbranch, weight, output, epilogue, gradient })?;
         self.attend_backward(rec, layer)?;
         let (weight, epilogue) = (&weights.c_attn.weight, Epilogue::Residual(&acts.dsum));
-        self.row_product(rec, RowProduct { form, input: &acts.dqkv, weight, output: dx, epilogue })?;
+        self.row_product(rec, RowProduct { form, input: &acts.dqkv, weight, output: dx, epilogue, gradient })?;
         if let Some(LayerTensors { c_proj, c_attn, .. }) = &gradients {
             let (attention, dweight) = (&block.attention, &c_proj.weight);
             self.linear_backward(rec, LinearBackward { input: attention, doutput: dbranch, dweight, dbias: None })?;

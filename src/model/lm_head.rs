@@ -6,7 +6,7 @@ use super::tensors::TOKENS_EMBED;
 use crate::Result;
 use crate::gpu::{Matrix, Recorder};
 use crate::ops::cross_entropy::{CrossEntropy, cross_entropy};
-use crate::ops::matmul::{Epilogue, Form, Matmul};
+use crate::ops::matmul::{Epilogue, Form, Matmul, Side};
 use crate::ops::{RowCount, StepValues};
 
 impl Decoder<'_> {
@@ -30,14 +30,14 @@ impl Decoder<'_> {
             if backward_weight.is_none() {
                 continue;
             }
-            let (dlogits, epilogue) = (logits, Epilogue::None);
+            let (dlogits, epilogue, gradient) = (logits, Epilogue::None, Some(Side::A));
             let dhidden = &self.activations.dx.rows_from(skip, count);
             let (form, a, b, c) = (Form::AB, dlogits, &table, dhidden);
-            self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate: false, parts: None })?;
+            self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate: false, gradient, parts: None })?;
             let hidden = &self.output().rows_from(skip, count);
             let dtable = &self.parameters.tensor(ParameterData::Gradients, TOKENS_EMBED);
             let (form, a, b, c) = (Form::AtB, dlogits, hidden, dtable);
-            self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate: true, parts: None })?;
+            self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate: true, gradient, parts: None })?;
         }
         Ok(())
     }
@@ -59,6 +59,7 @@ impl Decoder<'_> {
             rows: RowCount::Chunk { skip: skip as u32, at_most: count as u32 },
             epilogue: Epilogue::None,
             accumulate: false,
+            gradient: None,
             parts: None,
         };
         self.product(rec, call)?;
@@ -72,6 +73,6 @@ impl Decoder<'_> {
     pub fn logits(&self, rec: &mut Recorder<StepValues>, logits: &Matrix) -> Result<()> {
         let weight = &self.parameters.tensor(ParameterData::Weights, TOKENS_EMBED);
         let (form, input, epilogue) = (Form::ABt, self.output(), Epilogue::None);
-        self.row_product(rec, RowProduct { form, input, weight, output: logits, epilogue })
+        self.row_product(rec, RowProduct { form, input, weight, output: logits, epilogue, gradient: None })
     }
 }

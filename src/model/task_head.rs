@@ -9,7 +9,7 @@ use crate::gpu::{Matrix, Recorder};
 use crate::ops::column_sum::{ColumnSum, column_sum};
 use crate::ops::dropout::{Dropout, dropout};
 use crate::ops::gather_rows::{IndexedRows, gather_rows, scatter_rows_add};
-use crate::ops::matmul::{Epilogue, Form, Matmul};
+use crate::ops::matmul::{Epilogue, Form, Matmul, Side};
 use crate::ops::task_loss::{Logits, TaskLoss, task_loss};
 use crate::ops::{RowCount, StepValues};
 use crate::philox::{Site, place};
@@ -36,7 +36,7 @@ impl Decoder<'_> {
         self.drop_states(rec, states)?;
         let (form, epilogue, rows) = (Form::ABt, Epilogue::None, RowCount::Sequences);
         let (a, b, c) = (states, &weights.weight, &acts.scores);
-        self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate: false, parts: None })?;
+        self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate: false, gradient: None, parts: None })?;
         self.example_losses(rec, task, &weights)?;
         if !backward {
             return Ok(());
@@ -44,10 +44,16 @@ impl Decoder<'_> {
         // The scores' gradient is stored in place of the scores.
         let dscores = &acts.scores;
         let (form, a, b, c) = (Form::AB, dscores, &weights.weight, &acts.dstates);
-        self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate: false, parts: None })?;
+        self.product(
+            rec,
+            Matmul { form, a, b, c, rows, epilogue, accumulate: false, gradient: Some(Side::A), parts: None },
+        )?;
         if let Some(TaskHead { weight, bias }) = TaskHead::new(self.config, self.parameters, ParameterData::Gradients) {
             let (form, a, b, c) = (Form::AtB, dscores, states, &weight);
-            self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate: true, parts: None })?;
+            self.product(
+                rec,
+                Matmul { form, a, b, c, rows, epilogue, accumulate: true, gradient: Some(Side::A), parts: None },
+            )?;
             if let Some(dbias) = bias {
                 let (input, partial, output) = (&acts.dlogits, &self.partial(dbias.columns), &dbias);
                 column_sum(rec, self.access(rec, input), &ColumnSum { input, partial, output, rows })?;

@@ -11,9 +11,10 @@ use super::learning::Learning;
 use super::parameters::{ParameterData, Parameters};
 use crate::config::ModelConfig;
 use crate::data::batch::{Batch, LossCounts};
+use crate::gpu::caps::HALF_FRAGMENTS;
 use crate::gpu::{Device, Matrix, Program, Recorder, Ring, Timing, View};
 use crate::ops::StepValues;
-use crate::ops::kernels::Kernels;
+use crate::ops::kernels::{Kernels, Precision};
 use crate::ops::layout::{self, BatchLayout, LayoutBuffer};
 use crate::ops::optimizer::{self, AdamW, Arithmetic, Losses, STATE_WORDS, State, StepEnd};
 use crate::{Error, Result, philox};
@@ -32,13 +33,24 @@ pub struct TrainingOptions {
     pub clip: f64,
     /// λ of L3 = L2 + λ·L1: the weight of the language model's loss beside a task's. At 0 it is not computed.
     pub lm_coef: f64,
+    /// The number types of products. [`Precision::Mixed`] needs an adapter on which [`Caps::multiplies_halves`] holds.
+    ///
+    /// [`Caps::multiplies_halves`]: crate::gpu::Caps::multiplies_halves
+    pub precision: Precision,
 }
 
 impl Default for TrainingOptions {
     /// The options of pretraining.
     fn default() -> Self {
         let adam = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic: Arithmetic::Torch };
-        TrainingOptions { adam, weight_decay: 0.01, decay_all: false, clip: 1.0, lm_coef: 1.0 }
+        TrainingOptions {
+            adam,
+            weight_decay: 0.01,
+            decay_all: false,
+            clip: 1.0,
+            lm_coef: 1.0,
+            precision: Precision::F32,
+        }
     }
 }
 
@@ -173,6 +185,11 @@ impl Training {
         kernels: Kernels,
     ) -> Result<Self> {
         config.validate()?;
+        if options.precision == Precision::Mixed && !device.caps().multiplies_halves() {
+            let expected = format!("expected f32: {} has no matrix units for {HALF_FRAGMENTS}", device.caps().name);
+            return Err(Error::value("precision", "mixed", expected));
+        }
+        let kernels = kernels.with_precision(options.precision);
         let parameters = Parameters::new(device, config, parameters)?;
         let activations = Activations::new(device, config, capacity)?;
         let layout = LayoutBuffer::new(device, layout_capacity(config, capacity))?;

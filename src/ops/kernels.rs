@@ -27,6 +27,19 @@ pub struct Kernels {
     matmul: Choice<matmul::Spec>,
     attention: Choice<attention::Spec>,
     row_wise: Choice<RowAccess>,
+    precision: Precision,
+}
+
+/// The number types of a program's products. Everything else is in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// All in f32.
+    #[default]
+    F32,
+    /// Operands narrowed to f16 and sums in f32, on adapters with matrix units.
+    Mixed,
+    /// Mixed where the adapter has matrix units, else f32.
+    Auto,
 }
 
 /// The Specs of one op by shape: those of an earlier run, and those chosen so far.
@@ -75,13 +88,28 @@ impl Kernels {
     /// Takes the Specs of an earlier run for the shapes that it has, as far as the adapter can run them; others by the rule.
     pub fn with(earlier: ChosenSpecs) -> Self {
         let ChosenSpecs { matmul, attention, row_wise } = earlier;
-        Kernels { matmul: Choice::new(matmul), attention: Choice::new(attention), row_wise: Choice::new(row_wise) }
+        Kernels {
+            matmul: Choice::new(matmul),
+            attention: Choice::new(attention),
+            row_wise: Choice::new(row_wise),
+            ..Kernels::new()
+        }
+    }
+
+    /// The same with another precision.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Kernels { precision, ..self }
     }
 
     /// The Spec for a product with a workspace of `workspace` words for parts of K.
     pub fn matmul(&self, caps: &Caps, form: Form, a: &Matrix, b: &Matrix, workspace: usize) -> matmul::Spec {
         // The rules choose images wherever they fit, so where a rule chooses buffers an image does not fit.
-        let rule = matmul::choose(caps, form, matmul::sizes(form, a, b), workspace);
+        let rule = match self.precision {
+            Precision::F32 => matmul::choose,
+            // Without matrix units, this chooses the Specs of f32.
+            Precision::Mixed | Precision::Auto => matmul::choose_mixed,
+        };
+        let rule = rule(caps, form, matmul::sizes(form, a, b), workspace);
         let runs = |spec: matmul::Spec| spec != matmul::Spec::Image && spec.runs(caps, form);
         self.matmul.choose(format!("{form:?} {} {}", shape(a), shape(b)), rule, runs)
     }

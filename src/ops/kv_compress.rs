@@ -8,7 +8,7 @@
 use super::column_sum::{self, ColumnSum};
 use super::grid::grid_of;
 use super::kernels::Kernels;
-use super::matmul::{self, Epilogue, Form, Matmul};
+use super::matmul::{self, Epilogue, Form, Matmul, Side};
 use super::row_access::RowAccess;
 use super::rows::{BlockCount, RowCount};
 use super::shapes::check_shapes;
@@ -186,7 +186,16 @@ impl Compress<'_> {
         let Operands { a, b, c } = operands;
         let spec = self.kernels.matmul(rec.device().caps(), form, a, b, 0);
         let accumulate = form == Form::AtB;
-        matmul::matmul(rec, spec, &Matmul { form, a, b, c, rows: self.slots, epilogue, accumulate, parts: None })
+        let gradient = match form {
+            Form::AB => None,
+            Form::ABt => Some(Side::A),
+            Form::AtB => Some(Side::B),
+        };
+        matmul::matmul(
+            rec,
+            spec,
+            &Matmul { form, a, b, c, rows: self.slots, epilogue, accumulate, gradient, parts: None },
+        )
     }
 
     fn record_gather(&self, rec: &mut Recorder<StepValues>, access: RowAccess) -> Result<()> {

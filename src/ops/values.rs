@@ -38,3 +38,16 @@ pub struct StepValues {
     /// The step key of dropout ([`step_key`](crate::philox::step_key)).
     pub dropout_key: [u32; 2],
 }
+
+/// What gradients are multiplied by before they are narrowed to f16, over the number that the loss is a mean over.
+const GRADIENT_HEADROOM: f32 = 256.0;
+
+impl StepValues {
+    /// The power of two that kernels multiply gradients by before they narrow them to f16, whose smallest normal number is
+    /// 6.1e-5. Gradients of a mean over n targets are about 1/n of those of one target, so that it grows with n.
+    pub fn gradient_scale(&self) -> f32 {
+        let LossCounts { targets, examples } = self.loss_counts;
+        let count = [targets, examples].into_iter().filter(|count| *count > 0).min().unwrap_or(1);
+        count.min(1 << 24).next_power_of_two() as f32 * GRADIENT_HEADROOM
+    }
+}

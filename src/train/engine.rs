@@ -10,11 +10,12 @@ use super::resume::StoppedRun;
 use super::run_folder::{NewRun, RunFolder, SavedKernels};
 use super::schedule::Schedule;
 use super::settings::Settings;
-use super::settings::value::Optimizer;
+use super::settings::value::{Optimizer, Precision};
 use super::state::{Position, RunState};
 use crate::data::data_loader::Cursor;
 use crate::gpu::Device;
 use crate::model::{StepResult, Training, TrainingOptions};
+use crate::ops::kernels;
 use crate::ops::optimizer::{AdamW, Arithmetic};
 use crate::philox;
 use crate::report::Curve;
@@ -95,6 +96,11 @@ pub fn optimizer_options(settings: &Settings, lm_coef: f64) -> TrainingOptions {
         decay_all: false,
         clip: settings.clip,
         lm_coef,
+        precision: match settings.precision {
+            Precision::F32 => kernels::Precision::F32,
+            Precision::Mixed => kernels::Precision::Mixed,
+            Precision::Auto => kernels::Precision::Auto,
+        },
     }
 }
 

@@ -46,7 +46,17 @@ fn a_program_runs_over_the_callers_buffer_inside_its_encoder() {
     let values = StepValues { rows: rows as u32, ..StepValues::default() };
     let mut recorder = Recorder::new(&device, values);
     let (form, epilogue) = (Form::AB, Epilogue::None);
-    let call = Matmul { form, a: &a, b: &b, c: &c, rows: RowCount::Rows, epilogue, accumulate: false, parts: None };
+    let call = Matmul {
+        form,
+        a: &a,
+        b: &b,
+        c: &c,
+        rows: RowCount::Rows,
+        epilogue,
+        accumulate: false,
+        gradient: None,
+        parts: None,
+    };
     matmul(&mut recorder, choose(device.caps(), form, sizes(form, &a, &b), 0), &call).expect("a product");
     let program = recorder.finish();
 

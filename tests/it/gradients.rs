@@ -178,6 +178,7 @@ fn linear_layer_gradients() {
             rows: RowCount::Rows,
             epilogue: Epilogue::None,
             accumulate,
+            gradient: None,
             parts: None,
         };
         matmul(&mut recorder, to_x, &product(Form::ABt, &gpu_dy, &gpu_w, &dx, false)).expect("dx");

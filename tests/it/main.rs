@@ -5,6 +5,7 @@ mod batching;
 mod cli;
 mod common;
 mod compile;
+mod cooperative;
 mod data;
 mod embed;
 mod eval;

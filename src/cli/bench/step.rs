@@ -14,6 +14,7 @@ use crate::config::ModelConfig;
 use crate::data::batch::Batch;
 use crate::gpu::Device;
 use crate::model::{Capacity, Training, TrainingOptions, step_flops};
+use crate::ops::kernels::Precision;
 use crate::report::{Align, Table};
 use crate::train::settings::PRESETS;
 use crate::{Error, Result};
@@ -49,6 +50,11 @@ pub(super) fn command() -> Command {
                 .help("Steps that the median is taken over; three more run before them"),
         )
         .arg(
+            number("precision", "f32|mixed|auto", "f32")
+                .value_parser(["f32", "mixed", "auto"])
+                .help("Number types of matrix products, as in `wgpt pretrain`"),
+        )
+        .arg(
             flag("profile")
                 .help("Also time each dispatch of one step, and print the times by kernel, with --json by grid, too"),
         )
@@ -59,6 +65,7 @@ pub(super) fn command() -> Command {
 struct Row {
     preset: String,
     batch: usize,
+    precision: String,
     adapter: String,
     step_ms: f64,
     step_ms_pipelined: f64,
@@ -87,11 +94,14 @@ fn known_losses(preset: &str, sequences: usize) -> Option<[f32; 2]> {
 
 /// Largest difference to a known loss: its rounding, and that of sums in another order.
 const TOLERANCE: f32 = 3e-4;
+/// The same where operands are rounded to f16.
+const MIXED_TOLERANCE: f32 = 1e-2;
 
 /// Whether losses are the known ones of this batch; `None` where none are known.
-fn losses_ok(preset: &str, sequences: usize, found: [f32; 2]) -> Option<bool> {
-    let known = known_losses(preset, sequences)?;
-    Some(found.iter().zip(known).all(|(a, b)| (a - b).abs() <= TOLERANCE))
+fn losses_ok(work: &Work, found: [f32; 2]) -> Option<bool> {
+    let known = known_losses(&work.preset, work.batch.sequences())?;
+    let tolerance = if work.precision == Precision::F32 { TOLERANCE } else { MIXED_TOLERANCE };
+    Some(found.iter().zip(known).all(|(a, b)| (a - b).abs() <= tolerance))
 }
 
 impl Row {
@@ -117,20 +127,26 @@ struct Work {
     batch: Batch,
     /// Steps that are timed.
     steps: usize,
+    precision: Precision,
 }
 
 impl Work {
-    fn new(preset: &str, sequences: usize, steps: usize) -> Result<Self> {
+    fn new(preset: &str, sequences: usize, steps: usize, precision: Precision) -> Result<Self> {
         let model = fixture::model(preset)?;
         let batch = fixture::batch(sequences, model.n_positions, model.vocab_size)?;
         let parameters = fixture::parameters(&model);
-        Ok(Work { preset: preset.into(), model, parameters, batch, steps })
+        Ok(Work { preset: preset.into(), model, parameters, batch, steps, precision })
     }
 }
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let number = |name: &str| -> Result<usize> { Ok(*required::<u32>(matches, name)? as usize) };
-    let work = Work::new(required::<String>(matches, "preset")?, number("batch")?, number("steps")?)?;
+    let precision = match required::<String>(matches, "precision")?.as_str() {
+        "mixed" => Precision::Mixed,
+        "auto" => Precision::Auto,
+        _ => Precision::F32,
+    };
+    let work = Work::new(required::<String>(matches, "preset")?, number("batch")?, number("steps")?, precision)?;
     let begin = Instant::now();
     let device = context.open()?;
     let (mut row, mut training) = measure(&device, &work, begin)?;
@@ -158,8 +174,9 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
 
 /// Trains for the steps of the warm-up and those that are timed. `begin`: when the first step counts from.
 fn measure(device: &Device, work: &Work, begin: Instant) -> Result<(Row, Training)> {
-    let Work { preset, model, parameters, batch, steps } = work;
-    let options = TrainingOptions { decay_all: true, clip: 0.0, ..TrainingOptions::default() };
+    let Work { preset, model, parameters, batch, steps, precision } = work;
+    let precision = *precision;
+    let options = TrainingOptions { decay_all: true, clip: 0.0, precision, ..TrainingOptions::default() };
     let capacity = Capacity { rows: batch.rows(), sequences: batch.sequences() };
     let mut training = Training::new(device, model, parameters, capacity, options)?;
     let (mut losses, mut times, mut first_step_s) = (Vec::new(), Vec::new(), 0.0);
@@ -200,6 +217,7 @@ fn measure(device: &Device, work: &Work, begin: Instant) -> Result<(Row, Trainin
     let row = Row {
         preset: preset.clone(),
         batch: batch.sequences(),
+        precision: format!("{precision:?}").to_lowercase(),
         adapter: device.caps().name.clone(),
         step_ms: seconds * 1e3,
         step_ms_pipelined,
@@ -208,7 +226,7 @@ fn measure(device: &Device, work: &Work, begin: Instant) -> Result<(Row, Trainin
         peak_bytes: device.bytes_allocated(),
         loss_first,
         loss_5,
-        losses_ok: losses_ok(preset, batch.sequences(), [loss_first, loss_5]),
+        losses_ok: losses_ok(work, [loss_first, loss_5]),
         first_step_s,
         profile: None,
     };
@@ -223,12 +241,12 @@ mod tests {
     #[test]
     fn nano_has_the_known_losses() {
         let device = Device::open(std::env::var("WGPT_ADAPTER").ok().as_deref()).expect("an adapter");
-        let work = Work::new("nano", 8, 3).expect("nano");
+        let work = Work::new("nano", 8, 3, Precision::F32).expect("nano");
         let (row, _) = measure(&device, &work, Instant::now()).expect("steps");
         let losses = [row.loss_first, row.loss_5].map(|loss| format!("{loss:.4}"));
         assert_eq!(losses, ["6.2754", "6.0952"]);
         row.check_losses().expect("the known losses");
-        let wrong = Row { loss_5: 0.0, losses_ok: losses_ok("nano", 8, [row.loss_first, 0.0]), ..row };
+        let wrong = Row { loss_5: 0.0, losses_ok: losses_ok(&work, [row.loss_first, 0.0]), ..row };
         assert!(wrong.check_losses().expect_err("another loss").to_string().contains("expected 6.2754 and 6.0952"));
     }
 }

@@ -1,10 +1,12 @@
 //! C = A·B, A·Bᵀ or Aᵀ·B for any M, N, K ≥ 1, with bias, GELU, a residual, or added to what C holds.
 //!
-//! Three files: `tiled` (every GPU: register tiles over workgroup memory), `image` and `image_at` (CPU adapters: A·B and A·Bᵀ,
-//! Aᵀ·B). For a few rows GPUs take a kernel of [`matvec`].
+//! Four files: `tiled` (every GPU: register tiles over workgroup memory), `cooperative` (matrix units, for mixed precision),
+//! `image` and `image_at` (CPU adapters: A·B and A·Bᵀ, Aᵀ·B). For a few rows GPUs take a kernel of [`matvec`].
 
+mod cooperative;
 mod few_rows;
 mod image;
+mod parts;
 mod product;
 mod tiled;
 
@@ -13,10 +15,11 @@ use super::shapes::check_shapes;
 use super::values::StepValues;
 use crate::gpu::{Caps, Matrix, Recorder, Variant};
 use crate::{Error, Result, dims};
+use parts::Store;
 use product::Sizes;
 
 pub use super::form::Form;
-pub use product::{Epilogue, Matmul};
+pub use product::{Epilogue, Matmul, Side};
 pub use tiled::{Tile, workspace_words};
 
 /// Which shader file, with which constants.
@@ -35,6 +38,17 @@ pub enum Spec {
         rows: u32,
         /// Parts that K is divided into, each a product of its own; they are added up in order.
         #[serde(default = "parts_before")]
+        parts: u32,
+    },
+    /// Operands narrowed to f16 and multiplied on matrix units, for mixed precision.
+    Cooperative {
+        /// Rows of C a group.
+        tile_m: u32,
+        /// Columns of C a group.
+        tile_n: u32,
+        /// Rows and columns of C a subgroup.
+        sub: u32,
+        /// Parts that K is divided into, as in `Tiled`.
         parts: u32,
     },
     /// For a few rows: the kernel of [`matvec`], which divides K over a group.
@@ -64,15 +78,22 @@ impl Spec {
     /// Parts that K is divided into.
     pub fn parts(self) -> u32 {
         match self {
-            Spec::Tiled { parts, .. } => parts,
+            Spec::Tiled { parts, .. } | Spec::Cooperative { parts, .. } => parts,
             Spec::Rows | Spec::Image => 1,
         }
+    }
+
+    fn cooperative(cooperative::Tile { m, n, sub }: cooperative::Tile, parts: u32) -> Self {
+        Spec::Cooperative { tile_m: m, tile_n: n, sub, parts }
     }
 
     /// Whether an adapter can run it for this form.
     pub fn runs(self, caps: &Caps, form: Form) -> bool {
         match self {
             Spec::Tiled { tile_m: m, tile_n: n, rows, parts } => parts > 0 && Tile { m, n, rows }.runs(caps),
+            Spec::Cooperative { tile_m: m, tile_n: n, sub, parts } => {
+                parts > 0 && cooperative::Tile { m, n, sub }.runs(caps)
+            }
             Spec::Rows => form != Form::AtB,
             Spec::Image => caps.reads_images(),
         }
@@ -111,10 +132,22 @@ pub fn choose(caps: &Caps, form: Form, sizes: [usize; 3], workspace: usize) -> S
     }
 }
 
+/// As [`choose`], for mixed precision: matrix units where the adapter has them, for all but a few rows.
+pub fn choose_mixed(caps: &Caps, form: Form, sizes: [usize; 3], workspace: usize) -> Spec {
+    let exact = choose(caps, form, sizes, workspace);
+    match cooperative::choose(caps, sizes, workspace) {
+        Some((tile, parts)) if exact != Spec::Rows => Spec::cooperative(tile, parts),
+        _ => exact,
+    }
+}
+
 /// Every Spec that an adapter can run for this form, with the tiles in one part and in three.
 pub fn specs(caps: &Caps, form: Form) -> Vec<Spec> {
-    let mut all: Vec<Spec> =
-        [1, 3].iter().flat_map(|parts| tiled::tiles(caps).into_iter().map(|t| Spec::tiled(t, *parts))).collect();
+    let mut all = Vec::new();
+    for parts in [1, 3] {
+        all.extend(tiled::tiles(caps).into_iter().map(|tile| Spec::tiled(tile, parts)));
+        all.extend(cooperative::tiles(caps).into_iter().map(|tile| Spec::cooperative(tile, parts)));
+    }
     all.extend([Spec::Rows, Spec::Image].into_iter().filter(|spec| spec.runs(caps, form)));
     all
 }
@@ -126,28 +159,29 @@ const EPILOGUES: [&str; 5] =
 pub fn variants(caps: &Caps) -> Vec<Variant> {
     let mut all = Vec::new();
     for form in [Form::AB, Form::ABt, Form::AtB] {
-        for spec in specs(caps, form) {
-            for epilogue in EPILOGUES {
-                for add in [false, true] {
-                    // Only `image` has several passes, the last of which adds to C and has an epilogue.
-                    let plain = epilogue == EPILOGUES[0];
-                    if !plain && (form == Form::AtB || (add && spec != Spec::Image)) {
-                        continue;
-                    }
-                    all.push(match spec {
-                        Spec::Tiled { parts: 2.., .. } => continue,
-                        Spec::Tiled { tile_m: m, tile_n: n, rows, .. } => {
-                            all.extend(tiled::variants(Tile { m, n, rows }, form, add, epilogue));
-                            continue;
-                        }
-                        Spec::Rows => {
-                            all.extend(matvec::plain_variants(form, add, epilogue));
-                            continue;
-                        }
-                        Spec::Image if form == Form::AtB => image::variant_at(add),
-                        Spec::Image => image::variant(form == Form::ABt, add, epilogue),
-                    });
+        for epilogue in EPILOGUES {
+            let plain = epilogue == EPILOGUES[0];
+            if !plain && form == Form::AtB {
+                continue;
+            }
+            let stores: &[Store] = if plain { &[Store::Write, Store::Add, Store::Part] } else { &[Store::Write] };
+            for store in stores {
+                all.extend(tiled::tiles(caps).into_iter().map(|tile| tiled::variant(tile, form, *store, epilogue)));
+                let tiles = cooperative::tiles(caps).into_iter();
+                all.extend(tiles.map(|tile| cooperative::variant(tile, form, *store, epilogue)));
+            }
+            for add in if plain { &[false, true][..] } else { &[false] } {
+                all.push(parts::sum_variant(*add, epilogue));
+                if form != Form::AtB {
+                    all.extend(matvec::plain_variants(form, *add, epilogue));
                 }
+            }
+            // Only `image` has several passes, the last of which adds to C and has an epilogue.
+            for add in if caps.reads_images() { &[false, true][..] } else { &[] } {
+                all.push(match form {
+                    Form::AtB => image::variant_at(*add),
+                    _ => image::variant(form == Form::ABt, *add, epilogue),
+                });
             }
         }
     }
@@ -199,7 +233,14 @@ pub fn matmul(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matmul) ->
         Spec::Image if call.form == Form::AtB => image::record_at(recorder, call, sizes),
         Spec::Image => image::record(recorder, call, sizes),
         Spec::Tiled { tile_m: m, tile_n: n, rows, parts } => {
-            tiled::record(recorder, call, sizes, Tile { m, n, rows }, parts)
+            let tile = Tile { m, n, rows };
+            let variant = |store, epilogue| tiled::variant(tile, call.form, store, epilogue);
+            parts::record(recorder, call, sizes, (tile.group_of(), parts), variant)
+        }
+        Spec::Cooperative { tile_m: m, tile_n: n, sub, parts } => {
+            let tile = cooperative::Tile { m, n, sub };
+            let variant = |store, epilogue| cooperative::variant(tile, call.form, store, epilogue);
+            parts::record(recorder, call, sizes, (tile.group_of(), parts), variant)
         }
         Spec::Rows => few_rows::record(recorder, call, sizes),
     }

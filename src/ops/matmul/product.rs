@@ -58,6 +58,15 @@ impl<'a> Epilogue<'a> {
     }
 }
 
+/// One of the two operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// A
+    A,
+    /// B
+    B,
+}
+
 /// Operands of a product.
 pub struct Matmul<'a> {
     /// Which operand is transposed.
@@ -74,6 +83,9 @@ pub struct Matmul<'a> {
     pub epilogue: Epilogue<'a>,
     /// C += instead of C =. Takes no epilogue.
     pub accumulate: bool,
+    /// The operand that is a gradient of the loss, if one is. Kernels that narrow operands to f16 scale it by
+    /// [`StepValues::gradient_scale`](crate::ops::StepValues::gradient_scale).
+    pub gradient: Option<Side>,
     /// Workspace for the products of parts of K. Without it, K is not divided.
     pub parts: Option<&'a View>,
 }

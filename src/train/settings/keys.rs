@@ -150,16 +150,9 @@ pub static KEYS: &[Key] = &[
         "AdamW: weight decay of tensors with two dimensions"),
     key!(Training, "clip", f64 => clip, Range::AtLeast(0.0), ["grad_clip", "max_grad_norm"],
         "Largest global norm of the gradients, to which they are clipped; 0: no clipping"),
-    key!(
-        Training,
-        "precision",
-        Precision,
-        Range::Free,
-        ["dtype"],
-        "Number type of weights, activations and gradients",
-        |_, _| (),
-        |_| Some(Precision::F32)
-    ),
+    key!(Training, "precision", Precision => precision, Range::Free, ["dtype"],
+        "Number types of matrix products: f32; mixed: operands in f16, sums in f32, on matrix units; auto: mixed where the \
+         adapter has them"),
     Key {
         name: "recompute",
         hint: "false",

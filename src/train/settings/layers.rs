@@ -347,7 +347,7 @@ mod tests {
             ("valid = 1", &[], &[], "run.toml: valid = 1: must be above 0 and below 1"),
             ("schedule = \"cosin\"", &[], &[], "run.toml: schedule = \"cosin\": expected cosine, linear or constant"),
             ("", &[], &[("preset", "nona")], "--preset nona: expected nano, mini or gpt1"),
-            ("", &["precision=bf16"], &[], "--set precision=bf16: expected f32"),
+            ("", &["precision=bf16"], &[], "--set precision=bf16: expected f32, mixed or auto"),
             (
                 "recompute = true",
                 &[],

@@ -2,7 +2,7 @@
 
 use super::stage::Stage;
 use super::task::TaskSettings;
-use super::value::{Optimizer, ScheduleKind, Warmup, one_of};
+use super::value::{Optimizer, Precision, ScheduleKind, Warmup, one_of};
 use crate::config::ModelConfig;
 use crate::data::data_loader::{BatchSize, Batching};
 use crate::data::padding::Padding;
@@ -58,6 +58,8 @@ pub struct Settings {
     pub warmup: Warmup,
     /// The learning-rate schedule after warm-up.
     pub schedule: ScheduleKind,
+    /// The number types of products.
+    pub precision: Precision,
     /// The optimizer.
     pub optimizer: Optimizer,
     /// AdamW: decay rate of the first moment.
@@ -105,6 +107,7 @@ impl Default for Settings {
             lr: 2e-3,
             warmup: Warmup::Steps(200),
             schedule: ScheduleKind::Cosine,
+            precision: Precision::F32,
             optimizer: Optimizer::AdamW,
             beta1: 0.9,
             beta2: 0.999,

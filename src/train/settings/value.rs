@@ -219,10 +219,14 @@ choice! {
 }
 
 choice! {
-    /// The number type of weights, activations and gradients.
+    /// The number types of products.
     Precision, "f32" {
-        /// Single precision.
+        /// All in f32.
         F32 = "f32",
+        /// Operands in f16, sums in f32, on matrix units.
+        Mixed = "mixed",
+        /// Mixed where the adapter has matrix units, else f32.
+        Auto = "auto",
     }
 }
 

@@ -44,7 +44,7 @@ pub fn product(form: Form, out: matmul::Out, shape: [usize; 3]) -> LargeCase {
     let live = if form == Form::AtB { k } else { m };
     let samples = move || {
         let seed = matmul::seed(shape);
-        let (a, b) = (numbers(seed, m * k), numbers(seed + 1, n * k));
+        let (a, b) = (matmul::operand(seed, m * k), matmul::operand(seed + 1, n * k));
         let bias = numbers(seed + 2, n);
         let start = if out == matmul::Out::Add { numbers(seed + 3, m * n) } else { Vec::new() };
         let (rows, columns) = (spread(20, m), spread(20, n));

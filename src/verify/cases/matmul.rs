@@ -3,7 +3,7 @@
 
 use crate::dims;
 use crate::gpu::{Matrix, Recorder};
-use crate::ops::matmul::{Epilogue, Form, Matmul, choose, matmul, specs, workspace_words};
+use crate::ops::matmul::{Epilogue, Form, Matmul, Side, choose, matmul, specs, workspace_words};
 use crate::ops::{RowCount, Spec, StepValues};
 use crate::reference;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
@@ -28,6 +28,11 @@ pub enum Out {
 /// Where the numbers of a case start: A has this seed, B the next, then bias and what C starts as.
 pub(super) fn seed([m, n, k]: [usize; 3]) -> u32 {
     (m * 31 + n * 7 + k) as u32
+}
+
+/// Numbers of an operand: those that f16 holds exactly, so that the variants for mixed precision have the same oracle.
+pub(super) fn operand(seed: u32, count: usize) -> Vec<f32> {
+    numbers(seed, count).into_iter().map(|x| half::f16::from_f32(x).to_f32()).collect()
 }
 
 /// A case of one product; `live` rows of M (A·B, A·Bᵀ) or K (Aᵀ·B) are live.
@@ -58,8 +63,8 @@ pub fn case(form: Form, out: Out, [m, n, k]: [usize; 3], live: usize, purpose: P
             let Spec::Matmul(spec) = spec else { return Err(spec.wrong_kernel("matmul")) };
             let a = Matrix::new(device, "a", a_shape.0, a_shape.1)?;
             let b = Matrix::new(device, "b", b_shape.0, b_shape.1)?;
-            a.write(device, &numbers(seed, m * k))?;
-            b.write(device, &numbers(seed + 1, n * k))?;
+            a.write(device, &operand(seed, m * k))?;
+            b.write(device, &operand(seed + 1, n * k))?;
             let bias = Matrix::new(device, "bias", 1, n)?;
             bias.write(device, &numbers(seed + 2, n))?;
             let c = match out {
@@ -94,6 +99,11 @@ pub fn case(form: Form, out: Out, [m, n, k]: [usize; 3], live: usize, purpose: P
                 rows: RowCount::Rows,
                 epilogue,
                 accumulate: out == Out::Add,
+                gradient: match form {
+                    Form::AB => None,
+                    Form::ABt => Some(Side::A),
+                    Form::AtB => Some(Side::B),
+                },
                 parts: Some(&parts.matrix.view),
             };
             matmul(&mut recorder, spec, &call)?;
@@ -109,7 +119,7 @@ pub fn case(form: Form, out: Out, [m, n, k]: [usize; 3], live: usize, purpose: P
             Ok(Run { program: recorder.finish(), values, outputs })
         }),
         oracle: Box::new(move || {
-            let (a, b) = (wide(&numbers(seed, m * k)), wide(&numbers(seed + 1, n * k)));
+            let (a, b) = (wide(&operand(seed, m * k)), wide(&operand(seed + 1, n * k)));
             let (m_live, k_live) = if form == Form::AtB { (m, live) } else { (live, k) };
             let reference_form = match form {
                 Form::AB => reference::matmul::Form::AB,

@@ -105,7 +105,7 @@ pub fn model(case: &Case) -> (ModelConfig, Vec<Vec<f32>>) {
 /// Options of AdamW with PyTorch's default coefficients.
 pub fn options(clip: f64, decay: f64, arithmetic: Arithmetic) -> TrainingOptions {
     let adam = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, arithmetic };
-    TrainingOptions { adam, weight_decay: decay, decay_all: false, clip, lm_coef: 1.0 }
+    TrainingOptions { adam, weight_decay: decay, decay_all: false, clip, ..TrainingOptions::default() }
 }
 
 /// [B, T] ids and labels (unshifted, -100 for none) as packed sequences, `lengths` of each row.

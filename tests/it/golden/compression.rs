@@ -213,6 +213,7 @@ pub fn lucidrains(device: &Device, case: &Case) -> f64 {
             rows: RowCount::Rows,
             epilogue: Epilogue::None,
             accumulate: form == Form::AtB,
+            gradient: None,
             parts: None,
         };
         let mut rec = Recorder::new(device, values);
