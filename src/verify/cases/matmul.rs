@@ -50,8 +50,9 @@ pub fn case(form: Form, out: Out, [m, n, k]: [usize; 3], live: usize, purpose: P
         variant: format!("{form:?} {out:?}"),
         shape: vec![("M", m), ("N", n), ("K", k)],
         purpose,
-        tolerance: 2e-7 * (k as f64).sqrt() + 1e-6,
-        reason: "rounding of a sum of K products grows like √K; GELU adds an exp of some ulps",
+        tolerance: if k > 4096 { 4e-7 } else { 2e-7 } * (k as f64).sqrt() + 1e-6,
+        reason: "rounding of a sum of K products grows like √K; matrix units cut digits off instead, which shows in long sums; \
+                 GELU adds an exp of some ulps",
         flops: 2.0 * (m * n * k) as f64,
         bytes: 4.0 * (m * k + k * n + m * n) as f64,
         specs: Box::new(move |caps| {
