@@ -4,7 +4,8 @@
 # BINARY is the program wgpt; without it target/release/wgpt, else the wgpt on the PATH. Cargo is not needed. The parts, in
 # the order of their importance, each under a time limit of its own; a part that fails or is stopped does not stop the rest:
 #   devices      the adapters and their capabilities
-#   step-N-P-B   a training step of nano, mini and gpt1 with batch 64; where that fails, 16, then 4
+#   step-N-P-B   a training step of nano, mini and gpt1 with batch 64; where that fails, 16, then 4; each in f32 and, where the
+#                adapter has matrix units for it, in mixed precision
 #   check        every kernel against its f64 oracle, in the variant chosen for the adapter
 #   pytorch      the same steps in PyTorch (benches/torch_step.py) in f32, tf32 and bf16, where Python has it with CUDA
 #   kernels      each kernel alone, at the sizes of a real step
@@ -210,10 +211,10 @@ summary() {
 
 # rows FILE: the rows of the table for a step, and for PyTorch's same steps.
 rows() {
-    local line other preset batch ms piped gflops first fifth losses dtype other_ms other_piped
+    local line other preset batch precision ms piped gflops first fifth losses dtype other_ms other_piped
     line=$(objects "$1")
     [ -n "$line" ] || return 0
-    preset=$(value preset "$line") batch=$(value batch "$line")
+    preset=$(value preset "$line") batch=$(value batch "$line") precision=$(value precision "$line")
     ms=$(value step_ms "$line") piped=$(value step_ms_pipelined "$line") gflops=$(value gflops "$line")
     first=$(value loss_first "$line") fifth=$(value loss_5 "$line")
     case $(value losses_ok "$line") in
@@ -226,15 +227,15 @@ rows() {
         while IFS= read -r other; do
             [ "$(value preset "$other"):$(value batch "$other")" = "$preset:$batch" ] || continue
             others+=("$other")
-            if [ "$(value dtype "$other")" = f32 ] && [ "$losses" = "not known" ]; then
+            if [ "$(value dtype "$other"):$precision" = f32:f32 ] && [ "$losses" = "not known" ]; then
                 losses="not PyTorch's"
                 ! same "$first" "$(value loss_first "$other")" || ! same "$fifth" "$(value loss_5 "$other")" ||
                     losses="as PyTorch's"
             fi
         done <"$raw/pytorch.out"
     fi
-    printf '| %s | %s | wgpt f32 | %.2f | %.2f | %s | %.4f, %.4f: %s | |\n' "$preset" "$batch" "$ms" "$piped" \
-        "$(ratio "$gflops" 1000)" "$first" "$fifth" "$losses"
+    printf '| %s | %s | wgpt %s | %.2f | %.2f | %s | %.4f, %.4f: %s | |\n' "$preset" "$batch" "$precision" "$ms" \
+        "$piped" "$(ratio "$gflops" 1000)" "$first" "$fifth" "$losses"
     for other in ${others[@]+"${others[@]}"}; do
         dtype=$(value dtype "$other") other_ms=$(value step_ms "$other") other_piped=$(value step_ms_pipelined "$other")
         printf '| %s | %s | PyTorch %s | %.2f | %.2f | %s | %.4f, %.4f | %s, %s |\n' "$preset" "$batch" "$dtype" \
@@ -319,6 +320,10 @@ step() {
         if [ -n "$(objects "$raw/$name.out")" ]; then
             measured+=("$preset:$batch")
             [ "$code" -eq 0 ] || failed=1
+            if grep -q '16x16x16 f16→f32' "$raw/devices.out"; then
+                part "$name-mixed" 75 "$wgpt" bench step --preset "$preset" --batch "$batch" --steps "$steps" \
+                    --precision mixed --profile --json || failed=1
+            fi
             order=$((order + 1))
             return
         fi
@@ -343,10 +348,11 @@ if [ "$kind" = cpu ]; then
     step mini 3 1
     step gpt1 3 1
 else
-    step nano 20 8
-    step nano 20 64 16 4
-    step mini 10 64 16 4
-    step gpt1 10 64 16 4
+    # Enough steps for the highest clocks of the small models.
+    step nano 300 8
+    step nano 100 64 16 4
+    step mini 30 64 16 4
+    step gpt1 5 64 16 4
 fi
 
 part check 120 "$wgpt" check --json || failed=1
