@@ -127,7 +127,8 @@ impl Caps {
         fragments && self.f16 && 32u32.is_multiple_of(self.subgroup.1.max(1)) && self.subgroup.1 > 1
     }
 
-    /// The most floating-point operations for one submission. Desktop drivers reset a device after about two seconds.
+    /// Floating-point operations of a submission, until the device's speed is measured: see
+    /// [`Device::submission_flops`](super::Device::submission_flops).
     pub fn submission_flops(&self) -> f64 {
         match self.kind {
             AdapterKind::Discrete => 2e11,

@@ -1,5 +1,6 @@
 //! Devices: opened on an adapter with its highest limits, or taken from the caller.
 
+use super::budget::Budget;
 use super::caps::{AdapterKind, Caps};
 use super::compile::Compiler;
 use super::kernel::{self, Checked, Pipeline, Variant};
@@ -22,6 +23,7 @@ struct Inner {
     caps: Caps,
     pipelines: Mutex<Pipelines>,
     bytes: AtomicU64,
+    budget: Budget,
     /// The first error that no scope caught, on devices opened here. The next wait reports it.
     fault: Fault,
 }
@@ -273,6 +275,7 @@ impl Device {
         Ok(Device(Arc::new(Inner {
             device,
             queue,
+            budget: Budget::new(caps.submission_flops()),
             caps,
             pipelines: Mutex::default(),
             bytes: AtomicU64::new(0),
@@ -287,6 +290,7 @@ impl Device {
         Device(Arc::new(Inner {
             device: self.0.device.clone(),
             queue: self.0.queue.clone(),
+            budget: Budget::new(caps.submission_flops()),
             caps,
             pipelines: Mutex::default(),
             bytes: AtomicU64::new(0),
@@ -312,6 +316,22 @@ impl Device {
     /// Bytes of all buffers and textures made so far.
     pub fn bytes_allocated(&self) -> u64 {
         self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Floating-point operations after which a program's submission ends and the next one begins. It starts with
+    /// [`Caps::submission_flops`] and is then measured while a model trains, so that a submission takes about 0.3 seconds:
+    /// desktop drivers reset a device whose submission takes more than about two.
+    pub fn submission_flops(&self) -> f64 {
+        self.0.budget.flops()
+    }
+
+    /// Sets [`Device::submission_flops`], which is then no longer measured. Results do not depend on it.
+    pub fn set_submission_flops(&self, flops: f64) {
+        self.0.budget.fix(flops);
+    }
+
+    pub(super) fn budget(&self) -> &Budget {
+        &self.0.budget
     }
 
     /// Creates a resource. Errors of wgpu, which would be reported as a panic, are returned.

@@ -1,6 +1,7 @@
 //! The layer over wgpu: adapters, buffers, shader text, and programs of dispatches. It contains no mathematics of models.
 
 mod bind;
+mod budget;
 pub mod buffer;
 pub mod caps;
 mod compile;

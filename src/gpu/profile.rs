@@ -40,7 +40,7 @@ impl<V: LiveValues> Program<V> {
         }
         self.device.wait()?;
         let mut launches = launches.iter();
-        let (timestamps, budget) = (self.device.caps().timestamps, self.device.caps().submission_flops());
+        let (timestamps, budget) = (self.device.caps().timestamps, self.device.submission_flops());
         let mut first = 0;
         while first < self.items.len() {
             // As many items as one submission and one query set hold; a single one where the host's clock is used.
@@ -66,7 +66,7 @@ impl<V: LiveValues> Program<V> {
         launches: &mut std::slice::Iter<'_, super::Launch>,
         timings: &mut [Timing],
     ) -> Result<()> {
-        let mut encoder = self.encoder();
+        let mut encoder = Encoder::start(&self.device);
         items.iter().try_for_each(|item| encoder.item(item, values, launches))?;
         let commands = encoder.finish();
         let start = Instant::now();
@@ -93,7 +93,7 @@ impl<V: LiveValues> Program<V> {
             let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
             device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
         })?;
-        let mut encoder: Encoder<wgpu::CommandEncoder> = self.encoder();
+        let mut encoder = Encoder::start(&self.device);
         for (i, item) in items.iter().enumerate() {
             encoder.timed_item(item, values, launches, &set, 2 * i as u32)?;
         }

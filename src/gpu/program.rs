@@ -93,9 +93,7 @@ impl<V: LiveValues> Program<V> {
     /// # Errors
     /// As [`Program::run`], and [`Error::Device`] if the ring is full.
     pub fn run_and_read(&self, values: &V, view: &View, ring: &mut Ring) -> Result<()> {
-        if ring.is_full() {
-            return Err(Error::device(format!("`{}`: every slot of the readback ring is in flight", view.name)));
-        }
+        check_not_full(ring, view)?;
         self.submit(values, 1, Some((view, ring)))
     }
 
@@ -133,35 +131,61 @@ impl<V: LiveValues> Program<V> {
         self.dispatch_items().map(|dispatch| dispatch.launch(&self.device, values)).collect()
     }
 
-    pub(super) fn encoder(&self) -> Encoder<wgpu::CommandEncoder> {
-        Encoder::new(self.device.raw().create_command_encoder(&wgpu::CommandEncoderDescriptor::default()))
-    }
-
     fn submit(&self, values: &V, times: usize, read: Option<(&View, &mut Ring)>) -> Result<()> {
         let launches = self.launches(values)?;
         self.parameters.upload(&self.device, &launches);
-        let budget = self.device.caps().submission_flops();
-        let mut encoder = self.encoder();
+        let mut submissions = Submissions::new(&self.device);
         for _ in 0..times {
-            let mut launches = launches.iter();
-            for item in &self.items {
-                encoder.item(item, values, &mut launches)?;
-                if encoder.flops > budget {
-                    let full = std::mem::replace(&mut encoder, self.encoder());
-                    self.device.queue().submit([full.finish()]);
-                }
-            }
+            submissions.run(self, values, &launches)?;
         }
-        match read {
-            None => drop(self.device.queue().submit([encoder.finish()])),
-            Some((view, ring)) => {
-                encoder.pass = None;
-                let slot = ring.copy(&mut encoder.raw, view);
-                let submission = self.device.queue().submit([encoder.finish()]);
-                ring.submitted(slot, submission);
+        submissions.finish(read);
+        Ok(())
+    }
+}
+
+fn check_not_full(ring: &Ring, view: &View) -> Result<()> {
+    match ring.is_full() {
+        false => Ok(()),
+        true => Err(Error::device(format!("`{}`: every slot of the readback ring is in flight", view.name))),
+    }
+}
+
+/// Commands that are submitted in parts, none of them much longer than the device's budget.
+struct Submissions<'d> {
+    device: &'d Device,
+    budget: f64,
+    encoder: Encoder<wgpu::CommandEncoder>,
+}
+
+impl<'d> Submissions<'d> {
+    fn new(device: &'d Device) -> Self {
+        Submissions { device, budget: device.budget().flops(), encoder: Encoder::start(device) }
+    }
+
+    fn run<V: LiveValues>(&mut self, program: &Program<V>, values: &V, launches: &[Launch]) -> Result<()> {
+        let mut launches = launches.iter();
+        for item in &program.items {
+            self.encoder.item(item, values, &mut launches)?;
+            if self.encoder.flops > self.budget {
+                let full = std::mem::replace(&mut self.encoder, Encoder::start(self.device));
+                self.device.budget().count(full.flops);
+                self.device.queue().submit([full.finish()]);
             }
         }
         Ok(())
+    }
+
+    /// Submits the rest, and after it the copy of a view into a ring.
+    fn finish(mut self, read: Option<(&View, &mut Ring)>) {
+        let submitted = self.device.budget().count(self.encoder.flops);
+        match read {
+            None => drop(self.device.queue().submit([self.encoder.finish()])),
+            Some((view, ring)) => {
+                let slot = ring.copy(self.encoder.copies(), view);
+                let submission = self.device.queue().submit([self.encoder.finish()]);
+                ring.submitted(slot, submission, submitted);
+            }
+        }
     }
 }
 
@@ -277,6 +301,10 @@ impl<E: BorrowMut<wgpu::CommandEncoder>> Encoder<E> {
 }
 
 impl Encoder<wgpu::CommandEncoder> {
+    pub(super) fn start(device: &Device) -> Self {
+        Encoder::new(device.raw().create_command_encoder(&wgpu::CommandEncoderDescriptor::default()))
+    }
+
     pub(super) fn finish(mut self) -> wgpu::CommandBuffer {
         self.pass = None;
         self.raw.finish()

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
+use std::time::Instant;
 
 impl View {
     /// Reads the view after everything submitted so far. Blocks until the device has finished.
@@ -161,15 +162,26 @@ impl Mapping {
 pub struct Ring {
     device: Device,
     free: Vec<wgpu::Buffer>,
-    in_flight: VecDeque<Mapping>,
+    in_flight: VecDeque<InFlight>,
     words: usize,
+    /// When the copy before the oldest in flight finished, and the operations submitted up to it, if that was awaited.
+    last_finished: Option<(Instant, f64)>,
+}
+
+/// A copy in flight.
+struct InFlight {
+    mapping: Mapping,
+    /// Floating-point operations submitted up to it.
+    submitted: f64,
+    /// Whether the copy before it was in flight when it was submitted, so that the device went from one to the other.
+    follows: bool,
 }
 
 impl Ring {
     /// `slots` staging buffers of `words` words.
     pub fn new(device: &Device, words: usize, slots: usize) -> Self {
         let free = (0..slots).map(|_| staging_buffer(device.raw(), words)).collect();
-        Ring { device: device.clone(), free, in_flight: VecDeque::new(), words }
+        Ring { device: device.clone(), free, in_flight: VecDeque::new(), words, last_finished: None }
     }
 
     /// Whether every slot is in flight; then the next copy has to be preceded by [`Ring::wait`].
@@ -185,17 +197,23 @@ impl Ring {
         Some(slot)
     }
 
-    /// Puts a slot in flight after its copy was submitted.
-    pub(super) fn submitted(&mut self, slot: Option<wgpu::Buffer>, submission: wgpu::SubmissionIndex) {
-        self.in_flight.extend(slot.map(|buffer| Mapping::start(buffer, submission)));
+    /// Puts a slot in flight after its copy was submitted. `flops` are the operations submitted up to it.
+    pub(super) fn submitted(&mut self, slot: Option<wgpu::Buffer>, submission: wgpu::SubmissionIndex, flops: f64) {
+        let Some(buffer) = slot else { return };
+        let (mapping, follows) = (Mapping::start(buffer, submission), !self.in_flight.is_empty());
+        self.in_flight.push_back(InFlight { mapping, submitted: flops, follows });
     }
 
-    /// Frees the oldest slot in flight, after its words were read.
-    fn release_oldest(&mut self) {
-        if let Some(Mapping { buffer, .. }) = self.in_flight.pop_front() {
-            buffer.unmap();
-            self.free.push(buffer);
+    /// Frees the oldest slot in flight, after its words were read. `finished` is when its copy finished, if known: two such
+    /// times of copies that follow each other tell the device's speed.
+    fn release_oldest(&mut self, finished: Option<Instant>) {
+        let Some(InFlight { mapping, submitted, follows }) = self.in_flight.pop_front() else { return };
+        mapping.buffer.unmap();
+        self.free.push(mapping.buffer);
+        if let (true, Some(now), Some((before, flops))) = (follows, finished, self.last_finished) {
+            self.device.budget().measured(submitted - flops, now - before);
         }
+        self.last_finished = finished.map(|now| (now, submitted));
     }
 
     /// The oldest copy, without waiting; `None` if it is not finished or no slot is in flight.
@@ -204,10 +222,14 @@ impl Ring {
     /// [`Error::Device`] if the device is lost.
     pub fn take(&mut self) -> Result<Option<Vec<u32>>> {
         self.device.poll()?;
+        self.take_mapped(None)
+    }
+
+    fn take_mapped(&mut self, finished: Option<Instant>) -> Result<Option<Vec<u32>>> {
         let Some(oldest) = self.in_flight.front() else { return Ok(None) };
-        let words = oldest.try_words()?;
+        let words = oldest.mapping.try_words()?;
         if words.is_some() {
-            self.release_oldest();
+            self.release_oldest(finished);
         }
         Ok(words)
     }
@@ -221,8 +243,8 @@ impl Ring {
             return Ok(Some(words));
         }
         let Some(oldest) = self.in_flight.front() else { return Ok(None) };
-        self.device.wait_for(&oldest.submission)?;
-        self.take()
+        self.device.wait_for(&oldest.mapping.submission)?;
+        self.take_mapped(Some(Instant::now()))
     }
 
     /// The oldest copy, as a future that never blocks; `None` if no slot is in flight. It completes when the caller polls
@@ -232,9 +254,9 @@ impl Ring {
     /// [`Error::Device`] if the device is lost.
     pub async fn wait_async(&mut self) -> Result<Option<Vec<u32>>> {
         let Some(oldest) = self.in_flight.front() else { return Ok(None) };
-        let words = oldest.words().await?;
+        let words = oldest.mapping.words().await?;
         self.device.check()?;
-        self.release_oldest();
+        self.release_oldest(None);
         Ok(Some(words))
     }
 }

@@ -268,6 +268,27 @@ fn results_arrive_in_order_whether_or_not_they_are_awaited() {
 }
 
 #[test]
+fn the_size_of_submissions_changes_no_bit() {
+    let (config, parameters) = tiny(|c| c.set_dropout(0.1));
+    let batch = batch(&config, &[40, 1, 33]);
+    let device = device();
+    let run = |flops: f64| {
+        let device = device.narrowed(|_| {});
+        device.set_submission_flops(flops);
+        let mut training = train(&device, &config, &parameters, &batch);
+        (0..6).for_each(|_| training.step(&batch, 1e-3, SEED).expect("a step"));
+        let results = training.wait_for_results().expect("results");
+        assert_eq!(device.submission_flops(), flops);
+        (results, training.evaluate(&batch).expect("losses"), training.parameters().expect("weights"))
+    };
+    let whole = run(f64::INFINITY);
+    // A submission for each dispatch that counts its operations, and one for a few of them.
+    for flops in [0.0, 3e5] {
+        assert!(run(flops) == whole, "other bits with submissions of {flops} operations");
+    }
+}
+
+#[test]
 fn a_step_without_targets_changes_nothing() {
     let device = device();
     let (config, parameters) = tiny(|_| {});
