@@ -97,6 +97,35 @@ impl<V: LiveValues> Program<V> {
         self.submit(values, 1, Some((view, ring)))
     }
 
+    /// Submits one run of `first` and one of this program together, whose last commands copy `view` into the ring. A program
+    /// of [`Recorder::after`](super::Recorder::after) does so with one upload of parameters.
+    ///
+    /// # Errors
+    /// As [`Program::run_and_read`].
+    pub fn run_after_and_read(
+        &self,
+        (first, first_values): (&Program<V>, &V),
+        values: &V,
+        view: &View,
+        ring: &mut Ring,
+    ) -> Result<()> {
+        check_not_full(ring, view)?;
+        let mut launches = first.launches(first_values)?;
+        let own = launches.len();
+        launches.extend(self.launches(values)?);
+        if self.parameters.is_behind(&first.parameters) {
+            self.parameters.upload_with(&first.parameters, &self.device, &launches);
+        } else {
+            first.parameters.upload(&self.device, &launches[..own]);
+            self.parameters.upload(&self.device, &launches[own..]);
+        }
+        let mut submissions = Submissions::new(&self.device);
+        submissions.run(first, first_values, &launches[..own])?;
+        submissions.run(self, values, &launches[own..])?;
+        submissions.finish(Some((view, ring)));
+        Ok(())
+    }
+
     /// Submits `times` runs with the same values, for benchmarks.
     ///
     /// # Errors

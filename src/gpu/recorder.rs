@@ -25,6 +25,12 @@ impl<V: LiveValues> Recorder<V> {
         Recorder { device: device.clone(), capacity, items: Vec::new(), parameters, image_copies }
     }
 
+    /// A recorder of a program that [`Program::run_after_and_read`] runs after `first`: the parameters of both are then
+    /// uploaded at once.
+    pub fn after(first: &Program<V>, capacity: V) -> Self {
+        Recorder { parameters: Parameters::behind(&first.parameters), ..Recorder::new(&first.device, capacity) }
+    }
+
     /// The device that it records for.
     pub fn device(&self) -> &Device {
         &self.device

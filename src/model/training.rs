@@ -1,7 +1,7 @@
 //! Training on a device: gradients are accumulated over micro-batches, then the optimizer takes a step.
 //!
 //! A step is two recorded programs: forward and backward of one micro-batch, and the optimizer step (global norm, clipping,
-//! AdamW). A third one, forward only, evaluates.
+//! AdamW). Without accumulation, they are submitted together. A third one, forward only, evaluates.
 
 use super::activations::{Activations, Capacity, layout_capacity};
 use super::decoder::Decoder;
@@ -306,15 +306,37 @@ impl Training {
         self.step_values(&self.batch_capacity().lay_out(batch)?, batch.loss_counts(), [0; 2])
     }
 
-    /// A whole training step on one batch: [`Training::accumulate_gradients`], then [`Training::optimizer_step`]. `seed` is
-    /// the run's, which dropout depends on. Returns at once, unless four steps are in flight.
+    /// A whole training step on one batch: [`Training::accumulate_gradients`], then [`Training::optimizer_step`], in one
+    /// submission. `seed` is the run's, which dropout depends on. Returns at once, unless four steps are in flight.
     ///
     /// # Errors
     /// [`Error::Value`] for a batch past capacity.
     pub fn step(&mut self, batch: &Batch, lr: f64, seed: u64) -> Result<()> {
         let dropout_key = philox::step_key(seed, self.progress.step);
-        self.accumulate_gradients(batch, batch.loss_counts(), dropout_key)?;
-        self.optimizer_step(lr)
+        self.step_of(&self.batch_capacity().lay_out(batch)?, batch.loss_counts(), dropout_key, lr)
+    }
+
+    /// As [`Training::step`], with a batch that was prepared for [`Training::batch_capacity`] before, perhaps by another
+    /// thread, and the dropout key of the step.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a batch prepared for another capacity.
+    pub fn step_of(
+        &mut self,
+        layout: &BatchLayout,
+        counts: impl Into<LossCounts>,
+        dropout_key: [u32; 2],
+        lr: f64,
+    ) -> Result<()> {
+        let counts = counts.into();
+        self.free_readback()?;
+        let accumulate = self.step_values(layout, counts, dropout_key)?;
+        let optimize = self.next_update(counts, lr);
+        self.counts = LossCounts::default();
+        let first = (&self.accumulate, &accumulate);
+        self.optimize.run_after_and_read(first, &optimize, &self.state, &mut self.readback)?;
+        self.submitted.push_back(Submitted { step: self.progress.step, counts, lr });
+        Ok(())
     }
 
     /// Runs forward and backward on one micro-batch and adds its gradients to those accumulated. Returns at once.
@@ -358,18 +380,29 @@ impl Training {
     /// # Errors
     /// [`Error::Device`].
     pub fn optimizer_step(&mut self, lr: f64) -> Result<()> {
+        self.free_readback()?;
+        let counts = std::mem::take(&mut self.counts);
+        let values = self.next_update(counts, lr);
+        self.optimize.run_and_read(&values, &self.state, &mut self.readback)?;
+        self.submitted.push_back(Submitted { step: self.progress.step, counts, lr });
+        Ok(())
+    }
+
+    /// Waits for the oldest step if there is no place for the result of another one.
+    fn free_readback(&mut self) -> Result<()> {
         if self.readback.is_full() {
             let words = self.readback.wait()?;
             self.receive(words);
         }
-        let counts = std::mem::take(&mut self.counts);
+        Ok(())
+    }
+
+    /// Counts the next step, and returns what the optimizer's program runs with.
+    fn next_update(&mut self, counts: LossCounts, lr: f64) -> StepValues {
         self.progress.step += 1;
         self.progress.updates += u32::from(counts != LossCounts::default());
         let StepState { step, updates } = self.progress;
-        let values = StepValues { step, adam_step: updates, loss_counts: counts, lr, ..StepValues::default() };
-        self.optimize.run_and_read(&values, &self.state, &mut self.readback)?;
-        self.submitted.push_back(Submitted { step, counts, lr });
-        Ok(())
+        StepValues { step, adam_step: updates, loss_counts: counts, lr, ..StepValues::default() }
     }
 
     /// Queues the result of the oldest submitted step, from the words read back; returns whether there was one.
@@ -583,7 +616,9 @@ fn record_step(
     options: TrainingOptions,
 ) -> Result<[Program<StepValues>; 2]> {
     let decoder = Decoder { training: Some(learning), ..*evaluation };
-    Ok([record_accumulate(device, &decoder, state, options)?, record_optimize(device, &decoder, state, options)?])
+    let accumulate = record_accumulate(device, &decoder, state, options)?;
+    let optimize = record_optimize(&accumulate, device, &decoder, state, options)?;
+    Ok([accumulate, optimize])
 }
 
 /// Forward and backward: the language model's head, unless its weight is 0, then the task's head, if the model has one.
@@ -611,8 +646,10 @@ fn record_accumulate(
     Ok(rec.finish())
 }
 
-/// Global norm over all slabs, the step's state, then AdamW over what learns.
+/// Global norm over all slabs, the step's state, then AdamW over what learns. Runs after `accumulate`, often in the same
+/// submission.
 fn record_optimize(
+    accumulate: &Program<StepValues>,
     device: &Device,
     decoder: &Decoder,
     state: &View,
@@ -620,7 +657,7 @@ fn record_optimize(
 ) -> Result<Program<StepValues>> {
     let Decoder { kernels, parameters, .. } = *decoder;
     let groups = decoder.training.map(|learning| learning.parameter_groups(decoder.config)).unwrap_or_default();
-    let mut rec = Recorder::new(device, decoder.layout.values_at_capacity());
+    let mut rec = Recorder::after(accumulate, decoder.layout.values_at_capacity());
     let flats: Vec<_> =
         (0..parameters.slabs()).map(|s| ParameterData::ALL.map(|data| parameters.flat(data, s))).collect();
     let counts: Vec<_> = flats.iter().map(|f| optimizer::norm_partials(f[0].view.words as usize)).collect();

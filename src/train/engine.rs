@@ -240,10 +240,15 @@ impl<O: Objective> Run<O> {
         }
         let done = self.position.step;
         let dropout_key = philox::step_key(self.objective.settings().seed, done);
-        for layout in &batch.layouts {
-            self.training.accumulate_gradients_of(layout, batch.counts, dropout_key)?;
+        let lr = self.schedule.rate(done);
+        if let [layout] = batch.layouts.as_slice() {
+            self.training.step_of(layout, batch.counts, dropout_key, lr)?;
+        } else {
+            for layout in &batch.layouts {
+                self.training.accumulate_gradients_of(layout, batch.counts, dropout_key)?;
+            }
+            self.training.optimizer_step(lr)?;
         }
-        self.training.optimizer_step(self.schedule.rate(done))?;
         let progress = self.training.progress();
         (self.position.step, self.position.updates) = (progress.step, progress.updates);
         self.position.cursor = batch.next;

@@ -268,6 +268,27 @@ fn results_arrive_in_order_whether_or_not_they_are_awaited() {
 }
 
 #[test]
+fn a_step_in_one_submission_has_the_bits_of_one_in_two() {
+    let device = device();
+    let (config, parameters) = tiny(|c| c.set_dropout(0.1));
+    let batch = batch(&config, &[40, 1, 33]);
+    let run = |together: bool| {
+        let mut training = train(&device, &config, &parameters, &batch);
+        for step in 0..6 {
+            if together {
+                training.step(&batch, 1e-3, SEED).expect("a step");
+            } else {
+                training.accumulate_gradients(&batch, batch.target_count, step_key(SEED, step)).expect("a step");
+                training.optimizer_step(1e-3).expect("an update");
+            }
+        }
+        let results = training.wait_for_results().expect("results");
+        (results, training.progress(), training.moments().expect("moments"), training.parameters().expect("weights"))
+    };
+    assert!(run(true) == run(false));
+}
+
+#[test]
 fn the_size_of_submissions_changes_no_bit() {
     let (config, parameters) = tiny(|c| c.set_dropout(0.1));
     let batch = batch(&config, &[40, 1, 33]);
