@@ -83,10 +83,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 #for g in 0..KEYS/(4*LANES)
                 #for i in 0..4
                 let b${g}_${i} = right[at + ${(i*KEYS/4+g*LANES)*CHUNK}u];
-                #end
                 #for r in 0..4
                 #for d in 0..4
-                s${r}_${g} += a${r}[${d}] * vec4<f32>(b${g}_0[${d}], b${g}_1[${d}], b${g}_2[${d}], b${g}_3[${d}]);
+                s${r}_${g}[${i}] += a${r}[${d}] * b${g}_${i}[${d}];
+                #end
                 #end
                 #end
                 #end
@@ -133,10 +133,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 #for g in 0..KEYS/(4*LANES)
                 #for i in 0..4
                 let b${g}_${i} = right[at + ${(i*KEYS/4+g*LANES)*CHUNK}u];
-                #end
                 #for r in 0..4
                 #for d in 0..4
-                g${r}_${g} += a${r}[${d}] * vec4<f32>(b${g}_0[${d}], b${g}_1[${d}], b${g}_2[${d}], b${g}_3[${d}]);
+                g${r}_${g}[${i}] += a${r}[${d}] * b${g}_${i}[${d}];
+                #end
                 #end
                 #end
                 #end
@@ -170,14 +170,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             #for i in 0..4
             let keep${i} = keep4(tile.origin + first_key, tile.origin + t + ${i}u, tile.sequence,
                                  p.place + group.y * 65536u, p.key, p.threshold, p.keep);
-            #end
-            #end
             #for r in 0..4
-            #if DROPOUT
-            let keep_${r} = vec4<f32>(keep0[${r}], keep1[${r}], keep2[${r}], keep3[${r}]);
-            g${r}_${g} = s${r}_${g} * (g${r}_${g} * keep_${r} - row_delta) * p.scale;
-            s${r}_${g} *= keep_${r};
+            g${r}_${g}[${i}] = s${r}_${g}[${i}] * (g${r}_${g}[${i}] * keep${i}[${r}] - row_delta[${i}]) * p.scale;
+            s${r}_${g}[${i}] *= keep${i}[${r}];
+            #end
+            #end
             #else
+            #for r in 0..4
             g${r}_${g} = s${r}_${g} * (g${r}_${g} - row_delta) * p.scale;
             #end
             #end
