@@ -357,7 +357,8 @@ fn a_stopped_run_resumes_with_the_same_results() {
     };
     let whole = train(&device, prepare(&path("whole")), &mut Until(u32::MAX, 0.into())).expect("a run");
     assert!(whole.finished && whole.steps == 15 && whole.objective.valid_scores.is_some());
-    for at in [1, 5, 7, 13] {
+    // Results arrive up to four steps late, and the run has 15.
+    for at in [1, 5, 7, 10] {
         let run = path(&format!("stopped-{at}"));
         let summary = train(&device, prepare(&run), &mut Until(at, 0.into())).expect("a run");
         assert!(!summary.finished && summary.steps >= at, "{at}");
