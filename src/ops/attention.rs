@@ -362,3 +362,19 @@ pub fn backward(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Attentio
     binds.extend([Bind::Read(table), Bind::Read(lse), Bind::Read(to.delta), Bind::Update(&to.dkv.view)]);
     call.record(recorder, spec, Pass::BackwardKv, &binds)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn specs_of_older_versions_are_read_and_not_run() {
+        let old: Spec = serde_json::from_str(r#"{"tiled":{"keys":16}}"#).expect("a Spec");
+        for caps in Caps::table() {
+            for head_dim in [32, 64, 128] {
+                assert!(!specs(&caps, head_dim).contains(&old));
+                assert_eq!(specs(&caps, head_dim).last(), Some(&choose(&caps, 1, head_dim)));
+            }
+        }
+    }
+}
