@@ -93,7 +93,7 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
 /// Every variant of the kernels with this word in their name, in the order of the tables.
 fn rows(chip: &str, word: &str) -> Result<Vec<Row>> {
     let driver = Driver::open()?;
-    let chosen = models::chosen(&driver.device)?;
+    let chosen = models::chosen(driver.device.caps())?;
     let wanted = chosen.iter().filter(|chosen| chosen.variant.stem.contains(word));
     let mut rows = wanted.map(|chosen| measure(&driver, chip, chosen)).collect::<Result<Vec<Row>>>()?;
     rows.sort_by(|a, b| (&a.kernel, natural(&a.variant)).cmp(&(&b.kernel, natural(&b.variant))));

@@ -3,11 +3,12 @@
 use crate::driver::Result;
 use wgpt::config::ModelConfig;
 use wgpt::config::{Answers, Task, TaskKind};
-use wgpt::gpu::{Device, Variant};
+use wgpt::gpu::{Caps, Device, Variant};
 use wgpt::model::{Capacity, Training, TrainingOptions};
 use wgpt::train::settings::Settings;
+use wgpt::wgpu;
 
-/// The most tokens of a micro-batch, and the most token ids of models that are no preset: a null device has little memory.
+/// The most tokens of a micro-batch, and the most token ids of models that are no preset, to keep their memory small.
 const MOST_ROWS: usize = 2048;
 const MOST_IDS: usize = 8192;
 
@@ -55,16 +56,25 @@ pub struct Chosen {
     pub models: Vec<String>,
 }
 
-/// Records a training step, an evaluation and the generation of a token for every model, and fine-tuning for some, and returns the variants that these
-/// programs have.
-pub fn chosen(device: &Device) -> Result<Vec<Chosen>> {
+/// A device without a driver that claims these capabilities. Programs are recorded on it: a null device has little memory, and
+/// never tells which submissions are done, so that it cannot be freed.
+fn device(caps: &Caps) -> Result<Device> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::NOOP;
+    descriptor.backend_options.noop.enable = true;
+    let instance = wgpu::Instance::new(descriptor);
+    let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))?;
+    let (device, queue) = pollster::block_on(adapter.request_device(&Device::descriptor(&adapter)))?;
+    Ok(Device::from_wgpu(&adapter, device, queue)?.narrowed(|own| *own = caps.clone()))
+}
+
+/// Records a training step, an evaluation and the generation of a token for every model, and fine-tuning for some, and returns
+/// the variants that these programs have on a device with these capabilities.
+pub fn chosen(caps: &Caps) -> Result<Vec<Chosen>> {
     let mut all: Vec<Chosen> = Vec::new();
     for model in models()? {
-        // A device with no pipelines yet, so that it holds those of this model afterwards.
-        let own = device.narrowed(|_| {});
+        let own = device(caps)?;
         record(&own, &model).map_err(|e| format!("{}: {e}", model.name))?;
-        device.queue().submit([]);
-        device.wait()?; // frees the memory of the model
         for variant in own.variants() {
             match all.iter_mut().find(|chosen| chosen.variant == variant) {
                 Some(chosen) => chosen.models.push(model.name.clone()),
