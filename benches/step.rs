@@ -34,8 +34,7 @@ fn step(criterion: &mut Criterion) {
     let mut last = 0.0;
     group.bench_function("nano 8×128", |bencher| {
         bencher.iter(|| {
-            training.accumulate_gradients(&batch, batch.target_count, [0; 2]).expect("a step");
-            training.optimizer_step(2.5e-4).expect("an optimizer step");
+            training.step(&batch, 2.5e-4, 0).expect("a step");
             for result in training.wait_for_results().expect("a result") {
                 last = result.loss;
             }

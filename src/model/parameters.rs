@@ -235,16 +235,24 @@ impl Parameters {
         Ok(self.dense(&slabs.collect::<Result<Vec<_>>>()?))
     }
 
-    /// As [`Parameters::read`], as a future that never blocks: see [`View::read_async`].
+    /// As [`Parameters::read`], as a future that never blocks: see [`View::read_async`]. The copies are submitted now.
     ///
     /// # Errors
     /// [`Error::Device`].
-    pub async fn read_async(&self, device: &Device, data: ParameterData) -> Result<Vec<Vec<f32>>> {
-        let mut slabs = Vec::new();
-        for slab in 0..self.slabs.len() {
-            slabs.push(self.flat(data, slab).view.read_async(device).await?);
+    pub fn read_async(
+        &self,
+        device: &Device,
+        data: ParameterData,
+    ) -> impl Future<Output = Result<Vec<Vec<f32>>>> + Send + use<> {
+        let copies: Vec<_> = (0..self.slabs.len()).map(|slab| self.flat(data, slab).view.read_async(device)).collect();
+        let parameters = self.clone();
+        async move {
+            let mut slabs = Vec::new();
+            for copy in copies {
+                slabs.push(copy.await?);
+            }
+            Ok(parameters.dense(&slabs))
         }
-        Ok(self.dense(&slabs))
     }
 
     /// Tensors without padding, from the floats of all slabs.

@@ -257,13 +257,14 @@ impl Training {
         Ok(Moments { first: self.read(ParameterData::FirstMoments)?, second: self.read(ParameterData::SecondMoments)? })
     }
 
-    /// As [`Training::moments`], as a future that never blocks: see [`Training::evaluate_async`].
+    /// As [`Training::moments`], as a future: see [`Training::read_async`].
     ///
     /// # Errors
     /// [`Error::Device`].
-    pub async fn moments_async(&self) -> Result<Moments> {
-        let first = self.read_async(ParameterData::FirstMoments).await?;
-        Ok(Moments { first, second: self.read_async(ParameterData::SecondMoments).await? })
+    pub fn moments_async(&self) -> impl Future<Output = Result<Moments>> + Send + use<> {
+        let [first, second] =
+            [ParameterData::FirstMoments, ParameterData::SecondMoments].map(|data| self.read_async(data));
+        async move { Ok(Moments { first: first.await?, second: second.await? }) }
     }
 
     /// Continues another training of the same weights: takes over its progress and moments.
@@ -546,12 +547,12 @@ impl Training {
         self.read(ParameterData::Weights)
     }
 
-    /// As [`Training::parameters`], as a future that never blocks: see [`Training::evaluate_async`].
+    /// As [`Training::parameters`], as a future: see [`Training::read_async`].
     ///
     /// # Errors
     /// [`Error::Device`].
-    pub async fn parameters_async(&self) -> Result<Vec<Vec<f32>>> {
-        self.read_async(ParameterData::Weights).await
+    pub fn parameters_async(&self) -> impl Future<Output = Result<Vec<Vec<f32>>>> + Send + use<> {
+        self.read_async(ParameterData::Weights)
     }
 
     /// Weights, gradients or moments, as [`Training::parameters`]. Waits.
@@ -562,12 +563,13 @@ impl Training {
         self.parameters.read(&self.device, data)
     }
 
-    /// As [`Training::read`], as a future that never blocks: see [`Training::evaluate_async`].
+    /// As [`Training::read`], as a future that never blocks: it completes when the caller polls the device after the copies
+    /// have been made. They are submitted now, so that the values are those after the steps so far, whatever follows.
     ///
     /// # Errors
     /// [`Error::Device`].
-    pub async fn read_async(&self, data: ParameterData) -> Result<Vec<Vec<f32>>> {
-        self.parameters.read_async(&self.device, data).await
+    pub fn read_async(&self, data: ParameterData) -> impl Future<Output = Result<Vec<Vec<f32>>>> + Send + use<> {
+        self.parameters.read_async(&self.device, data)
     }
 
     /// The model for inference on batches of up to `capacity`. It shares the weights of the training.

@@ -1,6 +1,8 @@
 //! The training engine: runs any [`Objective`] on a device. It encodes a step and continues with the next;
-//! losses arrive a few steps late. It waits for them only before an evaluation, a sample or a checkpoint.
+//! losses arrive a few steps late. It waits for them only before an evaluation, a sample or a checkpoint, which a thread then
+//! writes while the training goes on.
 
+use super::checkpoint::{Checkpoint, Saving};
 use super::clock::Clock;
 use super::metrics::Metrics;
 use super::objective::{Objective, StepTime};
@@ -19,10 +21,9 @@ use crate::ops::kernels;
 use crate::ops::optimizer::{AdamW, Arithmetic};
 use crate::philox;
 use crate::report::Curve;
-use crate::store::Model;
-use crate::store::{checksums, optimizer};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A run that is complete or was stopped, with the model as it is on the device.
@@ -111,14 +112,16 @@ struct Run<O: Objective> {
     position: Position,
     /// The epoch for which the trainable parts of the model are set.
     learning_epoch: Option<u32>,
-    folder: RunFolder,
+    folder: Arc<RunFolder>,
     /// The contents of kernels.json.
     kernels: SavedKernels,
     metrics: Metrics,
     curve: Curve,
-    /// The step of the latest checkpoint.
+    /// The step of the latest checkpoint that is complete.
     saved: u32,
-    /// The step that the file `best` names.
+    /// The checkpoint that is being written.
+    saving: Option<Saving>,
+    /// The step that the file `best` names, or will name once the checkpoint is written.
     best: Option<u32>,
     clock: Clock,
     /// Examples trained in this process.
@@ -148,9 +151,8 @@ impl<O: Objective> Run<O> {
             files: objective.files(),
         };
         position.elapsed_ms = clock.elapsed().as_millis() as u64;
-        let state = objective.state(position.clone());
-        let write = |folder: &Path| write_checkpoint(folder, &objective, &training, &state);
-        let folder = RunFolder::create(objective.out(), &new, write)?;
+        let checkpoint = checkpoint(&objective, position.clone())?;
+        let folder = RunFolder::create(objective.out(), &new, |folder| checkpoint.write(folder, &training))?;
         observer.saved(&folder.checkpoint_path(0));
         Self::new(objective, training, position, folder, kernels, curve, clock)
     }
@@ -187,13 +189,14 @@ impl<O: Objective> Run<O> {
             schedule: objective.settings().schedule(objective.steps()),
             metrics: folder.metrics()?,
             saved: position.step,
+            saving: None,
             best: objective.best_step(),
             learning_epoch: None,
             examples: 0,
             objective,
             training,
             position,
-            folder,
+            folder: Arc::new(folder),
             kernels,
             curve,
             clock,
@@ -209,6 +212,9 @@ impl<O: Objective> Run<O> {
                 return self.stop(observer);
             }
             self.step(batches.next()?)?;
+            if self.saving.as_ref().is_some_and(Saving::is_finished) {
+                self.finish_saving(observer)?;
+            }
             let due = self.objective.due(&self.position);
             if !due.evaluation && !due.sample && !due.checkpoint {
                 while let Some(result) = self.training.next_result()? {
@@ -267,6 +273,7 @@ impl<O: Objective> Run<O> {
         if result.halted.is_some() || !is_finite {
             // The curve shows all steps up to this one.
             self.folder.draw(&self.curve)?;
+            self.finish_saving(observer)?;
             let checkpoint = self.folder.checkpoint_path(self.saved);
             return Err(diverged(result.halted.unwrap_or(result.step), &checkpoint, O::STAGE.model_key()));
         }
@@ -297,8 +304,10 @@ impl<O: Objective> Run<O> {
         Ok(())
     }
 
-    /// Saves a checkpoint of all steps so far, after all earlier lines of metrics.jsonl are on the disk.
+    /// Begins to save a checkpoint of all steps so far, after all earlier lines of metrics.jsonl are on the disk, and after the
+    /// checkpoint before it.
     fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        self.finish_saving(observer)?;
         self.metrics.sync()?;
         let kernels = SavedKernels::new(self.training.device().caps(), self.training.kernels().chosen());
         if kernels != self.kernels {
@@ -307,16 +316,22 @@ impl<O: Objective> Run<O> {
         }
         self.position.elapsed_ms = self.clock.elapsed().as_millis() as u64;
         self.position.sampled = self.folder.sampled_bytes()?;
-        let state = self.objective.state(self.position.clone());
-        let write = |folder: &Path| write_checkpoint(folder, &self.objective, &self.training, &state);
-        let path = self.folder.save(self.position.step, write)?;
-        self.saved = self.position.step;
-        observer.saved(&path);
+        let checkpoint = checkpoint(&self.objective, self.position.clone())?;
         let best = self.objective.best_step();
-        if let Some(step) = best.filter(|_| best != self.best) {
-            self.folder.name_best(step)?;
-            self.best = best;
-        }
+        let newly_best = best.filter(|_| best != self.best);
+        self.best = best.or(self.best);
+        let name_best = move |folder: &RunFolder| newly_best.map_or(Ok(()), |step| folder.name_best(step));
+        self.saving = Some(Saving::start(checkpoint, &self.folder, &self.training, name_best)?);
+        Ok(())
+    }
+
+    /// Waits for the checkpoint that is being written.
+    fn finish_saving(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let Some(saving) = self.saving.take() else { return Ok(()) };
+        let step = saving.step();
+        let path = saving.finish()?;
+        self.saved = step;
+        observer.saved(&path);
         Ok(())
     }
 
@@ -324,10 +339,15 @@ impl<O: Objective> Run<O> {
     fn stop(&mut self, observer: &mut dyn Observer) -> Result<()> {
         self.wait_for_results(observer)?;
         self.folder.draw(&self.curve)?;
-        if self.saved == self.position.step { Ok(()) } else { self.save(observer) }
+        self.finish_saving(observer)?;
+        if self.saved != self.position.step {
+            self.save(observer)?;
+        }
+        self.finish_saving(observer)
     }
 
     fn end(mut self, observer: &mut dyn Observer) -> Result<Trained<O>> {
+        self.finish_saving(observer)?;
         let finished = self.objective.is_finished(&self.position);
         if finished {
             for line in self.objective.finish(&self.training, &self.folder)? {
@@ -358,11 +378,8 @@ fn diverged(step: u32, checkpoint: &Path, key: &str) -> Error {
     ))
 }
 
-/// Writes the files of a checkpoint one after another, so that at most one of them is in memory at a time.
-fn write_checkpoint<O: Objective>(folder: &Path, objective: &O, training: &Training, state: &O::State) -> Result<()> {
-    let config = objective.model();
-    let (parameters, tokenizer) = (training.parameters()?, objective.tokenizer().cloned());
-    Model::from_parts(config.clone(), parameters, tokenizer).write_files(folder)?;
-    optimizer::save(&folder.join(optimizer::OPTIMIZER), config, &training.moments()?)?;
-    checksums::write(folder, &state.to_keys()?)
+/// The checkpoint of a position, without weights and moments.
+fn checkpoint<O: Objective>(objective: &O, position: Position) -> Result<Checkpoint> {
+    let (step, state) = (position.step, objective.state(position).to_keys()?);
+    Ok(Checkpoint { step, config: objective.model().clone(), tokenizer: objective.tokenizer().cloned(), state })
 }

@@ -2,6 +2,7 @@
 //!
 //! [`engine`] trains any [`Objective`]: [`text::Pretraining`] on a text, [`task::FineTuning`] on the examples of a task.
 
+mod checkpoint;
 mod clock;
 pub mod engine;
 pub mod metrics;

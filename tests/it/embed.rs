@@ -183,6 +183,14 @@ fn a_models_results_are_futures() {
     assert_eq!(moments, training.moments().expect("moments"));
     assert!(moments.second.iter().flatten().any(|v| *v > 0.0));
 
+    // Values are those at the call, whatever follows before they are awaited.
+    let (before, moments_before) = (training.parameters().expect("weights"), sendable(training.moments_async()));
+    let weights = sendable(training.parameters_async());
+    training.step(&batch, 1e-3, 1).expect("a step");
+    assert_eq!(poll_until_ready(&device, weights).expect("weights"), before);
+    assert_eq!(poll_until_ready(&device, moments_before).expect("moments"), moments);
+    assert_ne!(training.parameters().expect("weights"), before);
+
     let mut inference = training.inference(capacity).expect("a recording");
     let logits = poll_until_ready(&device, sendable(inference.logits_async(&batch))).expect("logits");
     assert_eq!(logits.len(), batch.rows() * config.vocab_size);

@@ -182,8 +182,7 @@ fn measure(device: &Device, work: &Work, begin: Instant) -> Result<(Row, Trainin
     let (mut losses, mut times, mut first_step_s) = (Vec::new(), Vec::new(), 0.0);
     for step in 0..WARM_UP + steps {
         let start = Instant::now();
-        training.accumulate_gradients(batch, batch.target_count, [0, 0])?;
-        training.optimizer_step(LEARNING_RATE)?;
+        training.step(batch, LEARNING_RATE, 0)?;
         // The loss is read before the next step, as a simple loop in PyTorch does with loss.item().
         let results = training.wait_for_results()?;
         times.push(start.elapsed().as_secs_f64());
@@ -205,8 +204,7 @@ fn measure(device: &Device, work: &Work, begin: Instant) -> Result<(Row, Trainin
     // The same steps without reading a loss between them, as in a training run.
     let start = Instant::now();
     for _ in 0..*steps {
-        training.accumulate_gradients(batch, batch.target_count, [0, 0])?;
-        training.optimizer_step(LEARNING_RATE)?;
+        training.step(batch, LEARNING_RATE, 0)?;
     }
     let results = training.wait_for_results()?;
     let step_ms_pipelined = start.elapsed().as_secs_f64() * 1e3 / *steps as f64;
