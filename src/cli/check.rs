@@ -1,9 +1,9 @@
 //! `wgpt check`: compares every kernel with its f64 oracle on this adapter.
 
 use super::arguments::{flag, json_flag};
+use super::bar::Meter;
 use super::context::Context;
 use super::output::note;
-use super::progress::bar;
 use super::stop::{Done, Stop};
 use crate::gpu::{AdapterKind, Caps};
 use crate::ops;
@@ -107,20 +107,16 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let all = cases::all();
     let cases: Vec<&Case> = all.iter().filter(|case| case.purpose == Purpose::Small).collect();
     let (mut tallies, of) = tallies(&cases, runs);
-    let bar = bar(cases.len() as u32);
+    let (mut meter, mut done) = (Meter::new(cases.len() as u64, "cases"), 0);
     check_all(&device, &cases, thoroughness, |index, outcomes| -> Result<(), Stop> {
         let tally = &mut tallies[of[index]];
         tally.add(cases[index], outcomes)?;
-        if let Some(bar) = &bar {
-            bar.set_message(tally.op);
-            bar.inc(1);
-        }
+        done += 1;
+        meter.set(done, tally.op);
         // Each kernel as soon as it is known, so that a run that is stopped has printed something.
         if json && tally.left == 0 { context.json(tally) } else { Ok(()) }
     })?;
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
+    drop(meter);
     let wrong = tallies.iter().filter(|tally| !tally.faults.is_empty()).count();
     if !json {
         writeln!(context.out, "{}", table(&tallies))?;

@@ -25,7 +25,7 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
-    let out = training::new_folder(matches, "demo");
+    let out = training::new_folder(matches, "demo")?;
     let mut layers = Layers::new();
     layers.option("preset", "nano");
     layers.option("steps", matches.get_one::<String>("steps").map_or(STEPS, String::as_str));
@@ -33,7 +33,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     // The text is stored in the run's folder, so that config.toml starts the same run again.
     settings.data = vec![out.join(STORIES)];
     let text = stories(SEED, BYTES);
-    let mut objective = Pretraining::from_text(settings, &text, &out)?;
+    let mut objective = Pretraining::from_text_reserved(settings, &text, out)?;
     objective.files.push((STORIES.into(), text.into_bytes()));
     let limits = SamplingLimits {
         max_length: objective.settings.model.n_positions,

@@ -1,6 +1,7 @@
 //! `wgpt eval`: a model's loss on a text, or with `--task` its metrics on examples.
 
 use super::arguments::{flag, invalid_option, json_flag, missing_option, path_option};
+use super::bar::Meter;
 use super::context::Context;
 use super::numbers::grouped;
 use super::output::{note, output_folder};
@@ -20,8 +21,6 @@ use crate::train::text::evaluate::{Losses, Text};
 use crate::train::{Evaluation, Stage};
 use crate::{Error, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 pub(super) fn command() -> Command {
@@ -115,24 +114,12 @@ fn evaluate(
     mut each: impl FnMut(u32, f32) -> Result<()>,
 ) -> Result<Evaluation> {
     let mut inference = Inference::new(device, &model.config, &model.parameters, text.capacity)?;
-    let (mut losses, bar) = (Losses::default(), bar(text.targets));
+    let (mut losses, mut meter) = (Losses::default(), Meter::new(text.targets, "tokens"));
     for batch in text.batches() {
         losses.add(&batch, &inference.losses(&batch)?, &mut each)?;
-        bar.set_position(losses.tokens);
-        bar.set_message(format!("loss {:.3}", losses.nats / losses.tokens.max(1) as f64));
+        meter.set(losses.tokens, &format!("loss {:.3}", losses.nats / losses.tokens.max(1) as f64));
     }
-    bar.finish_and_clear();
     Ok(losses.evaluation(text.bytes))
-}
-
-/// A progress bar on stderr, hidden if stderr is no terminal.
-fn bar(tokens: u64) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:32} {human_pos}/{human_len} tokens  {msg}  {eta} left");
-    ProgressBar::with_draw_target(Some(tokens), ProgressDrawTarget::stderr())
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "))
 }
 
 fn table(evaluation: &Evaluation) -> Table {

@@ -1,13 +1,15 @@
 //! `wgpt finetune`: fine-tunes a model on a task, in one run or one per seed, or resumes such a run.
 
+use super::arguments::invalid_option;
 use super::context::Context;
 use super::output::note;
 use super::stop::{Done, Stop};
 use super::{options, training};
 use crate::config::{Answers, Task, TaskKind};
+use crate::report::command::shell_word;
 use crate::report::{Align, Table, confusion_table};
 use crate::store::atomic::write_atomic;
-use crate::train::run_folder::CURVE;
+use crate::train::run_folder::{CURVE, RunPath};
 use crate::train::task::scores::{self, Scores};
 use crate::train::{FineTuning, Layers, Settings, Stage, StoppedRun, Trained};
 use crate::{Error, Result};
@@ -29,7 +31,7 @@ pub(super) fn command() -> Command {
             .long("seeds")
             .value_name("N,N,…")
             .value_delimiter(',')
-            .value_parser(clap::value_parser!(u64))
+            .value_parser(clap::value_parser!(u64).range(..=i64::MAX as u64))
             .conflicts_with_all(["seed", "resume"])
             .help("Run once per seed, in OUT/seed-N, and report mean and range");
         let command = training::add_run_options(Command::new(name).about(about), name).arg(seeds);
@@ -50,15 +52,15 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         return resume(context, run, kind, layers);
     }
     let settings = layers.settings()?;
-    let out = training::new_folder(matches, name);
     match matches.get_many::<u64>("seeds") {
         None => {
-            let trained = train(context, FineTuning::new(settings, kind, &out)?)?;
+            let out = training::new_folder(matches, name)?;
+            let trained = train(context, FineTuning::reserved(settings, kind, out)?)?;
             report(context, &trained)
         }
         Some(seeds) => {
             let seeds: Vec<u64> = seeds.copied().collect();
-            each_seed(context, &settings, kind, &out, &seeds)
+            each_seed(context, &settings, kind, &training::folder_of_runs(matches, name), &seeds)
         }
     }
 }
@@ -73,16 +75,22 @@ struct SeedResult {
 }
 
 fn each_seed(context: &mut Context<'_>, settings: &Settings, kind: TaskKind, out: &Path, seeds: &[u64]) -> Done {
-    let prepare = |seed: u64| {
+    let prepare = |seed: u64, out: RunPath| {
         let settings = Settings { seed, ..settings.clone() };
-        FineTuning::new(settings, kind, &out.join(format!("seed-{seed}")))
+        FineTuning::reserved(settings, kind, out)
     };
-    // Errors in the input are reported before the first run starts.
-    let task = prepare(seeds.first().copied().unwrap_or_default())?.task()?.clone();
+    // Errors in the input, and folders that exist, are reported before the first run starts.
+    if let Some(twice) = seeds.iter().enumerate().find(|(i, seed)| seeds[..*i].contains(seed)) {
+        return Err(invalid_option("seeds", twice.1, "is given twice: each seed must be another").into());
+    }
+    let reserve = |seed: &u64| RunPath::reserve(&out.join(format!("seed-{seed}")));
+    let paths = seeds.iter().map(reserve).collect::<Result<Vec<_>>>()?;
+    let first = seeds.first().zip(paths.first()).map(|(seed, path)| prepare(*seed, path.clone())).transpose()?;
+    let Some(task) = first.map(|run| run.task().cloned()).transpose()? else { return Ok(()) };
     let mut results = Vec::new();
-    for seed in seeds {
+    for (seed, path) in seeds.iter().zip(paths) {
         note(format_args!("seed {seed}"));
-        let run = train(context, prepare(*seed)?)?.objective;
+        let run = train(context, prepare(*seed, path)?)?.objective;
         let is_test = run.test_scores.is_some();
         let best_epoch = run.best.map(|best| best.epoch);
         results.push(SeedResult { seed: *seed, best_epoch, scores: run.test_scores.or(run.valid_scores), is_test });
@@ -135,7 +143,8 @@ fn resume(context: &mut Context<'_>, run: &Path, kind: TaskKind, changes: Layers
     let task = objective.task()?.kind;
     if task != kind {
         let found = format!("its task is {task}");
-        let error = Error::file(run, found).expected(format!("`wgpt finetune {task} --resume` continues it"));
+        let error = Error::file(run, found)
+            .expected(format!("`wgpt finetune {task} --resume {}` continues it", shell_word(run)));
         return Err(error.into());
     }
     let (command, notes) = (command_of(&objective)?, notes(&objective));

@@ -11,6 +11,7 @@ use crate::model::Generator;
 use crate::model::sampling::{Sampling, SamplingLimits, sample};
 use crate::store::Model;
 use crate::{Error, Result};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::io::{IsTerminal, Read};
 use std::path::Path;
@@ -102,6 +103,10 @@ impl Options {
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let options = Options::new(matches)?;
+    let is_given = |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
+    if let Some(name) = ["seed", "samples"].iter().find(|name| matches.get_flag("greedy") && is_given(name)) {
+        note(format_args!("warning: --{name} has no effect with --greedy: the text is always the same"));
+    }
     let prompt = prompt(matches)?;
     let model = model_argument::load(matches)?;
     let tokenizer = model.tokenizer()?.clone();

@@ -5,8 +5,9 @@ use super::context::Context;
 use super::numbers::grouped;
 use super::stop::Done;
 use crate::data::tokenizer::Pretokenizer;
+use crate::store::atomic::write_reserved;
 use crate::store::openai;
-use crate::train::run_folder::RunFolder;
+use crate::store::reservation::Reservation;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -44,12 +45,12 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         return Ok(());
     };
     let (dir, out) = (required::<PathBuf>(matches, "dir")?, required::<PathBuf>(matches, "out")?);
-    RunFolder::check_new(out)?;
+    let reservation = Reservation::of_nothing(out)?;
     let mut model = openai::import(dir, matches.get_one("n_head").copied().unwrap_or(openai::N_HEAD))?;
     if let (Some(tokenizer), Some(pretokenizer)) = (&model.tokenizer, matches.get_one("pretokenizer")) {
         model.tokenizer = Some(tokenizer.with_pretokenizer(*pretokenizer)?);
     }
-    model.save(out)?;
+    write_reserved(&reservation, |folder| model.write_files(folder))?;
     writeln!(context.out, "{} parameters  {}", grouped(model.config.parameter_count() as u64), out.display())?;
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! stdout early, such as `head`, ends the program without an error.
 
 mod arguments;
+mod bar;
 mod bench;
 mod check;
 mod clock;

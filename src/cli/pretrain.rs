@@ -26,9 +26,9 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         return resume(context, run, layers);
     }
     let settings = layers.settings()?;
-    let out = training::new_folder(matches, &settings.preset);
+    let out = training::new_folder(matches, &settings.preset)?;
     note_long_text(&settings);
-    let trained = train(context, Pretraining::new(settings, None, &out, &user_cache())?)?;
+    let trained = train(context, Pretraining::read(settings, None, out, &user_cache())?)?;
     report(context, &trained)
 }
 

@@ -1,21 +1,19 @@
-//! The progress of a run on stderr: a bar in a terminal, else a line every few seconds.
+//! The progress of a run on stderr, with a bar in a terminal.
 
+use super::bar::{PAUSE, bar};
 use super::interrupt;
 use super::numbers::grouped;
 use super::output::note;
 use crate::Result;
 use crate::train::observer::Description;
 use crate::train::{EvaluationLine, Line, Observer};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Time between two lines outside of a terminal.
-const PAUSE: Duration = Duration::from_secs(10);
 /// Characters that are shown of a sample.
 const SAMPLE: usize = 96;
 
@@ -25,7 +23,7 @@ pub(super) struct Progress {
     steps: u32,
     /// Whether the run's folder has been shown.
     folder_shown: bool,
-    /// When the last line was printed outside of a terminal.
+    /// When the last line was printed where there is no bar.
     printed: Option<Instant>,
     stop: Arc<AtomicBool>,
 }
@@ -66,7 +64,7 @@ impl Progress {
 impl Observer for Progress {
     fn started(&mut self, run: &Description) {
         self.steps = run.steps;
-        self.bar = bar(run.steps);
+        self.bar = bar(run.steps.into(), "{bar:32} {pos}/{len}  {msg}  {eta} left");
         let [parameters, training, validation, batch] =
             [run.parameters, run.training, run.validation, run.batch].map(|count| grouped(count as u64));
         let (steps, unit, at_most) =
@@ -136,15 +134,6 @@ fn values(values: &BTreeMap<String, f64>) -> String {
     let texts: Vec<String> =
         values.iter().map(|(name, value)| format!("{} {value:.4}", name.replace('_', " "))).collect();
     texts.join(", ")
-}
-
-/// A progress bar, if stderr is a terminal.
-pub(super) fn bar(steps: u32) -> Option<ProgressBar> {
-    std::io::stderr().is_terminal().then(|| {
-        let style = ProgressStyle::with_template("{bar:32} {pos}/{len}  {msg}  {eta} left");
-        ProgressBar::with_draw_target(Some(steps.into()), ProgressDrawTarget::stderr())
-            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "))
-    })
 }
 
 /// The start of a text, on one line and without control characters.

@@ -17,11 +17,12 @@ pub(super) fn command() -> Command {
                 .value_name("OP")
                 .help("Kernel, as `wgpt check` lists it, or shader, as `wgpt shader` lists it"),
         )
-        .arg(flag("all").help("Print every variant of OP, not only the first"))
+        .arg(flag("all").requires("op").help("Print every variant of OP, not only the first"))
         .arg(
             Arg::new("spec")
                 .long("spec")
                 .value_name("SUBSTRING")
+                .requires("op")
                 .conflicts_with("all")
                 .help("Print the variants whose line in the list contains SUBSTRING"),
         )

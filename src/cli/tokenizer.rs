@@ -7,10 +7,10 @@ use super::stop::Done;
 use crate::data::text_files::{self, TextFiles};
 use crate::data::tokenizer::words::WordCounts;
 use crate::data::tokenizer::{FILE_NAME, Tokenizer};
-use crate::store::atomic::{Existing, write_folder};
+use crate::store::atomic::write_reserved;
 use crate::store::model_folder;
+use crate::store::reservation::Reservation;
 use crate::train::Stage;
-use crate::train::run_folder::RunFolder;
 use crate::{Error, Result};
 use clap::{ArgGroup, ArgMatches, Command};
 use std::io::{BufRead, BufReader};
@@ -59,12 +59,12 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
 fn train(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let settings = options::layers(matches, Stage::Pretraining)?.settings()?;
     let out: &PathBuf = required(matches, "out")?;
-    RunFolder::check_new(out)?;
+    let reservation = Reservation::of_nothing(out)?;
     let sources = TextFiles::find(settings.data_files()?, settings.document_separator.as_deref())?;
     let mut words = WordCounts::new(settings.pretokenizer);
     sources.read(true, &mut |block| words.add(block))?;
     let tokenizer = Tokenizer::train_on(&words, settings.model.vocab_size)?;
-    write_folder(out, Existing::Refuse, |folder| model_folder::write_tokenizer(folder, &tokenizer, None))?;
+    write_reserved(&reservation, |folder| model_folder::write_tokenizer(folder, &tokenizer, None))?;
     writeln!(context.out, "{} ids  {}", tokenizer.vocab_size(), out.join(FILE_NAME).display())?;
     Ok(())
 }

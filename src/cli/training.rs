@@ -8,9 +8,11 @@ use super::progress::Progress;
 use super::stop::Stop;
 use crate::Result;
 use crate::gpu::Device;
+use crate::report::command::shell_word;
+use crate::train::run_folder::RunPath;
 use crate::train::{Objective, StoppedRun, Trained, engine};
 use clap::{Arg, ArgMatches, Command, value_parser};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The option `--out`. `name` is the first part of the name that the folder has by default.
 pub(super) fn out(name: &str) -> Arg {
@@ -43,10 +45,36 @@ pub(super) fn resumed(matches: &ArgMatches) -> Result<Option<&PathBuf>> {
     }
 }
 
-/// The folder of a new run: the value of `--out`, else `runs/NAME-DATE-TIME`.
-pub(super) fn new_folder(matches: &ArgMatches, name: &str) -> PathBuf {
-    let default = || PathBuf::from("runs").join(format!("{name}-{}", clock::stamp()));
-    matches.get_one::<PathBuf>("out").cloned().unwrap_or_else(default)
+/// The folder of a new run, reserved for this process: the value of `--out`, else the first of `runs/NAME-DATE-TIME`,
+/// `runs/NAME-DATE-TIME-2`, and so on that is free.
+///
+/// # Errors
+/// As [`RunPath::reserve`].
+pub(super) fn new_folder(matches: &ArgMatches, name: &str) -> Result<RunPath> {
+    match matches.get_one::<PathBuf>("out") {
+        Some(out) => RunPath::reserve(out),
+        None => free_folder(&default_folder(name)),
+    }
+}
+
+/// Reserves a path, or with a number at its end if other runs that began in the same second have it.
+fn free_folder(path: &Path) -> Result<RunPath> {
+    const MOST: u32 = 100;
+    let numbered = |n: u32| match n {
+        1 => path.to_path_buf(),
+        n => PathBuf::from(format!("{}-{n}", path.display())),
+    };
+    let mut reserved = (1..MOST).map(|n| RunPath::reserve(&numbered(n)));
+    reserved.find(Result::is_ok).unwrap_or_else(|| RunPath::reserve(path))
+}
+
+/// The folder that the runs of `--seeds` are in: the value of `--out`, else `runs/NAME-DATE-TIME`.
+pub(super) fn folder_of_runs(matches: &ArgMatches, name: &str) -> PathBuf {
+    matches.get_one::<PathBuf>("out").cloned().unwrap_or_else(|| default_folder(name))
+}
+
+fn default_folder(name: &str) -> PathBuf {
+    PathBuf::from("runs").join(format!("{name}-{}", clock::stamp()))
 }
 
 /// Opens the adapter, prints the notes and trains.
@@ -90,7 +118,7 @@ fn run_with_progress<O: Objective>(
     let trained = trained?;
     if !trained.finished {
         note(format_args!("stopped after {} steps, saved to {}", trained.steps, trained.checkpoint.display()));
-        note(format_args!("to continue: wgpt {command} --resume {}", trained.folder.display()));
+        note(format_args!("to continue: wgpt {command} --resume {}", shell_word(&trained.folder)));
         return Err(Stop::Interrupted);
     }
     Ok(trained)

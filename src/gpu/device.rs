@@ -163,6 +163,16 @@ fn adapters() -> Vec<wgpu::Adapter> {
     all
 }
 
+/// The index of the adapter that a selector names: a number is an index and nothing else, any other text a part of a name.
+fn select(selector: &str, names: &[String]) -> Option<usize> {
+    let selector = selector.trim();
+    if !selector.is_empty() && selector.chars().all(|c| c.is_ascii_digit()) {
+        return selector.parse().ok().filter(|index| *index < names.len());
+    }
+    let part = selector.to_lowercase();
+    names.iter().position(|name| !part.is_empty() && name.to_lowercase().contains(&part))
+}
+
 fn device_error(what: &str, error: &wgpu::Error) -> DeviceError {
     let message = error.to_string();
     match error {
@@ -198,15 +208,10 @@ impl Device {
         let names: Vec<String> = all.iter().map(|a| a.get_info().name).collect();
         let index = match selector {
             None => 0,
-            Some(s) => s
-                .parse::<usize>()
-                .ok()
-                .filter(|i| *i < names.len())
-                .or_else(|| names.iter().position(|n| !s.is_empty() && n.to_lowercase().contains(&s.to_lowercase())))
-                .ok_or_else(|| {
-                    let list: Vec<_> = names.iter().enumerate().map(|(i, n)| format!("{i} {n}")).collect();
-                    Error::value("adapter", format!("{s:?}"), format!("expected one of {}", list.join("; ")))
-                })?,
+            Some(s) => select(s, &names).ok_or_else(|| {
+                let list: Vec<_> = names.iter().enumerate().map(|(i, n)| format!("{i} {n}")).collect();
+                Error::value("adapter", format!("{s:?}"), format!("expected one of {}", list.join("; ")))
+            })?,
         };
         let adapter = &all[index];
         let (device, queue) = pollster::block_on(adapter.request_device(&Self::descriptor(adapter)))

@@ -1,6 +1,7 @@
 //! Reports of a run: the loss curve as a picture and in ASCII, costs as a picture, tables for the terminal. All functions
 //! turn data into text.
 
+pub mod command;
 mod confusion;
 mod curve;
 mod curve_text;

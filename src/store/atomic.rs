@@ -1,5 +1,8 @@
 //! Files and folders that are written completely or not at all: a hidden sibling is written, synced and renamed.
 
+use super::lock::{self, Lock};
+use super::reservation::Reservation;
+use super::sync::{sync_file, sync_folder};
 use crate::{Error, Result};
 use std::ffi::OsString;
 use std::fs::File;
@@ -15,22 +18,41 @@ pub enum Existing {
     Replace,
 }
 
-/// Writes a folder completely or not at all: `fill` writes into a hidden sibling, which is synced and then renamed.
+/// Writes a folder completely or not at all: `fill` writes into a hidden sibling, which is synced and then renamed. A path
+/// that must be new is reserved meanwhile.
 ///
 /// Replacing takes two renames: the old folder is moved aside first. If the process ends between them, neither folder has
-/// the name.
+/// the name. Only one process at a time may replace a folder.
 ///
 /// # Errors
-/// [`Error::File`] if the folder exists and [`Existing::Refuse`] is given, [`Error::Io`], and the errors of `fill`; the
-/// sibling is deleted in each case.
+/// [`Error::File`] if [`Existing::Refuse`] is given and the folder exists or another process writes it, [`Error::Io`], and
+/// the errors of `fill`; the sibling is deleted in each case.
 pub fn write_folder(dir: &Path, existing: Existing, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    if dir.exists() && existing == Existing::Refuse && !is_empty_folder(dir) {
+    match existing {
+        Existing::Refuse => write_reserved(&Reservation::new(dir)?, fill),
+        Existing::Replace => {
+            if let Some(parent) = parent(dir) {
+                std::fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
+            }
+            write_over(dir, fill)
+        }
+    }
+}
+
+/// As [`write_folder`], for a new folder whose path is reserved.
+///
+/// # Errors
+/// As [`write_folder`].
+pub fn write_reserved(reservation: &Reservation, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let dir = reservation.path();
+    if dir.symlink_metadata().is_ok() && !is_empty_folder(dir) {
         return Err(Error::file(dir, "already exists").expected("must be a new or empty folder"));
     }
+    write_over(dir, fill)
+}
+
+fn write_over(dir: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let (partial, old) = (sibling(dir, "partial")?, sibling(dir, "old")?);
-    if let Some(parent) = parent(dir) {
-        std::fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
-    }
     // Left by a process that ended before its renames.
     remove_if_present(&partial)?;
     remove_if_present(&old)?;
@@ -89,25 +111,42 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     write_atomic_with(path, |file| file.write_all(bytes).map_err(|e| Error::io(path, e)))
 }
 
-/// As [`write_atomic`], with the contents that `fill` writes; returns the value that `fill` returns.
+/// As [`write_atomic`], with the contents that `fill` writes; returns the value that `fill` returns. The file that a link
+/// names is replaced, not the link. A device or a pipe is written directly.
 ///
 /// # Errors
-/// [`Error::Io`] with the path, and the errors of `fill`; the sibling is then deleted.
+/// [`Error::File`] while another process writes the same file, [`Error::Io`] with the path, and the errors of `fill`; the
+/// sibling is deleted in each case.
 pub fn write_atomic_with<T>(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
     let failed = |e| Error::io(path, e);
-    let partial = sibling(path, "partial")?;
-    let mut file = BufWriter::new(File::create(&partial).map_err(failed)?);
+    if path.metadata().is_ok_and(|existing| !existing.is_file() && !existing.is_dir()) {
+        let mut device = BufWriter::new(File::options().write(true).open(path).map_err(failed)?);
+        let filled = fill(&mut device)?;
+        device.flush().map_err(failed)?;
+        return Ok(filled);
+    }
+    let target = if path.is_symlink() { path.canonicalize().map_err(failed)? } else { path.to_path_buf() };
+    let partial = sibling(&target, "partial")?;
+    let partial_file = match lock::acquire(&partial).map_err(failed)? {
+        Lock::Held(file) | Lock::Unsupported { file, .. } => file,
+        Lock::Busy => {
+            return Err(Error::file(path, "another process is writing this file").expected("must be another file"));
+        }
+    };
     let write_and_rename = || -> Result<T> {
-        let filled = fill(&mut file)?;
-        file.into_inner().map_err(|e| failed(e.into_error()))?.sync_all().map_err(failed)?;
-        std::fs::rename(&partial, path).map_err(failed)?;
-        sync_folder(parent(path).unwrap_or(Path::new(".")))?;
+        partial_file.set_len(0).map_err(failed)?;
+        let mut writer = BufWriter::new(&partial_file);
+        let filled = fill(&mut writer)?;
+        writer.into_inner().map_err(|e| failed(e.into_error()))?;
+        sync_file(&partial_file).map_err(failed)?;
+        std::fs::rename(&partial, &target).map_err(failed)?;
         Ok(filled)
     };
     let result = write_and_rename();
-    if result.is_err() {
+    match result {
         // Only the first error is returned.
-        let _ = std::fs::remove_file(&partial);
+        Err(_) => drop(std::fs::remove_file(&partial)),
+        Ok(_) => sync_folder(parent(&target).unwrap_or(Path::new(".")))?,
     }
     result
 }
@@ -128,7 +167,7 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let mut file = File::create(path)?;
         file.write_all(bytes)?;
-        file.sync_all()
+        sync_file(&file)
     };
     write().map_err(|e| Error::io(path, e))
 }
@@ -172,18 +211,10 @@ fn sync_all(folder: &Path) -> Result<()> {
         } else {
             // Windows syncs only files that are open for writing.
             let file = File::options().append(true).open(&path);
-            file.and_then(|file| file.sync_all()).map_err(|e| Error::io(&path, e))?;
+            file.and_then(|file| sync_file(&file)).map_err(|e| Error::io(&path, e))?;
         }
     }
     sync_folder(folder)
-}
-
-/// Syncs a folder's list of names, on systems that sync folders.
-fn sync_folder(folder: &Path) -> Result<()> {
-    if cfg!(unix) {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| Error::io(folder, e))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

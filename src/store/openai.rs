@@ -104,7 +104,7 @@ fn config(bytes: &[u8], path: &Path, n_head: usize) -> Result<ModelConfig> {
 
 /// A mapped .npy file whose header and size are checked. Numbers are read by [`Part::numbers`].
 struct Part {
-    map: memmap2::Mmap,
+    map: mmap::Contents,
     start: usize,
 }
 

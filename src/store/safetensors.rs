@@ -4,6 +4,7 @@
 //! allocated.
 
 use super::mmap;
+use super::sync::sync_file;
 use crate::config::{ModelConfig, ParameterKind, ParameterShape};
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
@@ -164,7 +165,7 @@ impl Weights {
 /// A mapped file. The crate `safetensors` checks all claims of its header against the file.
 struct TensorFile {
     path: PathBuf,
-    map: memmap2::Mmap,
+    map: mmap::Contents,
     header: Metadata,
     /// Offset of the elements.
     start: usize,
@@ -279,7 +280,7 @@ pub fn write<'a>(path: &Path, tensors: impl IntoIterator<Item = (&'a str, &'a [u
                 data.iter().try_for_each(|x| file.write_all(&x.to_le_bytes()))?;
             }
         }
-        file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
+        sync_file(&file.into_inner().map_err(std::io::IntoInnerError::into_error)?)
     };
     written().map_err(|e| Error::io(path, e))
 }

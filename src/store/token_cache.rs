@@ -9,6 +9,7 @@
 use super::mmap::Numbers;
 use super::model_folder::TOKENIZER;
 use super::sha256::{self, hex};
+use super::sync::sync_file;
 use crate::data::corpus::Corpus;
 use crate::data::shared_slice::{SharedSlice, Tokens};
 use crate::data::text_files::{Digests, TextFiles, TextFormat};
@@ -154,7 +155,8 @@ impl WorkFolder {
         let (file, name) = tempfile::Builder::new().prefix("partial-").suffix(".lock").tempfile_in(folder)?.keep()?;
         let path = name.with_extension("");
         if let WorkFolder::Cache { path: own, lock, .. } = &mut work_folder {
-            file.lock()?;
+            // On a file system without locks, no process finds the folder abandoned: it cannot lock the file either.
+            let _ = file.lock();
             (*own, *lock) = (path.clone(), Some(file));
         }
         std::fs::create_dir(&path)?;
@@ -188,7 +190,8 @@ fn remove_abandoned(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.extension().is_some_and(|extension| extension == LOCK)
-            && let Ok(file) = File::open(&path)
+            // For writing, because file locks on NFS need it.
+            && let Ok(file) = File::options().write(true).open(&path)
             && file.try_lock().is_ok()
         {
             let _ = std::fs::remove_dir_all(path.with_extension(""));
@@ -219,7 +222,7 @@ impl HashedFile {
     /// Syncs the file and returns its hash.
     fn finish(self) -> Result<String> {
         let file = self.file.into_inner().map_err(|e| Error::io(&self.path, e.into_error()))?;
-        file.sync_all().map_err(|e| Error::io(&self.path, e))?;
+        sync_file(&file).map_err(|e| Error::io(&self.path, e))?;
         Ok(hex(&self.hash.finalize()))
     }
 }

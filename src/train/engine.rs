@@ -21,6 +21,7 @@ use crate::ops::kernels;
 use crate::ops::optimizer::{AdamW, Arithmetic};
 use crate::philox;
 use crate::report::Curve;
+use crate::report::command::shell_word;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -204,6 +205,7 @@ impl<O: Objective> Run<O> {
     }
 
     fn train(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        self.folder.warnings().iter().for_each(|warning| observer.warned(warning));
         let batches = self.objective.batches(self.position.cursor, self.training.batch_capacity())?;
         let batches = Prefetch::new(batches)?;
         self.clock.resume();
@@ -371,10 +373,10 @@ impl<O: Objective> Run<O> {
 
 /// The error of a step whose loss or gradient norm is not finite. `key` names the option that starts from a checkpoint.
 fn diverged(step: u32, checkpoint: &Path, key: &str) -> Error {
-    let checkpoint = checkpoint.display();
+    let (checkpoint, word) = (checkpoint.display(), shell_word(checkpoint));
     Error::NotFinite(format!(
         "step {step}: the loss or the gradient norm is not finite; the last good checkpoint is {checkpoint}; try a smaller lr \
-         or a longer warmup, from the start or with --{key} {checkpoint}"
+         or a longer warmup, from the start or with --{key} {word}"
     ))
 }
 

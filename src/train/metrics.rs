@@ -6,9 +6,10 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::store::atomic::write_atomic;
+use crate::store::sync::sync_file;
 use crate::{Error, Result};
 
 /// A training step on text. Numbers are written with the fewest digits that parse to the same bits.
@@ -36,10 +37,13 @@ pub struct EvaluationLine {
     /// Steps done.
     pub step: u32,
     /// Mean over the held-out tokens, nats.
+    #[serde(deserialize_with = "infinite_if_null")]
     pub valid_loss: f64,
     /// e to the loss.
+    #[serde(deserialize_with = "infinite_if_null")]
     pub valid_perplexity: f64,
     /// The total loss in bits, divided by the UTF-8 bytes of the held-out text.
+    #[serde(deserialize_with = "infinite_if_null")]
     pub valid_bits_per_byte: f64,
 }
 
@@ -79,9 +83,10 @@ pub struct EpochLine {
     /// Steps done.
     pub step: u32,
     /// Mean task loss over the epoch's examples, each measured in the step that trained on it.
+    #[serde(deserialize_with = "infinite_if_null")]
     pub train_loss: f64,
     /// `valid_loss`, `valid_accuracy`, and so on: the metrics that are defined.
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "all_infinite_if_null")]
     pub valid: BTreeMap<String, f64>,
 }
 
@@ -91,7 +96,7 @@ pub struct TestLine {
     /// The best epoch.
     pub best_epoch: u32,
     /// `test_loss`, `test_accuracy`, and so on: the metrics that are defined.
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "all_infinite_if_null")]
     pub test: BTreeMap<String, f64>,
 }
 
@@ -122,6 +127,17 @@ impl Line {
             Line::Test(_) => u32::MAX,
         }
     }
+}
+
+/// Reads a number that is written as null where JSON has no number for it: e to a loss above 709 is infinite.
+fn infinite_if_null<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(from)?.unwrap_or(f64::INFINITY))
+}
+
+/// As [`infinite_if_null`], for the numbers of a map.
+fn all_infinite_if_null<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, f64>, D::Error> {
+    let all = BTreeMap::<String, Option<f64>>::deserialize(from)?;
+    Ok(all.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::INFINITY))).collect())
 }
 
 /// The writer of metrics.jsonl.
@@ -169,7 +185,7 @@ impl Metrics {
     /// # Errors
     /// [`Error::Io`].
     pub fn sync(&self) -> Result<()> {
-        self.file.get_ref().sync_data().map_err(|e| Error::io(&self.path, e))
+        sync_file(self.file.get_ref()).map_err(|e| Error::io(&self.path, e))
     }
 }
 
@@ -248,6 +264,28 @@ mod tests {
         std::fs::write(&path, "{}\n").expect("write");
         let error = read(&path).expect_err("no line").to_string();
         assert!(error.contains("metrics.jsonl: line 1: neither a step nor an evaluation"), "{error}");
+    }
+
+    #[test]
+    fn numbers_that_json_lacks_are_read_back() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("metrics.jsonl");
+        let infinite = f64::INFINITY;
+        let map = |name: &str| BTreeMap::from([(name.to_string(), infinite), ("other".to_string(), 0.5)]);
+        let lines = [
+            Line::Evaluation(EvaluationLine {
+                step: 3,
+                valid_loss: 1746.0,
+                valid_perplexity: infinite,
+                valid_bits_per_byte: infinite,
+            }),
+            Line::Epoch(EpochLine { epoch: 1, step: 3, train_loss: infinite, valid: map("valid_loss") }),
+            Line::Test(TestLine { best_epoch: 1, test: map("test_loss") }),
+        ];
+        let mut metrics = Metrics::create(&path).expect("create");
+        lines.iter().for_each(|line| metrics.write(line).expect("write"));
+        assert_eq!(read(&path).expect("read"), lines);
+        assert_eq!(truncate(&path, u32::MAX).expect("truncate"), lines);
     }
 
     #[test]

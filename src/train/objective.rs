@@ -3,7 +3,7 @@
 use super::metrics::Line;
 use super::observer::Description;
 use super::prefetch::ReadyBatch;
-use super::run_folder::RunFolder;
+use super::run_folder::{RunFolder, RunPath};
 use super::settings::{Settings, Stage};
 use super::state::{Identity, Position, RunState};
 use crate::Result;
@@ -13,7 +13,6 @@ use crate::data::tokenizer::Tokenizer;
 use crate::model::{Capacity, Learning, StepResult, Training};
 use crate::ops::layout::LayoutCapacity;
 use crate::report::Curve;
-use std::path::Path;
 
 /// Makes the batches of a run one after another, on its own thread.
 pub type Batches = Box<dyn FnMut() -> Result<ReadyBatch> + Send>;
@@ -58,7 +57,7 @@ pub trait Objective: Sized {
     /// The tokenizer that every checkpoint holds.
     fn tokenizer(&self) -> Option<&Tokenizer>;
     /// The path of the run's folder, which appears with the first checkpoint.
-    fn out(&self) -> &Path;
+    fn out(&self) -> &RunPath;
     /// Other files of the run's folder: name and contents.
     fn files(&self) -> &[(String, Vec<u8>)] {
         &[]

@@ -10,6 +10,7 @@ use super::state::RunState;
 use crate::gpu::{Caps, Device};
 use crate::model::{Capacity, Moments, Training, TrainingOptions};
 use crate::ops::kernels::Kernels;
+use crate::report::command::shell_word;
 use crate::store::Model;
 use crate::store::model_folder::{LATEST, load_config};
 use crate::store::{checksums, optimizer};
@@ -160,7 +161,7 @@ fn check_kind(dir: &Path, checkpoint: &Path, expected: Stage) -> Result<()> {
     if stage == expected {
         Ok(())
     } else {
-        Err(Error::file(dir, found).expected(format!("`wgpt {command} --resume` continues it")))
+        Err(Error::file(dir, found).expected(format!("`wgpt {command} --resume {}` continues it", shell_word(dir))))
     }
 }
 

@@ -6,13 +6,18 @@ use super::settings::Settings;
 use crate::gpu::Caps;
 use crate::ops::kernels::ChosenSpecs;
 use crate::report::{Curve, curve_svg};
-use crate::store::atomic::{Existing, remove_folder, remove_leftovers, write_atomic, write_folder};
+use crate::store::atomic::{Existing, remove_folder, remove_leftovers, write_atomic, write_folder, write_reserved};
 use crate::store::checksums;
+use crate::store::lock::{self, Lock};
 use crate::store::model_folder::{BEST, CHECKPOINTS, LATEST};
+use crate::store::reservation::Reservation;
+use crate::store::sync::{self, sync_file};
 use crate::{Error, Result};
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::Write;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// All settings of the run. `--config` starts the same run again.
 pub const CONFIG: &str = "config.toml";
@@ -70,6 +75,47 @@ impl SavedKernels {
     }
 }
 
+/// The path of a run's folder. That of a new run is reserved for this process until the folder exists.
+#[derive(Clone, Debug)]
+pub struct RunPath {
+    path: PathBuf,
+    reservation: Arc<Mutex<Option<Reservation>>>,
+}
+
+impl RunPath {
+    /// Reserves the path of a new run. Its parent folders are created, and deleted again if they stay empty.
+    ///
+    /// # Errors
+    /// [`Error::File`] if something exists there, its parents cannot be folders, or another process creates the same run;
+    /// [`Error::Io`] if the parent folder cannot be written.
+    pub fn reserve(path: &Path) -> Result<Self> {
+        let reservation = Reservation::of_nothing(path)?;
+        Ok(RunPath { path: path.to_path_buf(), reservation: Arc::new(Mutex::new(Some(reservation))) })
+    }
+}
+
+impl From<&Path> for RunPath {
+    /// A path that may exist.
+    fn from(path: &Path) -> Self {
+        RunPath { path: path.to_path_buf(), reservation: Arc::default() }
+    }
+}
+
+impl From<&PathBuf> for RunPath {
+    /// A path that may exist.
+    fn from(path: &PathBuf) -> Self {
+        path.as_path().into()
+    }
+}
+
+impl Deref for RunPath {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// An existing run's folder, locked by this process.
 #[derive(Debug)]
 pub struct RunFolder {
@@ -77,36 +123,22 @@ pub struct RunFolder {
     keep: usize,
     /// Held but not read: dropping the file releases the lock.
     _lock: File,
+    /// What the folder's file system lacks, and what that means for the run.
+    warnings: Vec<String>,
 }
 
 impl RunFolder {
-    /// Checks that a folder can be created at this path: nothing exists there, and its parents are folders or can be created.
-    ///
-    /// # Errors
-    /// [`Error::File`] naming the path.
-    pub fn check_new(dir: &Path) -> Result<()> {
-        if dir.file_name().is_none() {
-            let found = format!("{:?} has no folder's name", dir.display().to_string());
-            return Err(Error::file(dir, found).expected("must be the path of a new folder"));
-        }
-        if dir.symlink_metadata().is_ok() {
-            return Err(Error::file(dir, "exists already").expected("must be the path of a new folder"));
-        }
-        match dir.ancestors().skip(1).find(|above| above.exists()) {
-            Some(above) if !above.is_dir() => {
-                Err(Error::file(dir, format!("{} is not a folder", above.display())).expected("must be in a folder"))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Creates the folder with its first checkpoint, step 0, whose files `checkpoint` writes into the folder it gets.
     ///
     /// # Errors
-    /// As [`write_folder`], and the errors of `checkpoint`.
-    pub fn create(dir: &Path, new: &NewRun<'_>, checkpoint: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
-        Self::check_new(dir)?;
-        write_folder(dir, Existing::Refuse, |folder| {
+    /// As [`RunPath::reserve`] and [`write_folder`], and the errors of `checkpoint`.
+    pub fn create(path: &RunPath, new: &NewRun<'_>, checkpoint: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
+        let reserved = path.reservation.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let reservation = match reserved {
+            Some(reservation) => reservation,
+            None => return Self::create(&RunPath::reserve(path)?, new, checkpoint),
+        };
+        write_reserved(&reservation, |folder| {
             let write = |name: &str, bytes: &[u8]| {
                 let path = folder.join(name);
                 std::fs::write(&path, bytes).map_err(|e| Error::io(&path, e))
@@ -122,11 +154,35 @@ impl RunFolder {
             for (name, bytes) in new.files {
                 write(name, bytes)?;
             }
-            write_folder(&folder.join(CHECKPOINTS).join(checkpoint_name(0)), Existing::Refuse, checkpoint)?;
+            write_folder(&folder.join(CHECKPOINTS).join(checkpoint_name(0)), Existing::Replace, checkpoint)?;
             write(LATEST, latest_text(0).as_bytes())
         })?;
-        // Locked only now: Windows does not rename a folder with an open file.
-        Ok(RunFolder { dir: dir.to_path_buf(), keep: new.settings.keep, _lock: lock(dir)? })
+        // Locked only now: Windows does not rename a folder with an open file. Until then, the path is reserved.
+        Self::locked(path, new.settings.keep)
+    }
+
+    fn locked(dir: &Path, keep: usize) -> Result<Self> {
+        let path = dir.join(LOCK);
+        let (lock, no_locks) = match lock::acquire(&path).map_err(|e| Error::io(&path, e))? {
+            Lock::Busy => {
+                let error = Error::file(dir, "another process is training this run");
+                return Err(error.expected("only one process at a time can"));
+            }
+            Lock::Held(lock) => (lock, None),
+            Lock::Unsupported { file, reason, .. } => {
+                let dir = dir.display();
+                let warning =
+                    format!("{dir}: this file system has no file locks ({reason}); train this run in one process only");
+                (file, Some(warning))
+            }
+        };
+        let warnings = no_locks.into_iter().chain(sync::weakness(dir)).collect();
+        Ok(RunFolder { dir: dir.to_path_buf(), keep, _lock: lock, warnings })
+    }
+
+    /// Warnings about what the folder's file system lacks.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Opens and locks an existing run's folder.
@@ -147,7 +203,7 @@ impl RunFolder {
         if let Some(missing) = [CONFIG, METRICS, LATEST].into_iter().find(|name| !dir.join(name).is_file()) {
             return not_a_run(&format!("{missing} is missing"), "must be the folder of a run");
         }
-        Ok(RunFolder { dir: dir.to_path_buf(), keep: Settings::default().keep, _lock: lock(dir)? })
+        Self::locked(dir, Settings::default().keep)
     }
 
     /// Sets the number of latest checkpoints that [`RunFolder::save`] keeps.
@@ -228,7 +284,7 @@ impl RunFolder {
         let write = || -> std::io::Result<()> {
             let mut file = File::options().append(true).create(true).open(&path)?;
             file.write_all(format!("step {step}\n{text}\n\n").as_bytes())?;
-            file.sync_data()
+            sync_file(&file)
         };
         write().map_err(|e| Error::io(&path, e))
     }
@@ -333,20 +389,6 @@ impl RunFolder {
     }
 }
 
-/// Locks a run's folder for this process, until the returned file is dropped or the process ends.
-fn lock(dir: &Path) -> Result<File> {
-    let path = dir.join(LOCK);
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|e| Error::io(&path, e))?;
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => {
-            Err(Error::file(dir, "another process is training this run").expected("only one process at a time can"))
-        }
-        // A file system that does not support locks is used without them.
-        Err(TryLockError::Error(e)) if e.kind() != std::io::ErrorKind::Unsupported => Err(Error::io(&path, e)),
-        _ => Ok(file),
-    }
-}
-
 fn checkpoint_name(step: u32) -> String {
     format!("step-{step:06}")
 }
@@ -384,7 +426,7 @@ mod tests {
             kernels: &SavedKernels::new(&Caps::webgpu_defaults(), ChosenSpecs::default()),
             files: &[("stories.txt".into(), b"once".to_vec())],
         };
-        RunFolder::create(dir, &new, |folder| checkpoint().write_files(folder))
+        RunFolder::create(&RunPath::from(dir), &new, |folder| checkpoint().write_files(folder))
     }
 
     #[test]
@@ -460,9 +502,14 @@ mod tests {
         assert!(error.ends_with("exists already: must be the path of a new folder"), "{error}");
         let file = place.path().join("file");
         std::fs::write(&file, "x").expect("write");
-        let error = RunFolder::check_new(&file.join("a/b")).expect_err("file").to_string();
+        let error = RunPath::reserve(&file.join("a/b")).expect_err("file").to_string();
         assert!(error.contains("file is not a folder"), "{error}");
-        assert!(RunFolder::check_new(Path::new("")).is_err() && RunFolder::check_new(Path::new("..")).is_err());
-        assert!(RunFolder::check_new(&place.path().join("new/er")).is_ok());
+        assert!(RunPath::reserve(Path::new("")).is_err() && RunPath::reserve(Path::new("..")).is_err());
+        let dir = place.path().join("new/er");
+        let reserved = RunPath::reserve(&dir).expect("free");
+        let error = create(&dir).expect_err("reserved").to_string();
+        assert!(error.contains("another process is writing this folder"), "{error}");
+        drop(reserved);
+        assert!(!place.path().join("new").exists() && create(&dir).is_ok());
     }
 }

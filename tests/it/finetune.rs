@@ -296,7 +296,7 @@ fn a_run_learns_resumes_and_predicts() {
     let printed = wgpt(folder, "finetune classify --resume parts");
     assert!(stderr(&printed).contains("is finished: 20 steps are done"));
     let wrong = wgpt(folder, "pretrain --resume parts");
-    assert_one_line(&wrong, 2, &["is a fine-tuning run: `wgpt finetune classify --resume`"]);
+    assert_one_line(&wrong, 2, &["is a fine-tuning run: `wgpt finetune classify --resume parts`"]);
     let again = success(&wgpt(folder, "finetune classify --config whole/config.toml --out again"));
     assert!(again.contains("best epoch"), "{again}");
     assert_eq!(lines(&folder.join("again")), all);

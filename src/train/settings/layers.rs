@@ -165,6 +165,14 @@ impl Layers {
         if let Some(model) = &model {
             settings.model = model.clone();
         }
+        let is_ignored = |key: &Key, entry: &Entry| {
+            self.stage == Stage::FineTuning
+                && key.name == "summary_first_dropout"
+                && !matches!(entry.origin, Origin::File(_))
+        };
+        if let Some((.., entry)) = sorted.iter().find(|(_, _, key, entry)| is_ignored(key, entry)) {
+            return Err(entry.error("has no effect in fine-tuning: set classifier_dropout"));
+        }
         let model_settings = settings.clone();
         for (_, _, key, entry) in &sorted {
             if key.name != "preset" {
@@ -406,8 +414,7 @@ mod tests {
         let mut s = Settings { warmup: Warmup::Share(0.002), ..Settings::default() };
         assert_eq!([1000, 1001, 100, 1].map(|steps| s.warmup_steps(steps)), [2, 3, 1, 1]);
         s.warmup = Warmup::Steps(200);
-        assert_eq!(s.warning(1000), None);
-        assert!(s.warning(200).is_some_and(|w| w.starts_with("warmup = 200 is not below steps = 200")));
+        assert_eq!(s.warmup_steps(1000), 200);
         s.warmup = Warmup::Share(1.5);
         assert!(s.validate().is_err());
     }

@@ -1,5 +1,6 @@
 //! The settings of a run: a table of all keys, the sources of their values, and validation.
 
+mod effect;
 pub mod key;
 pub mod keys;
 pub mod layers;

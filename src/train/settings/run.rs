@@ -227,14 +227,6 @@ impl Settings {
     pub fn schedule(&self, steps: u32) -> Schedule {
         Schedule { kind: self.schedule, lr: self.lr, warmup: self.warmup_steps(steps), steps }
     }
-
-    /// A warning about a run of `steps` steps whose settings are allowed but probably not intended.
-    pub fn warning(&self, steps: u32) -> Option<String> {
-        let warmup = self.warmup_steps(steps);
-        (warmup >= steps).then(|| {
-            format!("warmup = {warmup} is not below steps = {steps}: the learning rate never reaches lr = {}", self.lr)
-        })
-    }
 }
 
 pub(super) fn no_preset() -> String {

@@ -3,7 +3,7 @@
 use super::key::Group;
 use super::run::{PRESETS, Settings, no_preset};
 use super::stage::Stage;
-use super::value::Warmup;
+use super::value::{RawValue, Warmup};
 use crate::{Error, Result};
 
 impl Settings {
@@ -18,7 +18,10 @@ impl Settings {
         }
         for key in self.stage.keys() {
             if let Some(value) = (key.get)(self) {
-                key.range.check(&value).map_err(|expected| Error::value(key.name, &value, expected))?;
+                let wrong = |expected| Error::value(key.name, &value, expected);
+                key.range.check(&value).map_err(wrong)?;
+                // What config.toml cannot hold would be lost when the run is resumed.
+                (key.set)(&mut self.clone(), &RawValue::Toml(value.clone())).map_err(wrong)?;
             }
         }
         if let Warmup::Share(share) = self.warmup

@@ -32,17 +32,23 @@ macro_rules! whole_number {
             const HINT: &'static str = "N";
             fn read(raw: &RawValue) -> Result<Self, String> {
                 let number = match raw {
-                    RawValue::Text(text) => text.parse::<i64>().ok(),
-                    RawValue::Toml(value) => value.as_integer(),
+                    RawValue::Text(text) => text.parse::<i128>().ok(),
+                    RawValue::Toml(value) => value.as_integer().map(i128::from),
                 };
                 let number = number.ok_or("expected a whole number")?;
                 if number < 0 {
                     return Err("must be 0 or more".into());
                 }
-                <$type>::try_from(number).map_err(|_| format!("must be at most {}", <$type>::MAX))
+                // config.toml could not hold more: TOML's integers have 64 bits with a sign.
+                let most = i128::from(i64::MAX).min(i128::try_from(<$type>::MAX).unwrap_or(i128::MAX));
+                <$type>::try_from(number).ok().filter(|_| number <= most).ok_or_else(|| format!("must be at most {most}"))
             }
             fn write(&self) -> toml::Value {
-                toml::Value::Integer(i64::try_from(*self).unwrap_or(i64::MAX))
+                match i64::try_from(*self) {
+                    Ok(number) => toml::Value::Integer(number),
+                    // Only settings made by code can have it; validation refuses the text.
+                    Err(_) => toml::Value::String(self.to_string()),
+                }
             }
         }
     )+};

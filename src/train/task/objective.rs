@@ -22,11 +22,10 @@ use crate::train::objective::{Batches, Due, Objective, StepTime};
 use crate::train::observer::Description;
 use crate::train::prefetch::ReadyBatch;
 use crate::train::resume::StoppedRun;
-use crate::train::run_folder::RunFolder;
+use crate::train::run_folder::{RunFolder, RunPath};
 use crate::train::settings::{Settings, Stage};
 use crate::train::state::{Identity, Position};
 use std::collections::BTreeMap;
-use std::path::Path;
 
 impl FineTuning {
     /// Whether the step that reached this position is the last of an epoch.
@@ -101,7 +100,7 @@ impl Objective for FineTuning {
         Some(&self.tokenizer)
     }
 
-    fn out(&self) -> &Path {
+    fn out(&self) -> &RunPath {
         &self.out
     }
 

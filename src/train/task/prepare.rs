@@ -3,9 +3,10 @@
 use crate::config::{ModelConfig, Part, Task, TaskKind};
 use crate::data::tokenizer::Tokenizer;
 use crate::model::{Inference, initial_parameters};
+use crate::report::command::shell_word;
 use crate::store::Model;
 use crate::tasks::{Columns, Record};
-use crate::train::run_folder::RunFolder;
+use crate::train::run_folder::RunPath;
 use crate::train::settings::value::one_of;
 use crate::train::settings::{Length, Settings};
 use crate::train::task::examples::Examples;
@@ -19,7 +20,7 @@ pub struct FineTuning {
     /// The settings.
     pub settings: Settings,
     /// The path of the run's folder.
-    pub out: PathBuf,
+    pub out: RunPath,
     /// The model's configuration, with its task.
     pub model: ModelConfig,
     /// Initial weights, dense, in the order of [`ModelConfig::parameters`]; `None` in a resumed run.
@@ -67,15 +68,22 @@ impl FineTuning {
     ///
     /// # Errors
     /// [`Error::Value`] with the key, [`Error::File`] with the file and line.
-    pub fn new(mut settings: Settings, kind: TaskKind, out: &Path) -> Result<Self> {
-        RunFolder::check_new(out)?;
+    pub fn new(settings: Settings, kind: TaskKind, out: &Path) -> Result<Self> {
+        Self::reserved(settings, kind, RunPath::reserve(out)?)
+    }
+
+    /// As [`FineTuning::new`], for a run whose path is reserved.
+    ///
+    /// # Errors
+    /// As [`FineTuning::new`].
+    pub fn reserved(mut settings: Settings, kind: TaskKind, out: RunPath) -> Result<Self> {
         settings.validate()?;
         let columns = settings.task.columns(kind)?;
         let train = required(&settings.task.train, "train")?;
         let (task, records) = columns.read_training(train)?;
         check_best_by(&settings, &task)?;
         let start = Start::new(&settings, &records)?;
-        settings.pretokenizer = start.tokenizer.pretokenizer();
+        let unused = settings.use_tokenizer(&start.tokenizer);
         let tokenizer = start.tokenizer.with_task_tokens(start.config.vocab_size)?;
         let added = if start.tokenizer.task_tokens().is_some() { 0 } else { Task::TOKENS.len() };
         let model = ModelConfig {
@@ -88,7 +96,7 @@ impl FineTuning {
         let weights = with_new_parts(&model, start.body, settings.seed);
         let mut prepared = Self::read(settings, model, tokenizer, &columns, &records, out)?;
         prepared.weights = Some(weights);
-        prepared.warnings.splice(0..0, start.warnings);
+        prepared.warnings.splice(0..0, start.warnings.into_iter().chain(unused));
         Ok(prepared)
     }
 
@@ -99,12 +107,13 @@ impl FineTuning {
     pub fn resumed(settings: Settings, checkpoint: &Model, dir: &Path) -> Result<Self> {
         let model = checkpoint.config.clone();
         let Some(task) = &model.task else {
-            return Err(Error::file(dir, "is a pretraining run").expected("`wgpt pretrain --resume` continues it"));
+            let command = format!("`wgpt pretrain --resume {}` continues it", shell_word(dir));
+            return Err(Error::file(dir, "is a pretraining run").expected(command));
         };
         let tokenizer = checkpoint.tokenizer.clone().ok_or_else(|| Tokenizer::missing_in(dir))?;
         let columns = settings.task.columns(task.kind)?;
         let records = columns.read(required(&settings.task.train, "train")?, task)?;
-        Self::read(settings, model, tokenizer, &columns, &records, dir)
+        Self::read(settings, model, tokenizer, &columns, &records, dir.into())
     }
 
     fn read(
@@ -113,7 +122,7 @@ impl FineTuning {
         tokenizer: Tokenizer,
         columns: &Columns,
         records: &[Record],
-        out: &Path,
+        out: RunPath,
     ) -> Result<Self> {
         let task = model.task.clone().ok_or_else(no_task)?;
         let examples = |path: &Path, records: &[Record]| Examples::new(path, records, &tokenizer, model.n_positions);
@@ -134,8 +143,7 @@ impl FineTuning {
             Length::Steps(steps) => return Err(Error::value("steps", steps, "fine-tuning has epochs instead")),
         };
         let steps = settings.steps(|epochs| Ok(u64::from(epochs) * u64::from(steps_per_epoch)))?;
-        warnings.extend(settings.warning(steps));
-        let out = out.to_path_buf();
+        warnings.extend(settings.warnings(steps));
         Ok(FineTuning {
             settings,
             out,

@@ -16,13 +16,12 @@ use crate::train::objective::{Batches, Due, Objective, StepTime};
 use crate::train::observer::Description;
 use crate::train::prefetch::ReadyBatch;
 use crate::train::resume::StoppedRun;
-use crate::train::run_folder::{CONFIG, METRICS, RunFolder};
+use crate::train::run_folder::{CONFIG, METRICS, RunFolder, RunPath};
 use crate::train::sample::{Sampling, SamplingLimits, sample};
 use crate::train::settings::{Settings, Stage};
 use crate::train::state::{Identity, Position, RunState};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 
 /// Length of a sample in samples.txt, in tokens, the prompt included.
 const SAMPLE_TOKENS: usize = 128;
@@ -84,7 +83,7 @@ impl Objective for Pretraining {
         Some(&self.tokenizer)
     }
 
-    fn out(&self) -> &Path {
+    fn out(&self) -> &RunPath {
         &self.out
     }
 

@@ -13,7 +13,7 @@ use crate::store::Model;
 use crate::store::config_json;
 use crate::store::token_cache::TokenCache;
 use crate::train::metrics::EvaluationLine;
-use crate::train::run_folder::RunFolder;
+use crate::train::run_folder::RunPath;
 use crate::train::settings::Settings;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub struct Pretraining {
     /// The settings, with the `pretokenizer` of the tokenizer.
     pub settings: Settings,
     /// The path of the run's folder.
-    pub out: PathBuf,
+    pub out: RunPath,
     /// The tokenizer: one that existed, or one trained on the text.
     pub tokenizer: Tokenizer,
     /// The tokens to train on.
@@ -58,15 +58,19 @@ impl Pretraining {
     /// # Errors
     /// [`Error::Value`] with the key, [`Error::File`] with the file; [`Error::Io`] when tokens cannot be written.
     pub fn new(settings: Settings, tokenizer: Option<Tokenizer>, out: &Path, cache: &TokenCache) -> Result<Self> {
-        RunFolder::check_new(out)?;
-        Self::read(settings, tokenizer, out, cache)
+        Self::read(settings, tokenizer, RunPath::reserve(out)?, cache)
     }
 
-    /// As [`Pretraining::new`], but `out` may exist. When a tokenizer is passed, the model that `init` names is not read.
+    /// As [`Pretraining::new`], but `out` may exist or be reserved. When a tokenizer is passed, the model that `init` names is not read.
     ///
     /// # Errors
     /// As [`Pretraining::new`].
-    pub fn read(settings: Settings, tokenizer: Option<Tokenizer>, out: &Path, cache: &TokenCache) -> Result<Self> {
+    pub fn read(
+        settings: Settings,
+        tokenizer: Option<Tokenizer>,
+        out: impl Into<RunPath>,
+        cache: &TokenCache,
+    ) -> Result<Self> {
         settings.validate()?;
         let start = match tokenizer {
             Some(tokenizer) => Start { tokenizer: tokens::tokenizer(&settings, Some(tokenizer))?, ..Start::default() },
@@ -74,7 +78,7 @@ impl Pretraining {
         };
         let tokenizer = start.tokenizer.clone();
         let text = tokens::from_files(&settings, tokenizer, cache, |corpus| check_parts(corpus, &settings))?;
-        Self::with_tokens(settings, text, start, out)
+        Self::with_tokens(settings, text, start, out.into())
     }
 
     /// As [`Pretraining::new`], for a text in memory.
@@ -82,7 +86,14 @@ impl Pretraining {
     /// # Errors
     /// As [`Pretraining::new`].
     pub fn from_text(settings: Settings, text: &str, out: &Path) -> Result<Self> {
-        RunFolder::check_new(out)?;
+        Self::from_text_reserved(settings, text, RunPath::reserve(out)?)
+    }
+
+    /// As [`Pretraining::from_text`], for a run whose path is reserved.
+    ///
+    /// # Errors
+    /// As [`Pretraining::new`].
+    pub fn from_text_reserved(settings: Settings, text: &str, out: RunPath) -> Result<Self> {
         settings.validate()?;
         let start = Start::new(&settings)?;
         let text = tokens::from_text(&settings, start.tokenizer.clone(), text)?;
@@ -90,9 +101,10 @@ impl Pretraining {
         Self::with_tokens(settings, text, start, out)
     }
 
-    fn with_tokens(mut settings: Settings, text: Text, start: Start, out: &Path) -> Result<Self> {
+    fn with_tokens(mut settings: Settings, text: Text, start: Start, out: RunPath) -> Result<Self> {
         let Text { tokenizer, corpus, token_bytes, source } = text;
-        settings.pretokenizer = tokenizer.pretokenizer();
+        let mut model_warnings = start.warnings;
+        model_warnings.extend(settings.use_tokenizer(&tokenizer));
         let (training, held_out) = corpus.split(settings.valid);
         let loader = data_loader(&settings, &training)?;
         let steps = settings.steps(|epochs| loader.steps_in(epochs))?;
@@ -105,14 +117,14 @@ impl Pretraining {
             capacity: Capacity { rows, sequences: largest.sequences },
             training,
             held_out,
-            out: out.to_path_buf(),
+            out,
             files: Vec::new(),
             tokenizer,
             steps,
             token_source: source,
             weights: start.weights,
             evaluation: None,
-            model_warnings: start.warnings,
+            model_warnings,
             settings,
         })
     }
@@ -143,7 +155,7 @@ impl Pretraining {
 
     /// Warnings about settings that are allowed but probably not intended.
     pub fn warnings(&self) -> Vec<String> {
-        let mut all: Vec<String> = self.settings.warning(self.steps).into_iter().collect();
+        let mut all = self.settings.warnings(self.steps);
         all.extend(self.model_warnings.iter().cloned());
         let (ids, rows) = (self.tokenizer.vocab_size(), self.settings.model.vocab_size);
         if ids < rows {

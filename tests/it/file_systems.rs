@@ -1,0 +1,80 @@
+//! Runs on file systems that lack something: file locks, syncing of folders or files, mapped files.
+
+use super::common::faults::{EINVAL, ENODEV, ENOLCK, ENOSYS, EOPNOTSUPP, Faults};
+use super::common::files;
+use super::common::program::{assert_refused, stderr, success, wgpt};
+use super::common::runs::{latest_weights, tiny_toml};
+use std::path::Path;
+use std::process::{Command, Output};
+use wgpt::data::synthetic::stories::stories;
+
+fn place() -> tempfile::TempDir {
+    let place = tempfile::tempdir().expect("folder");
+    std::fs::write(place.path().join("text.txt"), stories(5, 4000)).expect("text");
+    let settings = tiny_toml("steps = 4\nwarmup = 2\neval_every = 2\ncheckpoint_every = 2\n");
+    std::fs::write(place.path().join("tiny.toml"), settings).expect("settings");
+    place
+}
+
+/// A pretraining run in a new folder, with a cache.
+fn pretrain(place: &Path, out: &str) -> Command {
+    let mut command = wgpt(place, &["pretrain", "--data", "text.txt", "--config", "tiny.toml", "--out", out]);
+    command.env("WGPT_CACHE", place.join("cache"));
+    command
+}
+
+fn run(command: &mut Command) -> Output {
+    command.output().expect("the program starts")
+}
+
+#[test]
+fn a_run_goes_on_without_locks_syncs_or_maps() {
+    let place = place();
+    let place = place.path();
+    let Some(faults) = Faults::compile(place) else { return };
+    success(&run(&mut pretrain(place, "whole")));
+    for (call, errors, warning) in [
+        ("flock", &[ENOLCK, ENOSYS, EOPNOTSUPP][..], "this file system has no file locks"),
+        ("dirsync", &[EINVAL, ENOSYS, EOPNOTSUPP], "this file system cannot sync folders"),
+        ("sync", &[EINVAL, ENOSYS, EOPNOTSUPP], ""),
+        ("map", &[ENODEV], ""),
+    ] {
+        for errno in errors {
+            let (name, fault) = (format!("{call}-{errno}"), format!("{call}={errno}"));
+            let assert_warned_once = |output: &Output| {
+                success(output);
+                let warned = stderr(output)
+                    .lines()
+                    .filter(|line| line.starts_with("warning: ") && line.contains(warning))
+                    .count();
+                let others = stderr(output).lines().filter(|line| line.contains("this file system")).count();
+                let expected = usize::from(!warning.is_empty());
+                assert!(others == expected && (expected == 0 || warned == 1), "{fault}: {}", stderr(output));
+            };
+            assert_warned_once(&run(faults.inject(&mut pretrain(place, &name), place, &fault)));
+            assert_eq!(latest_weights(&place.join(&name)), latest_weights(&place.join("whole")), "{fault}");
+            let mut longer = wgpt(place, &["pretrain", "--resume", &name, "--steps", "6"]);
+            assert_warned_once(&run(faults.inject(&mut longer, place, &fault)));
+        }
+    }
+    let hidden = files::names(place).into_iter().filter(|name| name.starts_with('.')).collect::<Vec<_>>();
+    assert_eq!(hidden, [""; 0]);
+}
+
+#[test]
+fn without_locks_a_folder_is_still_written_by_one_process() {
+    let place = place();
+    let place = place.path();
+    let Some(faults) = Faults::compile(place) else { return };
+    let lock = place.join(".run.wgpt-lock");
+    std::fs::write(&lock, "").expect("lock");
+    let output = run(faults.inject(&mut pretrain(place, "run"), place, &format!("flock={ENOLCK}")));
+    assert_refused(
+        &output,
+        &["run: another process may be writing this folder, as .run.wgpt-lock exists: if none is, delete that file"],
+    );
+    assert!(lock.exists() && !place.join("run").exists());
+    // With locks, the file of a process that ended early does not disturb.
+    success(&run(&mut pretrain(place, "run")));
+    assert!(!lock.exists());
+}
