@@ -93,7 +93,7 @@
 //!
 //! let gpt1 = ModelConfig { vocab_size: 40_478, n_layer: 12, n_embd: 768, n_head: 12, n_positions: 512, ..Default::default() };
 //! assert_eq!(gpt1.parameter_count(), 116_534_784);
-//! assert!(plan(&gpt1, Capacity { rows: 4 * 512, sequences: 4 }).total() < 6 << 30);
+//! assert!(plan(&gpt1, Capacity { rows: 4 * 512, sequences: 4 }, false).total() < 6 << 30);
 //! ```
 //!
 //! # Features

@@ -46,7 +46,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let per_micro_batch = sequences.div_ceil(settings.accumulate);
     let capacity = Capacity { rows: per_micro_batch * config.n_positions, sequences: per_micro_batch };
     let mut table = Table::new(&[("memory", Align::Left), right("bytes")]);
-    for (kind, count) in memory(&model::plan(config, capacity)) {
+    for (kind, count) in memory(&model::plan(config, capacity, settings.recompute)) {
         table.row([kind.to_string(), bytes(count as u64)]);
     }
     writeln!(context.out, "{table}")?;
@@ -83,7 +83,8 @@ fn longest(context: &mut Context<'_>, config: &ModelConfig, given: &str, json: b
         let config = ModelConfig { attention_pattern: pattern.into(), ..config.clone() };
         let Some((longest, memory)) = model::longest(&config, limit) else {
             let least =
-                model::plan(&ModelConfig { n_positions: 1, ..config }, Capacity { rows: 1, sequences: 1 }).total();
+                model::plan(&ModelConfig { n_positions: 1, ..config }, Capacity { rows: 1, sequences: 1 }, false)
+                    .total();
             let expected = format!("expected at least {}, which one token with {pattern} needs", bytes(least as u64));
             return Err(invalid_option("memory", given, expected).into());
         };
@@ -151,7 +152,7 @@ mod tests {
         let model = ModelConfig::default();
         let parts = parameters(&model);
         assert_eq!(parts.iter().take(5).map(|p| p.1).sum::<u64>(), parts[5].1);
-        let parts = memory(&model::plan(&model, Capacity { rows: 1024, sequences: 8 }));
+        let parts = memory(&model::plan(&model, Capacity { rows: 1024, sequences: 8 }, false));
         assert_eq!(parts.iter().take(7).map(|p| p.1).sum::<usize>(), parts[7].1);
         assert!(parts.iter().all(|part| part.1 > 0), "{parts:?}");
     }

@@ -55,12 +55,14 @@ pub struct Block<M = Matrix> {
 }
 
 /// All activations of a step. For inference, all blocks share the matrices of one, and matrices of the backward pass have no
-/// rows: recording a program that names them is an error.
+/// rows: recording a program that names them is an error. Blocks that are recomputed share all but their outputs.
 pub struct Activations<M = Matrix> {
     /// The summed embedding [N, C].
     pub embedded: M,
     /// One for each block.
     pub blocks: Vec<Block<M>>,
+    /// Whether the backward pass computes a block again before it needs the block's activations.
+    pub recompute: bool,
     /// A branch's output before it is added [N, C].
     pub branch: M,
     /// Gradient of the residual stream [N, C].
@@ -162,7 +164,7 @@ fn part_words(config: &ModelConfig, rows: usize, chunk: usize, purpose: Purpose)
     let forward = [[n, 3 * c, c], [n, c, c], [n, 4 * c, c], [n, c, 4 * c], [chunk, v, c]];
     let backward =
         [[n, c, 3 * c], [chunk, c, v], [c, 3 * c, n], [c, c, n], [c, 4 * c, n], [4 * c, c, n], [v, c, chunk]];
-    let backward = backward.into_iter().filter(|_| purpose == Purpose::Training);
+    let backward = backward.into_iter().filter(|_| purpose.has_backward());
     forward.into_iter().chain(backward).map(matmul::workspace_words).max().unwrap_or(0)
 }
 
@@ -170,9 +172,21 @@ fn part_words(config: &ModelConfig, rows: usize, chunk: usize, purpose: Purpose)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     Training,
+    /// Training that computes blocks again in the backward pass.
+    Recomputation,
     Inference,
     /// The forward pass without a head, which fills a cache with keys and values.
     Prompt,
+}
+
+impl Purpose {
+    fn training(recompute: bool) -> Self {
+        if recompute { Purpose::Recomputation } else { Purpose::Training }
+    }
+
+    fn has_backward(self) -> bool {
+        matches!(self, Purpose::Training | Purpose::Recomputation)
+    }
 }
 
 impl<M: Clone> Activations<M> {
@@ -192,7 +206,7 @@ impl<M: Clone> Activations<M> {
         let any_compressed = config.has(AttentionKind::Compressed);
         let compressed_rows = |is: bool| if is { 2 * layout.slot_rows() } else { 0 };
         let for_head = |rows: usize| if purpose == Purpose::Prompt { 0 } else { rows };
-        let for_backward = |rows: usize| if purpose == Purpose::Training { rows } else { 0 };
+        let for_backward = |rows: usize| if purpose.has_backward() { rows } else { 0 };
 
         let embedded = entry("embedded", Saved, n, c)?;
         let own_blocks = if purpose == Purpose::Training { config.n_layer } else { 1 };
@@ -201,7 +215,7 @@ impl<M: Clone> Activations<M> {
             // A block that all layers share has the size of the largest.
             let is_compressed = match purpose {
                 Purpose::Training => config.attention(layer) == AttentionKind::Compressed,
-                Purpose::Inference | Purpose::Prompt => any_compressed,
+                Purpose::Recomputation | Purpose::Inference | Purpose::Prompt => any_compressed,
             };
             blocks.push(Block {
                 qkv: entry("qkv", Saved, n, 3 * c)?,
@@ -218,9 +232,21 @@ impl<M: Clone> Activations<M> {
                 out: entry("out", Saved, n, c)?,
             });
         }
-        // A block reads its input before it writes its output, so that one matrix can be both.
+        // Where nothing is saved, an output is the next block's input: it is read before it is written again.
         let shared = blocks.first().cloned();
         blocks.extend(std::iter::repeat_n(shared, config.n_layer - blocks.len()).flatten());
+        let recompute = purpose == Purpose::Recomputation;
+        if recompute {
+            let none = entry("compressed", Saved, 0, c)?;
+            for (layer, block) in blocks.iter_mut().enumerate() {
+                if layer > 0 {
+                    block.out = entry("out", Saved, n, c)?;
+                }
+                if config.attention(layer) != AttentionKind::Compressed {
+                    block.compressed = none.clone();
+                }
+            }
+        }
 
         let dropped = if config.resid_pdrop > 0.0 { n } else { 1 };
         let [window_rows, window] = match any_compressed {
@@ -234,6 +260,7 @@ impl<M: Clone> Activations<M> {
         Ok(Activations {
             embedded,
             blocks,
+            recompute,
             branch: entry("branch", Temporary, n, c)?,
             dx: entry("dx", Temporary, for_backward(n), c)?,
             dsum: entry("dsum", Temporary, for_backward(n), c)?,
@@ -262,12 +289,12 @@ impl<M: Clone> Activations<M> {
 }
 
 impl Activations {
-    /// Allocates the activations of training.
+    /// Allocates the activations of training. With `recompute`, the backward pass computes each block again.
     ///
     /// # Errors
     /// [`crate::Error::Device`] past the device's limits.
-    pub fn new(device: &Device, config: &ModelConfig, capacity: Capacity) -> Result<Self> {
-        Self::allocate(device, config, capacity, Purpose::Training)
+    pub fn new(device: &Device, config: &ModelConfig, capacity: Capacity, recompute: bool) -> Result<Self> {
+        Self::allocate(device, config, capacity, Purpose::training(recompute))
     }
 
     /// Allocates the activations of a forward pass that saves nothing.
@@ -295,9 +322,10 @@ impl Activations {
 }
 
 impl Activations<Entry> {
-    /// The activations of training as entries, for a device that binds as much as any tensor has; `each` sees them in the order of allocation.
-    pub fn plan(config: &ModelConfig, capacity: Capacity, mut each: impl FnMut(&Entry)) -> Self {
-        let Ok(entries) = Self::list(config, capacity, Purpose::Training, u64::MAX, |entry| {
+    /// The activations of training as entries, for a device that binds as much as any tensor has; `each` sees them in the
+    /// order of allocation.
+    pub fn plan(config: &ModelConfig, capacity: Capacity, recompute: bool, mut each: impl FnMut(&Entry)) -> Self {
+        let Ok(entries) = Self::list(config, capacity, Purpose::training(recompute), u64::MAX, |entry| {
             each(&entry);
             Ok::<_, Infallible>(entry)
         });

@@ -38,7 +38,7 @@ impl LayerAttention {
         }
         let capacity = Capacity { rows: config.n_positions, sequences: 1 };
         let parameters = Parameters::new(device, config, parameters)?;
-        let activations = Activations::new(device, config, capacity)?;
+        let activations = Activations::new(device, config, capacity, false)?;
         let layout = LayoutBuffer::new(device, layout_capacity(config, capacity))?;
         let (kernels, learning) = (Kernels::new(), Learning::all(config));
         let decoder = Decoder::new(config, &parameters, &activations, &layout, &kernels);

@@ -258,7 +258,13 @@ impl Decoder<'_> {
     /// # Errors
     /// [`crate::Error::Kernel`].
     pub fn backward(&self, rec: &mut Recorder<StepValues>) -> Result<()> {
-        (0..self.config.n_layer).rev().try_for_each(|layer| self.block_backward(rec, layer))?;
+        for layer in (0..self.config.n_layer).rev() {
+            // The activations of the last block are still those of the forward pass.
+            if self.activations.recompute && layer + 1 < self.config.n_layer {
+                self.block(rec, layer)?;
+            }
+            self.block_backward(rec, layer)?;
+        }
         let dx = &self.activations.dx;
         self.embedding_dropout(rec, dx)?;
         // While the embeddings are frozen, only the rows that a task added to the token table learn.

@@ -32,11 +32,13 @@ impl Memory {
     }
 }
 
-/// The memory that training takes on a device.
-pub fn plan(config: &ModelConfig, capacity: Capacity) -> Memory {
+/// The memory that training takes on a device. `recompute`: [`TrainingOptions::recompute`].
+///
+/// [`TrainingOptions::recompute`]: super::TrainingOptions::recompute
+pub fn plan(config: &ModelConfig, capacity: Capacity, recompute: bool) -> Memory {
     let flat = flat_bytes(config);
     let (mut saved, mut temporary, mut head) = (0, 0, 0);
-    Activations::plan(config, capacity, |entry| match entry.lifetime {
+    Activations::plan(config, capacity, recompute, |entry| match entry.lifetime {
         Lifetime::Saved => saved += entry.bytes(),
         Lifetime::Temporary => temporary += entry.bytes(),
         Lifetime::Head => head += entry.bytes(),
@@ -73,7 +75,7 @@ pub fn longest_with_scores(config: &ModelConfig, bytes: usize) -> Option<(usize,
 fn longest_with(config: &ModelConfig, bytes: usize, more: impl Fn(usize) -> usize) -> Option<(usize, Memory)> {
     let of = |t: usize| {
         let config = ModelConfig { n_positions: t, ..config.clone() };
-        plan(&config, Capacity { rows: t, sequences: 1 })
+        plan(&config, Capacity { rows: t, sequences: 1 }, false)
     };
     let fits = |t: usize| of(t).total() + more(t) <= bytes;
     let (mut fit, mut not) = (0, MAX_SIZE + 1);
@@ -89,7 +91,7 @@ fn longest_with(config: &ModelConfig, bytes: usize, more: impl Fn(usize) -> usiz
 /// Forward: q, k, v, the slots and the workspace of their convolution, ℓ and the output. Backward: their gradients and δ. Of
 /// the rest of a step, only the layout grows with the length, by a few bytes a token.
 pub fn attention_bytes(config: &ModelConfig, capacity: Capacity) -> [usize; 2] {
-    let all = Activations::plan(&ModelConfig { n_layer: 1, ..config.clone() }, capacity, |_| {});
+    let all = Activations::plan(&ModelConfig { n_layer: 1, ..config.clone() }, capacity, false, |_| {});
     let sum = |entries: &[&Entry]| entries.iter().map(|entry| entry.bytes()).sum::<usize>();
     let block = &all.blocks[0];
     let forward = sum(&[&block.qkv, &block.compressed, &block.log_sum_exp, &block.attention, &all.windows]);
@@ -126,7 +128,8 @@ mod tests {
         for pattern in ["F", "LMLML"] {
             let config = ModelConfig { attention_pattern: pattern.into(), ..ModelConfig::default() };
             let total = |t: usize| {
-                plan(&ModelConfig { n_positions: t, ..config.clone() }, Capacity { rows: t, sequences: 1 }).total()
+                plan(&ModelConfig { n_positions: t, ..config.clone() }, Capacity { rows: t, sequences: 1 }, false)
+                    .total()
             };
             for bytes in [64 << 20, 300_000_001, 2 << 30] {
                 let (t, memory) = longest(&config, bytes).expect("a sequence");
@@ -136,6 +139,18 @@ mod tests {
                 );
             }
             assert!(longest(&config, 1 << 20).is_none(), "the weights alone take more");
+        }
+    }
+
+    #[test]
+    fn recomputed_blocks_share_all_but_their_outputs() {
+        for pattern in ["F", "FLM"] {
+            let config = ModelConfig { attention_pattern: pattern.into(), n_layer: 12, ..ModelConfig::default() };
+            let capacity = Capacity { rows: 1024, sequences: 8 };
+            let [kept, recomputed] = [false, true].map(|recompute| plan(&config, capacity, recompute));
+            assert_eq!(Memory { saved: kept.saved, ..recomputed.clone() }, kept, "{pattern}");
+            let output = 1024 * config.n_embd * 4;
+            assert!(recomputed.saved >= 13 * output && recomputed.saved < 32 * output, "{pattern}: {recomputed:?}");
         }
     }
 

@@ -37,6 +37,9 @@ pub struct TrainingOptions {
     ///
     /// [`Caps::multiplies_halves`]: crate::gpu::Caps::multiplies_halves
     pub precision: Precision,
+    /// Whether the backward pass computes each block's activations again, with the same results, instead of keeping those of
+    /// all blocks: about a third more operations, in a fraction of the memory.
+    pub recompute: bool,
 }
 
 impl Default for TrainingOptions {
@@ -50,6 +53,7 @@ impl Default for TrainingOptions {
             clip: 1.0,
             lm_coef: 1.0,
             precision: Precision::F32,
+            recompute: false,
         }
     }
 }
@@ -191,7 +195,7 @@ impl Training {
         }
         let kernels = kernels.with_precision(options.precision);
         let parameters = Parameters::new(device, config, parameters)?;
-        let activations = Activations::new(device, config, capacity)?;
+        let activations = Activations::new(device, config, capacity, options.recompute)?;
         let layout = LayoutBuffer::new(device, layout_capacity(config, capacity))?;
         let state = View::new(device, "state", STATE_WORDS)?;
         let learning = Learning::all(config);

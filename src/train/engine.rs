@@ -103,6 +103,7 @@ pub fn optimizer_options(settings: &Settings, lm_coef: f64) -> TrainingOptions {
             Precision::Mixed => kernels::Precision::Mixed,
             Precision::Auto => kernels::Precision::Auto,
         },
+        recompute: settings.recompute,
     }
 }
 

@@ -289,6 +289,30 @@ fn a_step_in_one_submission_has_the_bits_of_one_in_two() {
 }
 
 #[test]
+fn recomputed_activations_have_the_bits_of_kept_ones() {
+    let device = device();
+    for pattern in ["F", "FML", "MF"] {
+        let (config, parameters) = tiny(|c| {
+            c.set_dropout(0.1);
+            (c.attention_pattern, c.n_layer) = (pattern.into(), 4);
+        });
+        let batch = batch(&config, &[40, 1, 33]);
+        let run = |recompute: bool| {
+            let options = TrainingOptions { recompute, ..TrainingOptions::default() };
+            let mut training =
+                Training::new(&device, &config, &parameters, capacity_of(&batch), options).expect("a recording");
+            (0..3).for_each(|_| training.step(&batch, 1e-3, SEED).expect("a step"));
+            let results = training.wait_for_results().expect("results");
+            let gradients = training.read(ParameterData::Gradients).expect("gradients");
+            let weights = training.parameters().expect("weights");
+            let outputs: Vec<_> = (0..=4).map(|i| training.hidden(i, batch.rows()).expect("outputs")).collect();
+            (results, gradients, weights, outputs, training.evaluate(&batch).expect("losses"))
+        };
+        assert!(run(true) == run(false), "{pattern}");
+    }
+}
+
+#[test]
 fn the_size_of_submissions_changes_no_bit() {
     let (config, parameters) = tiny(|c| c.set_dropout(0.1));
     let batch = batch(&config, &[40, 1, 33]);

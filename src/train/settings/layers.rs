@@ -356,12 +356,7 @@ mod tests {
             ("schedule = \"cosin\"", &[], &[], "run.toml: schedule = \"cosin\": expected cosine, linear or constant"),
             ("", &[], &[("preset", "nona")], "--preset nona: expected nano, mini or gpt1"),
             ("", &["precision=bf16"], &[], "--set precision=bf16: expected f32, mixed or auto"),
-            (
-                "recompute = true",
-                &[],
-                &[],
-                "run.toml: recompute = true: expected false: activations are kept, never recomputed",
-            ),
+            ("recompute = 1", &[], &[], "run.toml: recompute = 1: expected true or false"),
             ("[train]\nlr = 1", &[], &[], "run.toml: [train]: is a table: keys must be outside of tables"),
             ("", &["batch=6", "accumulate=4"], &[], "batch = 6: must be divisible by accumulate = 4"),
             ("", &["n_embd=130"], &[], "n_embd = 130: must be divisible by n_head = 4"),

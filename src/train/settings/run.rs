@@ -60,6 +60,8 @@ pub struct Settings {
     pub schedule: ScheduleKind,
     /// The number types of products.
     pub precision: Precision,
+    /// Whether the backward pass recomputes activations.
+    pub recompute: bool,
     /// The optimizer.
     pub optimizer: Optimizer,
     /// AdamW: decay rate of the first moment.
@@ -108,6 +110,7 @@ impl Default for Settings {
             warmup: Warmup::Steps(200),
             schedule: ScheduleKind::Cosine,
             precision: Precision::F32,
+            recompute: false,
             optimizer: Optimizer::AdamW,
             beta1: 0.9,
             beta2: 0.999,

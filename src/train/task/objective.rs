@@ -85,7 +85,7 @@ impl Objective for FineTuning {
     type State = FineTuningState;
     const STAGE: Stage = Stage::FineTuning;
     /// The model and the validation examples may not change: they influenced the steps that are done.
-    const MAY_CHANGE: &'static [&'static str] = &["train", "test", "epochs", "patience"];
+    const MAY_CHANGE: &'static [&'static str] = &["train", "test", "epochs", "recompute", "patience"];
     const DATA_KEY: &'static str = "train";
 
     fn settings(&self) -> &Settings {
