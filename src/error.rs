@@ -2,6 +2,7 @@
 //!
 //! `Display` composes one sentence from the fields. Exit codes are the program's business (`cli`), not the library's.
 
+use crate::terminal::visible_path;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -37,7 +38,7 @@ pub enum Error {
     #[error("{0}")]
     NotFinite(String),
     /// A file could not be read or written while running.
-    #[error("{path}: {source}", path = .path.display())]
+    #[error("{path}: {source}", path = visible_path(.path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -108,7 +109,7 @@ pub struct InvalidFile {
 impl fmt::Display for InvalidFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let InvalidFile { path, place, found, expected } = self;
-        write!(f, "{}: ", path.display())?;
+        write!(f, "{}: ", visible_path(path))?;
         place.iter().try_for_each(|place| write!(f, "{place}: "))?;
         write!(f, "{found}")?;
         expected.iter().try_for_each(|expected| write!(f, ": {expected}"))

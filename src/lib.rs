@@ -101,7 +101,7 @@
 //! | feature | adds | dependencies |
 //! | --- | --- | --- |
 //! | `cli` (default) | the program: command line, progress bar, signals, the user's cache folder | clap, indicatif, signal-hook, dirs, jiff |
-//! | `tasks` | fine-tuning on files of examples | csv |
+//! | `tasks` | fine-tuning on files of examples | |
 //! | `tokenizers` | encoding text: tokenizers, pretraining on text, generation of text | tokenizers |
 //!
 //! Each includes the ones below it. Without features the crate holds kernels, models, model folders and the training engine.
@@ -109,7 +109,7 @@
 //! # Modules
 //!
 //! A module imports only modules to its left:
-//! `error dims philox config < {gpu reference data} < ops < {verify model} < store < tasks < report < train < cli`.
+//! `terminal error dims philox config < {gpu reference data} < ops < {verify model} < store < tasks < report < train < cli`.
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
 
@@ -128,6 +128,7 @@ pub mod report;
 pub mod store;
 #[cfg(feature = "tasks")]
 pub mod tasks;
+pub(crate) mod terminal;
 pub mod train;
 pub mod verify;
 

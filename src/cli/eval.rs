@@ -7,10 +7,10 @@ use super::numbers::grouped;
 use super::output::{note, output_folder};
 use super::predict;
 use super::stop::Done;
+use super::texts::note_folders;
 use super::token_cache::user_cache;
 use super::{model_argument, options};
 use crate::data::text_files::{TextFile, TextFiles};
-use crate::data::tokenizer::{Tokenizer, UNKNOWN};
 use crate::gpu::Device;
 use crate::model::Inference;
 use crate::report::{Align, Table};
@@ -61,10 +61,9 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     if let Some(path) = per_token {
         check_output(path, TextFiles::find(&data, separator.as_deref())?.files(), model.folder.as_deref())?;
     }
-    let text = Text::read(data, separator, &model.config, tokenizer, &user_cache())?;
-    if let Some(warning) = unknown(&text, tokenizer) {
-        note(format_args!("warning: {warning}"));
-    }
+    let text = Text::read(data.clone(), separator, &model.config, tokenizer, &user_cache())?;
+    note_folders(&data);
+    text.warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
     let device = context.open()?;
     let evaluation = match per_token {
         None => evaluate(&device, &model, &text, |_, _| Ok(())),
@@ -78,18 +77,6 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     }
     write!(context.out, "{}", table(&evaluation))?;
     Ok(())
-}
-
-/// A warning about tokens that the vocabulary does not have, where the tokenizer replaces them by one for unknown.
-fn unknown(text: &Text, tokenizer: &Tokenizer) -> Option<String> {
-    let unknown = tokenizer.id(UNKNOWN).filter(|_| tokenizer.pretokenizer().marks_word_ends())?;
-    let tokens = text.corpus.tokens();
-    let count = tokens.iter().filter(|id| **id == unknown).count() as u64;
-    let (count, all) = (Some(count).filter(|count| *count > 0)?, grouped(tokens.len() as u64));
-    Some(format!(
-        "{} of {all} tokens are {UNKNOWN}: the loss does not cover the text that they replace",
-        grouped(count)
-    ))
 }
 
 /// Checks that a file can be written, is none of the texts, and is not in the model's folder.
@@ -119,7 +106,7 @@ fn evaluate(
         losses.add(&batch, &inference.losses(&batch)?, &mut each)?;
         meter.set(losses.tokens, &format!("loss {:.3}", losses.nats / losses.tokens.max(1) as f64));
     }
-    Ok(losses.evaluation(text.bytes))
+    Ok(text.evaluation(&losses))
 }
 
 fn table(evaluation: &Evaluation) -> Table {
@@ -127,7 +114,8 @@ fn table(evaluation: &Evaluation) -> Table {
     let mut table = Table::new(&[("text", Align::Left), ("", Align::Right)]);
     table.row(["loss, nats per token".to_string(), format!("{loss:.4}")]);
     table.row(["perplexity".to_string(), format!("{perplexity:.2}")]);
-    table.row(["bits per byte".to_string(), format!("{bits_per_byte:.4}")]);
+    let bits = bits_per_byte.map_or("undefined".to_string(), |bits| format!("{bits:.4}"));
+    table.row(["bits per byte".to_string(), bits]);
     table.row(["tokens predicted".to_string(), grouped(*tokens)]);
     table.row(["bytes".to_string(), grouped(*bytes)]);
     table

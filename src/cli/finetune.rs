@@ -199,7 +199,11 @@ fn report(context: &mut Context<'_>, trained: &Trained<FineTuning>) -> Done {
         writeln!(context.out, "{}", confusion_table(labels, &scores.confusion))?;
     }
     if let Some(best) = run.best {
-        writeln!(context.out, "best epoch  {}", best.epoch)?;
+        let by_loss = match best.value {
+            Some(_) => String::new(),
+            None => format!(" by the loss, because {} is undefined", run.best_by()?),
+        };
+        writeln!(context.out, "best epoch  {}{by_loss}", best.epoch)?;
     }
     writeln!(context.out, "speed       {:.1} examples per second", trained.examples_per_second)?;
     writeln!(context.out, "run         {}", trained.folder.display())?;

@@ -5,6 +5,7 @@ use super::context::Context;
 use super::model_argument;
 use super::output::note;
 use super::stop::{Done, Stop};
+use crate::data::read_file::without_byte_order_mark;
 use crate::data::tokenizer::Tokenizer;
 use crate::data::tokenizer::stream::{StopWords, TextStream};
 use crate::model::Generator;
@@ -112,6 +113,9 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let tokenizer = model.tokenizer()?.clone();
     let Model { config, parameters, .. } = model;
     let prompt = tokenizer.encode(&prompt)?;
+    if let Some(warning) = tokenizer.unknown_warning(&prompt) {
+        note(format_args!("warning: the prompt: {warning}"));
+    }
     let positions = config.n_positions;
     if prompt.is_empty() || prompt.len() > positions {
         let found = format!("{} tokens", prompt.len());
@@ -149,7 +153,7 @@ fn prompt(matches: &ArgMatches) -> Result<String> {
     let mut bytes = Vec::new();
     let read = match name {
         "-" => std::io::stdin().lock().read_to_end(&mut bytes).map(drop),
-        file => std::fs::read(Path::new(file)).map(|all| bytes = all),
+        file => std::fs::read(Path::new(file)).map(|all| bytes = without_byte_order_mark(all)),
     };
     let name = if name == "-" { "stdin" } else { name };
     read.map_err(|e| Error::file(name, format!("could not be read: {e}")))?;

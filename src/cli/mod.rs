@@ -27,6 +27,7 @@ mod pretrain;
 mod progress;
 mod shader;
 mod stop;
+mod texts;
 mod token_cache;
 mod tokenizer;
 mod training;
@@ -35,6 +36,7 @@ use crate::gpu::quiet;
 use clap::{Arg, Command};
 use context::Context;
 use dispatch::Subcommand;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 /// The subcommands in the order of use: first run, train and use a model, other models and text, device and kernels.
@@ -72,7 +74,11 @@ pub fn main() -> ExitCode {
     let matches = match command().try_get_matches() {
         Ok(matches) => matches,
         Err(error) => {
-            let _ = error.print();
+            // Arguments, such as paths by a pattern, may hold control characters. clap's own are colors.
+            match std::env::args_os().any(|argument| argument.to_string_lossy().contains(char::is_control)) {
+                true => output::note(error.render()),
+                false => drop(error.print()),
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
@@ -80,7 +86,15 @@ pub fn main() -> ExitCode {
     let environment = || std::env::var_os("WGPT_ADAPTER").map(|name| name.to_string_lossy().into_owned());
     let adapter = option.or_else(environment).filter(|name| !name.is_empty());
     let mut stdout = std::io::stdout().lock();
-    let mut context = Context { out: &mut stdout, adapter };
+    let mut terminal;
+    let out: &mut dyn std::io::Write = match stdout.is_terminal() {
+        true => {
+            terminal = output::VisibleWriter(stdout);
+            &mut terminal
+        }
+        false => &mut stdout,
+    };
+    let mut context = Context { out, adapter };
     let done = dispatch::dispatch(&SUBCOMMANDS, &mut context, &matches);
     stop::exit_code(done.and_then(|()| Ok(context.out.flush()?)))
 }

@@ -88,10 +88,7 @@ fn answer(context: &Context<'_>, matches: &ArgMatches, answer: Answer) -> Result
     }
     let examples = Examples::new(data, &columns.read(data, task)?, model.tokenizer()?, *n_positions)?;
     let device = context.open()?;
-    if examples.truncated > 0 {
-        let (cut, all) = (examples.truncated, examples.all.len());
-        note(format_args!("warning: {cut} of {all} examples were truncated to fit n_positions = {n_positions}"));
-    }
+    examples.warnings(*n_positions).iter().for_each(|warning| note(format_args!("warning: {warning}")));
     let mut inference = Inference::new(&device, &model.config, &model.parameters, examples.batches().1)?;
     Ok((task.clone(), scores::score(&mut inference, task, &examples)?))
 }

@@ -1,15 +1,13 @@
 //! `wgpt pretrain`: trains a model on text, or resumes such a run.
 
 use super::context::Context;
-use super::numbers::bytes;
-use super::output::note;
 use super::stop::{Done, Stop};
+use super::texts::{note_folders, note_long_text};
 use super::token_cache::user_cache;
 use super::{options, training};
-use crate::data::text_files::TextFiles;
 use crate::report::{Align, Table};
 use crate::train::run_folder::CURVE;
-use crate::train::{Layers, Pretraining, Settings, Stage, StoppedRun, Trained};
+use crate::train::{Layers, Pretraining, Stage, StoppedRun, Trained};
 use clap::{ArgMatches, Command};
 use std::path::Path;
 
@@ -27,20 +25,12 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     }
     let settings = layers.settings()?;
     let out = training::new_folder(matches, &settings.preset)?;
-    note_long_text(&settings);
-    let trained = train(context, Pretraining::read(settings, None, out, &user_cache())?)?;
+    note_long_text(&settings.data);
+    let data = settings.data.clone();
+    let objective = Pretraining::read(settings, None, out, &user_cache())?;
+    note_folders(&data);
+    let trained = train(context, objective)?;
     report(context, &trained)
-}
-
-/// Prints a note about a text that takes a while to read.
-fn note_long_text(settings: &Settings) {
-    const LONG: u64 = 32 << 20;
-    // Errors are reported when the files are read.
-    let Ok(sources) = TextFiles::find(&settings.data, None) else { return };
-    let all: u64 = sources.files().iter().map(|file| file.bytes).sum();
-    if all >= LONG {
-        note(format_args!("reading {} of text; its tokens are saved for the next run", bytes(all)));
-    }
 }
 
 fn resume(context: &mut Context<'_>, run: &Path, changes: Layers) -> Done {
@@ -80,11 +70,9 @@ pub(super) fn report(context: &mut Context<'_>, trained: &Trained<Pretraining>) 
             table.row([name.to_string(), format!("{value:.4}"), format!("{:.4}", value - loss)]);
         }
         writeln!(context.out, "{table}")?;
-        writeln!(
-            context.out,
-            "validation perplexity {:.2}, {:.4} bits per byte after {steps} steps in {elapsed_s:.0} s",
-            evaluation.valid_perplexity, evaluation.valid_bits_per_byte
-        )?;
+        let bits = evaluation.valid_bits_per_byte.map_or(String::new(), |bits| format!(", {bits:.4} bits per byte"));
+        let perplexity = evaluation.valid_perplexity;
+        writeln!(context.out, "validation perplexity {perplexity:.2}{bits} after {steps} steps in {elapsed_s:.0} s")?;
     }
     writeln!(context.out, "run         {}", folder.display())?;
     writeln!(context.out, "checkpoint  {}", checkpoint.display())?;

@@ -5,6 +5,7 @@ use super::interrupt;
 use super::numbers::grouped;
 use super::output::note;
 use crate::Result;
+use crate::terminal::{truncated, visible, visible_lines};
 use crate::train::observer::Description;
 use crate::train::{EvaluationLine, Line, Observer};
 use indicatif::ProgressBar;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// Characters that are shown of a sample.
+/// Columns that are shown of a sample.
 const SAMPLE: usize = 96;
 
 /// Shows the progress of a run, and stops it at Ctrl-C.
@@ -35,7 +36,7 @@ impl Progress {
 
     fn print(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.println(line),
+            Some(bar) => bar.println(visible_lines(line)),
             None => note(line),
         }
     }
@@ -92,9 +93,10 @@ impl Observer for Progress {
         match line {
             Line::Step(line) => self.show_step(line.step, line.loss.into(), line.tokens, line.tokens_per_second),
             Line::TaskStep(line) => self.show_step(line.step, line.task_loss, line.tokens, line.tokens_per_second),
-            Line::Evaluation(EvaluationLine { step, valid_loss, valid_bits_per_byte, .. }) => self.print(&format!(
-                "step {step}: validation loss {valid_loss:.4}, {valid_bits_per_byte:.4} bits per byte"
-            )),
+            Line::Evaluation(EvaluationLine { step, valid_loss, valid_bits_per_byte, .. }) => {
+                let bits = valid_bits_per_byte.map_or(String::new(), |bits| format!(", {bits:.4} bits per byte"));
+                self.print(&format!("step {step}: validation loss {valid_loss:.4}{bits}"));
+            }
             Line::Epoch(line) => {
                 let (epoch, train_loss) = (line.epoch, line.train_loss);
                 self.print(&format!("epoch {epoch}: train loss {train_loss:.4}, {}", values(&line.valid)));
@@ -136,13 +138,14 @@ fn values(values: &BTreeMap<String, f64>) -> String {
     texts.join(", ")
 }
 
-/// The start of a text, on one line and without control characters.
+/// The start of a text, on one line, with escapes for control characters.
 fn on_one_line(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
-    let line: String = words.join(" ").chars().filter(|c| !c.is_control()).collect();
-    match line.char_indices().nth(SAMPLE) {
-        Some((end, _)) => format!("\"{}…\"", &line[..end]),
-        None => format!("\"{line}\""),
+    let line = words.join(" ");
+    let line = visible(&line);
+    match truncated(&line, SAMPLE) {
+        start if start.len() < line.len() => format!("\"{start}…\""),
+        whole => format!("\"{whole}\""),
     }
 }
 
@@ -152,8 +155,9 @@ mod tests {
 
     #[test]
     fn a_sample_is_one_short_line() {
-        assert_eq!(on_one_line("\nROMEO:\n\tO, \u{1b}[2Jshe\u{0}\n"), "\"ROMEO: O, [2Jshe\"");
+        assert_eq!(on_one_line("\nROMEO:\n\tO, \u{1b}[2Jshe\u{0}\n"), "\"ROMEO: O, \\u{1b}[2Jshe\\u{0}\"");
         let long = on_one_line(&"é ".repeat(500));
         assert_eq!((long.chars().count(), long.ends_with("…\"")), (SAMPLE + 3, true));
+        assert_eq!(on_one_line(&"中".repeat(500)).chars().count(), SAMPLE / 2 + 3);
     }
 }

@@ -3,10 +3,12 @@
 use super::arguments::{path_argument, path_option, required};
 use super::context::Context;
 use super::options;
+use super::output::note;
 use super::stop::Done;
+use super::texts::note_folders;
 use crate::data::text_files::{self, TextFiles};
 use crate::data::tokenizer::words::WordCounts;
-use crate::data::tokenizer::{FILE_NAME, Tokenizer};
+use crate::data::tokenizer::{FILE_NAME, Tokenizer, unknown_warning};
 use crate::store::atomic::write_reserved;
 use crate::store::model_folder;
 use crate::store::reservation::Reservation;
@@ -61,9 +63,12 @@ fn train(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let out: &PathBuf = required(matches, "out")?;
     let reservation = Reservation::of_nothing(out)?;
     let sources = TextFiles::find(settings.data_files()?, settings.document_separator.as_deref())?;
+    let separator_warning = sources.separator_warning()?;
     let mut words = WordCounts::new(settings.pretokenizer);
     sources.read(true, &mut |block| words.add(block))?;
     let tokenizer = Tokenizer::train_on(&words, settings.model.vocab_size)?;
+    note_folders(&settings.data);
+    separator_warning.into_iter().for_each(|warning| note(format_args!("warning: {warning}")));
     write_reserved(&reservation, |folder| model_folder::write_tokenizer(folder, &tokenizer, None))?;
     writeln!(context.out, "{} ids  {}", tokenizer.vocab_size(), out.join(FILE_NAME).display())?;
     Ok(())
@@ -74,8 +79,11 @@ fn encode(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let (mut input, name) = input(matches)?;
     let out = &mut context.out;
     let mut gap = "";
+    let (mut unknown, mut all) = (0, 0);
     let read = text_files::read_from(&mut *input, &name, None, tokenizer.is_splittable(), &mut |block| {
-        for id in tokenizer.encode(block.text)? {
+        let ids = tokenizer.encode(block.text)?;
+        (unknown, all) = (unknown + tokenizer.unknown_count(&ids), all + ids.len());
+        for id in ids {
             write!(out, "{gap}{id}").map_err(|e| Error::io("stdout", e))?;
             gap = " ";
         }
@@ -86,6 +94,8 @@ fn encode(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         Err(Error::Io { source, .. }) => return Err(source.into()),
         done => done?,
     }
+    let warnings = tokenizer.warning().into_iter().chain(unknown_warning(unknown, all));
+    warnings.for_each(|warning| note(format_args!("warning: {warning}")));
     Ok(writeln!(context.out)?)
 }
 
@@ -98,7 +108,7 @@ fn decode(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         let wrong = |_| Error::file(&name, format!("{word:?}")).expected("expected an id, a whole number, 0 or more");
         word.parse::<u32>().map_err(wrong)
     };
-    let ids = text.split_whitespace().map(id).collect::<Result<Vec<u32>>>()?;
+    let ids = text.trim_start_matches('\u{feff}').split_whitespace().map(id).collect::<Result<Vec<u32>>>()?;
     write!(context.out, "{}", tokenizer.decode(&ids)?)?;
     Ok(())
 }

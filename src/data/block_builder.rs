@@ -1,6 +1,6 @@
 //! Collects text and passes it on in blocks.
 
-use super::block::{Block, OnBlock, last_split_point};
+use super::block::{Block, LONGEST_RUN, OnBlock, last_split};
 use crate::Result;
 
 /// Collects text and passes it on in blocks of about `size` bytes. If the text is not `splittable`, a block holds whole
@@ -70,7 +70,7 @@ impl<'a> BlockBuilder<'a> {
     /// Passes on the text up to the last place where the unfinished document may be split, or else up to its beginning.
     fn pass_on(&mut self) -> Result<()> {
         let begin = self.document_ends.last().copied().unwrap_or(0);
-        let inside = if self.splittable { last_split_point(&self.text[begin..]) } else { None };
+        let inside = if self.splittable { last_split(&self.text[begin..], LONGEST_RUN) } else { None };
         match begin + inside.unwrap_or(0) {
             // The next search is at twice the length, so that all searches together read the text only about once.
             0 => self.limit = self.text.len().max(self.size) * 2,

@@ -13,12 +13,16 @@ mod chunk;
 pub mod corpus;
 pub mod data_loader;
 pub(crate) mod file_errors;
+pub(crate) mod file_kind;
 pub mod padding;
 #[cfg(feature = "tokenizers")]
 pub(crate) mod parallel;
+pub(crate) mod read_file;
 pub mod shared_slice;
 pub mod synthetic;
 pub mod text_files;
+pub mod text_folder;
+pub mod text_format;
 mod text_reader;
 pub mod tokenizer;
 pub mod windows;

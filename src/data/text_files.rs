@@ -7,30 +7,16 @@
 use super::block::{BLOCK_BYTES, OnBlock};
 use super::block_builder::BlockBuilder;
 use super::file_errors::unreadable;
-use super::text_reader::{READ_BYTES, read_json_lines, read_text_file, skip_byte_order_mark};
+use super::file_kind::other_kind;
+use super::text_folder::{LeftOut, texts_in};
+pub use super::text_format::TextFormat;
+use super::text_reader::{Found, READ_BYTES, find_separator, read_json_lines, read_text_file, skip_byte_order_mark};
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-
-/// How a file holds text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TextFormat {
-    /// The file is the text.
-    Text,
-    /// JSON lines: the text is in the key `text` of each line.
-    JsonLines,
-}
-
-impl TextFormat {
-    /// The format by the extension of a path, if it has one that is known.
-    fn by_extension(path: &Path) -> Option<Self> {
-        let extension = path.extension()?;
-        let is = |name: &str| extension.eq_ignore_ascii_case(name);
-        if is("jsonl") { Some(TextFormat::JsonLines) } else { is("txt").then_some(TextFormat::Text) }
-    }
-}
 
 /// One file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,28 +47,65 @@ impl TextFile {
 pub struct TextFiles {
     files: Vec<TextFile>,
     separator: Option<String>,
+    /// What is left out of folders; `None` without folders.
+    left_out: Option<LeftOut>,
 }
 
 /// The SHA-256 of each file, by which a text is recognized.
 pub type Digests = Vec<[u8; 32]>;
 
 impl TextFiles {
-    /// The files at `paths`; of a folder, every `*.txt` and `*.jsonl` in it, sorted by path. A line that equals `separator`
-    /// ends a document in text files.
+    /// The files at `paths`; of a folder, every `*.txt` and `*.jsonl` in it, sorted by path, except those of
+    /// [`LeftOut`]. A line that equals `separator` ends a document in text files.
     ///
     /// # Errors
     /// [`Error::File`] with the path of what is missing, is not a regular file, or is a folder without text.
     pub fn find(paths: &[PathBuf], separator: Option<&str>) -> Result<Self> {
-        let mut files = Vec::new();
+        let (mut files, mut left_out) = (Vec::new(), None);
+        let mut known: HashSet<PathBuf> =
+            paths.iter().filter(|path| path.is_file()).filter_map(|path| path.canonicalize().ok()).collect();
         for path in paths {
             if path.is_dir() {
-                files.extend(files_in(path)?);
+                for (path, format) in texts_in(path, &mut known, left_out.get_or_insert_default())? {
+                    files.push(TextFile::new(&path, format, false)?);
+                }
             } else {
                 let format = TextFormat::by_extension(path).unwrap_or(TextFormat::Text);
                 files.push(TextFile::new(path, format, true)?);
             }
         }
-        Ok(TextFiles { files, separator: separator.map(Into::into) })
+        Ok(TextFiles { files, separator: separator.map(Into::into), left_out })
+    }
+
+    /// What is left out of folders; `None` without folders.
+    pub fn left_out(&self) -> Option<&LeftOut> {
+        self.left_out.as_ref()
+    }
+
+    /// A warning about a separator that ends no document.
+    ///
+    /// # Errors
+    /// [`Error::File`] with the path of a file that cannot be read.
+    pub fn separator_warning(&self) -> Result<Option<String>> {
+        let Some(separator) = &self.separator else { return Ok(None) };
+        let shown = format!("document_separator = {separator:?}");
+        let mut texts = self.files.iter().filter(|file| file.format == TextFormat::Text).peekable();
+        if texts.peek().is_none() {
+            return Ok(Some(format!("{shown} has no effect: in JSON lines, each line is a document")));
+        }
+        let mut inside = false;
+        for file in texts {
+            let reader = File::open(&file.path).map_err(|e| unreadable(&file.path, e))?;
+            let mut reader = BufReader::with_capacity(READ_BYTES, reader);
+            match find_separator(&mut reader, separator).map_err(|e| unreadable(&file.path, e))? {
+                Found::Line => return Ok(None),
+                Found::InsideOfLines => inside = true,
+                Found::Nowhere => {}
+            }
+        }
+        let why =
+            if inside { "it occurs inside of lines, but it must be a line by itself" } else { "it does not occur" };
+        Ok(Some(format!("{shown} ends no document: {why}; each file is one document")))
     }
 
     /// The files.
@@ -133,6 +156,11 @@ impl TextFiles {
                 blocks.begin_line();
             }
             let mut reader = BufReader::with_capacity(READ_BYTES, HashingReader::open(&file.path)?);
+            let start = reader.fill_buf().map_err(|e| unreadable(&file.path, e))?;
+            // A page of HTML may be a text to learn.
+            if let Some(kind) = other_kind(start).filter(|kind| !kind.may_be_text) {
+                return Err(kind.in_file(&file.path));
+            }
             let offset = skip_byte_order_mark(&mut reader).map_err(|e| unreadable(&file.path, e))?;
             match file.format {
                 TextFormat::Text => read_text_file(&mut reader, &file.path, offset, self.separator(), &mut blocks)?,
@@ -152,22 +180,6 @@ impl TextFiles {
         blocks.finish()?;
         Ok(digests)
     }
-}
-
-/// The text files in a folder and its subfolders, sorted by path.
-fn files_in(folder: &Path) -> Result<Vec<TextFile>> {
-    let mut files = Vec::new();
-    for entry in walkdir::WalkDir::new(folder).follow_links(true) {
-        let entry = entry.map_err(|e| Error::file(folder, format!("could not be read: {e}")))?;
-        if let Some(format) = TextFormat::by_extension(entry.path()).filter(|_| entry.file_type().is_file()) {
-            files.push(TextFile::new(entry.path(), format, false)?);
-        }
-    }
-    if files.is_empty() {
-        return Err(Error::file(folder, "no text in the folder").expected("expected *.txt or *.jsonl"));
-    }
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(files)
 }
 
 /// Reads text from any reader, such as memory, as [`TextFiles::read`] reads a text file; a byte-order mark stays in the
@@ -200,7 +212,8 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
     if path.is_dir() {
         return Err(Error::file(path, "a folder").expected("expected a text file"));
     }
-    let files = TextFiles { files: vec![TextFile::new(path, TextFormat::Text, true)?], separator: None };
+    let files = vec![TextFile::new(path, TextFormat::Text, true)?];
+    let files = TextFiles { files, separator: None, left_out: None };
     let mut text = String::new();
     files.read(false, &mut |block| {
         text.push_str(block.text);
@@ -333,6 +346,57 @@ mod tests {
     }
 
     #[test]
+    fn a_separator_that_ends_no_document_is_named() {
+        let inline = format!("{}a<|end|>b\n", "words and words ".repeat(9000));
+        let folder = Folder::new(&[
+            ("line.txt", b"a\n<|end|>\r\nb"),
+            ("last.txt", b"a\nb\n<|end|>"),
+            ("inside.txt", inline.as_bytes()),
+            ("none.txt", b"a\nb\n"),
+            ("l.jsonl", b"{\"text\": \"a\"}"),
+        ]);
+        let warning = |names: &[&str], separator| {
+            folder.find(names, separator).expect("find").separator_warning().expect("read").unwrap_or_default()
+        };
+        let end = Some("<|end|>");
+        for names in [&["line.txt"][..], &["last.txt"], &["none.txt", "l.jsonl", "line.txt"]] {
+            assert_eq!(warning(names, end), "", "{names:?}");
+        }
+        assert_eq!((warning(&["none.txt"], None), warning(&["none.txt"], Some("a"))), (String::new(), String::new()));
+        let shown = "document_separator = \"<|end|>\"";
+        assert_eq!(
+            warning(&["none.txt"], end),
+            format!("{shown} ends no document: it does not occur; each file is one document")
+        );
+        assert_eq!(
+            warning(&["none.txt", "inside.txt"], end),
+            format!(
+                "{shown} ends no document: it occurs inside of lines, but it must be a line by itself; each file is one \
+                     document"
+            )
+        );
+        assert_eq!(
+            warning(&["l.jsonl"], end),
+            format!("{shown} has no effect: in JSON lines, each line is a document")
+        );
+    }
+
+    #[test]
+    fn files_of_other_kinds_are_named() {
+        for (bytes, what) in [
+            (&b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"[..], "a Git LFS pointer"),
+            (b"\x1f\x8b\x08\0", "compressed by gzip"),
+            (b"\xff\xfea\0", "UTF-16 text: expected UTF-8 text"),
+        ] {
+            let folder = Folder::new(&[("a.txt", bytes)]);
+            let error = read_text(folder.path("a.txt")).expect_err(what).to_string();
+            assert!(error.contains(what), "{error}");
+        }
+        let page = Folder::new(&[("a.txt", b"<html>a page to learn")]);
+        assert_eq!(read_text(page.path("a.txt")).expect("text"), "<html>a page to learn");
+    }
+
+    #[test]
     fn blocks_together_are_the_text() {
         let long = "x".repeat(3 * READ_BYTES);
         let text = format!("é{long}ü and\n\n  more {}\n=\n{long} {long}é\n=\n", "words of a text\n".repeat(9000));
@@ -356,6 +420,25 @@ mod tests {
                     "{separator:?}, {size}, {splittable}: {blocks}"
                 );
             }
+        }
+    }
+
+    /// Memory is bounded: no block is much longer than its size, whatever the text.
+    #[test]
+    fn a_text_without_white_space_is_read_in_blocks() {
+        let (run, folder) = ("añ中".repeat(100_000), Folder::new(&[]));
+        for text in [run.clone(), " ".repeat(500_000), format!("a b\n{run} {run}")] {
+            std::fs::write(folder.path("a.txt"), &text).expect("write");
+            let (mut whole, mut longest) = (String::new(), 0);
+            let files = folder.find(&["a.txt"], None).expect("find");
+            files
+                .read_in_blocks(1000, true, &mut |block| {
+                    longest = longest.max(block.text.len());
+                    whole.push_str(block.text);
+                    Ok(())
+                })
+                .expect("read");
+            assert!(whole == text && longest < 4 * READ_BYTES, "{longest}");
         }
     }
 
@@ -399,7 +482,7 @@ mod tests {
         assert!(error("a.txt").ends_with("a.txt: byte offset 3: not UTF-8: expected UTF-8 text"), "{}", error("a.txt"));
         assert!(error("e.jsonl").ends_with("e.jsonl: empty: expected text"));
         assert!(error("d").ends_with("data = 1 empty files: expected text"));
-        assert!(error("n").ends_with("n: no text in the folder: expected *.txt or *.jsonl"));
+        assert!(error("n").contains("n: no text in the folder"));
         assert!(error("none").contains("none: could not be read"));
     }
 }

@@ -60,6 +60,41 @@ pub(super) fn read_text_file(
     }
 }
 
+/// Where a separator occurs in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// As a line.
+    Line,
+    /// Inside of lines alone.
+    InsideOfLines,
+    /// Nowhere.
+    Nowhere,
+}
+
+/// Searches a text for a separator, up to the first line that equals it.
+pub(super) fn find_separator(reader: &mut impl BufRead, separator: &str) -> std::io::Result<Found> {
+    skip_byte_order_mark(reader)?;
+    let most = READ_BYTES.max(separator.len() + 2);
+    let (mut part, mut at_line_start, mut found) = (Vec::new(), true, Found::Nowhere);
+    loop {
+        part.clear();
+        let n = reader.by_ref().take(most as u64).read_until(b'\n', &mut part)?;
+        if n == 0 {
+            return Ok(found);
+        }
+        let ends_line = part.ends_with(b"\n");
+        let line = part.strip_suffix(b"\n").unwrap_or(&part);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if at_line_start && (ends_line || n < most) && line == separator.as_bytes() {
+            return Ok(Found::Line);
+        }
+        if !separator.is_empty() && String::from_utf8_lossy(line).contains(separator) {
+            found = Found::InsideOfLines;
+        }
+        at_line_start = ends_line;
+    }
+}
+
 fn without_line_break(line: &str) -> &str {
     let line = line.strip_suffix('\n').unwrap_or(line);
     line.strip_suffix('\r').unwrap_or(line)

@@ -1,5 +1,7 @@
-//! A table of text for the terminal: aligned columns, two spaces between them, a rule below the headings.
+//! A table of text for the terminal: aligned columns, two spaces between them, a rule below the headings. Characters that
+//! take two columns are counted as two, and control characters are shown as escapes.
 
+use crate::terminal::{columns, visible};
 use std::fmt;
 
 /// The alignment of a column.
@@ -20,16 +22,16 @@ pub struct Table {
 
 impl Table {
     /// A table with these headings and no rows.
-    pub fn new(columns: &[(&str, Align)]) -> Self {
+    pub fn new(headings: &[(&str, Align)]) -> Self {
         Table {
-            columns: columns.iter().map(|(heading, align)| ((*heading).into(), *align)).collect(),
+            columns: headings.iter().map(|(heading, align)| (visible(heading).into(), *align)).collect(),
             rows: Vec::new(),
         }
     }
 
     /// Adds a row. Missing cells are empty, additional cells are ignored.
     pub fn row<T: Into<String>>(&mut self, cells: impl IntoIterator<Item = T>) -> &mut Self {
-        let mut cells: Vec<String> = cells.into_iter().map(Into::into).collect();
+        let mut cells: Vec<String> = cells.into_iter().map(|cell| visible(&cell.into()).into_owned()).collect();
         cells.resize(self.columns.len(), String::new());
         self.rows.push(cells);
         self
@@ -38,19 +40,19 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let length = |text: &str| text.chars().count();
         let widths: Vec<usize> = self
             .columns
             .iter()
             .enumerate()
-            .map(|(i, (heading, _))| self.rows.iter().map(|row| length(&row[i])).fold(length(heading), usize::max))
+            .map(|(i, (heading, _))| self.rows.iter().map(|row| columns(&row[i])).fold(columns(heading), usize::max))
             .collect();
         let line = |cells: &mut dyn Iterator<Item = &str>| {
             let mut line = String::new();
             for ((cell, width), (_, align)) in cells.zip(&widths).zip(&self.columns) {
+                let blanks = " ".repeat(width - columns(cell));
                 line += &match align {
-                    Align::Left => format!("{cell:<width$}  "),
-                    Align::Right => format!("{cell:>width$}  "),
+                    Align::Left => format!("{cell}{blanks}  "),
+                    Align::Right => format!("{blanks}{cell}  "),
                 };
             }
             line.truncate(line.trim_end().len());
@@ -80,6 +82,20 @@ kernel     ms  verdict
 gelu     0.25  ok
 λ       12.50  wrong
 short
+";
+        assert_eq!(table.to_string(), expected);
+    }
+
+    #[test]
+    fn wide_and_control_characters_are_aligned() {
+        let mut table =
+            Table::new(&[("right \\ given", Align::Left), ("正面", Align::Right), ("\u{1b}[1m", Align::Right)]);
+        table.row(["正面", "12", "3"]).row(["e\u{301}\n", "4", "5"]);
+        let expected = "\
+right \\ given  正面  \\u{1b}[1m
+─────────────  ────  ─────────
+正面             12          3
+e\u{301}\\n               4          5
 ";
         assert_eq!(table.to_string(), expected);
     }

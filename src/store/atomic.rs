@@ -151,14 +151,6 @@ pub fn write_atomic_with<T>(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Re
     result
 }
 
-/// Reads a file that the caller named.
-///
-/// # Errors
-/// [`Error::File`] with the path.
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|e| Error::file(path, format!("could not be read: {e}")))
-}
-
 /// Writes and syncs a file in place.
 ///
 /// # Errors

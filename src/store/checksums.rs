@@ -3,8 +3,9 @@
 //! Every reader of a folder with a state.json verifies the checksums first, so that a changed byte is an error before any
 //! value is used.
 
-use super::atomic::{read_file, write_file};
+use super::atomic::write_file;
 use super::sha256;
+use crate::data::read_file::read_text_bytes;
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -50,7 +51,7 @@ pub fn verify(folder: &Path) -> Result<Option<Map<String, Value>>> {
         return Ok(None);
     }
     let damaged = |why: &str| Error::file(&path, "is damaged").expected(why);
-    let text = String::from_utf8(read_file(&path)?).map_err(|_| damaged("must be UTF-8"))?;
+    let text = String::from_utf8(read_text_bytes(&path)?).map_err(|_| damaged("must be UTF-8"))?;
     let mut state: Map<String, Value> = serde_json::from_str(&text).map_err(|e| damaged(&e.to_string()))?;
     let own = state.remove("checksum");
     let own = own.as_ref().and_then(Value::as_str).filter(|own| own.len() == ZEROS.len()).unwrap_or_default();

@@ -3,10 +3,11 @@
 //! Names read from a folder's files (`best`, `latest`, shards of an index) must be plain file names, so that no path leaves
 //! the folder. Sizes that a file claims are compared with the file's size before anything is allocated.
 
-use super::atomic::{Existing, read_file, write_file, write_folder};
+use super::atomic::{Existing, write_file, write_folder};
 use super::safetensors::{self, Weights};
 use super::{checksums, config_json};
 use crate::config::{ModelConfig, Task};
+use crate::data::read_file::read_text_bytes;
 use crate::data::tokenizer::Tokenizer;
 use crate::model::initial_parameters;
 use crate::{Error, Result};
@@ -31,8 +32,8 @@ pub const LATEST: &str = "latest";
 /// A text file in a run's folder: the name of the best checkpoint's folder. Not every run has one.
 pub const BEST: &str = "best";
 
-/// Files of weights in formats that are not read.
-const PICKLES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+/// Extensions of files of weights in formats that are not read.
+const OTHER_FORMATS: [&str; 7] = ["bin", "pt", "pth", "ckpt", "h5", "msgpack", "gguf"];
 
 /// A model in memory: configuration, weights and tokenizer.
 ///
@@ -101,7 +102,9 @@ impl Model {
         let weights = open_weights(folder)?;
         let tokenizer = load_tokenizer(folder, &config)?;
         let loaded = weights.load(&config)?;
-        let (folder, warnings) = (Some(folder.to_path_buf()), loaded.warnings);
+        let mut warnings = loaded.warnings;
+        warnings.extend(tokenizer.as_ref().and_then(Tokenizer::warning));
+        let folder = Some(folder.to_path_buf());
         Ok(Model { config, parameters: loaded.tensors, tokenizer, folder, warnings })
     }
 
@@ -177,7 +180,7 @@ pub fn resolve(dir: &Path) -> Result<PathBuf> {
         let found = format!("has no {CONFIG} and neither {BEST} nor {LATEST}");
         return Err(Error::file(dir, found).expected("must be a model's folder or a run's folder"));
     };
-    let text = String::from_utf8_lossy(&read_file(&pointer)?).into_owned();
+    let text = String::from_utf8_lossy(&read_text_bytes(&pointer)?).into_owned();
     let name = text.trim();
     let folder = dir.join(CHECKPOINTS).join(name);
     if !is_plain_name(name) || !folder.is_dir() {
@@ -194,7 +197,7 @@ pub fn resolve(dir: &Path) -> Result<PathBuf> {
 /// [`Error::File`] naming the file and the key.
 pub fn load_config(folder: &Path) -> Result<ModelConfig> {
     let path = folder.join(CONFIG);
-    config_json::from_json(&read_file(&path)?, &path)
+    config_json::from_json(&read_text_bytes(&path)?, &path)
 }
 
 /// Reads the tokenizer of a model's folder ([`Tokenizer::in_folder`]); `None` if it has none.
@@ -228,7 +231,7 @@ fn open_weights(dir: &Path) -> Result<Weights> {
     if index.exists() {
         return open_shards(dir, &index);
     }
-    Err(match PICKLES.map(|name| dir.join(name)).into_iter().find(|path| path.exists()) {
+    Err(match in_other_format(dir) {
         Some(path) => {
             let expected = format!("must be {MODEL}, which `save_pretrained` of transformers writes");
             Error::file(path, "this format is not read").expected(expected)
@@ -237,8 +240,18 @@ fn open_weights(dir: &Path) -> Result<Weights> {
     })
 }
 
+/// The first file of weights in a format that is not read.
+fn in_other_format(dir: &Path) -> Option<PathBuf> {
+    let is_other = |path: &PathBuf| {
+        let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_lowercase);
+        extension.is_some_and(|extension| OTHER_FORMATS.contains(&extension.as_str()))
+    };
+    let paths = std::fs::read_dir(dir).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    paths.filter(is_other).min()
+}
+
 fn open_shards(dir: &Path, path: &Path) -> Result<Weights> {
-    let index: Index = serde_json::from_slice(&read_file(path)?)
+    let index: Index = serde_json::from_slice(&read_text_bytes(path)?)
         .map_err(|e| Error::file(path, format!("is not an index with weight_map: {e}")))?;
     let bad = |found: &str, expected: String| Err(Error::file(path, found).at("weight_map").expected(expected));
     let entries = index.weight_map.0;

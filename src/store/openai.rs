@@ -4,11 +4,12 @@
 //! in the order of [`ModelConfig::parameters`], where a matrix has a leading dimension of 1. The files do not give the number
 //! of heads.
 
-use super::atomic::read_file;
 use super::config_json::in_file;
 use super::mmap;
 use super::model_folder::Model;
 use crate::config::{ModelConfig, ParameterShape};
+use crate::data::file_kind::other_kind;
+use crate::data::read_file::read_text_bytes;
 use crate::data::tokenizer::Tokenizer;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -36,7 +37,7 @@ pub fn import(dir: &Path, n_head: usize) -> Result<Model> {
         return Err(Error::file(dir, "is not a folder").expected(expected));
     }
     let path = dir.join(SHAPES);
-    let config = config(&read_file(&path)?, &path, n_head)?;
+    let config = config(&read_text_bytes(&path)?, &path, n_head)?;
     let parts = (0..PARTS).map(|i| Part::open(dir.join(format!("params_{i}.npy")))).collect::<Result<Vec<_>>>()?;
     let (found, expected) = (parts.iter().map(Part::count).sum::<usize>(), config.parameter_count());
     if found != expected {
@@ -111,7 +112,10 @@ struct Part {
 impl Part {
     fn open(path: PathBuf) -> Result<Self> {
         let map = mmap::map(&path)?;
-        let start = header(&map).map_err(|problem| problem.in_file(&path))?;
+        let start = header(&map).map_err(|problem| match other_kind(&map) {
+            Some(kind) => kind.in_file(&path),
+            None => problem.in_file(&path),
+        })?;
         Ok(Part { map, start })
     }
 

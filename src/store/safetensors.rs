@@ -6,6 +6,7 @@
 use super::mmap;
 use super::sync::sync_file;
 use crate::config::{ModelConfig, ParameterKind, ParameterShape};
+use crate::data::file_kind::other_kind;
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use safetensors::{SafeTensorError, SafeTensors};
@@ -67,8 +68,30 @@ pub struct Weights {
     /// The path that errors about all files name.
     path: PathBuf,
     files: Vec<TensorFile>,
-    /// The index of each tensor's file.
-    file_indices: BTreeMap<String, usize>,
+    /// Where each tensor is, by its name without the parts that wrappers of PyTorch add.
+    tensors: BTreeMap<String, Place>,
+}
+
+/// Where a tensor is.
+struct Place {
+    /// The index of its file.
+    file: usize,
+    /// Its name in the file.
+    name: String,
+}
+
+/// Parts of a name that wrappers of PyTorch add: `torch.compile`, FSDP, activation checkpointing.
+const WRAPPERS: [&str; 3] = ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
+/// The first part of each name in a DataParallel or DistributedDataParallel module.
+const DATA_PARALLEL: &str = "module";
+
+/// A tensor's name without the parts that wrappers of PyTorch add.
+fn unwrapped(name: &str) -> String {
+    let mut parts: Vec<&str> = name.split('.').filter(|part| !WRAPPERS.contains(part)).collect();
+    while parts.first() == Some(&DATA_PARALLEL) {
+        parts.remove(0);
+    }
+    parts.join(".")
 }
 
 impl Weights {
@@ -78,28 +101,38 @@ impl Weights {
     /// [`Error::File`] for a missing or damaged file, and for a tensor that is in two files.
     pub fn open(path: &Path, files: &[PathBuf]) -> Result<Self> {
         let files = files.iter().map(|file| TensorFile::open(file)).collect::<Result<Vec<_>>>()?;
-        let mut file_indices = BTreeMap::new();
+        let mut tensors: BTreeMap<String, Place> = BTreeMap::new();
         for (i, file) in files.iter().enumerate() {
             for name in file.header.offset_keys() {
-                if let Some(other) = file_indices.get(&name) {
-                    let other: &TensorFile = &files[*other];
-                    let found = format!("is also in {}", other.path.display());
+                let short = unwrapped(&name);
+                if let Some(other) = tensors.get(&short) {
+                    let found = match other.file == i {
+                        true => format!("is also present as `{}`", other.name.escape_debug()),
+                        false => format!("is also in {}", files[other.file].path.display()),
+                    };
                     return Err(Error::file(&file.path, found).at(tensor_place(&name)));
                 }
-                file_indices.insert(name, i);
+                tensors.insert(short, Place { file: i, name });
             }
         }
-        Ok(Weights { path: path.to_path_buf(), files, file_indices })
+        Ok(Weights { path: path.to_path_buf(), files, tensors })
     }
 
     /// The index, in the order of [`Weights::open`], of the file that holds a tensor.
     pub fn file_of(&self, tensor: &str) -> Option<usize> {
-        self.file_indices.get(tensor).copied()
+        self.tensors.get(&unwrapped(tensor)).map(|place| place.file)
+    }
+
+    /// A tensor by its name without parts of wrappers.
+    fn tensor(&self, name: &str) -> Option<Result<TensorIn<'_>>> {
+        let place = self.tensors.get(name)?;
+        Some(self.files[place.file].tensor(&place.name))
     }
 
     /// Reads a model's parameters, after all of them are found with their shapes.
     ///
-    /// The prefix `transformer.` of a name is optional. Attention mask buffers are ignored. `lm_head.weight` may take the place
+    /// The prefix `transformer.` of a name is optional, and parts that wrappers of PyTorch add, such as `module.` and
+    /// `_orig_mod.`, are left out. Attention mask buffers are ignored. `lm_head.weight` may take the place
     /// of the token table, or must equal it. Warnings name all other tensors that the model does not have.
     ///
     /// # Errors
@@ -113,13 +146,13 @@ impl Weights {
             // The first parameter is the token table, to which the output matrix is tied. transformers writes it under one
             // of two names, which depends on the class.
             let tensor = self.find(parameter, if i == 0 { Some(LM_HEAD) } else { None })?;
-            used.insert(tensor.name);
+            used.insert(tensor.name.to_string());
             found.push(tensor);
         }
         let mut warnings = Vec::new();
-        for (name, file) in &self.file_indices {
-            let tensor = self.files[*file].tensor(name)?;
-            if used.contains(name.as_str()) || is_mask(name, tensor.shape) {
+        for (name, place) in &self.tensors {
+            let tensor = self.files[place.file].tensor(&place.name)?;
+            if used.contains(tensor.name) || is_mask(name, tensor.shape) {
                 continue;
             }
             if name == LM_HEAD {
@@ -146,17 +179,26 @@ impl Weights {
     fn find<'a>(&'a self, parameter: &'a ParameterShape, tied: Option<&'a str>) -> Result<TensorIn<'a>> {
         let long = parameter.name.as_str();
         let short = long.strip_prefix("transformer.").unwrap_or(long);
-        let is_present = |name: &&str| self.file_indices.contains_key(*name);
+        let is_present = |name: &&str| self.tensors.contains_key(*name);
         let shape = parameter.dimensions();
         let Some(name) = [long, short].into_iter().chain(tied).find(is_present) else {
-            return Err(missing(&self.path, long, &shape));
+            return Err(match self.tensors.values().next().filter(|_| tied.is_some()) {
+                // The names may be those of another program.
+                Some(other) => {
+                    let (all, other) = (self.tensors.len(), other.name.escape_debug());
+                    let found = format!("is missing among {all} tensors, the first of which is `{other}`");
+                    Error::file(&self.path, found).at(tensor_place(long)).expected(must_have(&shape))
+                }
+                None => missing(&self.path, long, &shape),
+            });
         };
-        let tensor = self.files[self.file_indices[name]].tensor(name)?;
+        let Some(tensor) = self.tensor(name) else { return Err(missing(&self.path, name, &shape)) };
+        let tensor = tensor?;
         if name != short && is_present(&short) {
             return Err(tensor.error(format!("is also present as `{short}`")).expected("must be present once"));
         }
         if tensor.shape != shape {
-            return Err(wrong_shape(tensor.path, name, tensor.shape, &shape));
+            return Err(wrong_shape(tensor.path, tensor.name, tensor.shape, &shape));
         }
         Ok(tensor)
     }
@@ -175,6 +217,9 @@ impl TensorFile {
     fn open(path: &Path) -> Result<Self> {
         let map = mmap::map(path)?;
         let (length, header) = SafeTensors::read_metadata(&map).map_err(|e| {
+            if let Some(kind) = other_kind(&map) {
+                return kind.in_file(path);
+            }
             let why = match e {
                 SafeTensorError::HeaderTooSmall => "the length of the header is cut off".into(),
                 SafeTensorError::InvalidHeaderLength => "the header is longer than the file".into(),
@@ -202,7 +247,11 @@ fn tensor_place(name: &str) -> String {
 
 /// The error of a tensor that a file lacks.
 pub(super) fn missing(path: &Path, name: &str, shape: &[usize]) -> Error {
-    Error::file(path, "is missing").at(tensor_place(name)).expected(format!("must have shape {shape:?}"))
+    Error::file(path, "is missing").at(tensor_place(name)).expected(must_have(shape))
+}
+
+fn must_have(shape: &[usize]) -> String {
+    format!("must have shape {shape:?}")
 }
 
 /// The error of a tensor of another shape.
@@ -462,6 +511,79 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn names_of_wrapped_modules_are_found() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("model.safetensors");
+        let (config, parameters) = small();
+        let full = tensors_of(&config, &parameters);
+        let wraps: [fn(&str) -> String; 5] = [
+            |name| format!("_orig_mod.{name}"),
+            |name| format!("module.{name}"),
+            |name| format!("module._orig_mod.{}", name.trim_start_matches("transformer.")),
+            |name| format!("_orig_mod.module.{name}"),
+            |name| {
+                name.replace("h.0.", "h.0._checkpoint_wrapped_module.")
+                    .replace("transformer.", "transformer._orig_mod.")
+            },
+        ];
+        for wrap in wraps {
+            let tensors: Tensors = full.iter().map(|(name, tensor)| (wrap(name), tensor.clone())).collect();
+            write_all(&path, &tensors);
+            let loaded = load_parameters(&path, &config).expect("load");
+            assert_eq!(loaded, Loaded { tensors: parameters.clone(), warnings: vec![] }, "{}", wrap("x"));
+        }
+        let mut twice = full.clone();
+        let name = "transformer.h.0.ln_1.bias";
+        twice.insert(format!("module.{name}"), full[name].clone());
+        write_all(&path, &twice);
+        let error = load_parameters(&path, &config).expect_err("two names").to_string();
+        assert!(error.contains(&format!("is also present as `module.{name}`")), "{error}");
+    }
+
+    #[test]
+    fn files_of_other_kinds_are_named() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("model.safetensors");
+        for (bytes, what) in [
+            (&b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"[..], "a Git LFS pointer"),
+            (b"PK\x03\x04\0\0\0\0\0\0archive/data.pkl", "a zip archive"),
+            (b"\x80\x02}q\0.", "a Python pickle"),
+            (b"<!DOCTYPE html><html><title>404</title>", "an HTML page"),
+            (b"\x1f\x8b\x08\0\0\0\0\0\0\0", "compressed by gzip"),
+        ] {
+            std::fs::write(&path, bytes).expect("write");
+            let error = load_parameters(&path, &small().0).expect_err(what);
+            assert!(error.to_string().contains(what) && error.is_invalid_input(), "{error}");
+        }
+    }
+
+    /// A tensor without elements may begin where another one begins: it takes no bytes.
+    #[test]
+    fn tensors_without_elements_are_ignored() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("model.safetensors");
+        let (config, parameters) = small();
+        save_parameters(&path, &config, &parameters).expect("save");
+        let good = std::fs::read(&path).expect("bytes");
+        let length = u64::from_le_bytes(good[..8].try_into().expect("8")) as usize;
+        let header = String::from_utf8(good[8..8 + length].to_vec()).expect("UTF-8");
+        for offset in [0, good.len() - 8 - length] {
+            let empty = format!(r#"{{"none":{{"dtype":"F32","shape":[0,3],"data_offsets":[{offset},{offset}]}},"#);
+            let header = header.replacen('{', &empty, 1);
+            let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &good[8 + length..]].concat();
+            std::fs::write(&path, bytes).expect("write");
+            let loaded = load_parameters(&path, &config).expect("load");
+            assert_eq!(loaded.tensors, parameters);
+            assert!(
+                loaded.warnings[0].contains("`none`: shape [0, 3], is not part of the model"),
+                "{:?}",
+                loaded.warnings
+            );
+            assert_eq!(read(&path).expect("read")["none"], Tensor { shape: vec![0, 3], data: vec![] });
+        }
+    }
+
+    #[test]
     fn a_tied_head_may_have_another_type() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("model.safetensors");
@@ -534,6 +656,9 @@ pub(crate) mod tests {
         write_all(&path, &bad);
         let error = load_parameters(&path, &config).expect_err("missing").to_string();
         assert!(error.ends_with(&format!("tensor `{name}`: is missing: must have shape [6, 6]")), "{error}");
+        write_all(&path, &good.iter().map(|(name, tensor)| (format!("model.{name}"), tensor.clone())).collect());
+        let error = load_parameters(&path, &config).expect_err("other names").to_string();
+        assert!(error.contains("is missing among 26 tensors, the first of which is `model.transformer."), "{error}");
         let mut bad = good;
         bad.get_mut(name).expect("tensor").shape = vec![4, 9];
         write_all(&path, &bad);

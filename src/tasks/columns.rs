@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(records[0].texts, Texts::Entail("a, b".into(), "c".into()));
         assert_eq!(
             message_of(columns(label("z")).read(&file.path(), &task)),
-            "x.csv: line 1: no column `z`: the columns are l, p, h"
+            "x.csv: line 1: no column `z`: the columns are `l`, `p`, `h`"
         );
         assert_eq!(
             message_of(classify(None).read(&file.path(), &task)),

@@ -1,9 +1,12 @@
 //! Files of examples: `.tsv`, `.csv`, or `.jsonl` with an object a line. Columns have names.
 //!
-//! In a TSV file quotes are ordinary characters and nothing is escaped. A CSV file has the quotes of RFC 4180. Lines may
-//! end in CRLF, and a byte-order mark is skipped. Every row knows its line, for errors.
+//! Every row knows its line, for errors. An empty line is refused, because an answer for each line of the file would move up
+//! otherwise; empty lines at the end are no rows. A byte-order mark is skipped. Names of columns are found although the file,
+//! or the user, has blanks around them or invisible characters in them.
 
-use crate::data::file_errors::{json_type, not_json, unreadable};
+use super::table_text::{self, Rows, at, lines};
+use crate::data::file_errors::{json_type, not_json};
+use crate::data::read_file::read_text_bytes;
 use crate::{Error, Result};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -12,8 +15,8 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub struct ExampleFile {
     path: PathBuf,
-    /// Names of the columns; `None` where every row has keys.
-    header: Option<Vec<String>>,
+    /// The columns; `None` where every row has keys.
+    header: Option<Vec<Name>>,
     /// The line of each row, from 1, and its cells.
     rows: Vec<(usize, Cells)>,
 }
@@ -23,6 +26,53 @@ enum Cells {
     /// One for each column of the header.
     Texts(Vec<String>),
     Keys(Map<String, Value>),
+}
+
+/// The name of a column.
+#[derive(Clone, Debug)]
+struct Name {
+    /// As it is in the file.
+    text: String,
+    /// Without what cannot be seen.
+    visible: String,
+}
+
+impl Name {
+    fn new(text: &str) -> Self {
+        Name { text: text.to_string(), visible: visible(text) }
+    }
+}
+
+/// A name without what cannot be seen: blanks at its ends, control characters, and characters without width.
+pub(super) fn visible(name: &str) -> String {
+    let has_width = |c: &char| (!c.is_control() || c.is_whitespace()) && !ZERO_WIDTH.contains(c);
+    let blank = |c: char| if c.is_whitespace() { ' ' } else { c };
+    name.chars().filter(has_width).map(blank).collect::<String>().trim().to_string()
+}
+
+/// Characters without width: soft hyphen, zero-width spaces and joiners, marks of direction, byte-order mark.
+const ZERO_WIDTH: [char; 8] =
+    ['\u{ad}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{200e}', '\u{200f}', '\u{2060}', '\u{feff}'];
+
+/// The names of columns or keys, for an error: what cannot be seen is escaped.
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.map(|name| format!("`{}`", name.escape_debug())).collect::<Vec<_>>().join(", ")
+}
+
+/// The index of the only name that equals `wanted`, or else of the only one that looks the same. `Err` has the number of
+/// such names.
+fn find<'a>(names: impl Iterator<Item = (&'a str, &'a str)> + Clone, wanted: &str) -> Result<usize, usize> {
+    let only = |matching: &dyn Fn(&(&str, &str)) -> bool| {
+        let found: Vec<usize> = names.clone().enumerate().filter(|(_, name)| matching(name)).map(|(i, _)| i).collect();
+        if let [one] = found[..] { Ok(one) } else { Err(found.len()) }
+    };
+    match only(&|(text, _)| *text == wanted) {
+        Err(0) => {
+            let wanted = visible(wanted);
+            only(&|(_, visible)| *visible == wanted)
+        }
+        found => found,
+    }
 }
 
 enum Cell<'a> {
@@ -43,8 +93,9 @@ impl ExampleFile {
     /// Reads a file. The extension is its format.
     ///
     /// # Errors
-    /// [`Error::File`] with file and line: another extension, a missing file, no rows, not UTF-8, a row with more or fewer
-    /// cells than the header, a line that is not a JSON object.
+    /// [`Error::File`] with file and line: another extension, a missing file, no rows, not UTF-8, an empty line that is not at
+    /// the end, a row with more or fewer cells than the header, CSV that is not as in RFC 4180, a line that is not a JSON
+    /// object.
     pub fn read(path: &Path) -> Result<Self> {
         let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
         let read = match extension.as_str() {
@@ -56,12 +107,14 @@ impl ExampleFile {
                 return Err(error.expected("expected a .tsv, a .csv, or a .jsonl with an object a line"));
             }
         };
-        let bytes = std::fs::read(path).map_err(|e| unreadable(path, e))?;
-        let text = std::str::from_utf8(&bytes).map_err(|e| {
-            let line = bytes[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
-            at(path, line, "not UTF-8").expected("expected UTF-8 text")
-        })?;
-        let (header, rows) = read(text.strip_prefix('\u{feff}').unwrap_or(text), path)?;
+        let bytes = read_text_bytes(path)?;
+        let line = |end: usize| bytes[..end].iter().filter(|b| **b == b'\n').count() + 1;
+        let text = std::str::from_utf8(&bytes)
+            .map_err(|e| at(path, line(e.valid_up_to()), "not UTF-8").expected("expected UTF-8 text"))?;
+        if let Some(end) = text.find('\0') {
+            return Err(at(path, line(end), "a NUL byte").expected("expected UTF-8 text"));
+        }
+        let (header, rows) = read(text, path)?;
         if rows.is_empty() {
             return Err(Error::file(path, "no examples").expected("expected one or more"));
         }
@@ -93,24 +146,36 @@ impl<'a> Row<'a> {
     fn cell(&self, column: &str) -> Result<Cell<'a>> {
         match (&self.file.header, self.cells) {
             (Some(header), Cells::Texts(cells)) => {
-                let mut places = (0..header.len()).filter(|i| header[*i] == column);
-                match (places.next(), places.next()) {
-                    (Some(place), None) => Ok(Cell::Text(&cells[place])),
-                    (None, _) => {
-                        let error = self.file.error(1, format!("no column `{column}`"));
-                        Err(error.expected(format!("the columns are {}", header.join(", "))))
+                match find(header.iter().map(|name| (name.text.as_str(), name.visible.as_str())), column) {
+                    Ok(place) => Ok(Cell::Text(&cells[place])),
+                    Err(0) => {
+                        let error = self.file.error(1, format!("no column `{}`", column.escape_debug()));
+                        let names = listed(header.iter().map(|name| name.text.as_str()));
+                        Err(error.expected(format!("the columns are {names}")))
                     }
-                    _ => Err(self.file.error(1, format!("two columns `{column}`")).expected("expected one")),
+                    Err(_) => {
+                        let found = format!("two columns `{}`", column.escape_debug());
+                        Err(self.file.error(1, found).expected("expected one"))
+                    }
                 }
             }
-            (_, Cells::Keys(keys)) => match keys.get(column) {
-                Some(value) => Ok(Cell::Json(value)),
-                None => {
-                    let known: Vec<&str> = keys.keys().map(String::as_str).collect();
-                    let error = self.error(format!("no key `{column}`"));
-                    Err(error.expected(format!("the keys are {}", known.join(", "))))
+            (_, Cells::Keys(keys)) => {
+                if let Some(value) = keys.get(column) {
+                    return Ok(Cell::Json(value));
                 }
-            },
+                let names: Vec<Name> = keys.keys().map(|key| Name::new(key)).collect();
+                match find(names.iter().map(|name| (name.text.as_str(), name.visible.as_str())), column) {
+                    Ok(place) => Ok(Cell::Json(&keys[&names[place].text])),
+                    Err(0) => {
+                        let error = self.error(format!("no key `{}`", column.escape_debug()));
+                        Err(error.expected(format!("the keys are {}", listed(keys.keys().map(String::as_str)))))
+                    }
+                    Err(_) => {
+                        let found = format!("two keys `{}`", column.escape_debug());
+                        Err(self.error(found).expected("expected one"))
+                    }
+                }
+            }
             (None, Cells::Texts(_)) => Err(self.error(format!("no column `{column}`"))),
         }
     }
@@ -196,71 +261,58 @@ impl<'a> Row<'a> {
     }
 }
 
-type Table = (Option<Vec<String>>, Vec<(usize, Cells)>);
+type Table = (Option<Vec<Name>>, Vec<(usize, Cells)>);
 
-fn at(path: &Path, line: usize, found: impl std::fmt::Display) -> Error {
-    Error::file(path, found).at(format!("line {line}"))
-}
-
-/// Numbered lines without line breaks and without empty lines.
-fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
-    (1..).zip(lines).filter(|(_, line)| !line.is_empty())
-}
-
-/// Checks that a row has one cell for each column.
-fn row(header: &[String], cells: Vec<String>, line: usize, path: &Path) -> Result<(usize, Cells)> {
-    if cells.len() != header.len() {
-        let expected = format!("expected {}, as in the first line", header.len());
-        return Err(at(path, line, format!("{} columns", cells.len())).expected(expected));
-    }
-    Ok((line, Cells::Texts(cells)))
+fn empty_line(path: &Path, line: usize) -> Error {
+    at(path, line, "an empty line").expected("expected a row")
 }
 
 fn tsv(text: &str, path: &Path) -> Result<Table> {
-    let cells = |line: &str| line.split('\t').map(String::from).collect::<Vec<_>>();
-    let mut lines = lines(text);
-    let Some((_, first)) = lines.next() else { return Ok((Some(Vec::new()), Vec::new())) };
-    let header = cells(first);
-    let rows = lines.map(|(line, text)| row(&header, cells(text), line, path)).collect::<Result<_>>()?;
-    Ok((Some(header), rows))
+    table(table_text::tsv(text, path)?, path, "; in a .tsv, quotes are ordinary characters")
 }
 
 fn csv(text: &str, path: &Path) -> Result<Table> {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
-    let wrong = |e: csv::Error| Error::file(path, format!("not CSV: {e}"));
-    let cells = |record: &csv::StringRecord| record.iter().map(String::from).collect::<Vec<_>>();
-    let header = cells(reader.headers().map_err(wrong)?);
-    let mut records = Vec::new();
-    // Where the last record begins, for the check below.
-    let (mut last_start, mut last_line) = (0, 1);
-    for record in reader.records() {
-        let record = record.map_err(wrong)?;
-        let (start, line) = record.position().map_or((0, 1), |p| (p.byte() as usize, p.line() as usize));
-        // The crate counts empty lines before a record as a part of it.
-        let empty = text.as_bytes()[start..].iter().take_while(|b| b"\r\n".contains(b));
-        let line = line + empty.clone().filter(|b| **b == b'\n').count();
-        (last_start, last_line) = (start + empty.count(), line);
-        records.push((line, cells(&record)));
+    table(table_text::csv(text, path)?, path, "")
+}
+
+/// Separates the names of the columns from the rows, and checks that each row has one cell for each column. `quotes` is what
+/// to say where a row with another number of cells has quotes.
+fn table(mut rows: Rows, path: &Path, quotes: &str) -> Result<Table> {
+    // Empty lines at the end.
+    while rows.pop_if(|(_, cells)| cells.is_empty() || matches!(&cells[..], [cell] if cell.trim().is_empty())).is_some()
+    {
     }
-    // The crate accepts a quote that is not closed at the end of the file.
-    let last = text[last_start..].trim_end();
-    if last.contains('\n') && last.matches('"').count() % 2 == 1 {
-        return Err(at(path, last_line, "a quote that is never closed"));
-    }
-    let rows = records.into_iter().map(|(line, cells)| row(&header, cells, line, path)).collect::<Result<_>>()?;
+    let mut rows = rows.into_iter().map(|(line, cells)| match cells.is_empty() {
+        true => Err(empty_line(path, line)),
+        false => Ok((line, cells)),
+    });
+    let Some(first) = rows.next() else { return Ok((Some(Vec::new()), Vec::new())) };
+    let header: Vec<Name> = first?.1.iter().map(|name| Name::new(name)).collect();
+    let row = |row: Result<(usize, Vec<String>)>| {
+        let (line, cells) = row?;
+        if cells.len() != header.len() {
+            let hint = if cells.iter().any(|cell| cell.starts_with('"')) { quotes } else { "" };
+            let expected = format!("expected {}, as in the first line{hint}", header.len());
+            return Err(at(path, line, format!("{} columns", cells.len())).expected(expected));
+        }
+        Ok((line, Cells::Texts(cells)))
+    };
+    let rows = rows.map(row).collect::<Result<_>>()?;
     Ok((Some(header), rows))
 }
 
 fn jsonl(text: &str, path: &Path) -> Result<Table> {
     let object = |(line, text): (usize, &str)| {
+        if text.trim().is_empty() {
+            return Err(empty_line(path, line));
+        }
         let value: Value = serde_json::from_str(text).map_err(|e| at(path, line, not_json(&e)))?;
         match value {
             Value::Object(keys) => Ok((line, Cells::Keys(keys))),
             other => Err(at(path, line, json_type(&other)).expected("expected an object with a key for each column")),
         }
     };
-    Ok((None, lines(text).filter(|(_, line)| !line.trim().is_empty()).map(object).collect::<Result<_>>()?))
+    Ok((None, lines(text.trim_end()).filter(|_| !text.trim().is_empty()).map(object).collect::<Result<_>>()?))
 }
 
 #[cfg(test)]
@@ -292,19 +344,19 @@ mod tests {
 
     #[test]
     fn quotes_of_a_tsv_are_ordinary_characters() {
-        let bytes = b"\xef\xbb\xbflabel\t#1 String\r\n1\t\"a\" said, \"b\r\n\r\n0\t no, it's \" \r\n";
+        let bytes = b"\xef\xbb\xbflabel\t#1 String\r\n1\t\"a\" said, \"b\r\n0\t no, it's \" \r\n\r\n\n";
         let file = read("x.TSV", bytes).expect("read");
-        assert_eq!(texts(&file, "#1 String"), strings(&[(2, "\"a\" said, \"b"), (4, " no, it's \" ")]));
+        assert_eq!(texts(&file, "#1 String"), strings(&[(2, "\"a\" said, \"b"), (3, " no, it's \" ")]));
         assert_eq!(file.rows().map(|row| row.label("label").expect("label")).collect::<Vec<_>>(), ["1", "0"]);
         assert!(!file.has_lists());
     }
 
     #[test]
     fn quotes_of_a_csv_may_contain_commas_and_line_breaks() {
-        let bytes = b"\xef\xbb\xbftext,label\r\n\"one, \"\"two\"\"\r\nthree\",x\r\n\r\n\r\nplain, y \r\n\"\",z";
+        let bytes = b"\xef\xbb\xbftext,label\r\n\"one, \"\"two\"\"\r\nthree\",x\r\nplain, y \r\n\"\",z";
         let file = read("x.csv", bytes).expect("read");
         let lines: Vec<usize> = file.rows().map(|row| row.line).collect();
-        assert_eq!(lines, [2, 6, 7]);
+        assert_eq!(lines, [2, 4, 5]);
         let rows: Vec<Row<'_>> = file.rows().collect();
         assert_eq!(rows[0].text("text").expect("a text"), "one, \"two\"\r\nthree");
         assert_eq!((rows[1].label("label").expect("y"), rows[2].label("label").expect("z")), ("y".into(), "z".into()));
@@ -313,20 +365,38 @@ mod tests {
                 .text("text")
                 .expect_err("empty")
                 .to_string()
-                .ends_with("x.csv: line 7: `text` is empty: expected text")
+                .ends_with("x.csv: line 5: `text` is empty: expected text")
         );
     }
 
     #[test]
     fn a_jsonl_has_an_object_a_line() {
-        let bytes = "\u{feff}{\"c\": \"one\", \"ch\": [\"a\", \"b\"], \"l\": 1}\r\n\n {\"l\": \"x\", \"c\": \"é\\n\"}"
-            .as_bytes();
+        let bytes =
+            "\u{feff}{\"c\": \"one\", \"ch\": [\"a\", \"b\"], \"l\": 1}\r\n {\"l\": \"x\", \"c\": \"é\\n\"}\n \n"
+                .as_bytes();
         let file = read("x.jsonl", bytes).expect("read");
-        assert_eq!(texts(&file, "c"), strings(&[(1, "one"), (3, "é\n")]));
+        assert_eq!(texts(&file, "c"), strings(&[(1, "one"), (2, "é\n")]));
         let rows: Vec<Row<'_>> = file.rows().collect();
         assert_eq!(rows[0].list("ch").expect("a list"), ["a", "b"]);
         assert_eq!((rows[0].number("l").expect("1"), rows[1].label("l").expect("x")), (1.0, "x".into()));
         assert_eq!((rows[0].is_number("l"), rows[1].is_number("l"), file.has_lists()), (true, false, true));
+    }
+
+    #[test]
+    fn columns_are_found_whatever_is_invisible_in_their_names() {
+        for header in ["t,a", " t , a ", "t\u{a0},\u{200b}a", "\u{feff}\u{feff}t,a\u{ad}", "\"t\r\",\"a\n\"", "t,a\r\r"]
+        {
+            let file = read("x.csv", format!("{header}\n1,2\n").as_bytes()).expect(header);
+            assert_eq!((texts(&file, "t")[0].1.as_str(), texts(&file, "a")[0].1.as_str()), ("1", "2"), "{header:?}");
+            assert_eq!(texts(&file, " a\u{a0}")[0].1, "2", "{header:?}");
+        }
+        let file = read("x.tsv", b"a \ta\n1\t2\n").expect("read");
+        assert_eq!(texts(&file, "a")[0].1, "2", "the name itself comes first");
+        let file = read("x.jsonl", "{\"a\\u00a0\": \"1\"}".as_bytes()).expect("read");
+        assert_eq!(texts(&file, "a")[0].1, "1");
+        let both =
+            message_of("x.tsv", b"a \t a\n1\t2\n", |file| file.rows().try_for_each(|row| row.text("a").map(drop)));
+        assert_eq!(both, "x.tsv: line 1: two columns `a`: expected one");
     }
 
     #[test]
@@ -338,8 +408,8 @@ mod tests {
                 assert_eq!(message_of(name, bytes, of), *message);
             }
         };
-        let cases: [(&str, &[u8], &str); 16] = [
-            ("x.tsv", b"b\tc\n1\t2", "x.tsv: line 1: no column `a`: the columns are b, c"),
+        let cases: [(&str, &[u8], &str); 24] = [
+            ("x.tsv", b"b\tc\n1\t2", "x.tsv: line 1: no column `a`: the columns are `b`, `c`"),
             ("x.tsv", b"a\ta\n1\t2", "x.tsv: line 1: two columns `a`: expected one"),
             ("x.tsv", b"a\tb\n1\t2\n3", "x.tsv: line 3: 1 columns: expected 2, as in the first line"),
             ("x.tsv", b"a\tb\n1\t2\n\t \n", "x.tsv: line 3: `a` is empty: expected text"),
@@ -349,11 +419,27 @@ mod tests {
             ("x.csv", b"a,b\n1,\"2\n\"\n3", "x.csv: line 4: 1 columns: expected 2, as in the first line"),
             ("x.csv", b"", "x.csv: no examples: expected one or more"),
             ("x.csv", b"a,b\n1,2\n3,\"4\n5,6\n7,8\n", "x.csv: line 3: a quote that is never closed"),
-            ("x.jsonl", b"\n{\"a\": \"\"}", "x.jsonl: line 2: `a` is empty: expected text"),
+            ("x.jsonl", b"{\"a\": \"b\"}\n{\"a\": \"\"}", "x.jsonl: line 2: `a` is empty: expected text"),
             ("x.jsonl", b"{\"a\": null}", "x.jsonl: line 1: `a` is null: expected a string"),
-            ("x.jsonl", b"{\"b\": 1, \"c\": 2}", "x.jsonl: line 1: no key `a`: the keys are b, c"),
+            ("x.jsonl", b"{\"b\": 1, \"c\": 2}", "x.jsonl: line 1: no key `a`: the keys are `b`, `c`"),
             ("x.jsonl", b"[]", "x.jsonl: line 1: a list: expected an object with a key for each column"),
             ("x.jsonl", b"{}\n{", "x.jsonl: line 2: not JSON: EOF while parsing an object at column 1"),
+            ("x.tsv", b"a\n1\n\n2\n", "x.tsv: line 3: an empty line: expected a row"),
+            ("x.csv", b"a\n1\n\r\n2\n", "x.csv: line 3: an empty line: expected a row"),
+            ("x.jsonl", b"{\"a\": \"b\"}\n \n{\"a\": \"b\"}", "x.jsonl: line 2: an empty line: expected a row"),
+            ("x.tsv", b"\na\n1\n", "x.tsv: line 1: an empty line: expected a row"),
+            ("x.tsv", b"a\n1\0\n", "x.tsv: line 2: a NUL byte: expected UTF-8 text"),
+            ("x.tsv", b"\xff\xfea\0\n\0", "x.tsv: UTF-16 text: expected UTF-8 text"),
+            (
+                "x.tsv",
+                b"a\tb\n\"1\n2\"\t3\n",
+                "x.tsv: line 2: 1 columns: expected 2, as in the first line; in a .tsv, quotes are ordinary characters",
+            ),
+            (
+                "x.csv",
+                "A, b\u{200b}\u{a0}\n1,2".as_bytes(),
+                "x.csv: line 1: no column `a`: the columns are `A`, ` b\\u{200b}\\u{a0}`",
+            ),
             (
                 "x.txt",
                 b"a\nb",

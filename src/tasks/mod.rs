@@ -1,12 +1,14 @@
 //! The tasks of fine-tuning (docs/spec.md section 3), without a GPU.
 //!
-//! [`example_file`] (rows of a file) → [`columns`] ([`Record`]s: texts and an answer) → [`transform`] (token sequences and
-//! batches); [`metrics`] compares a model's answers with the true ones.
+//! `table_text` (rows of TSV and CSV) → [`example_file`] (rows of a file) → [`columns`] ([`Record`]s: texts and an answer) → [`transform`] (token sequences and
+//! batches); [`labels`] warns about labels that look wrong; [`metrics`] compares a model's answers with the true ones.
 
 pub mod columns;
 pub mod example_file;
+pub mod labels;
 pub mod metrics;
 pub mod record;
+mod table_text;
 pub mod transform;
 
 pub use crate::data::batch::Answer;

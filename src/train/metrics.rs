@@ -42,9 +42,10 @@ pub struct EvaluationLine {
     /// e to the loss.
     #[serde(deserialize_with = "infinite_if_null")]
     pub valid_perplexity: f64,
-    /// The total loss in bits, divided by the UTF-8 bytes of the held-out text.
-    #[serde(deserialize_with = "infinite_if_null")]
-    pub valid_bits_per_byte: f64,
+    /// The total loss in bits, divided by the UTF-8 bytes of the held-out text; `None` where the tokenizer could not encode
+    /// all of it.
+    #[serde(default, deserialize_with = "some_infinite_if_null", skip_serializing_if = "Option::is_none")]
+    pub valid_bits_per_byte: Option<f64>,
 }
 
 /// A training step on a task.
@@ -132,6 +133,11 @@ impl Line {
 /// Reads a number that is written as null where JSON has no number for it: e to a loss above 709 is infinite.
 fn infinite_if_null<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     Ok(Option::<f64>::deserialize(from)?.unwrap_or(f64::INFINITY))
+}
+
+/// As [`infinite_if_null`], for a number that may be absent.
+fn some_infinite_if_null<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+    infinite_if_null(from).map(Some)
 }
 
 /// As [`infinite_if_null`], for the numbers of a map.
@@ -250,7 +256,7 @@ mod tests {
             elapsed_s: 0.25,
         };
         let evaluation =
-            EvaluationLine { step: 1, valid_loss: 3.386, valid_perplexity: 29.5, valid_bits_per_byte: 2.518 };
+            EvaluationLine { step: 1, valid_loss: 3.386, valid_perplexity: 29.5, valid_bits_per_byte: Some(2.518) };
         Metrics::create(&path).expect("create").write(&Line::Step(step)).expect("step");
         let mut metrics = Metrics::append(&path).expect("append");
         metrics.write(&Line::Evaluation(evaluation)).expect("evaluation");
@@ -277,7 +283,7 @@ mod tests {
                 step: 3,
                 valid_loss: 1746.0,
                 valid_perplexity: infinite,
-                valid_bits_per_byte: infinite,
+                valid_bits_per_byte: Some(infinite),
             }),
             Line::Epoch(EpochLine { epoch: 1, step: 3, train_loss: infinite, valid: map("valid_loss") }),
             Line::Test(TestLine { best_epoch: 1, test: map("test_loss") }),

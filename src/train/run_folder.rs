@@ -417,7 +417,8 @@ mod tests {
     }
 
     fn create(dir: &Path) -> Result<RunFolder> {
-        let evaluation = EvaluationLine { step: 0, valid_loss: 1.0, valid_perplexity: 2.5, valid_bits_per_byte: 1.5 };
+        let evaluation =
+            EvaluationLine { step: 0, valid_loss: 1.0, valid_perplexity: 2.5, valid_bits_per_byte: Some(1.5) };
         let new = NewRun {
             settings: &Settings { keep: 2, ..Settings::default() },
             lines: &[Line::Evaluation(evaluation)],

@@ -129,7 +129,9 @@ fn damaged_files_are_named() {
         assert_error("", "tensor `transformer.positions_embed.weight`, element 7: NaN: must be finite");
     });
     with("params_shapes.json", b"[[9,24]", &|| assert_error("params_shapes.json", "is not a list of shapes"));
-    let tokens = (0..61).map(|i| format!("t{i}")).chain(["<unk>".to_string()]);
+    let tokens = (0..60)
+        .map(|i| char::from_u32(0x3b1 + i).expect("a letter").to_string())
+        .chain(["<unk>".to_string(), "a</w>".to_string()]);
     let many: serde_json::Map<String, serde_json::Value> = tokens.zip((0..).map(|i: u32| i.into())).collect();
     with("vocab_40000.bpe", b"#version: 0.2\n", &|| {
         with("encoder_bpe_40000.json", serde_json::Value::Object(many.clone()).to_string().as_bytes(), &|| {

@@ -239,7 +239,7 @@ fn tokenizers_are_found_and_foreign_ones_refused() {
     put(&dir.join("merges.txt"), &format!("#version: 0.2\n{merges}"));
     assert_eq!(ids(&dir), bert.encode("the cat 🐈").expect("ids"));
     put(&dir.join("merges.txt"), &format!("{merges}zz zz\n"));
-    assert!(refused(&dir).contains("\"zz zz\": expected \"zz\" in model.vocab"));
+    assert!(refused(&dir).contains("\"zz zz\": expected \"zz\" in vocab.json"));
 }
 
 #[test]

@@ -70,6 +70,10 @@ pub(super) struct Summary {
     pub pretokenizer: Pretokenizer,
     /// V, with the added tokens.
     pub vocab_size: usize,
+    /// The id of the token that stands for text that the vocabulary does not have, if there may be such text.
+    pub unknown: Option<u32>,
+    /// The number of bytes that are lost from a text, because a byte-level vocabulary has no token for them.
+    pub missing_bytes: usize,
     /// Whether a text may be encoded in chunks that begin with white space: see `Tokenizer::is_splittable`.
     pub splittable: bool,
 }
@@ -87,7 +91,23 @@ pub(super) fn check(value: &Value, path: &Path) -> Result<Summary> {
     let vocab = check_model(&value["model"], path)?;
     let added = check_added_tokens(&value["added_tokens"], vocab, path)?;
     let splittable = is_splittable(value, pretokenizer);
-    Ok(Summary { pretokenizer, vocab_size: vocab.len() + added, splittable })
+    let missing_bytes = match pretokenizer {
+        Pretokenizer::Bytes => byte_symbols().filter(|symbol| !vocab.contains_key(symbol.to_string().as_str())).count(),
+        Pretokenizer::Bert | Pretokenizer::OpenAi => 0,
+    };
+    let is_complete = pretokenizer == Pretokenizer::Bytes && missing_bytes == 0;
+    let unknown = value["model"]["unk_token"].as_str().and_then(|token| vocab.get(token)?.as_u64());
+    let unknown = unknown.filter(|_| !is_complete).map(|id| id as u32);
+    let missing_bytes = if unknown.is_some() { 0 } else { missing_bytes };
+    Ok(Summary { pretokenizer, vocab_size: vocab.len() + added, unknown, missing_bytes, splittable })
+}
+
+/// The characters by which ByteLevel writes the 256 bytes: a printable character of Latin-1 for itself, and the characters
+/// from U+0100 on for the others.
+pub(super) fn byte_symbols() -> impl Iterator<Item = char> {
+    let printable = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    let others = (0..=255u8).filter(move |byte| !printable(byte)).count() as u32;
+    (0..=255u8).filter(printable).map(char::from).chain((0x100..0x100 + others).filter_map(char::from_u32))
 }
 
 fn check_pipeline(value: &Value, path: &Path) -> Result<Pretokenizer> {

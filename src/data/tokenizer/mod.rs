@@ -9,6 +9,8 @@ pub mod bpe;
 mod codec;
 #[cfg(feature = "tokenizers")]
 pub mod encoder;
+mod file_names;
+mod files;
 mod json;
 mod openai;
 pub mod pretokenizer;
@@ -24,19 +26,15 @@ mod train;
 pub mod words;
 
 use self::task::TaskTokens;
-use super::file_errors::unreadable;
-use super::text_files::read_text;
+use super::read_file::read_text_bytes;
 use crate::config::Task;
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
+pub use self::file_names::GPT1_FILES;
 pub use self::json::{FILE_NAME, UNKNOWN};
 pub use self::pretokenizer::Pretokenizer;
-
-/// A vocabulary file and a merges file, which GPT-1 has in place of [`FILE_NAME`]: under Hugging Face's names, and under
-/// the names that OpenAI published them with.
-pub const GPT1_FILES: [[&str; 2]; 2] = [["vocab.json", "merges.txt"], ["encoder_bpe_40000.json", "vocab_40000.bpe"]];
 
 /// A vocabulary, its merges and a pipeline that splits text into words: the contents of a tokenizer.json.
 ///
@@ -73,25 +71,27 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads a tokenizer from a tokenizer.json, or from a folder that holds one or [`GPT1_FILES`].
+    /// Reads a tokenizer from a tokenizer.json, from one of [`GPT1_FILES`], or from a folder that holds these.
     ///
     /// # Errors
     /// As [`Tokenizer::in_folder`]; [`Error::File`] for a folder without a tokenizer.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         if !path.is_dir() {
-            return Self::from_file(path);
+            if let (Some([vocabulary, merges]), Some(folder)) = (file_names::pair_of(path), path.parent()) {
+                return Self::from_gpt1_files(&folder.join(vocabulary), &folder.join(merges));
+            }
+            return match file_names::other_tokenizer(path) {
+                Some(what) if path.exists() => {
+                    Err(Error::file(path, what).expected(format!("expected {FILE_NAME}, or a folder with one")))
+                }
+                _ => Self::from_file(path),
+            };
         }
         match Self::in_folder(path)? {
             Some((_, tokenizer)) => Ok(tokenizer),
             None => Err(Self::missing_in(path)),
         }
-    }
-
-    /// The error about a folder without a tokenizer.
-    pub fn missing_in(folder: &Path) -> Error {
-        let pairs = GPT1_FILES.map(|[vocabulary, merges]| format!("{vocabulary} and {merges}")).join(", or ");
-        Error::file(folder, "no tokenizer").expected(format!("expected {FILE_NAME}, or {pairs}"))
     }
 
     /// Reads the tokenizer of a folder, from [`FILE_NAME`] or else from [`GPT1_FILES`]. Returns the path of the file with
@@ -120,21 +120,7 @@ impl Tokenizer {
     }
 
     fn from_file(path: &Path) -> Result<Self> {
-        Self::from_json(&std::fs::read(path).map_err(|e| unreadable(path, e))?, path)
-    }
-
-    /// Reads the two files of GPT-1's tokenizer: the vocabulary (a JSON object, token to id) and the merges (one a line;
-    /// the first line may be a comment). The pretokenizer is [`Pretokenizer::Bert`], Hugging Face's.
-    ///
-    /// # Errors
-    /// [`Error::File`] with the file and what is wrong in it.
-    pub fn from_gpt1_files(vocabulary: &Path, merges: &Path) -> Result<Self> {
-        let text = read_text(vocabulary)?;
-        let vocab: Value = serde_json::from_str(&text).map_err(|e| Error::file(vocabulary, e))?;
-        let text = read_text(merges)?;
-        let merges: Vec<&str> =
-            text.lines().filter(|line| !line.starts_with("#version") && !line.trim().is_empty()).collect();
-        Self::from_value(json::document(vocab, json!(merges), Pretokenizer::Bert), vocabulary)
+        Self::from_json(&read_text_bytes(path)?, path)
     }
 
     /// Reads the bytes of a tokenizer.json; `path` names it in errors.
@@ -220,6 +206,26 @@ impl Tokenizer {
         self.summary.vocab_size
     }
 
+    /// The number of ids that stand for text that the tokenizer does not have tokens for.
+    pub fn unknown_count(&self, ids: &[u32]) -> usize {
+        self.summary.unknown.map_or(0, |unknown| ids.iter().filter(|id| **id == unknown).count())
+    }
+
+    /// A warning about ids that stand for text that the tokenizer does not have tokens for.
+    pub fn unknown_warning(&self, ids: &[u32]) -> Option<String> {
+        unknown_warning(self.unknown_count(ids), ids.len())
+    }
+
+    /// A warning about bytes that are lost: a byte-level vocabulary should have a token for each byte.
+    pub fn warning(&self) -> Option<String> {
+        let n = self.summary.missing_bytes;
+        (n > 0).then(|| {
+            format!(
+                "the tokenizer has no token for {n} of the 256 bytes: characters that need them are lost from texts"
+            )
+        })
+    }
+
     /// The pipeline that splits a text into words.
     pub fn pretokenizer(&self) -> Pretokenizer {
         self.summary.pretokenizer
@@ -268,6 +274,19 @@ impl Tokenizer {
         }
         format!("{config:#}\n")
     }
+}
+
+/// A warning about `count` of `all` tokens that stand for text that the tokenizer does not have tokens for.
+pub fn unknown_warning(count: usize, all: usize) -> Option<String> {
+    let share = 100.0 * count as f64 / all.max(1) as f64;
+    let share = if share < 0.01 { "less than 0.01".to_string() } else { format!("{share:.2}") };
+    (count > 0).then(|| {
+        format!(
+            "{share} % of the tokens ({count} of {all}) are {UNKNOWN}, in place of text that the tokenizer has no tokens for: \
+             the model does not see that text, and a loss does not cover it; a tokenizer that is trained with pretokenizer = \
+             \"bytes\" encodes every text"
+        )
+    })
 }
 
 /// What the tokenizers crate does.

@@ -20,6 +20,8 @@ pub struct Examples {
     pub all: Arc<[EncodedExample]>,
     /// Examples with a text that was truncated to fit the model's positions.
     pub truncated: usize,
+    /// A warning about text that the tokenizer does not have tokens for.
+    unknown: Option<String>,
 }
 
 impl Examples {
@@ -32,7 +34,17 @@ impl Examples {
             return Err(Error::file(path, "has no examples"));
         }
         let EncodedExamples { examples, truncated } = encode(records, tokenizer, n_positions)?;
-        Ok(Examples { path: path.to_path_buf(), all: examples.into(), truncated })
+        let ids: Vec<u32> = examples.iter().flat_map(|example| &example.sequences).flatten().copied().collect();
+        let unknown = tokenizer.unknown_warning(&ids);
+        Ok(Examples { path: path.to_path_buf(), all: examples.into(), truncated, unknown })
+    }
+
+    /// Warnings about examples that the model does not see completely. `n_positions` are those of the model.
+    pub fn warnings(&self, n_positions: usize) -> Vec<String> {
+        let (cut, all) = (self.truncated, self.all.len());
+        let cut =
+            (cut > 0).then(|| format!("{cut} of {all} examples were truncated to fit n_positions = {n_positions}"));
+        cut.into_iter().chain(self.unknown.clone()).map(|what| format!("{}: {what}", self.path.display())).collect()
     }
 
     /// Ranges of examples for batches of about 4,096 rows, and the capacity that the largest one needs.

@@ -264,13 +264,9 @@ impl Objective for FineTuning {
         let train_loss = self.train_loss / self.train.all.len() as f64;
         self.train_loss = 0.0;
         let value = scores::rank(&self.best_by()?, &scores.values);
-        let is_better = self.best.is_none_or(|best| match (value, best.value) {
-            (Some(value), Some(best)) => value > best,
-            (Some(_), None) => true,
-            (None, _) => false,
-        });
-        if is_better {
-            self.best = Some(Best { epoch, step, value });
+        let now = Best { epoch, step, value, loss: scores.values.get("loss").copied() };
+        if self.best.is_none_or(|best| now.is_better_than(&best)) {
+            self.best = Some(now);
         }
         let line = EpochLine { epoch, step, train_loss, valid: prefixed("valid", &scores.values) };
         self.last_scores = Some(scores);

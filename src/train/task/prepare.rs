@@ -5,7 +5,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::model::{Inference, initial_parameters};
 use crate::report::command::shell_word;
 use crate::store::Model;
-use crate::tasks::{Columns, Record};
+use crate::tasks::{Columns, Record, labels};
 use crate::train::run_folder::RunPath;
 use crate::train::settings::value::one_of;
 use crate::train::settings::{Length, Settings};
@@ -83,6 +83,7 @@ impl FineTuning {
         let (task, records) = columns.read_training(train)?;
         check_best_by(&settings, &task)?;
         let start = Start::new(&settings, &records)?;
+        let labels = labels::warnings(train, &task, &records);
         let unused = settings.use_tokenizer(&start.tokenizer);
         let tokenizer = start.tokenizer.with_task_tokens(start.config.vocab_size)?;
         let added = if start.tokenizer.task_tokens().is_some() { 0 } else { Task::TOKENS.len() };
@@ -96,7 +97,7 @@ impl FineTuning {
         let weights = with_new_parts(&model, start.body, settings.seed);
         let mut prepared = Self::read(settings, model, tokenizer, &columns, &records, out)?;
         prepared.weights = Some(weights);
-        prepared.warnings.splice(0..0, start.warnings.into_iter().chain(unused));
+        prepared.warnings.splice(0..0, start.warnings.into_iter().chain(unused).chain(labels));
         Ok(prepared)
     }
 
@@ -131,11 +132,8 @@ impl FineTuning {
         let valid = file(required(&settings.task.valid, "valid")?)?;
         let test = settings.task.test.as_deref().map(file).transpose()?;
         let mut warnings = Vec::new();
-        for part in [Some(&train), Some(&valid), test.as_ref()].into_iter().flatten().filter(|part| part.truncated > 0)
-        {
-            let (cut, all, positions) = (part.truncated, part.all.len(), model.n_positions);
-            let path = part.path.display();
-            warnings.push(format!("{path}: {cut} of {all} examples were truncated to fit n_positions = {positions}"));
+        for part in [Some(&train), Some(&valid), test.as_ref()].into_iter().flatten() {
+            warnings.extend(part.warnings(model.n_positions));
         }
         let steps_per_epoch = steps_per_epoch(&settings, train.all.len());
         let epochs = match settings.length {
@@ -144,6 +142,13 @@ impl FineTuning {
         };
         let steps = settings.steps(|epochs| Ok(u64::from(epochs) * u64::from(steps_per_epoch)))?;
         warnings.extend(settings.warnings(steps));
+        let best_by = best_by(&settings, &task);
+        if scores::is_correlation(&best_by) && scores::all_scores_are_equal(&valid.all) {
+            let path = valid.path.display();
+            warnings.push(format!(
+                "{path}: all scores are equal, so {best_by} is undefined; the loss chooses the best epoch"
+            ));
+        }
         Ok(FineTuning {
             settings,
             out,
@@ -178,8 +183,7 @@ impl FineTuning {
     /// # Errors
     /// As [`FineTuning::task`].
     pub fn best_by(&self) -> Result<String> {
-        let first = scores::metric_names(self.task()?)[0];
-        Ok(self.settings.task.best_by.clone().unwrap_or_else(|| first.into()))
+        Ok(best_by(&self.settings, self.task()?))
     }
 
     /// Steps per epoch; the last one has the remaining examples.
@@ -197,6 +201,11 @@ impl FineTuning {
 
 fn steps_per_epoch(settings: &Settings, examples: usize) -> u32 {
     examples.div_ceil(settings.batch.max(1)) as u32
+}
+
+/// The metric that chooses the best epoch.
+fn best_by(settings: &Settings, task: &Task) -> String {
+    settings.task.best_by.clone().unwrap_or_else(|| scores::metric_names(task)[0].into())
 }
 
 fn no_task() -> Error {
@@ -243,6 +252,14 @@ impl Start {
                 let Model { folder, config, parameters, tokenizer, mut warnings } = Model::load(dir)?;
                 let folder = folder.as_deref().unwrap_or(dir);
                 let named = settings.named_tokenizer()?;
+                if let (Some(named), Some(own)) = (&named, &tokenizer)
+                    && named.to_json()? != own.to_json()?
+                {
+                    let folder = folder.display();
+                    warnings.push(format!(
+                        "the tokenizer differs from that of {folder}, which the weights were trained with"
+                    ));
+                }
                 let tokenizer = named.or(tokenizer).ok_or_else(|| Tokenizer::missing_in(folder))?;
                 let ModelConfig { resid_pdrop, embd_pdrop, attn_pdrop, .. } = settings.model;
                 let body = config.parts().into_iter().zip(parameters).filter(|(part, _)| *part != Part::Head);

@@ -29,6 +29,18 @@ pub fn metric_names(task: &Task) -> Vec<&'static str> {
     }
 }
 
+/// Whether a metric is undefined where all scores are equal.
+pub fn is_correlation(name: &str) -> bool {
+    ["pearson", "spearman"].contains(&name)
+}
+
+/// Whether the examples have the same score, or only one example has a score.
+pub fn all_scores_are_equal(examples: &[EncodedExample]) -> bool {
+    let mut scores = examples.iter().filter_map(score_of);
+    let first = scores.next();
+    scores.all(|score| Some(score) == first)
+}
+
 /// The value of a metric, negated for the loss, so that larger is better; `None` when it is undefined.
 pub fn rank(name: &str, values: &BTreeMap<&'static str, f64>) -> Option<f64> {
     values.get(name).map(|value| if name == "loss" { -value } else { *value })

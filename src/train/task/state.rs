@@ -14,6 +14,25 @@ pub struct Best {
     pub step: u32,
     /// The metric `best_by`, negated for a loss, so that larger is better; `None` when it was undefined.
     pub value: Option<f64>,
+    /// The mean loss on the validation examples, which decides between epochs whose metric is undefined.
+    #[serde(default)]
+    pub loss: Option<f64>,
+}
+
+impl Best {
+    /// Whether this epoch is better than an earlier one. A metric that is defined is better than one that is not; the loss
+    /// decides where both are undefined.
+    pub fn is_better_than(&self, earlier: &Best) -> bool {
+        match (self.value, earlier.value) {
+            (Some(value), Some(earlier)) => value > earlier,
+            (None, None) => match (self.loss, earlier.loss) {
+                (Some(loss), Some(earlier)) => loss < earlier,
+                (loss, None) => loss.is_some(),
+                (None, Some(_)) => false,
+            },
+            (value, _) => value.is_some(),
+        }
+    }
 }
 
 /// state.json of a fine-tuning run.
@@ -46,5 +65,28 @@ impl RunState for FineTuningState {
 
     fn is_complete(&self) -> bool {
         self.finished
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loss_decides_where_the_metric_is_undefined() {
+        let best = |value, loss| Best { epoch: 1, step: 1, value, loss };
+        for (now, earlier, is_better) in [
+            (best(Some(0.5), Some(2.0)), best(Some(0.4), Some(1.0)), true),
+            (best(Some(0.4), Some(1.0)), best(Some(0.4), Some(2.0)), false),
+            (best(None, Some(1.0)), best(None, Some(2.0)), true),
+            (best(None, Some(2.0)), best(None, Some(2.0)), false),
+            (best(None, Some(1.0)), best(Some(-0.9), Some(9.0)), false),
+            (best(Some(-0.9), Some(9.0)), best(None, Some(1.0)), true),
+            (best(None, Some(1.0)), best(None, None), true),
+        ] {
+            assert_eq!(now.is_better_than(&earlier), is_better, "{now:?} {earlier:?}");
+        }
+        let old: Best = serde_json::from_str(r#"{"epoch": 2, "step": 8, "value": null}"#).expect("of an older version");
+        assert_eq!(old, Best { epoch: 2, step: 8, value: None, loss: None });
     }
 }

@@ -23,8 +23,9 @@ pub struct Evaluation {
     pub loss: f64,
     /// exp(loss).
     pub perplexity: f64,
-    /// Total loss in bits, divided by the text's UTF-8 bytes. It can be compared across tokenizers.
-    pub bits_per_byte: f64,
+    /// Total loss in bits, divided by the text's UTF-8 bytes. It can be compared across tokenizers. `None` for a text that the
+    /// tokenizer could not encode completely.
+    pub bits_per_byte: Option<f64>,
     /// Tokens that were predicted.
     pub tokens: u64,
     /// UTF-8 bytes of the text.
@@ -70,7 +71,7 @@ impl Losses {
         Evaluation {
             loss,
             perplexity: loss.exp(),
-            bits_per_byte: self.nats / std::f64::consts::LN_2 / bytes.max(1) as f64,
+            bits_per_byte: Some(self.nats / std::f64::consts::LN_2 / bytes.max(1) as f64),
             tokens: self.tokens,
             bytes,
         }
@@ -88,6 +89,10 @@ pub struct Text {
     pub targets: u64,
     /// The size of the largest batch.
     pub capacity: Capacity,
+    /// Warnings about the text.
+    pub warnings: Vec<String>,
+    /// Whether the tokenizer could encode all of the text, so that the loss covers it.
+    pub is_known: bool,
     positions: usize,
 }
 
@@ -108,7 +113,14 @@ impl Text {
         let settings = Settings { data, document_separator, model: model.clone(), ..Settings::default() };
         let check = |corpus: &Corpus| Text::new(corpus.clone(), 0, positions).map(drop);
         let text = tokens::from_files(&settings, Some(tokenizer.clone()), cache, check)?;
-        Text::new(text.corpus, text.token_bytes.after(0), positions)
+        let (warnings, is_known) = (text.all_warnings(), tokenizer.unknown_count(text.corpus.tokens()) == 0);
+        Ok(Text { warnings, is_known, ..Text::new(text.corpus, text.token_bytes.after(0), positions)? })
+    }
+
+    /// The results of losses on the text.
+    pub fn evaluation(&self, losses: &Losses) -> Evaluation {
+        let evaluation = losses.evaluation(self.bytes);
+        Evaluation { bits_per_byte: evaluation.bits_per_byte.filter(|_| self.is_known), ..evaluation }
     }
 
     /// A tokenized text of this many bytes, in windows of at most `positions` inputs.
@@ -132,7 +144,8 @@ impl Text {
         }
         let rows = ROWS.max(positions).min(targets.next_multiple_of(positions));
         let capacity = Capacity { rows, sequences: windows.min(rows) };
-        Ok(Text { corpus, bytes, targets: targets as u64, capacity, positions })
+        let (warnings, is_known) = (Vec::new(), true);
+        Ok(Text { corpus, bytes, targets: targets as u64, capacity, warnings, is_known, positions })
     }
 
     /// The batches, in the order of the text.
@@ -162,7 +175,7 @@ mod tests {
         let results = losses.evaluation(10);
         assert_eq!((results.loss, results.tokens, results.bytes), (1.0, 4, 10));
         assert_eq!(results.perplexity, std::f64::consts::E);
-        assert!((results.bits_per_byte - 0.4 * std::f64::consts::LOG2_E).abs() < 1e-15);
+        assert!((results.bits_per_byte.expect("bits") - 0.4 * std::f64::consts::LOG2_E).abs() < 1e-15);
 
         let error = losses.add(&batch, &[1.0, 0.0, f32::NAN], |_, _| Ok(())).expect_err("NaN");
         assert_eq!(

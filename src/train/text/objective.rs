@@ -182,8 +182,8 @@ impl Objective for Pretraining {
             })?;
         }
         let Evaluation { loss, perplexity, bits_per_byte, .. } = losses.evaluation(self.held_out_bytes);
-        let line =
-            EvaluationLine { step, valid_loss: loss, valid_perplexity: perplexity, valid_bits_per_byte: bits_per_byte };
+        let valid_bits_per_byte = bits_per_byte.filter(|_| self.held_out_is_known);
+        let line = EvaluationLine { step, valid_loss: loss, valid_perplexity: perplexity, valid_bits_per_byte };
         self.evaluation = Some(line);
         Ok(vec![Line::Evaluation(line)])
     }

@@ -45,8 +45,10 @@ pub struct Pretraining {
     pub weights: Option<Vec<Vec<f32>>>,
     /// The latest evaluation.
     pub evaluation: Option<EvaluationLine>,
-    /// Warnings about the model of the initial weights.
-    model_warnings: Vec<String>,
+    /// Warnings about the model of the initial weights, and about the text.
+    input_warnings: Vec<String>,
+    /// Whether the tokenizer could encode all of the held-out text.
+    pub(super) held_out_is_known: bool,
     pub(super) capacity: Capacity,
 }
 
@@ -102,9 +104,10 @@ impl Pretraining {
     }
 
     fn with_tokens(mut settings: Settings, text: Text, start: Start, out: RunPath) -> Result<Self> {
-        let Text { tokenizer, corpus, token_bytes, source } = text;
-        let mut model_warnings = start.warnings;
-        model_warnings.extend(settings.use_tokenizer(&tokenizer));
+        let mut warnings = start.warnings;
+        warnings.extend(text.all_warnings());
+        let Text { tokenizer, corpus, token_bytes, source, .. } = text;
+        warnings.extend(settings.use_tokenizer(&tokenizer));
         let (training, held_out) = corpus.split(settings.valid);
         let loader = data_loader(&settings, &training)?;
         let steps = settings.steps(|epochs| loader.steps_in(epochs))?;
@@ -112,6 +115,7 @@ impl Pretraining {
         // A held-out sequence or a sample may have more rows than every micro-batch.
         let rows = largest.rows.max(settings.model.n_positions);
         Ok(Pretraining {
+            held_out_is_known: tokenizer.unknown_count(held_out.tokens()) == 0,
             baseline: baseline(&training, &held_out, tokenizer.vocab_size())?,
             held_out_bytes: token_bytes.after(training.tokens().len()),
             capacity: Capacity { rows, sequences: largest.sequences },
@@ -124,7 +128,7 @@ impl Pretraining {
             token_source: source,
             weights: start.weights,
             evaluation: None,
-            model_warnings,
+            input_warnings: warnings,
             settings,
         })
     }
@@ -156,7 +160,7 @@ impl Pretraining {
     /// Warnings about settings that are allowed but probably not intended.
     pub fn warnings(&self) -> Vec<String> {
         let mut all = self.settings.warnings(self.steps);
-        all.extend(self.model_warnings.iter().cloned());
+        all.extend(self.input_warnings.iter().cloned());
         let (ids, rows) = (self.tokenizer.vocab_size(), self.settings.model.vocab_size);
         if ids < rows {
             let unused = rows - ids;

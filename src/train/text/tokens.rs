@@ -32,6 +32,16 @@ pub(crate) struct Text {
     pub corpus: Corpus,
     pub token_bytes: TokenBytes,
     pub source: TokenSource,
+    /// Warnings about the text.
+    pub warnings: Vec<String>,
+}
+
+impl Text {
+    /// Warnings about the text and its tokens.
+    pub(in crate::train) fn all_warnings(&self) -> Vec<String> {
+        let unknown = self.tokenizer.unknown_warning(self.corpus.tokens());
+        self.warnings.iter().cloned().chain(self.tokenizer.warning()).chain(unknown).collect()
+    }
 }
 
 /// The tokenizer of a model, else the one that the settings name; `None` when one is to be trained on the text.
@@ -61,6 +71,7 @@ pub(in crate::train) fn from_files(
     check: impl FnOnce(&Corpus) -> Result<()>,
 ) -> Result<Text> {
     let sources = TextFiles::find(settings.data_files()?, settings.document_separator.as_deref())?;
+    let warnings: Vec<String> = sources.separator_warning()?.into_iter().collect();
     let recipe = match &tokenizer {
         Some(tokenizer) => tokenizer.to_json()?,
         None => format!("trained {} {}", settings.model.vocab_size, settings.pretokenizer),
@@ -73,7 +84,7 @@ pub(in crate::train) fn from_files(
         && let Some(tokenizer) = tokenizer.clone().or(trained)
     {
         check(&corpus)?;
-        return Ok(Text { tokenizer, corpus, token_bytes, source: TokenSource::Cache(folder) });
+        return Ok(Text { tokenizer, corpus, token_bytes, source: TokenSource::Cache(folder), warnings });
     }
     let (tokenizer, is_trained) = match tokenizer {
         Some(tokenizer) => (tokenizer, false),
@@ -85,7 +96,8 @@ pub(in crate::train) fn from_files(
             (Tokenizer::train_on(&words, settings.model.vocab_size)?, true)
         }
     };
-    encode(&sources, &known, &entries, tokenizer, is_trained, check)
+    let text = encode(&sources, &known, &entries, tokenizer, is_trained, check)?;
+    Ok(Text { warnings, ..text })
 }
 
 fn encode(
@@ -104,7 +116,7 @@ fn encode(
     check(&finished.corpus()?)?;
     let Tokenized { corpus, token_bytes, folder, .. } = finished.persist(entries, &digests)?;
     let source = folder.map_or(TokenSource::NotSaved(failure), TokenSource::Saved);
-    Ok(Text { tokenizer, corpus, token_bytes, source })
+    Ok(Text { tokenizer, corpus, token_bytes, source, warnings: Vec::new() })
 }
 
 /// Checks that no file has changed since it was read before.
@@ -143,5 +155,5 @@ pub(in crate::train) fn from_text(settings: &Settings, tokenizer: Option<Tokeniz
     })?;
     let token_bytes = TokenBytes::new(bytes, encoder.finish());
     let corpus = if separator.is_some() { Corpus::documents(ids, ends)? } else { Corpus::stream(ids) };
-    Ok(Text { tokenizer, corpus, token_bytes, source: TokenSource::Memory })
+    Ok(Text { tokenizer, corpus, token_bytes, source: TokenSource::Memory, warnings: Vec::new() })
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// The top-level modules. A module uses only modules of the lines above its own.
 const MODULES: &[&[&str]] = &[
+    &["terminal"],
     &["error"],
     &["dims"],
     &["philox"],

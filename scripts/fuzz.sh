@@ -1,0 +1,6 @@
+#!/bin/sh
+# Random changes of every kind of file that is read (tests/it/fuzz.rs): a million cases for each format, or as many as the
+# first argument says. The second argument selects formats by their test's name.
+set -eu
+cd "$(dirname "$0")/.."
+WGPT_FUZZ_CASES=${1:-1000000} cargo test --release --test it "fuzz::${2:-}" -- --nocapture

@@ -1,0 +1,463 @@
+//! Random changes of every kind of file that is read: the reader gives a value or an error of one line. It never panics, and
+//! its memory is bounded by the size of the file.
+//!
+//! `WGPT_FUZZ_CASES` is the number of cases for each format; `scripts/fuzz.sh` runs a million.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use wgpt::config::ModelConfig;
+use wgpt::data::text_files::TextFiles;
+use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
+use wgpt::philox::{Stream, Words};
+use wgpt::store::{Model, checksums, config_json, openai, safetensors};
+use wgpt::tasks::example_file::ExampleFile;
+use wgpt::tasks::{AnswerColumn, Columns, Inputs};
+use wgpt::train::task::FineTuningState;
+use wgpt::train::text::objective::PretrainingState;
+use wgpt::train::{Layers, Stage, metrics};
+use wgpt::{Error, Result};
+
+/// Cases of each format, unless `WGPT_FUZZ_CASES` says otherwise.
+const CASES: usize = 10_000;
+
+/// Bytes that a reader may allocate for any file.
+const ALLOWED: usize = 32 << 20;
+/// Further bytes that it may allocate for each byte of the file.
+const ALLOWED_PER_BYTE: usize = 1000;
+
+/// Counts the bytes that each thread has allocated.
+struct Counting;
+
+thread_local! {
+    static NOW: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(bytes: isize) {
+    // While a thread ends, its counters may be gone.
+    let _ = NOW.try_with(|now| {
+        now.set(now.get() + bytes);
+        let _ = PEAK.try_with(|peak| peak.set(peak.get().max(now.get())));
+    });
+}
+
+// SAFETY: every call is passed on to the system's allocator with the same arguments; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
+        // SAFETY: the caller keeps the contract of `dealloc`, and `pointer` is from the system's allocator.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: the caller keeps the contract of `alloc_zeroed`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size as isize - layout.size() as isize);
+        // SAFETY: the caller keeps the contract of `realloc`, and `pointer` is from the system's allocator.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Pieces that are put into every format.
+const PIECES: [&str; 24] = [
+    "\"",
+    "\"\"",
+    ",",
+    "\t",
+    "\n",
+    "\r\n",
+    "\r",
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    " ",
+    "\0",
+    "\u{feff}",
+    "é",
+    "-1",
+    "0",
+    "1e999",
+    "18446744073709551616",
+    "4294967295",
+    "null",
+    "\\",
+    "\\u0000",
+];
+
+/// Calls `read` with changed copies of `seeds`, and with random bytes and pieces. `per` divides the number of cases, where
+/// one takes long.
+fn fuzz(name: &str, seeds: &[Vec<u8>], words: &[&str], per: usize, read: impl Fn(&[u8]) -> Vec<Result<()>>) {
+    let cases = std::env::var("WGPT_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES) / per;
+    let pieces: Vec<&[u8]> = PIECES.iter().chain(words).map(|piece| piece.as_bytes()).collect();
+    for seed in seeds {
+        read(seed).into_iter().for_each(|result| result.expect("the seed is right"));
+    }
+    let (mut errors, mut largest) = (0, 0);
+    for case in 0..cases {
+        let mut random = Words::new(11, Stream::Sampling, case as u32, (case >> 32) as u32);
+        let bytes = changed(&mut random, seeds, &pieces);
+        NOW.set(0);
+        PEAK.set(0);
+        let results = catch_unwind(AssertUnwindSafe(|| read(&bytes)));
+        let used = PEAK.get().max(0) as usize;
+        let shown = || format!("{name}, case {case}: {}", bytes.escape_ascii());
+        let results = results.unwrap_or_else(|_| panic!("{}", shown()));
+        for error in results.into_iter().filter_map(Result::err) {
+            let message = error.to_string();
+            assert!(error.is_invalid_input() && message.lines().count() == 1, "{message:?}: {}", shown());
+            errors += 1;
+        }
+        assert!(used <= ALLOWED + ALLOWED_PER_BYTE * bytes.len(), "{used} bytes of memory: {}", shown());
+        largest = largest.max(used);
+    }
+    println!("{name}: {cases} cases, {errors} errors, at most {largest} bytes of memory");
+    assert!(cases == 0 || (1..cases * 4).contains(&errors), "{errors} errors of {cases} cases");
+}
+
+/// A changed copy of a seed, random bytes, or pieces in random order.
+fn changed(random: &mut Words, seeds: &[Vec<u8>], pieces: &[&[u8]]) -> Vec<u8> {
+    let mut below = |n: usize| random.below(n.max(1) as u32) as usize;
+    match below(12) {
+        0 => return (0..below(300)).map(|_| below(256) as u8).collect(),
+        1 => return (0..below(40)).flat_map(|_| pieces[below(pieces.len())].to_vec()).collect(),
+        _ => {}
+    }
+    let mut bytes = seeds[below(seeds.len())].clone();
+    for _ in 0..1 + below(6) {
+        let at = below(bytes.len() + 1);
+        let end = (at + below(20)).min(bytes.len());
+        match below(8) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << below(8),
+            1 if at < bytes.len() => bytes[at] = below(256) as u8,
+            2 => drop(bytes.drain(at..end)),
+            3 => bytes.truncate(at),
+            4 => {
+                let part = bytes[at..end].to_vec();
+                let to = below(bytes.len() + 1);
+                bytes.splice(to..to, part);
+            }
+            // A number becomes another one.
+            5 => {
+                let digits = bytes[at..].iter().position(u8::is_ascii_digit).map(|from| at + from);
+                if let Some(from) = digits {
+                    let end = bytes[from..].iter().position(|b| !b.is_ascii_digit()).map_or(bytes.len(), |n| from + n);
+                    let number =
+                        ["0", "-1", "7", "1e999", "0.5", "18446744073709551615", "18446744073709551616", "4096"];
+                    bytes.splice(from..end, number[below(number.len())].bytes());
+                }
+            }
+            _ => {
+                let piece = pieces[below(pieces.len())];
+                bytes.splice(at..if below(2) == 0 { at } else { end }, piece.iter().copied());
+            }
+        }
+    }
+    bytes
+}
+
+/// A folder with one file that is written for each case.
+struct File {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl File {
+    fn new(name: &str) -> Self {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join(name);
+        File { _folder: folder, path }
+    }
+
+    fn put(&self, bytes: &[u8]) -> &Path {
+        std::fs::write(&self.path, bytes).expect("write");
+        &self.path
+    }
+}
+
+fn examples(name: &str, seeds: &[&[u8]]) {
+    let file = File::new(name);
+    let seeds: Vec<Vec<u8>> = seeds.iter().map(|seed| seed.to_vec()).collect();
+    let label = Some(AnswerColumn::Label("label".into()));
+    let columns = Columns { inputs: Inputs::Classify { text: "text".into() }, answer: label };
+    fuzz(name, &seeds, &["text", "label", "good\t1\n"], 1, |bytes| {
+        let path = file.put(bytes);
+        let rows = ExampleFile::read(path).map(|file| {
+            for row in file.rows() {
+                let _ = (row.text("text"), row.label("label"), row.number("label"), row.list("text"));
+            }
+        });
+        let trained = columns.read_training(path).map(|(task, records)| {
+            let _ = wgpt::tasks::labels::warnings(path, &task, &records);
+        });
+        vec![rows, trained]
+    });
+}
+
+#[test]
+fn tsv() {
+    examples(
+        "x.tsv",
+        &[b"text\tlabel\ngood\t1\nbad\t0\n", b"\xef\xbb\xbflabel\ttext\r\nno\t\"a\r\nyes\tb \xc3\xa9\r\n"],
+    );
+}
+
+#[test]
+fn csv() {
+    examples("x.csv", &[b"text,label\n\"a, \"\"b\"\"\nc\",1\nbad,0\n", b"label,text\r\nno,a\r\nyes,\"\n\"\"\"\r\n"]);
+}
+
+#[test]
+fn json_lines_of_examples() {
+    examples("x.jsonl", &[b"{\"text\": \"a\", \"label\": 1}\n{\"text\": \"b\\u00e9\", \"label\": \"0\"}\n"]);
+}
+
+fn texts(name: &str, seeds: &[&[u8]]) {
+    let file = File::new(name);
+    let seeds: Vec<Vec<u8>> = seeds.iter().map(|seed| seed.to_vec()).collect();
+    fuzz(name, &seeds, &["---", "---\n", "{\"text\": \"x\"}\n"], 1, |bytes| {
+        let texts = TextFiles::find(&[file.put(bytes).to_path_buf()], Some("---")).expect("a file");
+        vec![texts.read(true, &mut |_| Ok(())).map(drop), texts.separator_warning().map(drop)]
+    });
+}
+
+#[test]
+fn text_with_separators() {
+    texts("x.txt", &["one\n---\ntwo é\r\n---\r\nthree".as_bytes(), b"\xef\xbb\xbf---\n\n---"]);
+}
+
+#[test]
+fn json_lines_of_text() {
+    texts("y.jsonl", &[b"{\"text\": \"one\"}\n\n{\"id\": 3, \"text\": \"two\\n\"}\n"]);
+}
+
+fn small() -> ModelConfig {
+    ModelConfig { n_layer: 1, n_embd: 4, n_head: 2, n_positions: 5, vocab_size: 270, ..ModelConfig::default() }
+}
+
+fn tokenizer(pretokenizer: Pretokenizer, size: usize) -> Tokenizer {
+    Tokenizer::train("the cat and the hat, the dog", size, pretokenizer).expect("train")
+}
+
+#[test]
+fn config_json() {
+    let task = wgpt::config::Task {
+        kind: wgpt::config::TaskKind::Classify,
+        answers: wgpt::config::Answers::Labels(vec!["no".into(), "yes".into()]),
+    };
+    let long = ModelConfig { attention_pattern: "LM".into(), n_layer: 2, ..small() };
+    let seeds = [small(), ModelConfig { task: Some(task), ..small() }, long];
+    let seeds = seeds.map(|config| config_json::to_json(&config).into_bytes());
+    fuzz(
+        "config.json",
+        &seeds,
+        &["\"n_layer\": 3,", "\"id2label\": {\"0\": \"a\"},", "\"task\": \"choose\","],
+        1,
+        |bytes| vec![config_json::from_json(bytes, Path::new("config.json")).map(drop)],
+    );
+}
+
+#[test]
+fn tokenizer_json() {
+    let seeds = [tokenizer(Pretokenizer::Bytes, 262), tokenizer(Pretokenizer::Bert, 40)];
+    let seeds: Vec<Vec<u8>> = seeds
+        .iter()
+        .map(|tokenizer| {
+            let json = tokenizer.with_task_tokens(tokenizer.vocab_size()).expect("tokens").to_json().expect("json");
+            let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+            value.to_string().into_bytes()
+        })
+        .collect();
+    fuzz(
+        "tokenizer.json",
+        &seeds,
+        &["\"model\":", "\"ByteLevel\"", "true", "\"<unk>\"", "[\"t\",\"h\"],"],
+        10,
+        |bytes| {
+            vec![Tokenizer::from_json(bytes, Path::new("tokenizer.json")).map(|tokenizer| {
+                let ids = tokenizer.encode("The cat \u{0} 🐈 <unk>").unwrap_or_default();
+                let _ = (tokenizer.decode(&ids), tokenizer.unknown_warning(&ids), tokenizer.to_json());
+            })]
+        },
+    );
+}
+
+/// The two files, one after the other, with a mark between them.
+#[test]
+fn vocabulary_and_merges() {
+    const MARK: &[u8] = b"\n=====\n";
+    let parts = |tokenizer: Tokenizer| {
+        let json: serde_json::Value = serde_json::from_str(&tokenizer.to_json().expect("json")).expect("JSON");
+        let pair =
+            |m: &serde_json::Value| format!("{} {}\n", m[0].as_str().expect("left"), m[1].as_str().expect("right"));
+        let merges: String = json["model"]["merges"].as_array().expect("merges").iter().map(pair).collect();
+        [json["model"]["vocab"].to_string().as_bytes(), MARK, b"#version: 0.2\n", merges.as_bytes()].concat()
+    };
+    let seeds = [parts(tokenizer(Pretokenizer::Bytes, 262)), parts(tokenizer(Pretokenizer::Bert, 40))];
+    let (vocabulary, merges) = (File::new("vocab.json"), File::new("merges.txt"));
+    fuzz("vocab.json and merges.txt", &seeds, &["</w>", "t h\n", "Ġ", "\"##a\":1,"], 10, |bytes| {
+        let at = bytes.windows(MARK.len()).position(|part| part == MARK);
+        let (first, second) = at.map_or((bytes, &b""[..]), |at| (&bytes[..at], &bytes[at + MARK.len()..]));
+        let read = Tokenizer::from_gpt1_files(vocabulary.put(first), merges.put(second));
+        vec![read.map(|tokenizer| drop(tokenizer.encode("The cat \u{0} 🐈")))]
+    });
+}
+
+#[test]
+fn run_toml() {
+    let seeds = [
+        b"preset = \"nano\"\nn_layer = 2\nlr = 0.001\nsteps = 10 # few\ndata = [\"a.txt\"]\n".to_vec(),
+        b"train = \"a.tsv\"\ntext = \"t\"\nlabel = \"l\"\nepochs = 3\nseed = 5\n".to_vec(),
+    ];
+    for (stage, seed) in [Stage::Pretraining, Stage::FineTuning].into_iter().zip(&seeds) {
+        fuzz(
+            "run.toml",
+            std::slice::from_ref(seed),
+            &["batch = 4\n", "[table]\n", "warmup = 0.5\n", "''"],
+            1,
+            |bytes| {
+                let Ok(text) = std::str::from_utf8(bytes) else {
+                    return vec![Err(Error::file("run.toml", "not UTF-8"))];
+                };
+                let mut layers = Layers::for_stage(stage);
+                vec![layers.toml("run.toml", text).and_then(|()| layers.settings()).map(drop)]
+            },
+        );
+    }
+}
+
+#[test]
+fn metrics_jsonl() {
+    let file = File::new("metrics.jsonl");
+    let seed = concat!(
+        "{\"step\":0,\"valid_loss\":5.5,\"valid_perplexity\":244.7,\"valid_bits_per_byte\":4.1}\n",
+        "{\"step\":1,\"loss\":5.4,\"lr\":0.1,\"grad_norm\":1.5,\"tokens\":8,\"tokens_per_second\":9.0,\"elapsed_s\":0.5}\n",
+        "{\"epoch\":1,\"step\":1,\"train_loss\":0.7,\"valid_loss\":0.6,\"valid_accuracy\":0.5}\n",
+        "{\"best_epoch\":1,\"test_accuracy\":0.5}\n",
+    );
+    fuzz("metrics.jsonl", &[seed.into()], &["\"step\":2", "\"loss\":"], 1, |bytes| {
+        let path = file.put(bytes);
+        vec![metrics::read(path).map(drop), metrics::truncate(path, 1).map(drop)]
+    });
+}
+
+#[test]
+fn safetensors_files() {
+    let file = File::new("model.safetensors");
+    let (config, mut seeds) = (small(), Vec::new());
+    let config = ModelConfig { vocab_size: 3, n_embd: 2, ..config };
+    let parameters = wgpt::model::initial_parameters(&config, 1);
+    safetensors::save_parameters(&file.path, &config, &parameters).expect("save");
+    seeds.push(std::fs::read(&file.path).expect("read"));
+    let words = ["\"dtype\":\"F16\"", "\"shape\":[0]", "\"data_offsets\":[0,0]", "module.", "\u{1}\0\0\0\0\0\0\0"];
+    fuzz("model.safetensors", &seeds, &words, 1, |bytes| {
+        let path = file.put(bytes);
+        vec![safetensors::load_parameters(path, &config).map(drop), safetensors::read(path).map(drop)]
+    });
+}
+
+/// Loads a model's folder with one file of it changed.
+fn model_file(name: &str, words: &[&str], prepare: impl Fn(&Path)) {
+    let place = tempfile::tempdir().expect("folder");
+    let dir = place.path().join("model");
+    let model =
+        Model { tokenizer: Some(tokenizer(Pretokenizer::Bytes, 262)), ..Model::new(small(), 1).expect("a model") };
+    model.save(&dir).expect("save");
+    prepare(&dir);
+    let path = dir.join(name);
+    let seed = std::fs::read(&path).expect("read");
+    fuzz(name, &[seed], words, 20, |bytes| {
+        std::fs::write(&path, bytes).expect("write");
+        vec![Model::load(&dir).map(drop)]
+    });
+}
+
+#[test]
+fn state_json_with_checksums() {
+    model_file("state.json", &["\"checksum\":", "\"files\": {}", "\"format\": 1"], |dir| {
+        checksums::write(dir, &serde_json::Map::from_iter([("step".to_string(), 300.into())])).expect("checksums");
+    });
+}
+
+#[test]
+fn index_of_shards() {
+    model_file(
+        "model.safetensors.index.json",
+        &["\"weight_map\":", "\"../model.safetensors\"", "\"a\": \"b\""],
+        |dir| {
+            let tensors = safetensors::read(&dir.join("model.safetensors")).expect("tensors");
+            std::fs::rename(dir.join("model.safetensors"), dir.join("one.safetensors")).expect("rename");
+            let map: serde_json::Map<String, serde_json::Value> =
+                tensors.into_keys().map(|name| (name, "one.safetensors".into())).collect();
+            let index = serde_json::json!({"metadata": {"total_size": 9}, "weight_map": map});
+            std::fs::write(dir.join("model.safetensors.index.json"), index.to_string()).expect("write");
+        },
+    );
+}
+
+#[test]
+fn states_of_runs() {
+    let data = "\"data\":{\"tokens\":900,\"sha256\":\"00\"},\"elapsed_ms\":5";
+    let head = format!("\"step\":3,\"updates\":3,\"cursor\":{{\"epoch\":0,\"index\":12}},{data}");
+    let seeds = [
+        format!("{{{head},\"steps\":5,\"sampled\":0}}").into_bytes(),
+        format!("{{{head},\"train_loss\":1.5,\"best\":{{\"epoch\":1,\"step\":3,\"value\":null}},\"finished\":false}}")
+            .into_bytes(),
+    ];
+    fuzz("state", &seeds, &["\"best\":", "\"cursor\":"], 1, |bytes| {
+        let wrong = |e: serde_json::Error| Error::file("state.json", e);
+        let one = serde_json::from_slice::<PretrainingState>(bytes).map(drop).map_err(wrong);
+        let other = serde_json::from_slice::<FineTuningState>(bytes).map(drop).map_err(wrong);
+        vec![one.or(other)]
+    });
+}
+
+#[test]
+fn numpy_files_and_their_shapes() {
+    const MARK: &[u8] = b"\n=====\n";
+    let place = tempfile::tempdir().expect("folder");
+    let dir = place.path();
+    let npy = |numbers: usize| {
+        let dict = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({numbers},), }}\n");
+        let head = [b"\x93NUMPY\x01\0", &(dict.len() as u16).to_le_bytes()[..], dict.as_bytes()].concat();
+        [head, vec![0; 4 * numbers]].concat()
+    };
+    let config = ModelConfig { vocab_size: 40, n_embd: 2, n_positions: 3, n_layer: 1, ..small() };
+    let mut shapes: Vec<Vec<usize>> = config.parameters().iter().map(|parameter| parameter.dimensions()).collect();
+    shapes.swap(0, 1);
+    shapes[2..].iter_mut().filter(|shape| shape.len() == 2).for_each(|shape| shape.insert(0, 1));
+    let all = config.parameter_count();
+    (1..10).for_each(|i| std::fs::write(dir.join(format!("params_{i}.npy")), npy(2)).expect("write"));
+    let json = tokenizer(Pretokenizer::Bert, 40).to_json().expect("json");
+    std::fs::write(dir.join("tokenizer.json"), json).expect("write");
+    let seed = [serde_json::to_vec(&shapes).expect("JSON").as_slice(), MARK, &npy(all - 18)].concat();
+    fuzz(
+        "params_shapes.json and params_0.npy",
+        &[seed],
+        &["'<f8'", "'shape': (1, 2)", "True", "[1,2],"],
+        20,
+        |bytes| {
+            let at = bytes.windows(MARK.len()).position(|part| part == MARK);
+            let (first, second) = at.map_or((bytes, &b""[..]), |at| (&bytes[..at], &bytes[at + MARK.len()..]));
+            std::fs::write(dir.join("params_shapes.json"), first).expect("write");
+            std::fs::write(dir.join("params_0.npy"), second).expect("write");
+            vec![openai::import(dir, 2).map(drop)]
+        },
+    );
+}
