@@ -5,6 +5,7 @@
 // Distribution and variants as forward, with keys and queries exchanged; four products.
 #import dropout_words
 #import attention_params
+#import attention_tiles
 #head_read 1 queries
 #head_read 2 kv
 #head_read 3 dy
@@ -13,9 +14,18 @@
 @group(0) @binding(6) var<storage, read> delta: array<f32>;
 #head_write 7 dkv
 
-// Two blocks of workgroup memory, each used in turn for the channels of a chunk and for the rows of a piece.
-var<workgroup> left: array<vec4<f32>, ${64*CHUNK}>;
-var<workgroup> right: array<vec4<f32>, ${64*CHUNK}>;
+#block key(i, d)
+let found = load_kv(k_at + key_row(min(tile.j + $i, tile.j_end - 1u), tile.keys_at, tile.null_row) * p.kv_pitch, $d);
+#end
+#block value(i, d)
+let found = load_kv(v_at + key_row(min(tile.j + $i, tile.j_end - 1u), tile.keys_at, tile.null_row) * p.kv_pitch, $d);
+#end
+#block query(row, d)
+let found = load_queries(min($row, tile.end - 1u) * p.q_pitch + base, $d);
+#end
+#block gradient(row, d)
+let found = load_dy(min($row, tile.end - 1u) * p.y_pitch + base, $d);
+#end
 
 @compute @workgroup_size(${16*LANES})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -42,115 +52,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var g${r}_${g} = vec4<f32>();
         #end
         #end
-        for (var first = 0u; first < p.quads; first += CHUNK) {
-            workgroupBarrier();
-            #for s in 0..4*CHUNK/LANES
-            {
-                let i = lane + ${s*16*LANES}u;
-                let quad = first + i % CHUNK;
-                #if DQ % CHUNK > 0
-                if quad < DQ {
-                #end
-                let j = min(tile.j + i / CHUNK, tile.j_end - 1u);
-                left[i ^ (i / (4u * CHUNK) & 7u)] = load_kv(k_at + key_row(j, tile.keys_at, tile.null_row) * p.kv_pitch, 4u * quad);
-                #if DQ % CHUNK > 0
-                }
-                #end
-            }
-            #end
-            #for s in 0..KEYS*CHUNK/(16*LANES)
-            {
-                let i = lane + ${s*16*LANES}u;
-                let slot = i / CHUNK;
-                let quad = first + i % CHUNK;
-                #if DQ % CHUNK > 0
-                if quad < DQ {
-                #end
-                let query = min(block + slot % ${KEYS/4}u * 4u + slot / ${KEYS/4}u, tile.end - 1u);
-                right[slot * CHUNK + (i % CHUNK ^ (slot & 7u))] = load_queries(query * p.q_pitch + base, 4u * quad);
-                #if DQ % CHUNK > 0
-                }
-                #end
-            }
-            #end
-            workgroupBarrier();
-            for (var q = 0u; q < min(CHUNK, p.quads - first); q++) {
-                let at = x * CHUNK + (q ^ (x & 7u));
-                let left_at = 4u * y * CHUNK + (q ^ (y & 7u));
-                #for r in 0..4
-                let a${r} = left[left_at + ${r*CHUNK}u];
-                #end
-                #for g in 0..KEYS/(4*LANES)
-                #for i in 0..4
-                let b${g}_${i} = right[at + ${(i*KEYS/4+g*LANES)*CHUNK}u];
-                #for r in 0..4
-                #for d in 0..4
-                s${r}_${g}[${i}] += a${r}[${d}] * b${g}_${i}[${d}];
-                #end
-                #end
-                #end
-                #end
-            }
-        }
-        for (var first = 0u; first < p.quads; first += CHUNK) {
-            workgroupBarrier();
-            #for s in 0..4*CHUNK/LANES
-            {
-                let i = lane + ${s*16*LANES}u;
-                let quad = first + i % CHUNK;
-                #if DQ % CHUNK > 0
-                if quad < DQ {
-                #end
-                let j = min(tile.j + i / CHUNK, tile.j_end - 1u);
-                left[i ^ (i / (4u * CHUNK) & 7u)] = load_kv(v_at + key_row(j, tile.keys_at, tile.null_row) * p.kv_pitch, 4u * quad);
-                #if DQ % CHUNK > 0
-                }
-                #end
-            }
-            #end
-            #for s in 0..KEYS*CHUNK/(16*LANES)
-            {
-                let i = lane + ${s*16*LANES}u;
-                let slot = i / CHUNK;
-                let quad = first + i % CHUNK;
-                #if DQ % CHUNK > 0
-                if quad < DQ {
-                #end
-                let query = min(block + slot % ${KEYS/4}u * 4u + slot / ${KEYS/4}u, tile.end - 1u);
-                right[slot * CHUNK + (i % CHUNK ^ (slot & 7u))] = load_dy(query * p.y_pitch + base, 4u * quad);
-                #if DQ % CHUNK > 0
-                }
-                #end
-            }
-            #end
-            workgroupBarrier();
-            for (var q = 0u; q < min(CHUNK, p.quads - first); q++) {
-                let at = x * CHUNK + (q ^ (x & 7u));
-                let left_at = 4u * y * CHUNK + (q ^ (y & 7u));
-                #for r in 0..4
-                let a${r} = left[left_at + ${r*CHUNK}u];
-                #end
-                #for g in 0..KEYS/(4*LANES)
-                #for i in 0..4
-                let b${g}_${i} = right[at + ${(i*KEYS/4+g*LANES)*CHUNK}u];
-                #for r in 0..4
-                #for d in 0..4
-                g${r}_${g}[${i}] += a${r}[${d}] * b${g}_${i}[${d}];
-                #end
-                #end
-                #end
-                #end
-            }
-        }
+        #paste products(s, key, query, one_key)
+        #paste products(g, value, gradient, one_key)
         #for g in 0..KEYS/(4*LANES)
         {
             // Of four queries.
-            let query = block + 4u * x + ${4*g*LANES}u;
-            let t = t_first + query - tile.first;
+            let first_query = block + 4u * x + ${4*g*LANES}u;
+            let t = t_first + first_query - tile.first;
             var lse = vec4<f32>();
             var row_delta = vec4<f32>();
             #for i in 0..4
-            let row${i} = min(query + ${i}u, tile.end - 1u) * p.heads + group.y;
+            let row${i} = min(first_query + ${i}u, tile.end - 1u) * p.heads + group.y;
             lse[${i}] = log_sum_exp[row${i}];
             row_delta[${i}] = delta[row${i}];
             #end
@@ -159,7 +71,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             #end
             if visible(t_first + block - tile.first) < tile.j + 64u || block + KEYS > tile.end {
                 #for i in 0..4
-                let seen${i} = select(0u, visible(t + ${i}u), query + ${i}u < tile.end);
+                let seen${i} = select(0u, visible(t + ${i}u), first_query + ${i}u < tile.end);
                 #end
                 let seen = vec4<u32>(seen0, seen1, seen2, seen3);
                 #for r in 0..4
@@ -184,85 +96,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         #end
         #for n in 0..KEYS/PIECE
         workgroupBarrier();
-        #for s in 0..(PIECE*DQ+16*LANES-1)/(16*LANES)
-        {
-            let i = lane + ${s*16*LANES}u;
-            #if PIECE*DQ % (16*LANES) > 0
-            if i < ${PIECE*DQ}u {
-            #end
-            right[i] = load_dy(min(block + ${n*PIECE}u + i / DQ, tile.end - 1u) * p.y_pitch + base, i % DQ * 4u);
-            #if PIECE*DQ % (16*LANES) > 0
-            }
-            #end
-        }
-        #end
-        #for r in 0..4
-        #if 4*LANES <= PIECE
-        #for g in 0..PIECE/(4*LANES)
-        left[(4u * y + ${r}u) * ${PIECE/4}u + ((x + ${g*LANES}u) ^ (y & ${PIECE/4-1}u))] = s${r}_${n*PIECE/(4*LANES)+g};
-        #end
-        #else
-        if x / ${PIECE/4}u == ${n%(4*LANES/PIECE)}u {
-            left[(4u * y + ${r}u) * ${PIECE/4}u + (x ^ (y & ${PIECE/4-1}u)) % ${PIECE/4}u] = s${r}_${n*PIECE/(4*LANES)};
-        }
-        #end
-        #end
+        #paste load_piece(n, gradient)
+        #paste add_piece(dv, s, n, tile.end)
         workgroupBarrier();
-        for (var k = 0u; k < (min(max(tile.end, (block + ${n*PIECE}u)) - (block + ${n*PIECE}u), PIECE) + 3u) / 4u; k++) {
-            let at = 4u * k * DQ + x;
-            let left_at = y * PIECE + (k ^ (y & ${PIECE/4-1}u));
-            #for r in 0..4
-            let e${r} = left[left_at + ${r*PIECE/4}u];
-            #end
-            #for i in 0..4
-            #for j in 0..(DQ+LANES-1)/LANES
-            let v${i}_${j} = right[at + ${i*DQ+j*LANES}u];
-            #for r in 0..4
-            dv${r}_${j} += e${r}[${i}] * v${i}_${j};
-            #end
-            #end
-            #end
-        }
-        workgroupBarrier();
-        #for s in 0..(PIECE*DQ+16*LANES-1)/(16*LANES)
-        {
-            let i = lane + ${s*16*LANES}u;
-            #if PIECE*DQ % (16*LANES) > 0
-            if i < ${PIECE*DQ}u {
-            #end
-            right[i] = load_queries(min(block + ${n*PIECE}u + i / DQ, tile.end - 1u) * p.q_pitch + base, i % DQ * 4u);
-            #if PIECE*DQ % (16*LANES) > 0
-            }
-            #end
-        }
-        #end
-        #for r in 0..4
-        #if 4*LANES <= PIECE
-        #for g in 0..PIECE/(4*LANES)
-        left[(4u * y + ${r}u) * ${PIECE/4}u + ((x + ${g*LANES}u) ^ (y & ${PIECE/4-1}u))] = g${r}_${n*PIECE/(4*LANES)+g};
-        #end
-        #else
-        if x / ${PIECE/4}u == ${n%(4*LANES/PIECE)}u {
-            left[(4u * y + ${r}u) * ${PIECE/4}u + (x ^ (y & ${PIECE/4-1}u)) % ${PIECE/4}u] = g${r}_${n*PIECE/(4*LANES)};
-        }
-        #end
-        #end
-        workgroupBarrier();
-        for (var k = 0u; k < (min(max(tile.end, (block + ${n*PIECE}u)) - (block + ${n*PIECE}u), PIECE) + 3u) / 4u; k++) {
-            let at = 4u * k * DQ + x;
-            let left_at = y * PIECE + (k ^ (y & ${PIECE/4-1}u));
-            #for r in 0..4
-            let e${r} = left[left_at + ${r*PIECE/4}u];
-            #end
-            #for i in 0..4
-            #for j in 0..(DQ+LANES-1)/LANES
-            let v${i}_${j} = right[at + ${i*DQ+j*LANES}u];
-            #for r in 0..4
-            dk${r}_${j} += e${r}[${i}] * v${i}_${j};
-            #end
-            #end
-            #end
-        }
+        #paste load_piece(n, query)
+        #paste add_piece(dk, g, n, tile.end)
         #end
     }
     #for r in 0..4

@@ -40,84 +40,61 @@ struct Fetched {
     #end
 }
 
-#if A_TRANSPOSED
-// Blocks of 4×4 of rows that run along m: transposed in registers.
-fn fetch_a(lane: u32, row0: u32, k0: u32) -> Fetched {
+// fetch_NAME and store_NAME of an operand whose rows run along k: vectors that are stored as they are. `row0` is the matrix's
+// row of the tile's first, of `rows`; `value` is what row `row` has of the vector `found`.
+#block along_k(name, tile, rows, value)
+fn fetch_$name(lane: u32, row0: u32, k0: u32) -> Fetched {
     var f: Fetched;
-    #for i in 0..2*TILE_M/GROUP
-    #for j in 0..4
+    #for i in 0..8*$tile/GROUP
     {
-        let k = k0 + lane % 8u * 4u + ${j}u;
-        let quad = min(row0 / 4u + (lane + ${i}u * GROUP) / 8u, p.a_quads - 1u);
-        f.v${4*i+j} = select(vec4<f32>(), a[min(k, p.k - 1u) * p.a_quads + quad], k < p.k);
+        let row = row0 + (lane + ${i}u * GROUP) / 8u;
+        let found = $name[min(row, $rows - 1u) * p.$name_quads + k0 / 4u + lane % 8u];
+        f.v${i} = $value;
     }
     #end
-    #end
     return f;
 }
-fn store_a(lane: u32, f: Fetched) {
-    #for i in 0..2*TILE_M/GROUP
-    #for j in 0..4
-    a_tile[((lane + ${i}u * GROUP) / 8u * 4u + ${j}u) * STRIDE + lane % 8u] =
-        narrow(vec4<f32>(f.v${4*i}[${j}], f.v${4*i+1}[${j}], f.v${4*i+2}[${j}], f.v${4*i+3}[${j}]) * p.a_scale);
-    #end
-    #end
-}
-#else
-// Vectors of rows that run along k: stored as they are.
-fn fetch_a(lane: u32, row0: u32, k0: u32) -> Fetched {
-    var f: Fetched;
-    #for i in 0..8*TILE_M/GROUP
-    f.v${i} = a[min(row0 + (lane + ${i}u * GROUP) / 8u, p.m - 1u) * p.a_quads + k0 / 4u + lane % 8u];
-    #end
-    return f;
-}
-fn store_a(lane: u32, f: Fetched) {
-    #for i in 0..8*TILE_M/GROUP
-    a_tile[(lane + ${i}u * GROUP) / 8u * STRIDE + lane % 8u] = narrow(f.v${i} * p.a_scale);
+fn store_$name(lane: u32, f: Fetched) {
+    #for i in 0..8*$tile/GROUP
+    $name_tile[(lane + ${i}u * GROUP) / 8u * STRIDE + lane % 8u] = narrow(f.v${i} * p.$name_scale);
     #end
 }
 #end
 
-#if B_TRANSPOSED
-fn fetch_b(lane: u32, column0: u32, k0: u32) -> Fetched {
+// The same where k counts the matrix's rows, `rows`: blocks of 4×4, transposed in registers.
+#block across_k(name, tile, rows)
+fn fetch_$name(lane: u32, row0: u32, k0: u32) -> Fetched {
     var f: Fetched;
-    #for i in 0..8*TILE_N/GROUP
-    {
-        let column = column0 + (lane + ${i}u * GROUP) / 8u;
-        let found = b[min(column, p.b_rows - 1u) * p.b_quads + k0 / 4u + lane % 8u];
-        f.v${i} = select(vec4<f32>(), found, column < p.b_rows);
-    }
-    #end
-    return f;
-}
-fn store_b(lane: u32, f: Fetched) {
-    #for i in 0..8*TILE_N/GROUP
-    b_tile[(lane + ${i}u * GROUP) / 8u * STRIDE + lane % 8u] = narrow(f.v${i} * p.b_scale);
-    #end
-}
-#else
-fn fetch_b(lane: u32, column0: u32, k0: u32) -> Fetched {
-    var f: Fetched;
-    #for i in 0..2*TILE_N/GROUP
+    #for i in 0..2*$tile/GROUP
     #for j in 0..4
     {
         let k = k0 + lane % 8u * 4u + ${j}u;
-        let quad = min(column0 / 4u + (lane + ${i}u * GROUP) / 8u, p.b_quads - 1u);
-        f.v${4*i+j} = select(vec4<f32>(), b[min(k, p.b_rows - 1u) * p.b_quads + quad], k < p.b_rows);
+        let quad = min(row0 / 4u + (lane + ${i}u * GROUP) / 8u, p.$name_quads - 1u);
+        f.v${4*i+j} = select(vec4<f32>(), $name[min(k, $rows - 1u) * p.$name_quads + quad], k < $rows);
     }
     #end
     #end
     return f;
 }
-fn store_b(lane: u32, f: Fetched) {
-    #for i in 0..2*TILE_N/GROUP
+fn store_$name(lane: u32, f: Fetched) {
+    #for i in 0..2*$tile/GROUP
     #for j in 0..4
-    b_tile[((lane + ${i}u * GROUP) / 8u * 4u + ${j}u) * STRIDE + lane % 8u] =
-        narrow(vec4<f32>(f.v${4*i}[${j}], f.v${4*i+1}[${j}], f.v${4*i+2}[${j}], f.v${4*i+3}[${j}]) * p.b_scale);
+    $name_tile[((lane + ${i}u * GROUP) / 8u * 4u + ${j}u) * STRIDE + lane % 8u] =
+        narrow(vec4<f32>(f.v${4*i}[${j}], f.v${4*i+1}[${j}], f.v${4*i+2}[${j}], f.v${4*i+3}[${j}]) * p.$name_scale);
     #end
     #end
 }
+#end
+
+#if A_TRANSPOSED
+#paste across_k(a, TILE_M, p.k)
+#else
+#paste along_k(a, TILE_M, p.m, found)
+#end
+#if B_TRANSPOSED
+#paste along_k(b, TILE_N, p.b_rows, select(vec4<f32>(), found, row < p.b_rows))
+#else
+#paste across_k(b, TILE_N, p.b_rows)
 #end
 
 @compute @workgroup_size(GROUP)

@@ -1,6 +1,7 @@
 //! The layer over wgpu: adapters, buffers, shader text, and programs of dispatches. It contains no mathematics of models.
 
 mod bind;
+mod block;
 mod budget;
 pub mod buffer;
 pub mod caps;
@@ -11,6 +12,7 @@ pub mod image;
 mod image_copy;
 pub mod kernel;
 mod launch;
+mod libraries;
 mod parameters;
 pub mod profile;
 pub mod program;

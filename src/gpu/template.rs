@@ -6,6 +6,10 @@
 //! - `#if CONDITION` … `#else` … `#end` keeps one of the two parts; `#else` may be left out. A condition is `NAME` (not 0),
 //!   `!NAME` (0), or a comparison of two expressions by `==`, `!=`, `<`, `<=`, `>` or `>=`.
 //! - `#for I in A..B` … `#end` repeats its lines for every I from A to B - 1.
+//! - `#block NAME(A, B)` … `#end` names its lines; nothing is inserted. `#paste NAME(X, Y)` inserts them from there on, with the
+//!   text X for each `$A` and Y for each `$B`, also in directives, in names such as `load_$A` and within `${…}`. The lines see
+//!   the loop variables of the place where they are pasted. A text may have commas within parentheses; a block without
+//!   parameters has `()`.
 //! - `${EXPRESSION}` within a line is a number, made of loop variables, constants, `+ - * / %` and parentheses.
 //! - `#input N NAME` declares tensor NAME at binding N with `load_NAME(row, pack, packs of a row)`, read from a buffer or an
 //!   image as the variant chooses. `#update N NAME M` does the same for a tensor that is also written; M is the binding of
@@ -15,51 +19,15 @@
 //!
 //! Every module begins with its `enable` directives, [`SHARED_CONSTANTS`] and the constants of its variant.
 
+use super::block::{call, filled, is_name, is_name_character};
 use super::expression;
+use super::libraries::LIBRARIES;
 use crate::{Error, Result, dims};
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// Constants that every shader shares with the host.
 const SHARED_CONSTANTS: [(&str, u32); 1] = [("GRID_WIDTH", dims::GRID_WIDTH)];
-
-/// Every library file, by name.
-const LIBRARIES: &[(&str, &str)] = &[
-    ("adamw", include_str!("../../shaders/lib/adamw.wgsl")),
-    ("append_params", include_str!("../../shaders/lib/append_params.wgsl")),
-    ("attention_image", include_str!("../../shaders/lib/attention_image.wgsl")),
-    ("attention_params", include_str!("../../shaders/lib/attention_params.wgsl")),
-    ("attention_scores", include_str!("../../shaders/lib/attention_scores.wgsl")),
-    ("compress_params", include_str!("../../shaders/lib/compress_params.wgsl")),
-    ("dropout_words", include_str!("../../shaders/lib/dropout_words.wgsl")),
-    ("epilogue_bias", include_str!("../../shaders/lib/epilogue_bias.wgsl")),
-    ("epilogue_bias_act", include_str!("../../shaders/lib/epilogue_bias_act.wgsl")),
-    ("epilogue_bias_gelu", include_str!("../../shaders/lib/epilogue_bias_gelu.wgsl")),
-    ("epilogue_bias_residual", include_str!("../../shaders/lib/epilogue_bias_residual.wgsl")),
-    ("epilogue_gelu_backward", include_str!("../../shaders/lib/epilogue_gelu_backward.wgsl")),
-    ("epilogue_none", include_str!("../../shaders/lib/epilogue_none.wgsl")),
-    ("epilogue_residual", include_str!("../../shaders/lib/epilogue_residual.wgsl")),
-    ("finite", include_str!("../../shaders/lib/finite.wgsl")),
-    ("gelu", include_str!("../../shaders/lib/gelu.wgsl")),
-    ("head_read", include_str!("../../shaders/lib/head_read.wgsl")),
-    ("head_read_vec4", include_str!("../../shaders/lib/head_read_vec4.wgsl")),
-    ("head_write", include_str!("../../shaders/lib/head_write.wgsl")),
-    ("head_write_vec4", include_str!("../../shaders/lib/head_write_vec4.wgsl")),
-    ("input_buffer", include_str!("../../shaders/lib/input_buffer.wgsl")),
-    ("input_image", include_str!("../../shaders/lib/input_image.wgsl")),
-    ("matvec_norm", include_str!("../../shaders/lib/matvec_norm.wgsl")),
-    ("norm_params", include_str!("../../shaders/lib/norm_params.wgsl")),
-    ("pack", include_str!("../../shaders/lib/pack.wgsl")),
-    ("pack_u64", include_str!("../../shaders/lib/pack_u64.wgsl")),
-    ("philox", include_str!("../../shaders/lib/philox.wgsl")),
-    ("philox_u64", include_str!("../../shaders/lib/philox_u64.wgsl")),
-    ("quad_u64", include_str!("../../shaders/lib/quad_u64.wgsl")),
-    ("reduce_rows", include_str!("../../shaders/lib/reduce_rows.wgsl")),
-    ("reduce_shared", include_str!("../../shaders/lib/reduce_shared.wgsl")),
-    ("reduce_subgroup", include_str!("../../shaders/lib/reduce_subgroup.wgsl")),
-    ("state", include_str!("../../shaders/lib/state.wgsl")),
-    ("update_buffer", include_str!("../../shaders/lib/update_buffer.wgsl")),
-    ("update_image", include_str!("../../shaders/lib/update_image.wgsl")),
-];
 
 /// Directives that insert a library file with a binding number and a name filled in.
 const TEMPLATES: [&str; 4] = ["#input ", "#update ", "#head_read ", "#head_write "];
@@ -77,8 +45,9 @@ pub(super) fn expand(
     imports: &[(&str, &str)],
 ) -> Result<String> {
     // A module's extensions come before anything else.
-    let (extensions, lines): (Vec<&str>, Vec<&str>) = body.lines().partition(|line| line.starts_with("enable "));
-    let mut text: String = extensions.iter().map(|line| format!("{line}\n")).collect();
+    let (extensions, lines): (Vec<Line>, Vec<Line>) =
+        numbered(None, body).partition(|line| line.text.starts_with("enable "));
+    let mut text: String = extensions.iter().map(|line| format!("{}\n", line.text)).collect();
     let mut names = HashMap::new();
     for (name, value) in SHARED_CONSTANTS.iter().chain(constants) {
         text += &format!("const {name}: u32 = {value}u;\n");
@@ -87,9 +56,31 @@ pub(super) fn expand(
     for (name, target) in aliases {
         text += &format!("alias {name} = {target};\n");
     }
-    let mut writer = Writer { stem, imports, imported: Vec::new(), out: text };
+    let mut writer =
+        Writer { stem, imports, imported: Vec::new(), blocks: HashMap::new(), pasting: Vec::new(), out: text };
     writer.lines(&lines, &mut names)?;
     Ok(writer.out)
+}
+
+/// A line of a shader or of a library file.
+#[derive(Clone)]
+struct Line<'a> {
+    /// The library file; `None`: the shader.
+    library: Option<&'static str>,
+    /// From 1 on.
+    number: usize,
+    text: Cow<'a, str>,
+}
+
+fn numbered<'a>(library: Option<&'static str>, text: &'a str) -> impl Iterator<Item = Line<'a>> {
+    text.lines().zip(1..).map(move |(text, number)| Line { library, number, text: text.into() })
+}
+
+/// A named block.
+#[derive(Clone)]
+struct Block<'a> {
+    parameters: Vec<String>,
+    lines: Vec<Line<'a>>,
 }
 
 struct Writer<'a> {
@@ -97,83 +88,95 @@ struct Writer<'a> {
     imports: &'a [(&'a str, &'a str)],
     /// Library files that were inserted so far.
     imported: Vec<&'static str>,
+    /// The blocks that were named so far.
+    blocks: HashMap<String, Block<'a>>,
+    /// The names of blocks that are being pasted, the innermost last.
+    pasting: Vec<String>,
     out: String,
 }
 
-/// The lines of a block, without its directives: `#if` has a second part after `#else`.
-struct Block<'a> {
-    first: &'a [&'a str],
-    second: &'a [&'a str],
+/// The lines that a directive encloses: `#if` has a second part after `#else`.
+struct Enclosed<'l, 'a> {
+    first: &'l [Line<'a>],
+    second: &'l [Line<'a>],
     /// The index of `#end`.
     end: usize,
 }
 
-fn opens_block(directive: &str) -> bool {
-    directive.starts_with("#for ") || directive.starts_with("#if ")
+fn encloses(directive: &str) -> bool {
+    ["#for ", "#if ", "#block "].iter().any(|word| directive.starts_with(word))
 }
 
-impl Writer<'_> {
-    fn error(&self, message: String) -> Error {
-        Error::Shader { shader: self.stem.into(), message }
+impl<'a> Writer<'a> {
+    fn error(&self, line: &Line, message: &str) -> Error {
+        let library = line.library.map_or(String::new(), |name| format!(" of lib/{name}.wgsl"));
+        Error::Shader { shader: self.stem.into(), message: format!("line {}{library}: {message}", line.number) }
     }
 
-    fn lines(&mut self, lines: &[&str], names: &mut HashMap<String, i64>) -> Result<()> {
+    fn lines(&mut self, lines: &[Line<'a>], names: &mut HashMap<String, i64>) -> Result<()> {
         let mut i = 0;
         while i < lines.len() {
-            let directive = lines[i].trim();
+            let line = &lines[i];
+            let directive = line.text.trim();
             if let Some(name) = directive.strip_prefix("#import ") {
-                self.import(name.trim(), names)?;
+                self.import(line, name.trim(), names)?;
+            } else if let Some(text) = directive.strip_prefix("#paste ") {
+                self.paste(line, text, names)?;
             } else if TEMPLATES.iter().any(|t| directive.starts_with(t)) {
-                self.tensor(directive)?;
-            } else if opens_block(directive) {
-                let block = self.block(lines, i)?;
-                match directive.strip_prefix("#if ") {
-                    Some(condition) => {
-                        let part = if self.condition(condition, names)? { block.first } else { block.second };
-                        self.lines(part, names)?;
-                    }
-                    None => self.repeat(directive, block.first, names)?,
+                self.tensor(line)?;
+            } else if encloses(directive) {
+                let enclosed = self.enclosed(lines, i)?;
+                if let Some(condition) = directive.strip_prefix("#if ") {
+                    let holds = self.condition(line, condition, names)?;
+                    self.lines(if holds { enclosed.first } else { enclosed.second }, names)?;
+                } else if let Some(text) = directive.strip_prefix("#block ") {
+                    self.name_block(line, text, enclosed.first)?;
+                } else {
+                    self.repeat(line, enclosed.first, names)?;
                 }
-                i = block.end;
+                i = enclosed.end;
             } else if directive.starts_with('#') {
-                return Err(self.error(format!("unknown directive `{directive}`")));
+                return Err(self.error(line, &format!("unknown directive `{directive}`")));
             } else {
-                self.line(lines[i], names)?;
+                self.line(line, names)?;
             }
             i += 1;
         }
         Ok(())
     }
 
-    /// The block that line `start` opens.
-    fn block<'l>(&self, lines: &'l [&'l str], start: usize) -> Result<Block<'l>> {
-        let opener = lines[start].trim();
+    /// The lines that the directive of line `start` encloses.
+    fn enclosed<'l>(&self, lines: &'l [Line<'a>], start: usize) -> Result<Enclosed<'l, 'a>> {
+        let opener = lines[start].text.trim();
         let mut depth = 0;
         let mut middle = None;
         for (i, line) in lines.iter().enumerate().skip(start + 1) {
-            match line.trim() {
-                directive if opens_block(directive) => depth += 1,
+            match line.text.trim() {
+                directive if encloses(directive) => depth += 1,
                 "#else" if depth == 0 && middle.is_none() && opener.starts_with("#if ") => middle = Some(i),
-                "#else" if depth == 0 => return Err(self.error(format!("`{opener}` cannot have this #else"))),
+                "#else" if depth == 0 => {
+                    return Err(self.error(line, &format!("`{opener}` cannot have this #else")));
+                }
                 "#end" if depth == 0 => {
                     let first_end = middle.unwrap_or(i);
                     let second = middle.map_or(&[][..], |middle| &lines[middle + 1..i]);
-                    return Ok(Block { first: &lines[start + 1..first_end], second, end: i });
+                    return Ok(Enclosed { first: &lines[start + 1..first_end], second, end: i });
                 }
                 "#end" => depth -= 1,
                 _ => {}
             }
         }
-        Err(self.error(format!("`{opener}` has no #end")))
+        Err(self.error(&lines[start], &format!("`{opener}` has no #end")))
     }
 
-    fn repeat(&mut self, directive: &str, lines: &[&str], names: &mut HashMap<String, i64>) -> Result<()> {
+    fn repeat(&mut self, line: &Line, lines: &[Line<'a>], names: &mut HashMap<String, i64>) -> Result<()> {
+        let directive = line.text.trim();
         let parts = directive.strip_prefix("#for ").and_then(|rest| rest.split_once(" in "));
         let Some((name, (from, to))) = parts.and_then(|(name, range)| Some((name.trim(), range.split_once("..")?)))
         else {
-            return Err(self.error(format!("`{directive}`: expected `#for NAME in A..B`")));
+            return Err(self.error(line, &format!("`{directive}`: expected `#for NAME in A..B`")));
         };
-        for value in self.number(from, names)?..self.number(to, names)? {
+        for value in self.number(line, from, names)?..self.number(line, to, names)? {
             let shadowed = names.insert(name.to_string(), value);
             self.lines(lines, names)?;
             match shadowed {
@@ -184,58 +187,100 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// `#input N NAME` or `#update N NAME M`: the library file of the directive with the names filled in.
-    fn tensor(&mut self, directive: &str) -> Result<()> {
-        let words: Vec<&str> = directive[1..].split_whitespace().collect();
-        let (template, number, name) = match words[..] {
-            [template, number, name] | [template, number, name, _] => (template, number, name),
-            _ => return Err(self.error(format!("`{directive}`: expected `#input N NAME` or `#update N NAME M`"))),
+    fn name_block(&mut self, line: &Line, text: &str, lines: &[Line<'a>]) -> Result<()> {
+        let Some((name, parameters)) = call(text).filter(|(_, parameters)| parameters.iter().all(|p| is_name(p)))
+        else {
+            return Err(self.error(line, &format!("`#block {text}`: expected `#block NAME(A, B)`")));
         };
-        let text = self.library(template)?.1;
-        let image = words.get(3).copied().unwrap_or_default();
-        self.out.push_str(&text.replace("$NAME", name).replace("$N", number).replace("$M", image));
+        let parameters = parameters.into_iter().map(String::from).collect();
+        match self.blocks.insert(name.to_string(), Block { parameters, lines: lines.to_vec() }) {
+            Some(_) => Err(self.error(line, &format!("there are two blocks `{name}`"))),
+            None => Ok(()),
+        }
+    }
+
+    fn paste(&mut self, line: &Line, text: &str, names: &mut HashMap<String, i64>) -> Result<()> {
+        let Some((name, texts)) = call(text) else {
+            return Err(self.error(line, &format!("`#paste {text}`: expected `#paste NAME(X, Y)`")));
+        };
+        let Some(Block { parameters, lines }) = self.blocks.get(name) else {
+            return Err(self.error(line, &format!("no block `{name}` before this line")));
+        };
+        if parameters.len() != texts.len() {
+            let message = format!("`{name}({})` has {} texts", parameters.join(", "), texts.len());
+            return Err(self.error(line, &message));
+        }
+        if self.pasting.iter().any(|outer| outer == name) {
+            return Err(self.error(line, &format!("block `{name}` pastes itself")));
+        }
+        let fill = |line: &Line<'a>| Line { text: filled(&line.text, parameters, &texts).into(), ..*line };
+        let lines: Vec<Line> = lines.iter().map(fill).collect();
+        self.pasting.push(name.to_string());
+        self.lines(&lines, names)?;
+        self.pasting.pop();
         Ok(())
     }
 
-    fn library(&self, name: &str) -> Result<(&'static str, &'static str)> {
-        let file = self.imports.iter().find(|(n, _)| *n == name).map_or(name, |(_, f)| f);
-        let found = LIBRARIES.iter().find(|(n, _)| *n == file);
-        found.copied().ok_or_else(|| self.error(format!("no library file `{file}` for `{name}`")))
+    /// `#input N NAME` or `#update N NAME M`: the library file of the directive with the names filled in.
+    fn tensor(&mut self, line: &Line) -> Result<()> {
+        let directive = line.text.trim();
+        let words: Vec<&str> = directive[1..].split_whitespace().collect();
+        let (template, number, name) = match words[..] {
+            [template, number, name] | [template, number, name, _] => (template, number, name),
+            _ => {
+                let message = format!("`{directive}`: expected `#input N NAME` or `#update N NAME M`");
+                return Err(self.error(line, &message));
+            }
+        };
+        let text = self.library(line, template)?.1;
+        let image = words.get(3).copied().unwrap_or_default();
+        self.out.push_str(&filled(text, &["NAME", "N", "M"], &[name, number, image]));
+        Ok(())
     }
 
-    fn import(&mut self, name: &str, names: &mut HashMap<String, i64>) -> Result<()> {
-        let (file, text) = self.library(name)?;
+    fn library(&self, line: &Line, name: &str) -> Result<(&'static str, &'static str)> {
+        let file = self.imports.iter().find(|(n, _)| *n == name).map_or(name, |(_, f)| f);
+        let found = LIBRARIES.iter().find(|(n, _)| *n == file);
+        found.copied().ok_or_else(|| self.error(line, &format!("no library file `{file}` for `{name}`")))
+    }
+
+    fn import(&mut self, line: &Line, name: &str, names: &mut HashMap<String, i64>) -> Result<()> {
+        let (file, text) = self.library(line, name)?;
         if !self.imported.contains(&file) {
             self.imported.push(file);
-            let lines: Vec<&str> = text.lines().collect();
+            let lines: Vec<Line> = numbered(Some(file), text).collect();
             self.lines(&lines, names)?;
         }
         Ok(())
     }
 
     /// Writes a line of the shader with its numbers filled in.
-    fn line(&mut self, line: &str, names: &HashMap<String, i64>) -> Result<()> {
-        let mut rest = line;
-        while let Some(at) = rest.find("${") {
+    fn line(&mut self, line: &Line, names: &HashMap<String, i64>) -> Result<()> {
+        let mut rest = &*line.text;
+        while let Some(at) = rest.find('$') {
             self.out.push_str(&rest[..at]);
-            let Some(end) = rest[at..].find('}') else {
-                return Err(self.error(format!("`{line}`: `${{` without `}}`")));
+            let Some(number) = rest[at..].strip_prefix("${") else {
+                let name = rest[at + 1..].split(|c| !is_name_character(c)).next().unwrap_or_default();
+                return Err(self.error(line, &format!("`${name}` is no parameter of a block here")));
             };
-            let value = self.number(&rest[at + 2..at + end], names)?;
+            let Some((number, after)) = number.split_once('}') else {
+                return Err(self.error(line, "`${` without `}`"));
+            };
+            let value = self.number(line, number, names)?;
             self.out.push_str(&value.to_string());
-            rest = &rest[at + end + 1..];
+            rest = after;
         }
         self.out.push_str(rest);
         self.out.push('\n');
         Ok(())
     }
 
-    fn number(&self, text: &str, names: &HashMap<String, i64>) -> Result<i64> {
-        expression::number(text, names).ok_or_else(|| self.error(format!("`{text}` is not a number here")))
+    fn number(&self, line: &Line, text: &str, names: &HashMap<String, i64>) -> Result<i64> {
+        expression::number(text, names).ok_or_else(|| self.error(line, &format!("`{text}` is not a number here")))
     }
 
-    fn condition(&self, text: &str, names: &HashMap<String, i64>) -> Result<bool> {
-        let error = || self.error(format!("`#if {text}`: expected a known NAME, !NAME, or a comparison"));
+    fn condition(&self, line: &Line, text: &str, names: &HashMap<String, i64>) -> Result<bool> {
+        let error = || self.error(line, &format!("`#if {text}`: expected a known NAME, !NAME, or a comparison"));
         expression::condition(text, names).ok_or_else(error)
     }
 }
@@ -271,6 +316,43 @@ mod tests {
         assert_eq!(body(text, &[("A", 3), ("B", 1)]), "  some other last");
         assert_eq!(body("#if A\nx\n#end", &[("A", 0)]), "");
         assert_eq!(body("#for i in 0..3\n#if i < 1\nfirst\n#else\nnext${i}\n#end\n#end", &[]), "first next1 next2");
+    }
+
+    #[test]
+    fn a_block_is_pasted_with_texts() {
+        let text = "#block sum(to, N, value)\n#for i in 0..$N\n$to${i} += $value * ${$N*2+k};\n#end\n#end\nfirst\n\
+                    #for k in 0..2\n#paste sum(s, (1+k), max(a, b))\n#end";
+        assert_eq!(body(text, &[]), "first s0 += max(a, b) * 2; s0 += max(a, b) * 5; s1 += max(a, b) * 5;");
+        let text = "#block inner(x)\n$x\n#end\n#block outer(x, what)\n#if $what == 1\n#paste $x(${$what})\n#end\n#end\n\
+                    #paste outer(inner, 1)\n#paste outer(inner, 2)\n#block none()\nlast\n#end\n#paste none()";
+        assert_eq!(body(text, &[]), "1 last");
+    }
+
+    #[test]
+    fn errors_of_blocks_name_the_line() {
+        let block = "#block f(a)\n$a\n$b\n#end\n";
+        for (paste, expected) in [
+            ("#paste f(1)", "line 3: `$b` is no parameter of a block here"),
+            ("#paste f()", "line 5: `f(a)` has 0 texts"),
+            ("#paste f(1, 2)", "line 5: `f(a)` has 2 texts"),
+            ("#paste g(1)", "line 5: no block `g` before this line"),
+            ("#paste f", "line 5: `#paste f`: expected `#paste NAME(X, Y)`"),
+            ("#paste f((1)", "line 5: `#paste f((1)`: expected `#paste NAME(X, Y)`"),
+            ("#paste f(1)(", "line 5: `#paste f(1)(`: expected `#paste NAME(X, Y)`"),
+            ("#block f(a)\n#end", "line 5: there are two blocks `f`"),
+            ("#block h(a b)\n#end", "line 5: `#block h(a b)`: expected `#block NAME(A, B)`"),
+            ("#block h(a)", "line 5: `#block h(a)` has no #end"),
+            ("#block h()\n#paste h()\n#end\n#paste h()", "line 6: block `h` pastes itself"),
+            ("#if 1 == 1\n\n${M}\n#end", "line 7: `M` is not a number here"),
+            ("$a", "line 5: `$a` is no parameter of a block here"),
+        ] {
+            let message = expand("t", &format!("{block}{paste}"), &[], &[], &[]).unwrap_err().to_string();
+            assert_eq!(message, format!("shader `t`: {expected}"));
+        }
+        let message = expand("t", "x\n#input 1", &[], &[], &[]).unwrap_err().to_string();
+        assert!(message.starts_with("shader `t`: line 2: `#input 1`"), "{message}");
+        let message = expand("t", "#import reduce_rows", &[], &[], &[]).unwrap_err().to_string();
+        assert!(message.contains(" of lib/reduce_rows.wgsl: "), "{message}");
     }
 
     #[test]
