@@ -2,7 +2,8 @@
 // with p, m and dS as in backward_q, whose δ it reads.
 //
 // dkv has the shape of kv: dk at the place of k, dv at that of v. Grid (tiles, H, parts), 64 keys a group, KEYS queries a step.
-// Distribution and variants as forward, with keys and queries exchanged; four products.
+// Distribution and variants as forward, with keys and queries exchanged; four products. WITHOUT_K leaves out dk, so that two
+// products are left, and WITHOUT_V leaves out dv. FEW_REGISTERS needs KEYS = 4·LANES.
 #import dropout_words
 #import attention_params
 #import attention_tiles
@@ -41,19 +42,38 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let t_first = u32(max(seen_from(tile.j), 0));
     #for r in 0..4
     #for j in 0..(DQ+LANES-1)/LANES
+    #if !WITHOUT_K
     var dk${r}_${j} = vec4<f32>();
+    #end
+    #if !WITHOUT_V
     var dv${r}_${j} = vec4<f32>();
+    #end
     #end
     #end
     for (var block = tile.first; block < tile.end; block += KEYS) {
         #for r in 0..4
         #for g in 0..KEYS/(4*LANES)
         var s${r}_${g} = vec4<f32>();
+        #if !WITHOUT_K
         var g${r}_${g} = vec4<f32>();
         #end
         #end
+        #end
+        #if DROPOUT
+        #if FEW_REGISTERS
+        // As draw_kept of lib/attention_dropout.wgsl.
+        var kept = 0u;
+        let own_query = block + 4u * x;
+        for (var i = 0u; i < min(max(tile.end, own_query) - own_query, 4u); i++) {
+            kept |= kept_bits(tile.origin + first_key, tile.origin + t_first + own_query - tile.first + i, tile.sequence,
+                              p.place + group.y * 65536u, p.key, p.threshold) << (4u * i);
+        }
+        #end
+        #end
         #paste products(s, key, query, one_key)
+        #if !WITHOUT_K
         #paste products(g, value, gradient, one_key)
+        #end
         #for g in 0..KEYS/(4*LANES)
         {
             // Of four queries.
@@ -80,27 +100,33 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
             #if DROPOUT
             #for i in 0..4
+            #if FEW_REGISTERS
+            let keep${i} = keep_of_bits(kept >> ${4*i}u, p.keep);
+            #else
             let keep${i} = keep4(tile.origin + first_key, tile.origin + t + ${i}u, tile.sequence,
                                  p.place + group.y * 65536u, p.key, p.threshold, p.keep);
+            #end
             #for r in 0..4
+            #if !WITHOUT_K
             g${r}_${g}[${i}] = s${r}_${g}[${i}] * (g${r}_${g}[${i}] * keep${i}[${r}] - row_delta[${i}]) * p.scale;
+            #end
             s${r}_${g}[${i}] *= keep${i}[${r}];
             #end
             #end
             #else
             #for r in 0..4
+            #if !WITHOUT_K
             g${r}_${g} = s${r}_${g} * (g${r}_${g} - row_delta) * p.scale;
+            #end
             #end
             #end
         }
         #end
-        #for n in 0..KEYS/PIECE
-        workgroupBarrier();
-        #paste load_piece(n, gradient)
-        #paste add_piece(dv, s, n, tile.end)
-        workgroupBarrier();
-        #paste load_piece(n, query)
-        #paste add_piece(dk, g, n, tile.end)
+        #if !WITHOUT_V
+        #paste weighted_sum(dv, s, gradient, tile.end)
+        #end
+        #if !WITHOUT_K
+        #paste weighted_sum(dk, g, query, tile.end)
         #end
     }
     #for r in 0..4
@@ -108,8 +134,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let key = key_row(first_key + ${r}u, tile.keys_at, tile.null_row) * p.kv_pitch;
         #for j in 0..(DQ+LANES-1)/LANES
         if x + ${j*LANES}u < DQ {
+            #if !WITHOUT_K
             store_dkv(k_at + key, 4u * x + ${4*j*LANES}u, dk${r}_${j});
+            #end
+            #if !WITHOUT_V
             store_dkv(v_at + key, 4u * x + ${4*j*LANES}u, dv${r}_${j});
+            #end
         }
         #end
     }

@@ -2,7 +2,7 @@
 // and δ [N, H] = Σ_d dy∘y, which backward_kv reads.
 //
 // dq has the pitch of the queries. Shapes, grid, distribution and variants as forward; three products instead of two.
-#import dropout_words
+#import attention_dropout
 #import attention_params
 #import attention_tiles
 #head_read 1 queries
@@ -66,14 +66,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var g${r}_${g} = vec4<f32>();
         #end
         #end
+        #paste draw_kept()
+        #if FEW_REGISTERS
+        #paste products(s, query, key, one_key)
+        #paste products(g, gradient, value, one_key)
+        #else
         #paste products(s, query, key, four_keys)
         #paste products(g, gradient, value, four_keys)
+        #end
         #for r in 0..4
         #for g in 0..KEYS/(4*LANES)
-        #if DROPOUT
-        g${r}_${g} *= keep4(tile.origin + block + 4u * x + ${4*g*LANES}u, tile.origin + tile.t + 4u * y + ${r}u, tile.sequence,
-                            p.place + group.y * 65536u, p.key, p.threshold, p.keep);
-        #end
+        #paste drop(g, r, g)
         s${r}_${g} = exp(min(s${r}_${g} * p.scale - lse[${r}], vec4<f32>(80.0))) * (g${r}_${g} - row_delta[${r}]) * p.scale;
         #end
         #end
@@ -85,11 +88,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             #end
             #end
         }
-        #for n in 0..KEYS/PIECE
-        workgroupBarrier();
-        #paste load_piece(n, key)
-        #paste add_piece(o, s, n, tile.keys)
-        #end
+        #paste weighted_sum(o, s, key, tile.keys)
     }
     #for r in 0..4
     if row + ${r}u < tile.end {

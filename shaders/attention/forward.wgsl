@@ -2,13 +2,11 @@
 // and the log-sum-exp ℓ [N, H] of its scores.
 //
 // queries [N, ≥ C], kv, y [N, C], each with its own pitch. The table holds tiles of queries, those with the most keys first.
-// Grid (tiles, H, parts). A group has 64 queries and takes KEYS keys a step: two matrix products with operands in workgroup
-// memory. LANES neighboring invocations share four queries. Each holds their scores for every LANES-th four keys, and their sums
-// for every LANES-th four channels. The channels of q and k come in chunks of 4·CHUNK, the probabilities and values in pieces of
-// PIECE keys. A chunk's keys are stored in an order in which neighboring invocations read from different banks.
+// Grid (tiles, H, parts). A group has 64 queries and takes KEYS keys a step: two matrix products by lib/attention_tiles.wgsl, of
+// queries with keys and of probabilities with values.
 // Each query keeps a running maximum; its sums are rescaled once a step.
-// Variant: D, DQ = ⌈D/4⌉, LANES, KEYS, CHUNK, PIECE, DROPOUT; vec4 loads if 4 divides D.
-#import dropout_words
+// Variant: D, DQ = ⌈D/4⌉, LANES, KEYS, CHUNK, PIECE, DROPOUT, FEW_REGISTERS; vec4 loads if 4 divides D.
+#import attention_dropout
 #import attention_params
 #import attention_tiles
 #head_read 1 queries
@@ -51,6 +49,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var s${r}_${g} = vec4<f32>();
         #end
         #end
+        #paste draw_kept()
         #paste products(s, query, key, four_keys)
         #for r in 0..4
         #for g in 0..KEYS/(4*LANES)
@@ -73,13 +72,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         #end
         workgroupBarrier();
         left[lane] = best;
-        #paste load_piece(0, value)
         workgroupBarrier();
         best = top;
         #for n in 0..LANES
         best = max(best, left[y * LANES + ${n}u]);
         #end
-        workgroupBarrier();
         let shrink = exp(top - best);
         top = best;
         total *= shrink;
@@ -90,19 +87,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         #for g in 0..KEYS/(4*LANES)
         s${r}_${g} = exp(s${r}_${g} - top[${r}]);
         total[${r}] += s${r}_${g}.x + s${r}_${g}.y + s${r}_${g}.z + s${r}_${g}.w;
-        #if DROPOUT
-        s${r}_${g} *= keep4(tile.origin + block + 4u * x + ${4*g*LANES}u, tile.origin + tile.t + 4u * y + ${r}u, tile.sequence,
-                            p.place + group.y * 65536u, p.key, p.threshold, p.keep);
+        #paste drop(s, r, g)
         #end
         #end
-        #end
-        #for n in 0..KEYS/PIECE
-        #if n > 0
-        workgroupBarrier();
-        #paste load_piece(n, value)
-        #end
-        #paste add_piece(o, s, n, tile.keys)
-        #end
+        #paste weighted_sum(o, s, value, tile.keys)
     }
     workgroupBarrier();
     left[lane] = total;

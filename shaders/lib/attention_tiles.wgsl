@@ -84,51 +84,55 @@ $sum${r}_${$g}[${i}] += a${r}[${d}] * b${$g}_${i}[${d}];
 #end
 #end
 
-// The rows of piece `n` of the others, which `read` reads, to workgroup memory.
-#block load_piece(n, read)
-#for s in 0..(PIECE*DQ+16*LANES-1)/(16*LANES)
-{
-    let i = lane + ${s*16*LANES}u;
-    #if PIECE*DQ % (16*LANES) > 0
-    if i < ${PIECE*DQ}u {
-    #end
-    #paste $read(block + ${$n*PIECE}u + i / DQ, i % DQ * 4u)
-    right[i] = found;
-    #if PIECE*DQ % (16*LANES) > 0
+// sum{row}_{four channels} += weight{row}_{four of the others} · the others up to `end`, by pieces of PIECE rows, which `read`
+// reads. Both operands of a piece go through workgroup memory.
+#block weighted_sum(sum, weight, read, end)
+#for g in 0..KEYS/(4*LANES)
+#if PIECE < 4*LANES
+for (var piece = block + ${4*g*LANES}u; piece < min($end, block + ${4*(g+1)*LANES}u); piece += PIECE) {
+#else
+if block + ${4*g*LANES}u < $end {
+    let piece = block + ${4*g*LANES}u;
+#end
+    workgroupBarrier();
+    #for s in 0..(PIECE*DQ+16*LANES-1)/(16*LANES)
+    {
+        let i = lane + ${s*16*LANES}u;
+        #if PIECE*DQ % (16*LANES) > 0
+        if i < ${PIECE*DQ}u {
+        #end
+        #paste $read(piece + i / DQ, i % DQ * 4u)
+        right[i] = found;
+        #if PIECE*DQ % (16*LANES) > 0
+        }
+        #end
     }
     #end
-}
-#end
-#end
-
-// sum{row}_{four channels} += weight{row}_{four of the others} · the rows of piece `n`, which load_piece stored. The others
-// end at `end`.
-#block add_piece(sum, weight, n, end)
-#for r in 0..4
-#if 4*LANES <= PIECE
-#for g in 0..PIECE/(4*LANES)
-left[(4u * y + ${r}u) * ${PIECE/4}u + ((x + ${g*LANES}u) ^ (y & ${PIECE/4-1}u))] = $weight${r}_${$n*PIECE/(4*LANES)+g};
-#end
-#else
-if x / ${PIECE/4}u == ${$n%(4*LANES/PIECE)}u {
-    left[(4u * y + ${r}u) * ${PIECE/4}u + (x ^ (y & ${PIECE/4-1}u)) % ${PIECE/4}u] = $weight${r}_${$n*PIECE/(4*LANES)};
-}
-#end
-#end
-workgroupBarrier();
-for (var k = 0u; k < (min(max($end, (block + ${$n*PIECE}u)) - (block + ${$n*PIECE}u), PIECE) + 3u) / 4u; k++) {
-    let at = 4u * k * DQ + x;
-    let left_at = y * PIECE + (k ^ (y & ${PIECE/4-1}u));
+    #if PIECE < 4*LANES
+    if x / ${PIECE/4}u == (piece - block) % ${4*LANES}u / PIECE {
+    #end
     #for r in 0..4
-    let e${r} = left[left_at + ${r*PIECE/4}u];
+    left[(4u * y + ${r}u) * ${PIECE/4}u + (x ^ (y & ${PIECE/4-1}u)) % ${PIECE/4}u] = $weight${r}_${g};
     #end
-    #for i in 0..4
-    #for j in 0..(DQ+LANES-1)/LANES
-    let v${i}_${j} = right[at + ${i*DQ+j*LANES}u];
-    #for r in 0..4
-    $sum${r}_${j} += e${r}[${i}] * v${i}_${j};
+    #if PIECE < 4*LANES
+    }
     #end
-    #end
-    #end
+    workgroupBarrier();
+    for (var k = 0u; k < (min($end - piece, PIECE) + 3u) / 4u; k++) {
+        let at = 4u * k * DQ + x;
+        let left_at = y * PIECE + (k ^ (y & ${PIECE/4-1}u));
+        #for r in 0..4
+        let e${r} = left[left_at + ${r*PIECE/4}u];
+        #end
+        #for i in 0..4
+        #for j in 0..(DQ+LANES-1)/LANES
+        let v${i}_${j} = right[at + ${i*DQ+j*LANES}u];
+        #for r in 0..4
+        $sum${r}_${j} += e${r}[${i}] * v${i}_${j};
+        #end
+        #end
+        #end
+    }
 }
+#end
 #end

@@ -26,6 +26,17 @@ fn keep4(first: u32, row: u32, sequence: u32, place: u32, key: vec2<u32>, thresh
     return select(vec4<f32>(), vec4<f32>(scale), w >= vec4<u32>(threshold));
 }
 
+// Of four keys, the lowest four bits: 1 for a kept key.
+fn kept_bits(first: u32, row: u32, sequence: u32, place: u32, key: vec2<u32>, threshold: u32) -> u32 {
+    let kept = keep4(first, row, sequence, place, key, threshold, 1.0) > vec4<f32>();
+    return u32(kept.x) | u32(kept.y) << 1u | u32(kept.z) << 2u | u32(kept.w) << 3u;
+}
+
+// As keep4, from the lowest four bits.
+fn keep_of_bits(bits: u32, scale: f32) -> vec4<f32> {
+    return select(vec4<f32>(), vec4<f32>(scale), (vec4<u32>(bits) & vec4<u32>(1u, 2u, 4u, 8u)) != vec4<u32>());
+}
+
 fn keep8(first: u32, row: u32, sequence: u32, place: u32, key: vec2<u32>, threshold: u32, scale: f32) -> Keep8 {
     let w0 = philox(vec4<u32>(first / 4u, row, sequence, place), key);
     let w1 = philox(vec4<u32>(first / 4u + 1u, row, sequence, place), key);

@@ -4,6 +4,7 @@
 pub(super) const LIBRARIES: &[(&str, &str)] = &[
     ("adamw", include_str!("../../shaders/lib/adamw.wgsl")),
     ("append_params", include_str!("../../shaders/lib/append_params.wgsl")),
+    ("attention_dropout", include_str!("../../shaders/lib/attention_dropout.wgsl")),
     ("attention_image", include_str!("../../shaders/lib/attention_image.wgsl")),
     ("attention_params", include_str!("../../shaders/lib/attention_params.wgsl")),
     ("attention_scores", include_str!("../../shaders/lib/attention_scores.wgsl")),

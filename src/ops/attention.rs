@@ -28,6 +28,10 @@ pub enum Spec {
         /// versions have other numbers here, of kernels that are gone.
         #[serde(alias = "keys")]
         group: u32,
+        /// For GPUs whose invocations have few registers: dropout is drawn before the products, and above D 64 the gradients of
+        /// keys and of values are dispatches of their own. Groups of 256.
+        #[serde(default)]
+        few_registers: bool,
     },
     /// Blocks of 64 keys read from images into named values, for CPU adapters. D is a multiple of 4, at most 64.
     Image,
@@ -40,13 +44,14 @@ pub fn choose(caps: &Caps, rows: usize, head_dim: usize) -> Spec {
         return Spec::Image;
     }
     // An invocation has half the registers on Apple's GPUs.
-    Spec::Tiled { group: if head_dim > 64 || caps.name.contains("Apple") { 256 } else { 128 } }
+    let few_registers = caps.name.contains("Apple");
+    Spec::Tiled { group: if head_dim > 64 || few_registers { 256 } else { 128 }, few_registers }
 }
 
 /// Every Spec that an adapter can run for this head width.
 pub fn specs(caps: &Caps, head_dim: usize) -> Vec<Spec> {
-    let mut all = vec![Spec::Tiled { group: 256 }];
-    all.extend((head_dim <= 64).then_some(Spec::Tiled { group: 128 }));
+    let mut all = [false, true].map(|few_registers| Spec::Tiled { group: 256, few_registers }).to_vec();
+    all.extend((head_dim <= 64).then_some(Spec::Tiled { group: 128, few_registers: false }));
     let chosen = choose(caps, 1, head_dim);
     all.extend((chosen == Spec::Image).then_some(Spec::Image));
     // Tests that run one Spec alone take the last.
@@ -58,26 +63,53 @@ pub fn specs(caps: &Caps, head_dim: usize) -> Vec<Spec> {
 enum Pass {
     Forward,
     BackwardQ,
-    BackwardKv,
+    BackwardKv(Gradient),
+}
+
+/// What a dispatch of the gradients of keys and values computes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gradient {
+    Both,
+    Keys,
+    Values,
+}
+
+/// The dispatches that compute the gradients of keys and values.
+fn gradients(spec: Spec, head_dim: usize) -> &'static [Gradient] {
+    match spec {
+        Spec::Tiled { few_registers: true, .. } if head_dim > 64 => &[Gradient::Keys, Gradient::Values],
+        _ => &[Gradient::Both],
+    }
 }
 
 fn variant(caps: &Caps, spec: Spec, pass: Pass, head_dim: u32, dropout: bool) -> Variant {
     let (stem, tiled, image) = match pass {
         Pass::Forward => ("attention_forward", FORWARD, FORWARD_IMAGE),
         Pass::BackwardQ => ("attention_backward_q", BACKWARD_Q, BACKWARD_Q_IMAGE),
-        Pass::BackwardKv => ("attention_backward_kv", BACKWARD_KV, BACKWARD_KV_IMAGE),
+        Pass::BackwardKv(_) => ("attention_backward_kv", BACKWARD_KV, BACKWARD_KV_IMAGE),
     };
     let variant = match spec {
-        Spec::Tiled { group } => {
+        Spec::Tiled { group, few_registers } => {
             let [read, write] = match head_dim.is_multiple_of(4) {
                 true => ["head_read_vec4", "head_write_vec4"],
                 false => ["head_read", "head_write"],
             };
             let tiled = Variant::trusted(stem, tiled).import("head_read", read).import("head_write", write);
             let tiled = if caps.int64 && dropout { tiled.import("philox", "philox_u64") } else { tiled };
-            let piece = if head_dim > 64 { 16 } else { 32 };
+            let piece = match head_dim {
+                0..=64 => 32,
+                _ if few_registers => 8,
+                _ => 16,
+            };
             let tiled = tiled.constant("D", head_dim).constant("LANES", group / 16).constant("KEYS", 64);
-            tiled.constant("CHUNK", 8).constant("PIECE", piece)
+            let tiled = tiled.constant("CHUNK", 8).constant("PIECE", piece);
+            let tiled = tiled.constant("FEW_REGISTERS", few_registers.into());
+            match pass {
+                Pass::BackwardKv(gradient) => tiled
+                    .constant("WITHOUT_K", (gradient == Gradient::Values).into())
+                    .constant("WITHOUT_V", (gradient == Gradient::Keys).into()),
+                _ => tiled,
+            }
         }
         Spec::Image => {
             let image = RowAccess::Image.apply(Variant::trusted(stem, image)).constant("X", head_dim.div_ceil(32));
@@ -87,12 +119,12 @@ fn variant(caps: &Caps, spec: Spec, pass: Pass, head_dim: u32, dropout: bool) ->
     variant.constant("DQ", head_dim.div_ceil(4)).constant("DROPOUT", dropout.into())
 }
 
-fn every(caps: &Caps, pass: Pass) -> Vec<Variant> {
+fn every(caps: &Caps, passes: impl Fn(Spec, usize) -> Vec<Pass>) -> Vec<Variant> {
     let mut all = Vec::new();
     for head_dim in [1, 7, 32, 64, 65, 128] {
         for spec in specs(caps, head_dim) {
-            for dropout in [false, true] {
-                all.push(variant(caps, spec, pass, head_dim as u32, dropout));
+            for pass in passes(spec, head_dim) {
+                all.extend([false, true].map(|dropout| variant(caps, spec, pass, head_dim as u32, dropout)));
             }
         }
     }
@@ -101,13 +133,13 @@ fn every(caps: &Caps, pass: Pass) -> Vec<Variant> {
 
 /// Every variant of the forward pass that an adapter can run, for some head widths.
 pub fn variants(caps: &Caps) -> Vec<Variant> {
-    every(caps, Pass::Forward)
+    every(caps, |_, _| vec![Pass::Forward])
 }
 
 /// As [`variants`], of both backward kernels.
 pub fn backward_variants(caps: &Caps) -> Vec<Variant> {
-    let mut all = every(caps, Pass::BackwardQ);
-    all.extend(every(caps, Pass::BackwardKv));
+    let mut all = every(caps, |_, _| vec![Pass::BackwardQ]);
+    all.extend(every(caps, |spec, head_dim| gradients(spec, head_dim).iter().copied().map(Pass::BackwardKv).collect()));
     all
 }
 
@@ -280,14 +312,16 @@ impl Attention<'_> {
         pass: Pass,
         binds: &[Bind<'_, BlockCount>],
     ) -> Result<()> {
-        let queries = !matches!(pass, Pass::BackwardKv);
+        let queries = !matches!(pass, Pass::BackwardKv(_));
         let params = self.params(queries);
         let (kind, heads) = (kind_index(self.kind), self.heads as u32);
-        // Two products forward, three and four backward.
+        // Two products forward, three and four backward; two halves have five.
         let products = match pass {
             Pass::Forward => 2.0,
             Pass::BackwardQ => 3.0,
-            Pass::BackwardKv => 4.0,
+            Pass::BackwardKv(Gradient::Both) => 4.0,
+            Pass::BackwardKv(Gradient::Keys) => 3.0,
+            Pass::BackwardKv(Gradient::Values) => 2.0,
         };
         let work = 2.0 * products * self.y.columns as f64;
         let variant = variant(rec.device().caps(), spec, pass, self.head_dim() as u32, self.rate > 0.0);
@@ -360,7 +394,10 @@ pub fn backward(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Attentio
         Spec::Image => vec![Bind::Image(kv, key_rows), image(queries), image(to.dy)],
     };
     binds.extend([Bind::Read(table), Bind::Read(lse), Bind::Read(to.delta), Bind::Update(&to.dkv.view)]);
-    call.record(recorder, spec, Pass::BackwardKv, &binds)
+    for gradient in gradients(spec, call.head_dim()) {
+        call.record(recorder, spec, Pass::BackwardKv(*gradient), &binds)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use wgpt::gpu::caps::HALF_FRAGMENTS;
 use wgpt::model::{Training, TrainingOptions};
 use wgpt::ops::kernels::Precision;
 use wgpt::ops::{Spec, matmul};
-use wgpt::verify::{Purpose, cases, check};
+use wgpt::verify::{Case, Purpose, cases, check};
 
 /// Every tile and form with every kind of edge, in one part and in several, and every epilogue of a form, against the oracle:
 /// the operands are numbers that f16 holds, so that the tolerances are those of f32. Software drivers need seconds to compile a
@@ -25,7 +25,11 @@ fn every_product_matches_the_oracle() {
     let device = device.narrowed(|caps| caps.cooperative.push(HALF_FRAGMENTS.into()));
     let mut epilogues: Vec<String> = Vec::new();
     let mut seen = HashSet::new();
-    for case in cases::all().iter().filter(|case| case.op == "matmul" && case.purpose == Purpose::Small) {
+    // Sizes past those of a texture concern other kernels, and are a tile's longest runs here.
+    let is_wanted = |case: &&Case| {
+        case.op == "matmul" && case.purpose == Purpose::Small && case.shape.iter().all(|(_, n)| *n < 1000)
+    };
+    for case in cases::all().iter().filter(is_wanted) {
         let expected = (case.oracle)();
         let index = epilogues.iter().position(|epilogue| *epilogue == case.variant).unwrap_or_else(|| {
             epilogues.push(case.variant.clone());
