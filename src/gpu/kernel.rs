@@ -72,6 +72,17 @@ impl Variant {
         self
     }
 
+    /// Its constants, aliases and imported files in a line, without the files that every variant for GPUs has.
+    pub fn settings(&self) -> String {
+        const USUAL: [&str; 5] =
+            ["input_buffer", "update_buffer", "reduce_shared", "head_read_vec4", "head_write_vec4"];
+        let constants = self.constants.iter().map(|(name, value)| format!("{name}={value}"));
+        let aliases = self.aliases.iter().map(|(name, target)| format!("{name}={target}"));
+        let own = self.imports.iter().filter(|(name, file)| name != file && !USUAL.contains(file));
+        let imports = own.map(|(_, file)| (*file).to_string());
+        constants.chain(aliases).chain(imports).collect::<Vec<_>>().join(" ")
+    }
+
     /// The whole text, with all directives of the template carried out.
     ///
     /// # Errors
@@ -267,5 +278,18 @@ fn shader_module(
         Checks::Kernel | Checks::Driver => unsafe {
             device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_of_a_variant_are_a_line() {
+        let variant = Variant::new("kernel", "").constant("D", 64).alias("Scalar", "f16");
+        let variant =
+            variant.import("pack", "pack").import("input", "input_buffer").import("epilogue", "epilogue_bias");
+        assert_eq!(variant.settings(), "D=64 Scalar=f16 epilogue_bias");
     }
 }

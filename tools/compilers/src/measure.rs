@@ -2,7 +2,6 @@
 
 use crate::driver::{Compiled, Driver, Result, Statistic};
 use crate::models::Chosen;
-use wgpt::gpu::Variant;
 
 /// What a driver made of one variant.
 #[derive(serde::Serialize)]
@@ -91,18 +90,6 @@ fn first(statistics: &[Statistic], names: &[&str]) -> Option<f64> {
     names.iter().find_map(|name| statistics.iter().find(|s| s.name == *name)).map(|s| s.value)
 }
 
-/// Imports that every variant for GPUs has, and that are not worth a word.
-const USUAL: [&str; 5] = ["input_buffer", "update_buffer", "reduce_shared", "head_read_vec4", "head_write_vec4"];
-
-/// A variant's constants, aliases and imports in a line.
-fn describe(variant: &Variant) -> String {
-    let constants = variant.constants.iter().map(|(name, value)| format!("{name}={value}"));
-    let aliases = variant.aliases.iter().map(|(name, target)| format!("{name}={target}"));
-    let own = variant.imports.iter().filter(|(name, file)| name != file && !USUAL.contains(file));
-    let imports = own.map(|(_, file)| (*file).to_string());
-    constants.chain(aliases).chain(imports).collect::<Vec<_>>().join(" ")
-}
-
 /// Compiles a variant and names its numbers.
 pub fn measure(driver: &Driver, chip: &str, chosen: &Chosen) -> Result<Row> {
     let variant = &chosen.variant;
@@ -124,7 +111,7 @@ pub fn measure(driver: &Driver, chip: &str, chosen: &Chosen) -> Result<Row> {
         chip: chip.into(),
         driver: driver.device.caps().driver.clone(),
         kernel: variant.stem.into(),
-        variant: describe(variant),
+        variant: variant.settings(),
         group: module.workgroup_size,
         subgroup: subgroup_size,
         registers: registers as u32,
@@ -152,13 +139,5 @@ mod tests {
         assert_eq!(ampere.occupancy(24, 8, 48 << 10), 16, "two groups of 49 KiB in 100");
         assert_eq!(ampere.occupancy(48, 2, 0), 32, "at most 16 groups");
         assert_eq!(ampere.occupancy(4, 8, 0), 0);
-    }
-
-    #[test]
-    fn a_variant_is_described_in_a_line() {
-        let variant = Variant::new("kernel", "").constant("D", 64).alias("Scalar", "f16");
-        let variant =
-            variant.import("pack", "pack").import("input", "input_buffer").import("epilogue", "epilogue_bias");
-        assert_eq!(describe(&variant), "D=64 Scalar=f16 epilogue_bias");
     }
 }
