@@ -1,7 +1,8 @@
 //! Devices: opened on an adapter with its highest limits, or taken from the caller.
 
+use super::adapters;
 use super::budget::Budget;
-use super::caps::{AdapterKind, Caps};
+use super::caps::Caps;
 use super::compile::Compiler;
 use super::kernel::{self, Checked, Pipeline, Variant};
 use crate::error::DeviceError;
@@ -41,15 +42,6 @@ impl std::fmt::Debug for Device {
     }
 }
 
-fn instance() -> wgpu::Instance {
-    wgpu::Instance::new(wgpu::InstanceDescriptor {
-        // The GL backend lists a second llvmpipe and prints noise.
-        backends: wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
-        flags: wgpu::InstanceFlags::empty(),
-        ..wgpu::InstanceDescriptor::new_without_display_handle()
-    })
-}
-
 /// Held while adapters are listed and a device is made: drivers of NVIDIA hang or crash when several threads do so.
 fn one_at_a_time() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
@@ -86,15 +78,6 @@ fn experimental_features() -> wgpu::ExperimentalFeatures {
 
 const MINIMUM_BINDING: u64 = 128 << 20;
 
-fn kind(device_type: wgpu::DeviceType) -> AdapterKind {
-    match device_type {
-        wgpu::DeviceType::DiscreteGpu => AdapterKind::Discrete,
-        wgpu::DeviceType::IntegratedGpu => AdapterKind::Integrated,
-        wgpu::DeviceType::Cpu => AdapterKind::Cpu,
-        _ => AdapterKind::Other,
-    }
-}
-
 fn caps(adapter: &wgpu::Adapter, features: wgpu::Features, limits: &wgpu::Limits) -> Caps {
     let info = adapter.get_info();
     let subgroup = features.contains(wgpu::Features::SUBGROUP);
@@ -108,7 +91,7 @@ fn caps(adapter: &wgpu::Adapter, features: wgpu::Features, limits: &wgpu::Limits
         name: info.name.clone(),
         backend: info.backend.to_string(),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
-        kind: kind(info.device_type),
+        kind: adapters::kind(info.device_type),
         subgroup: if subgroup { (info.subgroup_min_size, info.subgroup_max_size) } else { (0, 0) },
         int64: features.contains(wgpu::Features::SHADER_INT64),
         image_update: features.contains(wgpu::Features::TEXTURE_ADAPTER_SPECIFIC_FORMAT_FEATURES)
@@ -147,22 +130,6 @@ fn limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
     }
 }
 
-const INSTALL: &str = "no adapter with Vulkan, Metal or DX12 was found; on Debian or Ubuntu \
-    `apt-get install mesa-vulkan-drivers libvulkan1` brings a software driver and those of AMD and Intel; \
-    for NVIDIA install its own driver";
-
-fn adapters() -> Vec<wgpu::Adapter> {
-    let rank = |a: &wgpu::Adapter| match kind(a.get_info().device_type) {
-        AdapterKind::Discrete => 0,
-        AdapterKind::Integrated => 1,
-        AdapterKind::Other => 2,
-        AdapterKind::Cpu => 3,
-    };
-    let mut all = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()));
-    all.sort_by_key(rank);
-    all
-}
-
 /// The index of the adapter that a selector names: a number is an index and nothing else, any other text a part of a name.
 fn select(selector: &str, names: &[String]) -> Option<usize> {
     let selector = selector.trim();
@@ -186,12 +153,12 @@ impl Device {
     /// adapter in [`Device::open`].
     pub fn list() -> Vec<Caps> {
         let _lock = one_at_a_time();
-        adapters().iter().map(|a| caps(a, a.features() & wanted(), &limits(a))).collect()
+        adapters::all().iter().map(|a| caps(a, a.features() & wanted(), &limits(a))).collect()
     }
 
-    /// The error for a machine without an adapter, with the packages to install.
+    /// The error for a machine without an adapter, with what to install on this system.
     pub fn none_found() -> Error {
-        Error::NoAdapter(INSTALL.into())
+        Error::NoAdapter(adapters::INSTALL.into())
     }
 
     /// Opens a device on an adapter, selected by its index in [`Device::list`] or a part of its name; without a selector, on
@@ -201,7 +168,7 @@ impl Device {
     /// [`Error::NoAdapter`] if there is none, [`Error::Value`] if the selector matches none.
     pub fn open(selector: Option<&str>) -> Result<Device> {
         let _lock = one_at_a_time();
-        let all = adapters();
+        let all = adapters::all();
         if all.is_empty() {
             return Err(Self::none_found());
         }

@@ -1,5 +1,6 @@
 //! The layer over wgpu: adapters, buffers, shader text, and programs of dispatches. It contains no mathematics of models.
 
+mod adapters;
 mod bind;
 mod block;
 mod budget;
