@@ -1,39 +1,36 @@
 //! `wgpt plan`: the memory and operations that a run needs, computed from its settings without a device.
 
-use super::arguments::{flag, invalid_option, json_flag};
+use super::arguments::{flag, invalid_option, json_flag, missing_option};
 use super::context::Context;
-use super::numbers::{bytes, grouped, parse_bytes};
+use super::numbers::{bytes, grouped};
 use super::options;
 use super::stop::Done;
 use crate::config::ModelConfig;
 use crate::data::data_loader::BatchSize;
 use crate::model::{self, Cache, Capacity, Memory};
 use crate::report::{Align, Table};
-use crate::train::Stage;
-use clap::{Arg, ArgMatches, Command};
+use crate::train::settings::Bytes;
+use crate::train::{Stage, memory};
+use clap::{ArgMatches, Command};
 
 pub(super) fn command() -> Command {
     let longest = flag("longest")
         .requires("memory")
         .help("Print the longest single sequence that can be trained in --memory, with full attention and with LMLML");
-    let memory = Arg::new("memory")
-        .long("memory")
-        .value_name("BYTES")
-        .requires("longest")
-        .help("Memory for --longest, in bytes, KiB, MiB or GiB, such as 8GiB");
     let command = Command::new("plan").about("Print parameters, memory and FLOPs of a training run, without a device");
-    options::add(command, Stage::Pretraining).arg(longest).arg(memory).arg(json_flag().requires("longest"))
+    options::add(command, Stage::Pretraining).arg(longest).arg(json_flag().requires("longest"))
 }
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
-    let settings = options::layers(matches, Stage::Pretraining)?.settings()?;
-    let config = &settings.model;
-    if let Some(memory) = matches.get_one::<String>("memory") {
-        return longest(context, config, memory, matches.get_flag("json"));
+    let mut settings = options::layers(matches, Stage::Pretraining)?.settings()?;
+    if matches.get_flag("longest") {
+        let limit = settings.memory.ok_or_else(|| missing_option("memory", "is needed with --longest"))?;
+        return longest(context, &settings.model, limit, matches.get_flag("json"));
     }
+    let config = settings.model.clone();
     let right = |head| (head, Align::Right);
     let mut table = Table::new(&[("parameters", Align::Left), right("count")]);
-    for (part, count) in parameters(config) {
+    for (part, count) in parameters(&config) {
         table.row([part.to_string(), grouped(count)]);
     }
     writeln!(context.out, "{table}")?;
@@ -43,10 +40,16 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         BatchSize::Windows(n) => n,
         BatchSize::Rows(rows) => rows / config.n_positions,
     };
-    let per_micro_batch = sequences.div_ceil(settings.accumulate);
-    let capacity = Capacity { rows: per_micro_batch * config.n_positions, sequences: per_micro_batch };
+    let of_windows = |accumulate: usize| Capacity::of_windows(&config, sequences.div_ceil(accumulate));
+    if let Some(Bytes(limit)) = settings.memory {
+        let all = memory::choices(&settings, &config, |accumulate| Ok(of_windows(accumulate)))?;
+        let choice = memory::choose(&all, limit)?;
+        (settings.accumulate, settings.recompute) = (Some(choice.accumulate), Some(choice.recompute));
+        writeln!(context.out, "accumulate = {}, recompute = {}\n", choice.accumulate, choice.recompute)?;
+    }
+    let capacity = of_windows(settings.micro_batches());
     let mut table = Table::new(&[("memory", Align::Left), right("bytes")]);
-    for (kind, count) in memory(&model::plan(config, capacity, settings.recompute)) {
+    for (kind, count) in parts_of(&model::plan(&config, capacity, settings.recomputes())) {
         table.row([kind.to_string(), bytes(count as u64)]);
     }
     writeln!(context.out, "{table}")?;
@@ -55,12 +58,12 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let mut table = Table::new(&[("optimizer step", Align::Left), right("")]);
     table.row(["tokens".to_string(), grouped(rows as u64)]);
     table.row(["tokens per micro-batch".to_string(), grouped(capacity.rows as u64)]);
-    table.row(["GFLOP".to_string(), format!("{:.2}", model::step_flops(config, rows) / 1e9)]);
+    table.row(["GFLOP".to_string(), format!("{:.2}", model::step_flops(&config, rows) / 1e9)]);
     writeln!(context.out, "{table}")?;
 
     let mut table = Table::new(&[("generation", Align::Left), right("bytes")]);
     let kept = format!("keys and values of {} tokens", grouped(config.n_positions as u64));
-    table.row([kept, bytes(Cache::bytes(config, 1) as u64)]);
+    table.row([kept, bytes(Cache::bytes(&config, 1) as u64)]);
     write!(context.out, "{table}")?;
     Ok(())
 }
@@ -73,9 +76,8 @@ struct Longest {
 }
 
 /// Prints the longest sequence with full attention and with the pattern of the paper (Liu et al. 2018).
-fn longest(context: &mut Context<'_>, config: &ModelConfig, given: &str, json: bool) -> Done {
-    let limit = parse_bytes(given)
-        .ok_or_else(|| invalid_option("memory", given, "expected a whole number of bytes, KiB, MiB or GiB"))?;
+fn longest(context: &mut Context<'_>, config: &ModelConfig, given: Bytes, json: bool) -> Done {
+    let limit = usize::try_from(given.0).unwrap_or(usize::MAX);
     let mut table =
         Table::new(&[("pattern", Align::Left), ("longest sequence", Align::Right), ("memory", Align::Right)]);
     let (mut lengths, mut with_scores) = (Vec::new(), Vec::new());
@@ -130,7 +132,7 @@ fn parameters(model: &ModelConfig) -> Vec<(&'static str, u64)> {
     ]
 }
 
-fn memory(all: &Memory) -> [(&'static str, usize); 8] {
+fn parts_of(all: &Memory) -> [(&'static str, usize); 8] {
     [
         ("weights", all.weights),
         ("gradients", all.gradients),
@@ -152,7 +154,7 @@ mod tests {
         let model = ModelConfig::default();
         let parts = parameters(&model);
         assert_eq!(parts.iter().take(5).map(|p| p.1).sum::<u64>(), parts[5].1);
-        let parts = memory(&model::plan(&model, Capacity { rows: 1024, sequences: 8 }, false));
+        let parts = parts_of(&model::plan(&model, Capacity { rows: 1024, sequences: 8 }, false));
         assert_eq!(parts.iter().take(7).map(|p| p.1).sum::<usize>(), parts[7].1);
         assert!(parts.iter().all(|part| part.1 > 0), "{parts:?}");
     }

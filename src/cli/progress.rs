@@ -85,6 +85,10 @@ impl Observer for Progress {
         }
     }
 
+    fn noted(&mut self, note: &str) {
+        self.print(note);
+    }
+
     fn warned(&mut self, warning: &str) {
         self.print(&format!("warning: {warning}"));
     }

@@ -4,6 +4,7 @@
 
 use super::checkpoint::{Checkpoint, Saving};
 use super::clock::Clock;
+use super::memory;
 use super::metrics::Metrics;
 use super::objective::{Objective, StepTime};
 use super::observer::Observer;
@@ -11,10 +12,11 @@ use super::prefetch::{Prefetch, ReadyBatch};
 use super::resume::StoppedRun;
 use super::run_folder::{NewRun, RunFolder, SavedKernels};
 use super::schedule::Schedule;
-use super::settings::Settings;
 use super::settings::value::{Optimizer, Precision};
+use super::settings::{Bytes, Settings};
 use super::state::{Position, RunState};
 use crate::data::data_loader::Cursor;
+use crate::error::DeviceError;
 use crate::gpu::Device;
 use crate::model::{StepResult, Training, TrainingOptions};
 use crate::ops::kernels;
@@ -57,13 +59,36 @@ pub struct Trained<O> {
 /// [`Error::NotFinite`] with the step whose loss or gradient norm is NaN or infinite.
 pub fn train<O: Objective>(device: &Device, mut objective: O, observer: &mut dyn Observer) -> Result<Trained<O>> {
     let parameters = objective.take_parameters();
-    let options = optimizer_options(objective.settings(), objective.lm_coef());
-    let training = Training::new(device, objective.model(), &parameters, objective.capacity()?, options)?;
+    let training = allocate(device, &mut objective, &parameters, observer)?;
     drop(parameters);
     observer.started(&objective.description());
     let mut run = Run::start(objective, training, observer)?;
     run.train(observer)?;
     run.end(observer)
+}
+
+/// The model on the device. `accumulate` and `recompute`, where they were not given, are chosen to fit the key `memory`, and
+/// then so that the run needs less than what the device refuses.
+fn allocate<O: Objective>(
+    device: &Device,
+    objective: &mut O,
+    parameters: &[Vec<f32>],
+    observer: &mut dyn Observer,
+) -> Result<Training> {
+    let given = objective.settings().clone();
+    if let Some(Bytes(limit)) = given.memory {
+        memory::fit(objective, &given, limit)?.iter().for_each(|note| observer.noted(note));
+    }
+    loop {
+        let options = optimizer_options(objective.settings(), objective.lm_coef());
+        let refused = match Training::new(device, objective.model(), parameters, objective.capacity()?, options) {
+            Err(error @ Error::Device(DeviceError::OutOfMemory { .. })) => error,
+            made => return made,
+        };
+        let bytes = memory::planned_bytes(objective)?;
+        let Ok(Some(note)) = memory::fit(objective, &given, bytes.saturating_sub(1)) else { return Err(refused) };
+        observer.noted(&format!("the device has not the {} MiB that the run needs: {note}", bytes.div_ceil(1 << 20)));
+    }
 }
 
 /// Continues a run that was stopped, with the same results as if it had not been. `objective` is the one that
@@ -103,7 +128,7 @@ pub fn optimizer_options(settings: &Settings, lm_coef: f64) -> TrainingOptions {
             Precision::Mixed => kernels::Precision::Mixed,
             Precision::Auto => kernels::Precision::Auto,
         },
-        recompute: settings.recompute,
+        recompute: settings.recomputes(),
     }
 }
 

@@ -5,6 +5,7 @@
 mod checkpoint;
 mod clock;
 pub mod engine;
+pub mod memory;
 pub mod metrics;
 pub mod objective;
 pub mod observer;

@@ -75,6 +75,16 @@ pub trait Objective: Sized {
     /// # Errors
     /// Those of assembling the data.
     fn capacity(&self) -> Result<Capacity>;
+    /// [`Objective::capacity`] with another number of micro-batches per step.
+    ///
+    /// # Errors
+    /// As [`Objective::capacity`].
+    fn capacity_with(&self, accumulate: usize) -> Result<Capacity>;
+    /// Sets the keys `accumulate` and `recompute`, before the run starts.
+    ///
+    /// # Errors
+    /// As [`Objective::capacity`].
+    fn set_micro_batches(&mut self, accumulate: usize, recompute: bool) -> Result<()>;
     /// The initial weights, dense, in the order of [`ModelConfig::parameters`]. Called once.
     fn take_parameters(&mut self) -> Vec<Vec<f32>>;
     /// λ: the weight of the language model's loss.

@@ -30,6 +30,8 @@ pub trait Observer {
     fn started(&mut self, _run: &Description) {}
     /// The run continues from a checkpoint after `step` steps.
     fn resumed(&mut self, _step: u32, _checkpoint: &Path) {}
+    /// A note for the user, before the run starts.
+    fn noted(&mut self, _note: &str) {}
     /// A warning for the user.
     fn warned(&mut self, _warning: &str) {}
     /// A line was written to metrics.jsonl: a step, an evaluation, an epoch, or the result on the test examples.

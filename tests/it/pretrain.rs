@@ -6,7 +6,7 @@ use crate::common::{device, files, runs};
 use std::path::Path;
 use wgpt::data::synthetic::stories::stories;
 use wgpt::gpu::Device;
-use wgpt::model::Training;
+use wgpt::model::{Capacity, Training, plan};
 use wgpt::store::Model;
 use wgpt::train::metrics::Line;
 use wgpt::train::observer::Description;
@@ -59,34 +59,33 @@ fn a_run_leaves_a_folder_and_a_seed_decides_it() {
     let (a, b) = (place.path().join("a"), place.path().join("b"));
     let mut events = Events::default();
     let trained = train(&device, &a, &[], &mut events).expect("a run");
+    // A checkpoint is reported when it is complete, which may be some steps later.
+    let (saved, others): (Vec<String>, Vec<String>) = events.0.into_iter().partition(|e| e.starts_with("saved"));
+    let steps = ["000000", "000002", "000004", "000006", "000007"];
+    assert_eq!(saved, steps.map(|step| format!("saved step-{step}")));
     let order = [
         "started 7",
         "evaluated 0",
-        "saved step-000000",
         "step 1",
         "step 2",
-        "saved step-000002",
         "step 3",
         "evaluated 3",
         "step 4",
-        "saved step-000004",
         "step 5",
         "step 6",
         "evaluated 6",
-        "saved step-000006",
         "step 7",
         "evaluated 7",
         "sampled 7",
-        "saved step-000007",
     ];
-    assert_eq!(events.0, order);
+    assert_eq!(others, order);
     assert_eq!(std::fs::read_to_string(a.join("latest")).expect("latest"), "step-000007\n");
     let kept = files::names(&a.join("checkpoints"));
     assert_eq!(kept, ["step-000000", "step-000006", "step-000007"]);
     assert!(std::fs::read_to_string(a.join("loss.svg")).expect("svg").contains("bigram"));
     let mut layers = layers(&[]);
     layers.file(a.join("config.toml")).expect("config.toml");
-    assert_eq!(layers.settings().expect("settings"), settings(&[]));
+    assert_eq!(layers.settings().expect("settings").to_toml(), settings(&[]).to_toml());
 
     let saved = Model::load(&trained.checkpoint).expect("checkpoint");
     assert_eq!(saved.parameters, trained.training.parameters().expect("weights"));
@@ -105,6 +104,32 @@ fn a_run_leaves_a_folder_and_a_seed_decides_it() {
 
     let error = train(&device, &a, &[], &mut NoObserver).err().expect("exists").to_string();
     assert!(error.ends_with("exists already: must be the path of a new folder"), "{error}");
+}
+
+#[test]
+fn a_limit_of_memory_chooses_what_was_not_given() {
+    let device = device();
+    let place = tempfile::tempdir().expect("folder");
+    let bytes = |more: &[&str]| {
+        let settings = settings(more);
+        let of = Capacity::of_windows(&settings.model, settings.batch / settings.micro_batches());
+        plan(&settings.model, of, settings.recomputes()).total()
+    };
+    let limit = format!("memory={}", bytes(&["accumulate=2", "recompute=true"]));
+    let trained = train(&device, &place.path().join("a"), &[&limit], &mut NoObserver).expect("a run");
+    let chosen = &trained.objective.settings;
+    assert_ne!((chosen.accumulate, chosen.recompute), (None, None));
+    let text = std::fs::read_to_string(trained.folder.join("config.toml")).expect("config.toml");
+    assert!(text.contains(&format!("accumulate = {}\n", chosen.micro_batches())), "{text}");
+    let same = [format!("accumulate={}", chosen.micro_batches()), format!("recompute={}", chosen.recomputes())];
+    let same = train(&device, &place.path().join("b"), &same.each_ref().map(String::as_str), &mut NoObserver);
+    assert_eq!(
+        trained.training.parameters().expect("weights"),
+        same.expect("a run").training.parameters().expect("weights")
+    );
+    let error = train(&device, &place.path().join("c"), &["memory=1KiB"], &mut NoObserver).err().expect("too little");
+    assert!(error.to_string().starts_with("memory = 1KiB: the run needs at least "), "{error}");
+    assert!(error.is_invalid_input() && !place.path().join("c").exists());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! All keys of a run. The tables drive files of settings, `--set`, the options of the command line and their help.
 
+use super::bytes::Bytes;
 use super::key::{Group, Key, key};
 use super::run::{Length, Settings};
 use super::stage::Stage;
@@ -104,8 +105,9 @@ pub static KEYS: &[Key] = &[
         |s| Some(s.batch)
     )
     .in_fine_tuning("Examples per optimizer step"),
-    key!(Training, "accumulate", usize => accumulate, Range::AtLeast(1.0),
-        ["gradient_accumulation", "gradient_accumulation_steps", "grad_accum"], "Micro-batches per optimizer step; must divide batch")
+    key!(Training, "accumulate", usize, Range::AtLeast(1.0),
+        ["gradient_accumulation", "gradient_accumulation_steps", "grad_accum"], "Micro-batches per optimizer step; must divide batch",
+        |s, v| s.accumulate = Some(v), |s| Some(s.micro_batches()))
         .in_fine_tuning("Micro-batches per optimizer step; at most batch"),
     key!(Training, "batch_tokens", usize => batch_tokens?, Range::AtLeast(1.0), ["tokens_per_batch", "max_tokens"],
         "Instead of batch: most tokens per optimizer step; must be n_positions or more"),
@@ -153,9 +155,13 @@ pub static KEYS: &[Key] = &[
     key!(Training, "precision", Precision => precision, Range::Free, ["dtype"],
         "Number types of matrix products: f32; mixed: operands in f16, sums in f32, on matrix units; auto: mixed where the \
          adapter has them"),
-    key!(Training, "recompute", bool => recompute, Range::Free, ["gradient_checkpointing", "checkpointing"],
+    key!(Training, "recompute", bool, Range::Free, ["gradient_checkpointing", "checkpointing"],
         "Compute each block's activations again in the backward pass instead of keeping them: the same results in less \
-         memory, and about a third more operations"),
+         memory, and about a third more operations",
+        |s, v| s.recompute = Some(v), |s| Some(s.recomputes())),
+    key!(Training, "memory", Bytes => memory?, Range::Free, ["max_memory", "vram", "memory_limit"],
+        "Most memory on the device, in bytes, KiB, MiB or GiB, such as 8GiB: chooses accumulate and recompute, where they are not \
+         given, so that the run fits [default: no limit; chosen when the device refuses more]"),
     key!(Training, "seed", u64 => seed, Range::Free, ["random_seed", "rng"],
         "Seed of initial weights, data order, dropout and samples")
         .in_fine_tuning("Seed of new weights, data order and dropout"),

@@ -254,6 +254,7 @@ fn apply(settings: &mut Settings, key: &Key, raw: &RawValue) -> Result<(), Strin
 
 #[cfg(test)]
 mod tests {
+    use super::super::bytes::Bytes;
     use super::super::run::{Length, PRESETS};
     use super::super::value::{Optimizer, ScheduleKind, Warmup};
     use super::*;
@@ -392,6 +393,7 @@ mod tests {
         odd.data = vec!["a \"b\".txt".into(), "c.txt".into()];
         odd.warmup = Warmup::Share(0.002);
         (odd.tokenizer, odd.document_separator) = (Some("a/tokenizer.json".into()), Some(String::new()));
+        (odd.accumulate, odd.recompute, odd.memory) = (Some(3), Some(true), Some(Bytes(5 << 30)));
         (odd.batch, odd.batch_tokens, odd.batching) = (3, Some(4096), Padding::Grouped);
         odd.model.embd_pdrop = 0.3;
         odd.model.attention_pattern = "FL".into();
@@ -400,8 +402,11 @@ mod tests {
         let mut all: Vec<Settings> = PRESETS.iter().map(|p| Settings::preset(p).expect("preset")).collect();
         all[0].data = vec!["text.txt".into()];
         all.push(odd);
-        for settings in all {
+        for mut settings in all {
             let text = settings.to_toml();
+            // The values in use count as given.
+            settings.accumulate = Some(settings.micro_batches());
+            settings.recompute = Some(settings.recomputes());
             assert_eq!(layers(&text, &[], &[]).expect(&text), settings);
         }
     }

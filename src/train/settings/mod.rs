@@ -1,5 +1,6 @@
 //! The settings of a run: a table of all keys, the sources of their values, and validation.
 
+mod bytes;
 mod effect;
 pub mod key;
 pub mod keys;
@@ -10,6 +11,7 @@ pub mod task;
 mod validate;
 pub mod value;
 
+pub use bytes::Bytes;
 pub use layers::Layers;
 pub use run::{Length, PRESETS, Settings};
 pub use stage::Stage;

@@ -1,5 +1,6 @@
 //! The settings of a run and the presets.
 
+use super::bytes::Bytes;
 use super::stage::Stage;
 use super::task::TaskSettings;
 use super::value::{Optimizer, Precision, ScheduleKind, Warmup, one_of};
@@ -48,8 +49,8 @@ pub struct Settings {
     pub batch: usize,
     /// Instead of `batch`: most tokens per step.
     pub batch_tokens: Option<usize>,
-    /// Micro-batches per step.
-    pub accumulate: usize,
+    /// Micro-batches per step; `None`: one, or as many as the memory needs.
+    pub accumulate: Option<usize>,
     /// The keys `steps` and `epochs`.
     pub length: Length,
     /// Learning rate at the end of the warm-up.
@@ -60,8 +61,10 @@ pub struct Settings {
     pub schedule: ScheduleKind,
     /// The number types of products.
     pub precision: Precision,
-    /// Whether the backward pass recomputes activations.
-    pub recompute: bool,
+    /// Whether the backward pass recomputes activations; `None`: no, unless the memory needs it.
+    pub recompute: Option<bool>,
+    /// The most memory on the device, which chooses `accumulate` and `recompute`; `None`: as much as the device has.
+    pub memory: Option<Bytes>,
     /// The optimizer.
     pub optimizer: Optimizer,
     /// AdamW: decay rate of the first moment.
@@ -104,13 +107,14 @@ impl Default for Settings {
             batching: Padding::Packed,
             batch: 8,
             batch_tokens: None,
-            accumulate: 1,
+            accumulate: None,
             length: Length::Steps(1000),
             lr: 2e-3,
             warmup: Warmup::Steps(200),
             schedule: ScheduleKind::Cosine,
             precision: Precision::F32,
-            recompute: false,
+            recompute: None,
+            memory: None,
             optimizer: Optimizer::AdamW,
             beta1: 0.9,
             beta2: 0.999,
@@ -196,10 +200,20 @@ impl Settings {
         }
     }
 
+    /// Micro-batches per step.
+    pub fn micro_batches(&self) -> usize {
+        self.accumulate.unwrap_or(1)
+    }
+
+    /// Whether the backward pass recomputes activations.
+    pub fn recomputes(&self) -> bool {
+        self.recompute.unwrap_or(false)
+    }
+
     /// Size and layout of batches, for a data loader.
     pub fn batching(&self) -> Batching {
         let size = self.batch_tokens.map_or(BatchSize::Windows(self.batch), BatchSize::Rows);
-        Batching { size, micro_batches: self.accumulate, padding: self.batching }
+        Batching { size, micro_batches: self.micro_batches(), padding: self.batching }
     }
 
     /// Steps of the whole run. `steps_in` returns the steps of a number of epochs.

@@ -35,7 +35,7 @@ impl Settings {
             return Err(Error::value("document_separator", format!("{separator:?}"), "must be one line"));
         }
         self.model.validate()?;
-        let (batch, positions, parts) = (self.batch, self.model.n_positions, self.accumulate);
+        let (batch, positions, parts) = (self.batch, self.model.n_positions, self.micro_batches());
         match self.batch_tokens {
             // Examples have different lengths, so micro-batches need not have the same number of them.
             _ if self.stage == Stage::FineTuning && parts > batch => {

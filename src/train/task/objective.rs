@@ -165,12 +165,21 @@ impl Objective for FineTuning {
     }
 
     fn capacity(&self) -> Result<Capacity> {
-        let (all, Settings { batch, accumulate, seed, .. }) = (&self.train.all, &self.settings);
+        self.capacity_with(self.settings.micro_batches())
+    }
+
+    fn set_micro_batches(&mut self, accumulate: usize, recompute: bool) -> Result<()> {
+        (self.settings.accumulate, self.settings.recompute) = (Some(accumulate), Some(recompute));
+        Ok(())
+    }
+
+    fn capacity_with(&self, accumulate: usize) -> Result<Capacity> {
+        let (all, Settings { batch, seed, .. }) = (&self.train.all, &self.settings);
         let mut largest = Capacity { rows: 1, sequences: 1 };
         for epoch in 0..self.epochs {
             let order = epoch_order(*seed, epoch, all.len());
             for of_step in order.chunks(*batch) {
-                for part in of_step.chunks(micro_batch_examples(of_step.len(), *accumulate)) {
+                for part in of_step.chunks(micro_batch_examples(of_step.len(), accumulate)) {
                     let sizes = part.iter().map(|i| size_of(&all[*i as usize]));
                     let sum = sizes.fold(Capacity { rows: 0, sequences: 0 }, |sum, size| Capacity {
                         rows: sum.rows + size.rows,
@@ -202,7 +211,8 @@ impl Objective for FineTuning {
     }
 
     fn batches(&self, from: Cursor, capacity: LayoutCapacity) -> Result<Batches> {
-        let Settings { batch, accumulate, seed, .. } = self.settings;
+        let Settings { batch, seed, .. } = self.settings;
+        let accumulate = self.settings.micro_batches();
         let (all, mut cursor) = (self.train.all.clone(), from);
         let mut order = epoch_order(seed, cursor.epoch, all.len());
         Ok(Box::new(move || {

@@ -137,6 +137,16 @@ impl Objective for Pretraining {
         self.steps
     }
 
+    fn capacity_with(&self, accumulate: usize) -> Result<Capacity> {
+        self.capacity_of(&Settings { accumulate: Some(accumulate), ..self.settings.clone() })
+    }
+
+    fn set_micro_batches(&mut self, accumulate: usize, recompute: bool) -> Result<()> {
+        (self.settings.accumulate, self.settings.recompute) = (Some(accumulate), Some(recompute));
+        self.capacity = self.capacity_of(&self.settings)?;
+        Ok(())
+    }
+
     fn capacity(&self) -> Result<Capacity> {
         Ok(self.capacity)
     }

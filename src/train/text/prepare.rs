@@ -111,14 +111,12 @@ impl Pretraining {
         let (training, held_out) = corpus.split(settings.valid);
         let loader = data_loader(&settings, &training)?;
         let steps = settings.steps(|epochs| loader.steps_in(epochs))?;
-        let largest = loader.largest_micro_batch(u64::from(steps))?;
-        // A held-out sequence or a sample may have more rows than every micro-batch.
-        let rows = largest.rows.max(settings.model.n_positions);
+        let capacity = capacity(&settings, &loader, steps)?;
         Ok(Pretraining {
             held_out_is_known: tokenizer.unknown_count(held_out.tokens()) == 0,
             baseline: baseline(&training, &held_out, tokenizer.vocab_size())?,
             held_out_bytes: token_bytes.after(training.tokens().len()),
-            capacity: Capacity { rows, sequences: largest.sequences },
+            capacity,
             training,
             held_out,
             out,
@@ -139,6 +137,11 @@ impl Pretraining {
     /// As [`DataLoader::new`].
     pub fn data_loader(&self) -> Result<DataLoader> {
         data_loader(&self.settings, &self.training)
+    }
+
+    /// The capacity for other settings.
+    pub(super) fn capacity_of(&self, settings: &Settings) -> Result<Capacity> {
+        capacity(settings, &data_loader(settings, &self.training)?, self.steps)
     }
 
     /// Tokens per step: exact for a stream, the most for documents.
@@ -236,6 +239,13 @@ impl Start {
 
 fn data_loader(settings: &Settings, training: &Corpus) -> Result<DataLoader> {
     DataLoader::new(training.clone(), settings.model.n_positions, settings.batching(), settings.seed)
+}
+
+/// The largest micro-batch of a run.
+fn capacity(settings: &Settings, loader: &DataLoader, steps: u32) -> Result<Capacity> {
+    let largest = loader.largest_micro_batch(u64::from(steps))?;
+    // A held-out sequence or a sample may have more rows than every micro-batch.
+    Ok(Capacity { rows: largest.rows.max(settings.model.n_positions), sequences: largest.sequences })
 }
 
 /// Checks that the training part and the held-out part both have a sequence.
