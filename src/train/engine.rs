@@ -87,7 +87,10 @@ fn allocate<O: Objective>(
         };
         let bytes = memory::planned_bytes(objective)?;
         let Ok(Some(note)) = memory::fit(objective, &given, bytes.saturating_sub(1)) else { return Err(refused) };
-        observer.noted(&format!("the device has not the {} MiB that the run needs: {note}", bytes.div_ceil(1 << 20)));
+        observer.noted(&format!(
+            "the device cannot allocate the {} MiB that the run needs: {note}",
+            bytes.div_ceil(1 << 20)
+        ));
     }
 }
 

@@ -88,7 +88,7 @@ pub fn fit<O: Objective>(objective: &mut O, given: &Settings, limit: u64) -> Res
     objective.set_micro_batches(accumulate, recompute)?;
     let mib = bytes.div_ceil(1 << 20);
     Ok(Some(format!(
-        "accumulate = {accumulate} and recompute = {recompute}, so that the run takes {mib} MiB on the device"
+        "chose accumulate = {accumulate} and recompute = {recompute}, with which it needs {mib} MiB on the device"
     )))
 }
 
