@@ -2,7 +2,7 @@
 //!
 //! `Display` composes one sentence from the fields. Exit codes are the program's business (`cli`), not the library's.
 
-use crate::terminal::visible_path;
+use crate::terminal::{visible, visible_path};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -110,9 +110,10 @@ impl fmt::Display for InvalidFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let InvalidFile { path, place, found, expected } = self;
         write!(f, "{}: ", visible_path(path))?;
-        place.iter().try_for_each(|place| write!(f, "{place}: "))?;
-        write!(f, "{found}")?;
-        expected.iter().try_for_each(|expected| write!(f, ": {expected}"))
+        place.iter().try_for_each(|place| write!(f, "{}: ", visible(place)))?;
+        // What was found may be a part of the file, with line breaks.
+        write!(f, "{}", visible(found))?;
+        expected.iter().try_for_each(|expected| write!(f, ": {}", visible(expected)))
     }
 }
 
@@ -253,6 +254,8 @@ mod tests {
         let error = Error::file("a/b.tsv", "2 fields").at("line 3").expected("expected 4");
         assert_eq!(error.to_string(), "a/b.tsv: line 3: 2 fields: expected 4");
         assert!(error.is_invalid_input() && !Error::device("lost").is_invalid_input());
+        let odd = Error::file("a\n", "key `x\n\u{1b}`").at("`\r`").expected("expected `y\n`");
+        assert_eq!(odd.to_string(), "a\\n: `\\r`: key `x\\n\\u{1b}`: expected `y\\n`");
     }
 
     #[test]
