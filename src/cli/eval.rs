@@ -1,27 +1,26 @@
 //! `wgpt eval`: a model's loss on a text, or with `--task` its metrics on examples.
 
-use super::arguments::{flag, invalid_option, json_flag, missing_option, path_option};
+use super::arguments::{flag, json_flag, missing_option, path_option};
 use super::bar::Meter;
 use super::context::Context;
 use super::numbers::grouped;
-use super::output::{note, output_folder};
+use super::output::{note, output_file};
 use super::predict;
 use super::stop::Done;
 use super::texts::note_folders;
 use super::token_cache::user_cache;
 use super::{model_argument, options};
-use crate::data::text_files::{TextFile, TextFiles};
+use crate::data::text_files::TextFiles;
 use crate::gpu::Device;
 use crate::model::Inference;
 use crate::report::{Align, Table};
 use crate::store::Model;
-use crate::store::atomic::write_atomic_with;
 use crate::train::settings::keys::COLUMNS;
 use crate::train::text::evaluate::{Losses, Text};
 use crate::train::{Evaluation, Stage};
 use crate::{Error, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub(super) fn command() -> Command {
     let task = flag("task")
@@ -56,18 +55,23 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let data: Vec<PathBuf> = matches.get_many("data").into_iter().flatten().cloned().collect();
     let separator = matches.get_one::<String>("document_separator").cloned();
     let per_token = matches.get_one::<PathBuf>("per-token");
+    let texts: Vec<PathBuf> = match per_token {
+        Some(_) => TextFiles::find(&data, separator.as_deref())?.files().iter().map(|file| file.path.clone()).collect(),
+        None => Vec::new(),
+    };
+    let per_token = match per_token {
+        Some(path) => Some((path, output_file("per-token", path, &texts)?)),
+        None => None,
+    };
     let model = model_argument::load(matches)?;
     let tokenizer = model.tokenizer()?;
-    if let Some(path) = per_token {
-        check_output(path, TextFiles::find(&data, separator.as_deref())?.files(), model.folder.as_deref())?;
-    }
     let text = Text::read(data.clone(), separator, &model.config, tokenizer, &user_cache())?;
     note_folders(&data);
     text.warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
     let device = context.open()?;
     let evaluation = match per_token {
         None => evaluate(&device, &model, &text, |_, _| Ok(())),
-        Some(path) => write_atomic_with(path, |file| {
+        Some((path, file)) => file.write(|file| {
             let line = |id, loss| writeln!(file, "{id}\t{}", nine_digits(loss)).map_err(|e| Error::io(path, e));
             evaluate(&device, &model, &text, line)
         }),
@@ -77,21 +81,6 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     }
     write!(context.out, "{}", table(&evaluation))?;
     Ok(())
-}
-
-/// Checks that a file can be written, is none of the texts, and is not in the model's folder.
-fn check_output(path: &Path, data: &[TextFile], model: Option<&Path>) -> Result<()> {
-    let folder = output_folder("per-token", path)?;
-    let wrong = |why: &str| Err(invalid_option("per-token", path.display(), why));
-    let existing = path.canonicalize().ok();
-    let mut files = data.iter().filter_map(|file| file.path.canonicalize().ok());
-    if files.any(|file| existing.as_ref() == Some(&file)) {
-        return wrong("is one of the texts: must be another file");
-    }
-    match model.and_then(|model| model.canonicalize().ok()) {
-        Some(model) if folder.starts_with(&model) => wrong("is in the model's folder: must be elsewhere"),
-        _ => Ok(()),
-    }
 }
 
 fn evaluate(

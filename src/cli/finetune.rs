@@ -9,15 +9,12 @@ use crate::config::{Answers, Task, TaskKind};
 use crate::report::command::shell_word;
 use crate::report::{Align, Table, confusion_table};
 use crate::store::atomic::write_atomic;
-use crate::train::run_folder::{CURVE, RunPath};
+use crate::train::run_folder::{CURVE, PREDICTIONS, RunPath};
 use crate::train::task::scores::{self, Scores};
 use crate::train::{FineTuning, Layers, Settings, Stage, StoppedRun, Trained};
 use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command};
 use std::path::Path;
-
-/// The file of the best epoch's answers, in the run's folder.
-const PREDICTIONS: &str = "predictions.tsv";
 
 pub(super) fn command() -> Command {
     let tasks = [
@@ -147,7 +144,8 @@ fn resume(context: &mut Context<'_>, run: &Path, kind: TaskKind, changes: Layers
             .expected(format!("`wgpt finetune {task} --resume {}` continues it", shell_word(run)));
         return Err(error.into());
     }
-    let (command, notes) = (command_of(&objective)?, notes(&objective));
+    let warnings = stopped.warnings(&objective).into_iter().map(|warning| format!("warning: {warning}"));
+    let (command, notes) = (command_of(&objective)?, warnings.chain(notes(&objective)).collect::<Vec<_>>());
     let trained = training::resume(context, &command, &notes, stopped, objective)?;
     write_predictions(&trained)?;
     report(context, &trained)

@@ -1,10 +1,17 @@
-//! Lines on stderr, and checks of files that a subcommand writes.
+//! Lines on stderr, and files that a subcommand writes.
 
 use super::arguments::invalid_option;
-use crate::Result;
+use crate::store::atomic::AtomicFile;
+use crate::store::checksums::STATE;
+use crate::store::model_folder::{BEST, CHECKPOINTS, CONFIG as MODEL_CONFIG, LATEST};
 use crate::terminal::visible_lines;
+use crate::train::run_folder::{CONFIG, CURVE, KERNELS, LOCK, METRICS, PREDICTIONS, SAMPLES};
+use crate::{Error, Result};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+
+/// Names in a run's folder that only the run writes.
+const OF_RUN: [&str; 10] = [CONFIG, METRICS, SAMPLES, CURVE, KERNELS, LOCK, LATEST, BEST, CHECKPOINTS, PREDICTIONS];
 
 /// Writes a line on stderr, with escapes for control characters. A stderr that is closed is no error.
 pub(super) fn note(line: impl std::fmt::Display) {
@@ -36,17 +43,51 @@ impl<W: Write> Write for VisibleWriter<W> {
     }
 }
 
-/// The folder of the file that the option `--name` gives to write, as an absolute path.
+/// Opens the file that the option `--name` gives to write, before the work whose result it gets. `inputs` are the files that
+/// the subcommand reads.
 ///
 /// # Errors
-/// [`Error::Value`](crate::Error::Value) if the path is a folder, or its parent folder does not exist.
-pub(super) fn output_folder(name: &str, path: &Path) -> Result<PathBuf> {
+/// [`Error::Value`](crate::Error::Value) if the path is a folder, its parent folder does not exist, it is one of the inputs
+/// (under any name), or it belongs to a run, a checkpoint or a model; those of [`AtomicFile::create`].
+pub(super) fn output_file<'a>(
+    name: &str,
+    path: &Path,
+    inputs: impl IntoIterator<Item = &'a PathBuf>,
+) -> Result<AtomicFile> {
     let wrong = |why: String| Err(invalid_option(name, path.display(), why));
     if path.is_dir() || path.file_name().is_none() {
         return wrong("must be the path of a file".into());
     }
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    folder.canonicalize().or_else(|_| wrong(format!("the folder {} does not exist", folder.display())))
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let folder = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(folder) = folder.canonicalize() else {
+        return wrong(format!("the folder {} does not exist", folder.display()));
+    };
+    if let Some(input) = inputs.into_iter().find(|input| same_file::is_same_file(path, input).unwrap_or(false)) {
+        return wrong(format!("is {}, which is read: must be another file", input.display()));
+    }
+    if let Some(owner) = owner(&folder.join(target.file_name().unwrap_or_default())) {
+        return wrong(format!("is a file of {}: must be elsewhere", owner.display()));
+    }
+    AtomicFile::create(path)
+}
+
+/// Writes a text into the file that [`output_file`] opened.
+///
+/// # Errors
+/// [`Error::Io`] with the path.
+pub(super) fn write_all(file: &mut dyn Write, path: &Path, text: &str) -> Result<()> {
+    file.write_all(text.as_bytes()).map_err(|e| Error::io(path, e))
+}
+
+/// The run, checkpoint or model that a file belongs to.
+fn owner(path: &Path) -> Option<&Path> {
+    let has = |folder: &Path, names: &[&str]| names.iter().all(|name| folder.join(name).exists());
+    path.ancestors().skip(1).find(|folder| {
+        let name = path.strip_prefix(folder).ok().and_then(|inner| inner.components().next());
+        let is_of_run = name.is_some_and(|name| OF_RUN.iter().any(|own| name.as_os_str() == *own));
+        (is_of_run && has(folder, &[CONFIG, METRICS, LATEST])) || has(folder, &[STATE]) || has(folder, &[MODEL_CONFIG])
+    })
 }
 
 #[cfg(test)]

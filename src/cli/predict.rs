@@ -5,12 +5,11 @@ use super::context::Context;
 use super::finetune::{digits, score_text};
 use super::model_argument;
 use super::options;
-use super::output::note;
+use super::output::{note, output_file, write_all};
 use super::stop::Done;
 use crate::config::{Answers, ModelConfig, Task};
 use crate::model::Inference;
 use crate::report::{Align, Table, confusion_table};
-use crate::store::atomic::write_atomic;
 use crate::train::task::Examples;
 use crate::train::task::scores::{self, Scores};
 use crate::train::{Stage, settings::keys::COLUMNS};
@@ -32,11 +31,13 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
+    let data: &PathBuf = required(matches, "data")?;
+    let out = matches.get_one::<PathBuf>("out").map(|path| output_file("out", path, [data])).transpose()?;
     let (task, scores) = answer(context, matches, Answer::Wanted)?;
     let text = scores::predictions(&task, &scores.answers);
-    match matches.get_one::<PathBuf>("out") {
-        Some(path) => Ok(write_atomic(path, text.as_bytes())?),
-        None => Ok(write!(context.out, "{text}")?),
+    match (out, matches.get_one::<PathBuf>("out")) {
+        (Some(file), Some(path)) => Ok(file.write(|file| write_all(file, path, &text))?),
+        _ => Ok(write!(context.out, "{text}")?),
     }
 }
 

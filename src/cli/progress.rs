@@ -10,7 +10,7 @@ use crate::train::observer::Description;
 use crate::train::{EvaluationLine, Line, Observer};
 use indicatif::ProgressBar;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -24,6 +24,8 @@ pub(super) struct Progress {
     steps: u32,
     /// Whether the run's folder has been shown.
     folder_shown: bool,
+    /// The latest checkpoint.
+    checkpoint: Option<PathBuf>,
     /// When the last line was printed where there is no bar.
     printed: Option<Instant>,
     stop: Arc<AtomicBool>,
@@ -31,7 +33,14 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new() -> Result<Self> {
-        Ok(Progress { bar: None, steps: 0, folder_shown: false, printed: None, stop: interrupt::flag()? })
+        Ok(Progress {
+            bar: None,
+            steps: 0,
+            folder_shown: false,
+            checkpoint: None,
+            printed: None,
+            stop: interrupt::flag()?,
+        })
     }
 
     fn print(&self, line: &str) {
@@ -52,6 +61,11 @@ impl Progress {
             note(format_args!("step {step}/{}  {state}  {} s left", self.steps, grouped(seconds_left as u64)));
             self.printed = Some(Instant::now());
         }
+    }
+
+    /// The latest checkpoint, saved or resumed from; `None` before the first.
+    pub(super) fn checkpoint(&self) -> Option<&Path> {
+        self.checkpoint.as_deref()
     }
 
     /// Removes the bar.
@@ -78,6 +92,7 @@ impl Observer for Progress {
 
     fn resumed(&mut self, step: u32, checkpoint: &Path) {
         self.folder_shown = true;
+        self.checkpoint = Some(checkpoint.to_path_buf());
         self.print(&format!("resumed from {} after {} steps", checkpoint.display(), grouped(step.into())));
         if let Some(bar) = &self.bar {
             bar.set_position(step.into());
@@ -120,6 +135,7 @@ impl Observer for Progress {
     }
 
     fn saved(&mut self, checkpoint: &Path) {
+        self.checkpoint = Some(checkpoint.to_path_buf());
         if let Some(run) = checkpoint.ancestors().nth(2).filter(|_| !self.folder_shown) {
             self.folder_shown = true;
             self.print(&format!("run: {}; Ctrl-C saves a checkpoint and stops", run.display()));

@@ -6,11 +6,13 @@ use super::context::Context;
 use super::output::note;
 use super::progress::Progress;
 use super::stop::Stop;
-use crate::Result;
+use crate::error::DeviceError;
 use crate::gpu::Device;
 use crate::report::command::shell_word;
+use crate::store::model_folder::{CHECKPOINTS, LATEST};
 use crate::train::run_folder::RunPath;
 use crate::train::{Objective, StoppedRun, Trained, engine};
+use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use std::path::{Path, PathBuf};
 
@@ -104,6 +106,29 @@ pub(super) fn note_complete<O: Objective>(run: &std::path::Path, stopped: &Stopp
     note(format_args!("{run} is finished: {done} steps are done; to continue, use a larger {longer}"));
 }
 
+/// Prints what can be done after an error of the device or of a file, and how the run continues.
+fn advise(command: &str, error: &Error, checkpoint: Option<&Path>) {
+    match error {
+        Error::Device(DeviceError::OutOfMemory { .. } | DeviceError::Limit { .. }) => {
+            note(
+                "the device's memory is too small for this run: use a smaller batch, or a larger accumulate, which divides it",
+            );
+        }
+        Error::Device(DeviceError::Lost(_)) => note(
+            "the device was lost: its driver was reset, as after work that took too long, or it was removed; if this happens \
+             again, use a larger accumulate or a smaller batch",
+        ),
+        Error::Device(_) | Error::Io { .. } => {}
+        _ => return,
+    }
+    // A checkpoint that was begun before the error may be complete by now.
+    let Some(run) = checkpoint.and_then(|checkpoint| checkpoint.ancestors().nth(2)) else { return };
+    if let Ok(latest) = std::fs::read_to_string(run.join(LATEST)) {
+        note(format_args!("the latest checkpoint is {}", run.join(CHECKPOINTS).join(latest.trim()).display()));
+        note(format_args!("to continue: wgpt {command} --resume {}", shell_word(run)));
+    }
+}
+
 fn run_with_progress<O: Objective>(
     context: &Context<'_>,
     command: &str,
@@ -115,7 +140,13 @@ fn run_with_progress<O: Objective>(
     let mut progress = Progress::new()?;
     let trained = train(&device, &mut progress);
     progress.end();
-    let trained = trained?;
+    let trained = match trained {
+        Ok(trained) => trained,
+        Err(error) => {
+            advise(command, &error, progress.checkpoint());
+            return Err(error.into());
+        }
+    };
     if !trained.finished {
         note(format_args!("stopped after {} steps, saved to {}", trained.steps, trained.checkpoint.display()));
         note(format_args!("to continue: wgpt {command} --resume {}", shell_word(&trained.folder)));

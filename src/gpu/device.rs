@@ -144,6 +144,8 @@ fn device_error(what: &str, error: &wgpu::Error) -> DeviceError {
     let message = error.to_string();
     match error {
         wgpu::Error::OutOfMemory { .. } => DeviceError::OutOfMemory { what: what.into(), message },
+        // wgpu reports what is done after a loss as errors of these calls.
+        _ if message.contains("device is lost") || message.contains("device lost") => DeviceError::Lost(message),
         _ => DeviceError::Rejected(format!("{what}: {message}")),
     }
 }
@@ -324,16 +326,19 @@ impl Device {
         let record = |fault: &Fault| {
             let fault = fault.clone();
             move |error| {
-                fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                let mut first = fault.lock().unwrap_or_else(PoisonError::into_inner);
+                // The loss of the device explains all other errors.
+                let is_loss = |error: &DeviceError| matches!(error, DeviceError::Lost(_));
+                if first.as_ref().is_none_or(|first| is_loss(&error) && !is_loss(first)) {
+                    *first = Some(error);
+                }
             }
         };
         let uncaptured = record(&self.0.fault);
         self.0.device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| uncaptured(device_error("submission", &e))));
         let lost = record(&self.0.fault);
         self.0.device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                lost(DeviceError::Lost(message));
-            }
+            lost(DeviceError::Lost(if message.is_empty() { format!("{reason:?}") } else { message }));
         });
     }
 

@@ -111,44 +111,81 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     write_atomic_with(path, |file| file.write_all(bytes).map_err(|e| Error::io(path, e)))
 }
 
-/// As [`write_atomic`], with the contents that `fill` writes; returns the value that `fill` returns. The file that a link
-/// names is replaced, not the link. A device or a pipe is written directly.
+/// As [`write_atomic`], with the contents that `fill` writes; returns the value that `fill` returns.
 ///
 /// # Errors
-/// [`Error::File`] while another process writes the same file, [`Error::Io`] with the path, and the errors of `fill`; the
-/// sibling is deleted in each case.
+/// As [`AtomicFile::create`] and [`AtomicFile::write`].
 pub fn write_atomic_with<T>(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
-    let failed = |e| Error::io(path, e);
-    if path.metadata().is_ok_and(|existing| !existing.is_file() && !existing.is_dir()) {
-        let mut device = BufWriter::new(File::options().write(true).open(path).map_err(failed)?);
-        let filled = fill(&mut device)?;
-        device.flush().map_err(failed)?;
-        return Ok(filled);
-    }
-    let target = if path.is_symlink() { path.canonicalize().map_err(failed)? } else { path.to_path_buf() };
-    let partial = sibling(&target, "partial")?;
-    let partial_file = match lock::acquire(&partial).map_err(failed)? {
-        Lock::Held(file) | Lock::Unsupported { file, .. } => file,
-        Lock::Busy => {
-            return Err(Error::file(path, "another process is writing this file").expected("must be another file"));
+    AtomicFile::create(path)?.write(fill)
+}
+
+/// A file that is going to be written completely, or stays as it was: a hidden sibling is created at once, so that a file
+/// that cannot be written is known before the work that makes its contents. The file that a link names is replaced, not the
+/// link. A device or a pipe is written directly.
+#[derive(Debug)]
+pub struct AtomicFile {
+    path: PathBuf,
+    /// The path that is replaced, behind all links.
+    target: PathBuf,
+    /// The sibling, which is deleted when the value is dropped; `None` for a device.
+    partial: Option<PathBuf>,
+    /// The sibling or the device.
+    file: File,
+}
+
+impl AtomicFile {
+    /// Creates the sibling, and locks it until the file is written.
+    ///
+    /// # Errors
+    /// [`Error::File`] while another process writes the same file, [`Error::Io`] with the path.
+    pub fn create(path: &Path) -> Result<Self> {
+        let failed = |e| Error::io(path, e);
+        let own = path.to_path_buf();
+        if path.metadata().is_ok_and(|existing| !existing.is_file() && !existing.is_dir()) {
+            let file = File::options().write(true).open(path).map_err(failed)?;
+            return Ok(AtomicFile { target: own.clone(), path: own, partial: None, file });
         }
-    };
-    let write_and_rename = || -> Result<T> {
-        partial_file.set_len(0).map_err(failed)?;
-        let mut writer = BufWriter::new(&partial_file);
+        let target = if path.is_symlink() { path.canonicalize().map_err(failed)? } else { own.clone() };
+        let partial = sibling(&target, "partial")?;
+        let file = match lock::acquire(&partial).map_err(failed)? {
+            Lock::Held(file) | Lock::Unsupported { file, .. } => file,
+            Lock::Busy => {
+                return Err(Error::file(path, "another process is writing this file").expected("must be another file"));
+            }
+        };
+        Ok(AtomicFile { path: own, target, partial: Some(partial), file })
+    }
+
+    /// Writes the contents and replaces the file; returns the value that `fill` returns.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with the path, and the errors of `fill`; the file is then as it was.
+    pub fn write<T>(mut self, fill: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
+        let failed = |e| Error::io(&self.path, e);
+        if self.partial.is_some() {
+            // Left by a process that ended while it wrote.
+            self.file.set_len(0).map_err(failed)?;
+        }
+        let mut writer = BufWriter::new(&self.file);
         let filled = fill(&mut writer)?;
         writer.into_inner().map_err(|e| failed(e.into_error()))?;
-        sync_file(&partial_file).map_err(failed)?;
-        std::fs::rename(&partial, &target).map_err(failed)?;
+        if let Some(partial) = &self.partial {
+            sync_file(&self.file).map_err(failed)?;
+            std::fs::rename(partial, &self.target).map_err(failed)?;
+            // From now on, another process may have a sibling of this name.
+            self.partial = None;
+            sync_folder(parent(&self.target).unwrap_or(Path::new(".")))?;
+        }
         Ok(filled)
-    };
-    let result = write_and_rename();
-    match result {
-        // Only the first error is returned.
-        Err(_) => drop(std::fs::remove_file(&partial)),
-        Ok(_) => sync_folder(parent(&target).unwrap_or(Path::new(".")))?,
     }
-    result
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        if let Some(partial) = &self.partial {
+            let _ = std::fs::remove_file(partial);
+        }
+    }
 }
 
 /// Writes and syncs a file in place.

@@ -54,6 +54,8 @@ pub struct Tokenized {
     pub trained: Option<Tokenizer>,
     /// The cache entry; `None` for a temporary folder, which is deleted with the last user of the tokens.
     pub folder: Option<PathBuf>,
+    /// Why the entry could not be moved into the cache.
+    pub not_saved: Option<String>,
 }
 
 /// A folder of tokenized texts.
@@ -99,6 +101,25 @@ impl Entries {
         entries.is_none_or(|mut entries| entries.next().is_none())
     }
 
+    /// Whether an error is about a file of the cache, so that the work can be done without it.
+    pub fn is_about(&self, error: &Error) -> bool {
+        let (Error::Io { path, .. }, Some(folder)) = (error, &self.folder) else { return false };
+        path.starts_with(folder)
+    }
+
+    /// The warning that says why tokens are not in the cache; `None` without a cache.
+    pub fn not_saved(&self, error: &Error) -> Option<String> {
+        self.folder.as_ref().map(|folder| match error {
+            Error::Io { source, .. } => not_saved(folder, source),
+            other => not_saved(folder, other),
+        })
+    }
+
+    /// The entries of the same texts, none of which is cached: new ones are temporary.
+    pub fn without_cache(&self) -> Self {
+        Entries { folder: None, path: None, recipe: self.recipe.clone() }
+    }
+
     /// The folder of a text's entry.
     fn entry_path(&self, digests: &Digests) -> Option<PathBuf> {
         let mut hash = Sha256::new_with_prefix(&self.recipe);
@@ -120,15 +141,21 @@ impl Entries {
             None => None,
             Some(folder) => match WorkFolder::in_cache(folder) {
                 Ok(work_folder) => return Ok((EntryWriter::new(work_folder)?, None)),
-                Err(e) => {
-                    Some(format!("{}: could not be written ({e}), so the tokens are not cached", folder.display()))
-                }
+                Err(e) => Some(not_saved(folder, &e)),
             },
         };
         let temporary = tempfile::Builder::new().prefix("wgpt-tokens-").tempdir();
         let temporary = temporary.map_err(|e| Error::io(std::env::temp_dir(), e))?;
         Ok((EntryWriter::new(WorkFolder::Temporary(temporary))?, why))
     }
+}
+
+fn not_saved(folder: &Path, why: &dyn std::fmt::Display) -> String {
+    let folder = folder.display();
+    format!(
+        "the token cache {folder} could not be written ({why}), so the tokens are not cached; WGPT_CACHE names another folder, \
+         and when it is empty, no cache is used"
+    )
 }
 
 /// A folder in which an entry is written. It is deleted when the value is dropped.
@@ -302,6 +329,7 @@ impl FinishedEntry {
     /// # Errors
     /// As [`FinishedEntry::corpus`].
     pub fn persist(mut self, entries: &Entries, digests: &Digests) -> Result<Tokenized> {
+        let mut reason = None;
         if let (WorkFolder::Cache { path, created, .. }, Some(target)) =
             (&mut self.work_folder, entries.entry_path(digests))
         {
@@ -317,16 +345,19 @@ impl FinishedEntry {
                 std::fs::rename(&*path, &target)
             };
             // If two processes replace the same damaged entry, the first attempt of one fails and its second finds an entry.
-            if move_to_target().or_else(|_| move_to_target()).is_ok() {
-                created.clear();
-                let _ = std::fs::remove_dir_all(target.join("damaged"));
-                let tokenized = open(&target, &self.entry, None)?;
-                return Ok(Tokenized { trained: self.trained.take(), folder: Some(target), ..tokenized });
+            match move_to_target().or_else(|_| move_to_target()) {
+                Ok(()) => {
+                    created.clear();
+                    let _ = std::fs::remove_dir_all(target.join("damaged"));
+                    let tokenized = open(&target, &self.entry, None)?;
+                    return Ok(Tokenized { trained: self.trained.take(), folder: Some(target), ..tokenized });
+                }
+                Err(e) => reason = entries.folder.as_ref().map(|folder| not_saved(folder, &e)),
             }
         }
         let path = self.work_folder.path().to_path_buf();
         let tokenized = open(&path, &self.entry, Some(Arc::new(self.work_folder)))?;
-        Ok(Tokenized { trained: self.trained, ..tokenized })
+        Ok(Tokenized { trained: self.trained, not_saved: reason, ..tokenized })
     }
 }
 
@@ -356,7 +387,13 @@ fn open(folder: &Path, entry: &Entry, work_folder: Option<Arc<WorkFolder>>) -> R
         None => Corpus::stream(tokens),
         Some(count) => Corpus::documents(tokens, shared::<u64>(&folder.join(ENDS), count, &work_folder)?)?,
     };
-    Ok(Tokenized { corpus, token_bytes: TokenBytes::new(bytes, entry.totals.clone()), trained: None, folder: None })
+    Ok(Tokenized {
+        corpus,
+        token_bytes: TokenBytes::new(bytes, entry.totals.clone()),
+        trained: None,
+        folder: None,
+        not_saved: None,
+    })
 }
 
 /// Verifies and maps an entry; `None` if any part of it is damaged.
@@ -574,7 +611,7 @@ mod tests {
         std::fs::write(fixture.cache.parent().expect("parent"), "").expect("write");
         let entries = fixture.entries();
         let (writer, why) = entries.writer().expect("writer");
-        assert!(why.expect("a reason").contains("so the tokens are not cached"));
+        assert!(why.expect("a reason").contains("could not be written"));
         drop(writer);
         let entries = TokenCache::new(None).entries(&fixture.sources, "recipe");
         let (finished, digests) = fixture.write(&entries);

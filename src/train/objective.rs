@@ -68,6 +68,13 @@ pub trait Objective: Sized {
     fn curve(&self) -> Curve;
     /// The checksum by which a resumed run recognizes its training data.
     fn identity(&self) -> Identity;
+    /// Compares the other inputs of a resumed run with those that its state has the checksums of. Returns warnings.
+    ///
+    /// # Errors
+    /// [`crate::Error::File`] naming an input that must not change.
+    fn check_inputs(&self, _state: &Self::State) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
     /// Steps of the run.
     fn steps(&self) -> u32;
     /// The capacity that a device must have memory for: at least the largest micro-batch.

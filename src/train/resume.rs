@@ -23,8 +23,6 @@ pub struct StoppedRun<O: Objective> {
     pub(super) folder: RunFolder,
     /// The settings for the rest of the run.
     pub settings: Settings,
-    /// The settings until the run stopped.
-    before: Settings,
     pub(super) checkpoint: Model,
     moments: Moments,
     pub(super) state: O::State,
@@ -49,7 +47,7 @@ impl<O: Objective> StoppedRun<O> {
         folder.set_keep(settings.keep);
         let (checkpoint, moments, state) = load(&path).map_err(|error| with_undamaged(error, &folder, &path))?;
         let kernels = folder.kernels()?;
-        Ok(StoppedRun { folder, settings, before, checkpoint, moments, state, kernels })
+        Ok(StoppedRun { folder, settings, checkpoint, moments, state, kernels })
     }
 
     /// The objective for the rest of the run; `None` when the run is complete and its settings do not make it longer.
@@ -59,8 +57,7 @@ impl<O: Objective> StoppedRun<O> {
     /// Those of `make`; [`Error::File`] when the training data differs from the run's, and for a run shorter than the steps
     /// that are done.
     pub fn objective(&self, make: impl FnOnce(&Self) -> Result<O>) -> Result<Option<O>> {
-        let length = |settings: &Settings| (settings.length, settings.task.patience);
-        if self.state.is_complete() && length(&self.settings) == length(&self.before) {
+        if self.state.is_complete(&self.settings) {
             return Ok(None);
         }
         let (objective, dir) = (make(self)?, self.folder.path());
@@ -70,6 +67,7 @@ impl<O: Objective> StoppedRun<O> {
                 format!("the training data differs from the run's ({} tokens instead of {})", is.tokens, was.tokens);
             return Err(Error::file(dir, found).expected(format!("{key} must name the same data")));
         }
+        objective.check_inputs(&self.state)?;
         let done = self.step();
         if objective.steps() < done {
             let length = match self.settings.length {
@@ -84,10 +82,14 @@ impl<O: Objective> StoppedRun<O> {
 
     /// Warnings about the rest of the run.
     pub fn warnings(&self, objective: &O) -> Vec<String> {
+        // An input that must not change was refused before.
+        let mut all = objective.check_inputs(&self.state).unwrap_or_default();
         let is = objective.steps();
-        let Some(was) = self.state.planned_steps().filter(|was| *was != is) else { return Vec::new() };
-        let run = if is > was { "longer" } else { "shorter" };
-        vec![format!("{is} steps instead of {was}: from here on, the learning rate is that of the {run} run")]
+        if let Some(was) = self.state.planned_steps().filter(|was| *was != is) {
+            let run = if is > was { "longer" } else { "shorter" };
+            all.push(format!("{is} steps instead of {was}: from here on, the learning rate is that of the {run} run"));
+        }
+        all
     }
 
     /// The settings, the checkpoint and the folder, for reading the data again.

@@ -29,6 +29,8 @@ pub const SAMPLES: &str = "samples.txt";
 pub const CURVE: &str = "loss.svg";
 /// The kernel variants in use.
 pub const KERNELS: &str = "kernels.json";
+/// The best epoch's answers at the end of a fine-tuning run.
+pub const PREDICTIONS: &str = "predictions.tsv";
 /// Locked by the process that trains the run.
 pub const LOCK: &str = "lock";
 

@@ -1,5 +1,6 @@
 //! state.json of a checkpoint. Together with the other files of the checkpoint it holds all that the next step depends on.
 
+use super::settings::Settings;
 use crate::data::data_loader::Cursor;
 use crate::model::StepState;
 use crate::store::checksums;
@@ -47,8 +48,9 @@ pub trait RunState: Serialize + DeserializeOwned {
     /// The position in the run.
     fn position(&self) -> Position;
 
-    /// Whether the run had reached its end.
-    fn is_complete(&self) -> bool;
+    /// Whether the run had reached the end that these settings give it. They may differ from those that the state was saved
+    /// with: a process may have ended after it made the run longer and before its first checkpoint.
+    fn is_complete(&self, settings: &Settings) -> bool;
 
     /// Steps of the whole run as planned when the state was saved; `None` when the state does not record them.
     fn planned_steps(&self) -> Option<u32> {

@@ -169,7 +169,10 @@ fn bad_input_is_one_line_and_leaves_no_file() {
         (vec!["--model", "model", "--data", "one.txt"], &["tokens of the text = 1", "must be 2 or more"]),
         (text(&["--per-token", "there"]), &["--per-token there: must be the path of a file"]),
         (text(&["--per-token", "none/losses"]), &["--per-token none/losses: the folder none does not exist"]),
-        (text(&["--per-token", "text.txt"]), &["--per-token text.txt: is one of the texts: must be another file"]),
+        (
+            text(&["--per-token", "text.txt"]),
+            &["--per-token text.txt: is text.txt, which is read: must be another file"],
+        ),
         (text(&["--per-token", "./there/../text.txt"]), &["is one of the texts"]),
         (text(&["--per-token", "model/config.json"]), &["is in the model's folder: must be elsewhere"]),
         (text(&["--per-token", "model/losses"]), &["is in the model's folder: must be elsewhere"]),

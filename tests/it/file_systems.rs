@@ -1,6 +1,6 @@
 //! Runs on file systems that lack something: file locks, syncing of folders or files, mapped files.
 
-use super::common::faults::{EINVAL, ENODEV, ENOLCK, ENOSYS, EOPNOTSUPP, Faults};
+use super::common::faults::{EINVAL, ENODEV, ENOLCK, ENOSPC, ENOSYS, EOPNOTSUPP, Faults};
 use super::common::files;
 use super::common::program::{assert_refused, stderr, success, wgpt};
 use super::common::runs::{latest_weights, tiny_toml};
@@ -34,7 +34,7 @@ fn a_run_goes_on_without_locks_syncs_or_maps() {
     let Some(faults) = Faults::compile(place) else { return };
     success(&run(&mut pretrain(place, "whole")));
     for (call, errors, warning) in [
-        ("flock", &[ENOLCK, ENOSYS, EOPNOTSUPP][..], "this file system has no file locks"),
+        ("flock", &[ENOLCK, ENOSPC, ENOSYS, EOPNOTSUPP][..], "this file system has no file locks"),
         ("dirsync", &[EINVAL, ENOSYS, EOPNOTSUPP], "this file system cannot sync folders"),
         ("sync", &[EINVAL, ENOSYS, EOPNOTSUPP], ""),
         ("map", &[ENODEV], ""),
@@ -77,4 +77,54 @@ fn without_locks_a_folder_is_still_written_by_one_process() {
     // With locks, the file of a process that ended early does not disturb.
     success(&run(&mut pretrain(place, "run")));
     assert!(!lock.exists());
+}
+
+#[test]
+fn a_full_disk_of_the_cache_is_named_and_done_without() {
+    let place = place();
+    let place = place.path();
+    let Some(faults) = Faults::compile(place) else { return };
+    let cache = place.join("cache");
+    std::fs::create_dir(&cache).expect("folder");
+    success(&run(pretrain(place, "whole").env("WGPT_CACHE", "")));
+    for call in ["write", "open", "mkdir", "sync", "rename"] {
+        let output = run(faults.inject(&mut pretrain(place, call), &cache, &format!("{call}={ENOSPC}")));
+        success(&output);
+        let messages = stderr(&output);
+        let says = |line: &&str| line.starts_with("warning: the token cache ") && line.contains("No space left");
+        assert_eq!(messages.lines().filter(says).count(), 1, "{call}: {messages}");
+        assert_eq!(latest_weights(&place.join(call)), latest_weights(&place.join("whole")), "{call}");
+    }
+}
+
+#[test]
+fn a_resumed_run_does_not_tokenize_its_text_again() {
+    let place = place();
+    let place = place.path();
+    success(&run(&mut pretrain(place, "run")));
+    let mut longer = wgpt(place, &["pretrain", "--resume", "run", "--steps", "6"]);
+    let output = run(longer.env("WGPT_CACHE", place.join("cache")));
+    success(&output);
+    assert!(stderr(&output).contains("tokens read from the cache: "), "{}", stderr(&output));
+    assert_eq!(files::names(&place.join("cache/tokens")).len(), 1, "one entry");
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_leaves_the_one_before() {
+    let place = place();
+    let place = place.path();
+    let Some(faults) = Faults::compile(place) else { return };
+    success(&run(&mut pretrain(place, "run")));
+    let mut longer = wgpt(place, &["pretrain", "--resume", "run", "--steps", "6"]);
+    let full = faults.inject(&mut longer, &place.join("run/checkpoints"), &format!("write={ENOSPC}"));
+    let output = run(full);
+    let messages = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{messages}");
+    let says = [
+        "the latest checkpoint is run/checkpoints/step-000004",
+        "to continue: wgpt pretrain --resume run",
+        "No space left",
+    ];
+    assert!(says.iter().all(|part| messages.contains(part)), "{messages}");
+    success(&run(&mut wgpt(place, &["pretrain", "--resume", "run"])));
 }

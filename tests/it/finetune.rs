@@ -407,3 +407,23 @@ fn bad_input_is_one_line_and_writes_nothing() {
     }
     assert_eq!(files::names(folder).len(), 5);
 }
+
+#[test]
+fn a_resumed_run_has_the_validation_examples_of_its_start() {
+    let place = tempfile::tempdir().expect("folder");
+    let folder = place.path();
+    write_examples(folder);
+    success(&wgpt(folder, &format!("{RUN} --epochs 1 --out run")));
+    let text = std::fs::read_to_string(folder.join("valid.tsv")).expect("read");
+    std::fs::rename(folder.join("valid.tsv"), folder.join("moved.tsv")).expect("rename");
+    // Changed under its old name.
+    let changed = text.replacen("warm", "cold", 1);
+    std::fs::write(folder.join("valid.tsv"), &changed).expect("write");
+    let resume = "finetune classify --resume run --epochs 2";
+    let expected = ["valid.tsv: the validation examples differ from the run's: valid must name the same examples"];
+    assert_one_line(&wgpt(folder, resume), 2, &expected);
+    // Moved, and other test examples.
+    let output = wgpt(folder, &format!("{resume} --valid moved.tsv"));
+    success(&output);
+    assert!(stderr(&output).contains("warning: valid.tsv: the test examples differ"), "{}", stderr(&output));
+}

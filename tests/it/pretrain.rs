@@ -5,13 +5,14 @@ use crate::common::runs::{checkpoint, layers, metrics_without_times, tiny_toml};
 use crate::common::{device, files, runs};
 use std::path::Path;
 use wgpt::data::synthetic::stories::stories;
+use wgpt::error::DeviceError;
 use wgpt::gpu::Device;
 use wgpt::model::{Capacity, Training, plan};
 use wgpt::store::Model;
 use wgpt::train::metrics::Line;
 use wgpt::train::observer::Description;
 use wgpt::train::sample::{Sampling, SamplingLimits, sample};
-use wgpt::train::{NoObserver, Observer, Pretraining, Settings, Trained, optimizer_options};
+use wgpt::train::{NoObserver, Observer, Pretraining, Settings, StoppedRun, Trained, optimizer_options};
 use wgpt::{Error, Result};
 
 const SETTINGS: &str = "steps = 7\nwarmup = 3\neval_every = 3\ncheckpoint_every = 2\nkeep = 2\n";
@@ -192,4 +193,25 @@ fn a_sample_ends_at_n_positions() {
     assert!(warm.iter().all(|id| *id < 260) && warm == draw(1.0, 0) && warm != draw(1.0, 1), "{warm:?}");
     let none = sample(&training, &[], limits, Sampling::default());
     assert!(none.expect_err("no prompt").to_string().contains("1 to 16"));
+}
+
+#[test]
+fn a_lost_device_is_an_error_that_says_so() {
+    /// Destroys the device after a step, as a reset of its driver does.
+    struct Destroy(Device);
+    impl Observer for Destroy {
+        fn recorded(&mut self, line: &Line) {
+            if line.step() == 2 {
+                self.0.raw().destroy();
+            }
+        }
+    }
+    let (device, place) = (device(), tempfile::tempdir().expect("folder"));
+    let out = place.path().join("run");
+    let lost = train(&device, &out, &["steps=50", "warmup=2", "eval_every=5"], &mut Destroy(device.clone()));
+    let error = lost.err().expect("a lost device");
+    assert!(matches!(error, Error::Device(DeviceError::Lost(_))), "{error:?}");
+    assert!(error.to_string().starts_with("device: lost: "), "{error}");
+    // The run is complete up to its last checkpoint, and its lock is free.
+    StoppedRun::<Pretraining>::open(&out, layers(&[])).expect("a run");
 }

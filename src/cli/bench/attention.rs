@@ -5,7 +5,7 @@ use super::timing::seconds_per_run;
 use crate::cli::arguments::{json_flag, path_option};
 use crate::cli::context::Context;
 use crate::cli::numbers::{bytes, grouped};
-use crate::cli::output::{note, output_folder};
+use crate::cli::output::{note, output_file, write_all};
 use crate::cli::stop::Done;
 use crate::config::ModelConfig;
 use crate::gpu::Device;
@@ -14,7 +14,6 @@ use crate::philox::{Stream, Words};
 use crate::reference::attention::{Rules, Seen, forward_of, head_scale, split};
 use crate::reference::kv_compress;
 use crate::report::{Align, Line, Panel, Panels, Table, panels_svg};
-use crate::store::atomic::write_atomic;
 use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use std::path::PathBuf;
@@ -69,8 +68,10 @@ impl Row {
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let lengths: Vec<usize> = matches.get_many::<u32>("lengths").into_iter().flatten().map(|n| *n as usize).collect();
-    let out = matches.get_one::<PathBuf>("out");
-    out.map(|path| output_folder("out", path)).transpose()?;
+    let out = match matches.get_one::<PathBuf>("out") {
+        Some(path) => Some((path, output_file("out", path, [])?)),
+        None => None,
+    };
     let device = context.open()?;
     let right = |head| (head, Align::Right);
     let mut table = Table::new(&[
@@ -105,8 +106,9 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     }
     note("ms: median; M includes the compression; LMLML: the mean over its five layers");
     note("memory: the activations that attention reads and keeps, in the backward pass with their gradients");
-    if let Some(path) = out {
-        write_atomic(path, panels_svg(&diagram(&all, &device.caps().name)).as_bytes())?;
+    if let Some((path, file)) = out {
+        let svg = panels_svg(&diagram(&all, &device.caps().name));
+        file.write(|file| write_all(file, path, &svg))?;
         note(format_args!("diagram: {}", path.display()));
     }
     Ok(())

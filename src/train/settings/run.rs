@@ -16,7 +16,8 @@ use std::path::PathBuf;
 pub const PRESETS: [&str; 3] = ["nano", "mini", "gpt1"];
 
 /// The length of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Length {
     /// Optimizer steps.
     Steps(u32),

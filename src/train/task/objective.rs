@@ -5,7 +5,6 @@ use super::examples::{Examples, size_of};
 use super::prepare::FineTuning;
 use super::scores::{self, Scores};
 use super::state::{Best, FineTuningState};
-use crate::Result;
 use crate::config::ModelConfig;
 use crate::data::batch::{Batch, LossCounts};
 use crate::data::data_loader::Cursor;
@@ -25,6 +24,7 @@ use crate::train::resume::StoppedRun;
 use crate::train::run_folder::{RunFolder, RunPath};
 use crate::train::settings::{Settings, Stage};
 use crate::train::state::{Identity, Position};
+use crate::{Error, Result};
 use std::collections::BTreeMap;
 
 impl FineTuning {
@@ -81,11 +81,29 @@ fn micro_batches(all: &[EncodedExample], of_step: &[u32], accumulate: usize) -> 
     Ok(parts.collect())
 }
 
+/// The checksum of examples: sequences and answers.
+fn identity(examples: &Examples) -> Identity {
+    let lengths = |example: &EncodedExample| example.sequences.iter().map(|ids| ids.len() as u64).collect::<Vec<_>>();
+    let answer = |example: &EncodedExample| match example.answer {
+        Answer::Class(class) => [1, u64::from(class)],
+        Answer::Score(score) => [2, u64::from(score.to_bits())],
+        Answer::Unknown => [0, 0],
+    };
+    let all = &examples.all;
+    let heads: Vec<Vec<u64>> = all.iter().map(|e| [lengths(e), answer(e).to_vec()].concat()).collect();
+    let tokens = all.iter().flat_map(|e| &e.sequences).map(|ids| ids.len() as u64).sum();
+    let bytes = heads.iter().zip(all.iter()).flat_map(|(head, example)| {
+        let ids = example.sequences.iter().map(|ids| bytemuck::cast_slice(ids));
+        std::iter::once(bytemuck::cast_slice(head)).chain(ids)
+    });
+    Identity { tokens, sha256: sha256::of(bytes) }
+}
+
 impl Objective for FineTuning {
     type State = FineTuningState;
     const STAGE: Stage = Stage::FineTuning;
-    /// The model and the validation examples may not change: they influenced the steps that are done.
-    const MAY_CHANGE: &'static [&'static str] = &["train", "test", "epochs", "recompute", "patience"];
+    /// The model may not change: it influenced the steps that are done. Files may move; their contents are compared.
+    const MAY_CHANGE: &'static [&'static str] = &["train", "valid", "test", "epochs", "recompute", "patience"];
     const DATA_KEY: &'static str = "train";
 
     fn settings(&self) -> &Settings {
@@ -143,21 +161,23 @@ impl Objective for FineTuning {
     }
 
     fn identity(&self) -> Identity {
-        let lengths =
-            |example: &EncodedExample| example.sequences.iter().map(|ids| ids.len() as u64).collect::<Vec<_>>();
-        let answer = |example: &EncodedExample| match example.answer {
-            Answer::Class(class) => [1, u64::from(class)],
-            Answer::Score(score) => [2, u64::from(score.to_bits())],
-            Answer::Unknown => [0, 0],
+        identity(&self.train)
+    }
+
+    /// The validation examples must be the same, because they chose the best epoch. The test examples are read at the end
+    /// only: others are allowed.
+    fn check_inputs(&self, state: &FineTuningState) -> Result<Vec<String>> {
+        if state.valid.as_ref().is_some_and(|valid| *valid != identity(&self.valid)) {
+            let found = "the validation examples differ from the run's";
+            return Err(Error::file(&self.valid.path, found).expected("valid must name the same examples"));
+        }
+        let test = self.test.as_ref().map(|test| (test.path.display(), identity(test)));
+        let differs = |(path, is)| {
+            let was = state.test.as_ref().filter(|was| **was != is)?;
+            let was = was.tokens;
+            Some(format!("{path}: the test examples differ from those that the run was started with ({was} tokens)"))
         };
-        let all = &self.train.all;
-        let heads: Vec<Vec<u64>> = all.iter().map(|e| [lengths(e), answer(e).to_vec()].concat()).collect();
-        let tokens = all.iter().flat_map(|e| &e.sequences).map(|ids| ids.len() as u64).sum();
-        let bytes = heads.iter().zip(all.iter()).flat_map(|(head, example)| {
-            let ids = example.sequences.iter().map(|ids| bytemuck::cast_slice(ids));
-            std::iter::once(bytemuck::cast_slice(head)).chain(ids)
-        });
-        Identity { tokens, sha256: sha256::of(bytes) }
+        Ok(test.and_then(differs).into_iter().collect())
     }
 
     fn steps(&self) -> u32 {
@@ -303,8 +323,23 @@ impl Objective for FineTuning {
     fn state(&self, position: Position) -> FineTuningState {
         let finished = position.step > 0 && self.is_finished(&position);
         let Position { step, updates, cursor, data, elapsed_ms, .. } = position;
+        let (valid, test) = (Some(identity(&self.valid)), self.test.as_ref().map(identity));
         let (train_loss, best) = (self.train_loss, self.best);
-        FineTuningState { step, updates, cursor, data, elapsed_ms, train_loss, best, finished }
+        let (length, patience) = (Some(self.settings.length), Some(self.settings.task.patience));
+        FineTuningState {
+            step,
+            updates,
+            cursor,
+            data,
+            valid,
+            test,
+            elapsed_ms,
+            train_loss,
+            best,
+            length,
+            patience,
+            finished,
+        }
     }
 
     fn restore(&mut self, state: &FineTuningState, _lines: &[Line], _folder: &RunFolder) -> Result<()> {

@@ -1,6 +1,7 @@
 //! state.json of a fine-tuning run.
 
 use crate::data::data_loader::Cursor;
+use crate::train::settings::{Length, Settings};
 use crate::train::state::{Identity, Position, RunState};
 use serde::{Deserialize, Serialize};
 
@@ -47,12 +48,24 @@ pub struct FineTuningState {
     pub cursor: Cursor,
     /// The checksum of the training examples.
     pub data: Identity,
+    /// The checksum of the validation examples, which chose the best epoch so far; `None` in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid: Option<Identity>,
+    /// The checksum of the test examples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<Identity>,
     /// Time that the run has taken, in milliseconds.
     pub elapsed_ms: u64,
     /// Sum of the examples' losses in the epoch of the cursor.
     pub train_loss: f64,
     /// The best epoch; `None` before the end of the first epoch.
     pub best: Option<Best>,
+    /// The number of epochs of the whole run, as set when the checkpoint was saved; `None` in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<Length>,
+    /// The setting `patience` then; `None` in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u32>,
     /// Whether the run is complete, by its number of epochs or by `patience`.
     pub finished: bool,
 }
@@ -63,8 +76,10 @@ impl RunState for FineTuningState {
         Position { step, updates, cursor, data, elapsed_ms, sampled: 0 }
     }
 
-    fn is_complete(&self) -> bool {
+    fn is_complete(&self, settings: &Settings) -> bool {
         self.finished
+            && self.length.is_none_or(|length| length == settings.length)
+            && self.patience.is_none_or(|patience| patience == settings.task.patience)
     }
 }
 

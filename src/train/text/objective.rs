@@ -18,7 +18,7 @@ use crate::train::prefetch::ReadyBatch;
 use crate::train::resume::StoppedRun;
 use crate::train::run_folder::{CONFIG, METRICS, RunFolder, RunPath};
 use crate::train::sample::{Sampling, SamplingLimits, sample};
-use crate::train::settings::{Settings, Stage};
+use crate::train::settings::{Length, Settings, Stage};
 use crate::train::state::{Identity, Position, RunState};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,9 @@ pub struct PretrainingState {
     pub updates: u32,
     /// Steps of the whole run, as planned when the checkpoint was saved.
     pub steps: u32,
+    /// The number of steps or epochs of the whole run, as set when the checkpoint was saved; `None` in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<Length>,
     /// The windows consumed so far.
     pub cursor: Cursor,
     /// The checksum of the text.
@@ -53,8 +56,8 @@ impl RunState for PretrainingState {
         Position { step, updates, cursor, data, elapsed_ms, sampled }
     }
 
-    fn is_complete(&self) -> bool {
-        self.step == self.steps
+    fn is_complete(&self, settings: &Settings) -> bool {
+        self.step == self.steps && self.length.is_none_or(|length| length == settings.length)
     }
 
     fn planned_steps(&self) -> Option<u32> {
@@ -226,7 +229,8 @@ impl Objective for Pretraining {
 
     fn state(&self, position: Position) -> PretrainingState {
         let Position { step, updates, cursor, data, elapsed_ms, sampled } = position;
-        PretrainingState { step, updates, steps: self.steps, cursor, data, elapsed_ms, sampled }
+        let length = Some(self.settings.length);
+        PretrainingState { step, updates, steps: self.steps, length, cursor, data, elapsed_ms, sampled }
     }
 
     fn restore(&mut self, _state: &PretrainingState, lines: &[Line], folder: &RunFolder) -> Result<()> {

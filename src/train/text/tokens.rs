@@ -68,20 +68,20 @@ pub(in crate::train) fn from_files(
     settings: &Settings,
     tokenizer: Option<Tokenizer>,
     cache: &TokenCache,
-    check: impl FnOnce(&Corpus) -> Result<()>,
+    check: impl Fn(&Corpus) -> Result<()>,
 ) -> Result<Text> {
     let sources = TextFiles::find(settings.data_files()?, settings.document_separator.as_deref())?;
     let warnings: Vec<String> = sources.separator_warning()?.into_iter().collect();
-    let recipe = match &tokenizer {
-        Some(tokenizer) => tokenizer.to_json()?,
-        None => format!("trained {} {}", settings.model.vocab_size, settings.pretokenizer),
-    };
+    let trained = format!("trained {} {}", settings.model.vocab_size, settings.pretokenizer);
+    let recipe = tokenizer.as_ref().map_or(Ok(trained.clone()), Tokenizer::to_json)?;
     let entries = cache.entries(&sources, &recipe);
-    let mut known = if entries.is_empty() { None } else { Some(sources.digests()?) };
+    // A resumed run has the tokenizer that was trained on its text: the entry of its first start has the same tokens.
+    let of_first_start = tokenizer.as_ref().map(|_| cache.entries(&sources, &trained));
+    let is_empty = entries.is_empty() && of_first_start.as_ref().is_none_or(Entries::is_empty);
+    let mut known = if is_empty { None } else { Some(sources.digests()?) };
     if let Some(digests) = &known
-        && let Some(found) = entries.find(digests, tokenizer.as_ref().map(Tokenizer::vocab_size))
-        && let Tokenized { corpus, token_bytes, trained, folder: Some(folder) } = found
-        && let Some(tokenizer) = tokenizer.clone().or(trained)
+        && let Some((tokenizer, found)) = find(&entries, of_first_start.as_ref(), digests, tokenizer.as_ref())?
+        && let Tokenized { corpus, token_bytes, folder: Some(folder), .. } = found
     {
         check(&corpus)?;
         return Ok(Text { tokenizer, corpus, token_bytes, source: TokenSource::Cache(folder), warnings });
@@ -96,27 +96,53 @@ pub(in crate::train) fn from_files(
             (Tokenizer::train_on(&words, settings.model.vocab_size)?, true)
         }
     };
-    let text = encode(&sources, &known, &entries, tokenizer, is_trained, check)?;
-    Ok(Text { warnings, ..text })
+    let encode = |entries: &Entries| encode(&sources, &known, entries, &tokenizer, is_trained, &check);
+    match encode(&entries) {
+        // The disk of the cache is full, for example.
+        Err(error) if entries.is_about(&error) => {
+            let reason = entries.not_saved(&error);
+            let text = encode(&entries.without_cache())?;
+            Ok(Text { source: TokenSource::NotSaved(reason), warnings, ..text })
+        }
+        text => Ok(Text { warnings, ..text? }),
+    }
+}
+
+/// The tokens of a text in the cache, and their tokenizer.
+fn find(
+    entries: &Entries,
+    of_first_start: Option<&Entries>,
+    digests: &Digests,
+    tokenizer: Option<&Tokenizer>,
+) -> Result<Option<(Tokenizer, Tokenized)>> {
+    let own = entries.find(digests, tokenizer.map(Tokenizer::vocab_size));
+    let own = own.and_then(|found| Some((tokenizer.cloned().or_else(|| found.trained.clone())?, found)));
+    let (None, Some(tokenizer)) = (&own, tokenizer) else { return Ok(own) };
+    let Some(found) = of_first_start.and_then(|entries| entries.find(digests, None)) else { return Ok(None) };
+    let is_same = match &found.trained {
+        Some(trained) => trained.to_json()? == tokenizer.to_json()?,
+        None => false,
+    };
+    Ok(is_same.then(|| (tokenizer.clone(), found)))
 }
 
 fn encode(
     sources: &TextFiles,
     known: &Option<Digests>,
     entries: &Entries,
-    tokenizer: Tokenizer,
+    tokenizer: &Tokenizer,
     is_trained: bool,
-    check: impl FnOnce(&Corpus) -> Result<()>,
+    check: &dyn Fn(&Corpus) -> Result<()>,
 ) -> Result<Text> {
     let (mut writer, failure) = entries.writer()?;
-    let mut encoder = Encoder::new(&tokenizer);
+    let mut encoder = Encoder::new(tokenizer);
     let digests = sources.read(tokenizer.is_splittable(), &mut |block| writer.push(&encoder.encode(block)?))?;
     check_unchanged(sources, known, &digests)?;
-    let finished = writer.finish(encoder.finish(), sources.are_documents(), is_trained.then_some(&tokenizer))?;
+    let finished = writer.finish(encoder.finish(), sources.are_documents(), is_trained.then_some(tokenizer))?;
     check(&finished.corpus()?)?;
-    let Tokenized { corpus, token_bytes, folder, .. } = finished.persist(entries, &digests)?;
-    let source = folder.map_or(TokenSource::NotSaved(failure), TokenSource::Saved);
-    Ok(Text { tokenizer, corpus, token_bytes, source, warnings: Vec::new() })
+    let Tokenized { corpus, token_bytes, folder, not_saved, .. } = finished.persist(entries, &digests)?;
+    let source = folder.map_or(TokenSource::NotSaved(failure.or(not_saved)), TokenSource::Saved);
+    Ok(Text { tokenizer: tokenizer.clone(), corpus, token_bytes, source, warnings: Vec::new() })
 }
 
 /// Checks that no file has changed since it was read before.

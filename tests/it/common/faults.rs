@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Error numbers of Linux.
+pub const EINTR: i32 = 4;
+pub const EIO: i32 = 5;
 pub const ENODEV: i32 = 19;
 pub const EINVAL: i32 = 22;
+pub const ENOSPC: i32 = 28;
 pub const ENOLCK: i32 = 37;
 pub const ENOSYS: i32 = 38;
 pub const EOPNOTSUPP: i32 = 95;
