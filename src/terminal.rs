@@ -34,6 +34,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
 }
 
 /// A text of several lines, with an escape in place of each other character that a terminal obeys; tabs stay.
+#[cfg(feature = "cli")]
 pub fn visible_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c == '\n' || c == '\t')
 }
@@ -49,6 +50,7 @@ pub fn columns(text: &str) -> usize {
 }
 
 /// The longest start of a text that takes at most so many columns.
+#[cfg(feature = "cli")]
 pub fn truncated(text: &str, columns: usize) -> &str {
     let mut used = 0;
     let end = text.char_indices().find(|(_, c)| {
@@ -58,7 +60,7 @@ pub fn truncated(text: &str, columns: usize) -> &str {
     end.map_or(text, |(end, _)| &text[..end])
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cli"))]
 mod tests {
     use super::*;
 

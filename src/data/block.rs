@@ -40,6 +40,7 @@ fn end_of_run(text: &str, start: usize, longest: usize) -> usize {
 
 /// The first place from `from` on where a text may be split or, after a run of `longest` bytes, must be. The text has a split
 /// point at `start`, which is less than `from`.
+#[cfg(feature = "tokenizers")]
 pub(super) fn next_split(text: &str, start: usize, from: usize, longest: usize) -> Option<usize> {
     let run = (start + 1..from).rev().find(|at| is_split_point(text, *at)).unwrap_or(start);
     let mut forced = run;
@@ -72,6 +73,7 @@ mod tests {
         assert_eq!(found, [Some(8), None, None, None]);
     }
 
+    #[cfg(feature = "tokenizers")]
     #[test]
     fn long_runs_are_split_at_characters() {
         // Split points are before the first space of each run, at 4 and 14.

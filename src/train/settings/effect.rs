@@ -4,6 +4,7 @@ use super::keys::KEYS;
 use super::run::{Length, Settings};
 use super::stage::Stage;
 use crate::config::AttentionKind;
+#[cfg(feature = "tokenizers")]
 use crate::data::tokenizer::Tokenizer;
 
 impl Settings {
@@ -15,6 +16,7 @@ impl Settings {
     }
 
     /// Sets `pretokenizer` to that of the run's tokenizer. A warning if another one was set.
+    #[cfg(feature = "tokenizers")]
     pub(in crate::train) fn use_tokenizer(&mut self, tokenizer: &Tokenizer) -> Option<String> {
         let (was, is) = (self.pretokenizer, tokenizer.pretokenizer());
         self.pretokenizer = is;
