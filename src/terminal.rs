@@ -4,7 +4,9 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::path::Path;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+#[cfg(feature = "cli")]
+use unicode_width::UnicodeWidthChar;
+use unicode_width::UnicodeWidthStr;
 
 /// Whether a terminal may obey a character instead of showing it: control characters, line and paragraph separators, and
 /// marks that change the direction of the text around them.
