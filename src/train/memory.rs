@@ -118,8 +118,8 @@ mod tests {
     fn gpt1_fits_cards_of_all_sizes() {
         let settings = Settings::preset("gpt1").expect("gpt1");
         let of = |gib: u64| chosen(&settings, gib << 30).expect("a choice");
-        assert_eq!([24, 16, 8, 6, 4].map(of), [(1, false), (2, false), (4, false), (8, false), (8, true)]);
-        assert_eq!(chosen(&settings, 5 << 29).expect("a choice"), (64, false));
+        assert_eq!([24, 16, 8, 6, 4].map(of), [(1, false), (2, false), (4, false), (8, false), (4, true)]);
+        assert_eq!(chosen(&settings, 5 << 29).expect("a choice"), (8, true));
         let error = chosen(&settings, 1 << 30).expect_err("too little").to_string();
         assert!(error.starts_with("memory = 1GiB: the run needs at least "), "{error}");
     }
