@@ -177,8 +177,8 @@ fn bad_input_is_one_line_and_leaves_no_file() {
             text(&["--per-token", "./there/../text.txt"]),
             &["./there/../text.txt: is text.txt, which is read: must be another file"],
         ),
-        (text(&["--per-token", "model/config.json"]), &["is in the model's folder: must be elsewhere"]),
-        (text(&["--per-token", "model/losses"]), &["is in the model's folder: must be elsewhere"]),
+        (text(&["--per-token", "model/config.json"]), &["--per-token model/config.json: is ", "must be elsewhere"]),
+        (text(&["--per-token", "model/losses"]), &["--per-token model/losses: is ", "must be elsewhere"]),
         (text(&["--adapter", "Voodoo 2"]), &["\"Voodoo 2\": expected one of"]),
     ] {
         println!("{words:?}");
