@@ -31,6 +31,9 @@ pub(super) fn flag() -> Result<Arc<AtomicBool>> {
 /// SIGHUP, unless this process ignores it. Only Linux lists ignored signals; elsewhere SIGHUP keeps its default handling, so
 /// that `nohup` works.
 fn hangup() -> Option<i32> {
+    if !cfg!(target_os = "linux") {
+        return None;
+    }
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     let ignored = u64::from_str_radix(ignored.trim(), 16).ok()?;
