@@ -335,7 +335,7 @@ adapter=unknown kind=discrete slug='' measured=() order=1
 version=$(within 10 "$wgpt" --version 2>/dev/null </dev/null) || version="wgpt of unknown version"
 commit=$(git -C "$here" rev-parse --short=12 HEAD 2>/dev/null)
 gpu=$(within 10 nvidia-smi --format=csv,noheader \
-    --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.memory,power.limit 2>/dev/null | head -n 1)
+    --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.memory,power.limit 2>/dev/null | sed -n 1p)
 
 part devices 30 "$wgpt" devices --json || failed=1
 choose_adapter

@@ -106,7 +106,7 @@ need_target() {
 
 # need_toolchain VERSION: installs a version of Rust beside the default one. Fails if it cannot.
 need_toolchain() {
-    command -v rustup >/dev/null && { rustup toolchain list | grep -q "^$1" || rustup toolchain install "$1" --profile minimal; }
+    command -v rustup >/dev/null && { rustup toolchain list | grep "^$1" >/dev/null || rustup toolchain install "$1" --profile minimal; }
 }
 
 # need_shellcheck: for .ci/run.
@@ -120,7 +120,8 @@ has_vulkan() {
         return 0
     fi
     ldconfig=$(command -v ldconfig || echo /sbin/ldconfig)
-    "$ldconfig" -p 2>/dev/null | grep -q 'libvulkan\.so\.1' || return 1
+    # Not `grep -q`, which stops reading at the first match: a program that still writes then fails, and so does the pipe.
+    "$ldconfig" -p 2>/dev/null | grep 'libvulkan\.so\.1' >/dev/null || return 1
     compgen -G '/usr/share/vulkan/icd.d/*.json' >/dev/null ||
         compgen -G '/usr/local/share/vulkan/icd.d/*.json' >/dev/null ||
         compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null

@@ -8,7 +8,8 @@
 # Wine that has Vulkan, vkd3d for DX12, and d3dcompiler_47.dll. Without it, Wine is set up by the script of the folder
 # `shared` beside this checkout, as root on Debian. Without that, there is nothing to run, and the script ends with a reason
 # and exit code 0. All of it runs in a mount and process namespace of its own: nothing stays mounted or running.
-set -euo pipefail
+set -Eeuo pipefail
+trap 'echo "FAILED: line $LINENO: $BASH_COMMAND" >&2' ERR # a failure that no text explains
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export LC_ALL=C.UTF-8
 
@@ -70,8 +71,13 @@ cp "$wine/work/d3dcompiler_47.dll" "$work/"
 rm -f "$wine/root/tmp/.X19-lock" # of a display in another namespace
 wgpt() { "$wine/windows" "$folder/wgpt.exe" "$@"; }
 
-# adapter BACKEND: the index of the first adapter of this API, or nothing.
-adapter() { wgpt devices --json | sed -n "/\"backend\":\"$1\"/{s/.*\"index\":\([0-9]*\).*/\1/p;q}"; }
+# adapter BACKEND: the index of the first adapter of this API, or nothing. The list is read to its end: a program whose reader
+# stops early may fail.
+adapter() {
+    local list
+    list=$(wgpt devices --json) || fail "devices --json: exit code $?: $list"
+    sed -n "s/.*\"index\":\([0-9]*\).*\"backend\":\"$1\".*/\1/p" <<<"$list" | sed -n 1p
+}
 
 dx12=$(adapter dx12)
 vulkan=$(adapter vulkan)

@@ -30,11 +30,18 @@ impl From<Error> for Stop {
 
 impl From<std::io::Error> for Stop {
     fn from(error: std::io::Error) -> Self {
-        match error.kind() {
-            std::io::ErrorKind::BrokenPipe => Stop::Closed,
-            _ => Stop::Failed(Error::io("stdout", error)),
+        match closed(&error) {
+            true => Stop::Closed,
+            false => Stop::Failed(Error::io("stdout", error)),
         }
     }
+}
+
+/// Whether the reader of a pipe is gone.
+fn closed(error: &std::io::Error) -> bool {
+    // Std has no kind for ERROR_PIPE_NOT_CONNECTED.
+    let windows = cfg!(windows) && error.raw_os_error() == Some(233);
+    error.kind() == std::io::ErrorKind::BrokenPipe || windows
 }
 
 /// Reports an error that is not reported yet, and returns the exit code.
