@@ -14,6 +14,17 @@ pub enum AdapterKind {
     Other,
 }
 
+impl AdapterKind {
+    /// [`Caps::max_dispatch_flops`] of adapters of this kind. Nothing resets a driver on the CPU.
+    pub fn max_dispatch_flops(self) -> f64 {
+        match self {
+            AdapterKind::Discrete => 5e11,
+            AdapterKind::Integrated | AdapterKind::Other => 5e10,
+            AdapterKind::Cpu => f64::INFINITY,
+        }
+    }
+}
+
 /// The shape of cooperative matrices that kernels use.
 pub const HALF_FRAGMENTS: &str = "16x16x16 f16→f32";
 
@@ -54,6 +65,11 @@ pub struct Caps {
     pub max_texture: u32,
     /// Storage buffers that one kernel may bind.
     pub max_storage_buffers: u32,
+    /// Floating-point operations of one dispatch, beyond which its rows are divided over several: half a second on the
+    /// slowest adapters of its kind, because desktop drivers reset a device after about two seconds. Not a limit of the
+    /// adapter.
+    #[serde(skip)]
+    pub max_dispatch_flops: f64,
 }
 
 impl Caps {
@@ -77,6 +93,7 @@ impl Caps {
             max_groups: 65535,
             max_texture: 8192,
             max_storage_buffers: 8,
+            max_dispatch_flops: AdapterKind::Other.max_dispatch_flops(),
         }
     }
 
@@ -95,6 +112,7 @@ impl Caps {
             max_workgroup_bytes: workgroup_bytes,
             max_workgroup_size: workgroup_size,
             max_texture: 16384,
+            max_dispatch_flops: kind.max_dispatch_flops(),
             ..base.clone()
         };
         vec![

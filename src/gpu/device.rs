@@ -87,11 +87,12 @@ fn caps(adapter: &wgpu::Adapter, features: wgpu::Features, limits: &wgpu::Limits
         wgpu::CooperativeScalarType::I32 => "i32",
         wgpu::CooperativeScalarType::U32 => "u32",
     };
+    let kind = adapters::kind(info.device_type);
     Caps {
         name: info.name.clone(),
         backend: info.backend.to_string(),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
-        kind: adapters::kind(info.device_type),
+        kind,
         subgroup: if subgroup { (info.subgroup_min_size, info.subgroup_max_size) } else { (0, 0) },
         int64: features.contains(wgpu::Features::SHADER_INT64),
         image_update: features.contains(wgpu::Features::TEXTURE_ADAPTER_SPECIFIC_FORMAT_FEATURES)
@@ -114,6 +115,7 @@ fn caps(adapter: &wgpu::Adapter, features: wgpu::Features, limits: &wgpu::Limits
         max_groups: limits.max_compute_workgroups_per_dimension,
         max_texture: limits.max_texture_dimension_2d,
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        max_dispatch_flops: kind.max_dispatch_flops(),
     }
 }
 

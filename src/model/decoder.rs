@@ -58,7 +58,7 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// output = input · weight (`Form::AB`) or input · weightᵀ (`Form::ABt`) over the rows of the batch, with an epilogue.
+/// output = input · weight (`Form::AB`) or input · weightᵀ (`Form::ABt`), with an epilogue.
 pub(super) struct RowProduct<'a> {
     pub form: Form,
     pub input: &'a Matrix,
@@ -67,6 +67,15 @@ pub(super) struct RowProduct<'a> {
     pub epilogue: Epilogue<'a>,
     /// `Some(Side::A)` where the input is a gradient.
     pub gradient: Option<Side>,
+}
+
+/// sum += aᵀ · b
+pub(super) struct SumOverRows<'a> {
+    pub a: &'a Matrix,
+    pub b: &'a Matrix,
+    pub sum: &'a Matrix,
+    /// Which operand is a gradient.
+    pub gradient: Side,
 }
 
 /// The backward pass of a linear layer to its tensors: dW += inputᵀ · doutput, db += Σ doutput.
@@ -150,10 +159,17 @@ impl Decoder<'_> {
         matmul::matmul(rec, spec, &Matmul { parts: Some(parts), ..call })
     }
 
-    pub(super) fn row_product(&self, rec: &mut Recorder<StepValues>, product: RowProduct) -> Result<()> {
+    /// Records a product over the live rows: all of the batch, or a chunk.
+    pub(super) fn row_product(
+        &self,
+        rec: &mut Recorder<StepValues>,
+        rows: RowCount,
+        product: RowProduct,
+    ) -> Result<()> {
         let RowProduct { form, input, weight, output, epilogue, gradient } = product;
         let third = epilogue.matrix().unwrap_or(output);
-        for range in RowRange::of_all(rec.device().caps(), &[input, output, third]) {
+        let row_flops = 2.0 * input.columns as f64 * output.columns as f64;
+        for range in RowRange::of_all(rec.device().caps(), rows, &[input, output, third], row_flops) {
             let [a, c, third] = [input, output, third].map(|matrix| range.of(matrix));
             let (rows, epilogue) = (range.rows, epilogue.with(&third));
             self.product(
@@ -164,18 +180,33 @@ impl Decoder<'_> {
         Ok(())
     }
 
+    /// Records a sum over the live rows: all of the batch, or a chunk.
+    pub(super) fn sum_over_rows(
+        &self,
+        rec: &mut Recorder<StepValues>,
+        rows: RowCount,
+        call: SumOverRows,
+    ) -> Result<()> {
+        let SumOverRows { a, b, sum, gradient } = call;
+        let row_flops = 2.0 * a.columns as f64 * b.columns as f64;
+        for range in RowRange::of_all(rec.device().caps(), rows, &[a, b], row_flops) {
+            let (a, b, rows) = (&range.of(a), &range.of(b), range.rows);
+            let (form, epilogue, gradient) = (Form::AtB, Epilogue::None, Some(gradient));
+            self.product(rec, Matmul { form, a, b, c: sum, rows, epilogue, accumulate: true, gradient, parts: None })?;
+        }
+        Ok(())
+    }
+
     fn linear_backward(&self, rec: &mut Recorder<StepValues>, call: LinearBackward) -> Result<()> {
-        for range in RowRange::of_all(rec.device().caps(), &[call.input, call.doutput]) {
-            let (input, doutput, rows) = (range.of(call.input), range.of(call.doutput), range.rows);
-            let (form, epilogue) = (Form::AtB, Epilogue::None);
-            let (a, b, c) = (&input, &doutput, call.dweight);
-            let product =
-                Matmul { form, a, b, c, rows, epilogue, accumulate: true, gradient: Some(Side::B), parts: None };
-            self.product(rec, product)?;
-            if let Some(output) = call.dbias {
-                let sum = ColumnSum { input: &doutput, partial: &self.activations.partial, output, rows };
-                column_sum(rec, self.access(rec, &doutput), &sum)?;
-            }
+        let LinearBackward { input, doutput, dweight, dbias } = call;
+        let rows = RowCount::Rows;
+        self.sum_over_rows(rec, rows, SumOverRows { a: input, b: doutput, sum: dweight, gradient: Side::B })?;
+        let Some(output) = dbias else { return Ok(()) };
+        for range in RowRange::of_all(rec.device().caps(), rows, &[doutput], doutput.columns as f64) {
+            let doutput = range.of(doutput);
+            let partial = &self.activations.partial;
+            let sum = ColumnSum { input: &doutput, partial, output, rows: range.rows };
+            column_sum(rec, self.access(rec, &doutput), &sum)?;
         }
         Ok(())
     }
@@ -294,7 +325,11 @@ impl Decoder<'_> {
 
         let Linear { weight, bias } = &weights.c_attn;
         let epilogue = Epilogue::Bias(&bias.view);
-        self.row_product(rec, RowProduct { form, input, weight, output: &block.qkv, epilogue, gradient: None })?;
+        self.row_product(
+            rec,
+            RowCount::Rows,
+            RowProduct { form, input, weight, output: &block.qkv, epilogue, gradient: None },
+        )?;
         self.compress(rec, layer)?;
         if let Some(cache) = self.cache {
             cache.record_prompt(rec, layer, &block.qkv)?;
@@ -308,6 +343,7 @@ impl Decoder<'_> {
         let epilogue = Epilogue::Bias(&bias.view);
         self.row_product(
             rec,
+            RowCount::Rows,
             RowProduct { form, input: &block.attention, weight, output: branch, epilogue, gradient: None },
         )?;
         let call = NormForward {
@@ -325,12 +361,14 @@ impl Decoder<'_> {
         let epilogue = Epilogue::BiasGelu { bias: &bias.view, pre: &block.pre_gelu };
         self.row_product(
             rec,
+            RowCount::Rows,
             RowProduct { form, input: &block.normed, weight, output: &block.post_gelu, epilogue, gradient: None },
         )?;
         let Linear { weight, bias } = &weights.mlp_proj;
         let epilogue = Epilogue::Bias(&bias.view);
         self.row_product(
             rec,
+            RowCount::Rows,
             RowProduct { form, input: &block.post_gelu, weight, output: branch, epilogue, gradient: None },
         )?;
         let call = NormForward {
@@ -362,9 +400,13 @@ impl Decoder<'_> {
         let dbranch = self.norm_backward(rec, call)?;
         let epilogue = Epilogue::GeluBackward(&block.pre_gelu);
         let (weight, output) = (&weights.mlp_proj.weight, &acts.dpre_gelu);
-        self.row_product(rec, RowProduct { form, input: dbranch, weight, output, epilogue, gradient })?;
+        self.row_product(rec, RowCount::Rows, RowProduct { form, input: dbranch, weight, output, epilogue, gradient })?;
         let (weight, epilogue) = (&weights.c_fc.weight, Epilogue::Residual(&acts.dsum));
-        self.row_product(rec, RowProduct { form, input: &acts.dpre_gelu, weight, output: dx, epilogue, gradient })?;
+        self.row_product(
+            rec,
+            RowCount::Rows,
+            RowProduct { form, input: &acts.dpre_gelu, weight, output: dx, epilogue, gradient },
+        )?;
         if let Some(LayerTensors { mlp_proj, c_fc, .. }) = &gradients {
             let (input, dweight) = (&block.post_gelu, &mlp_proj.weight);
             self.linear_backward(rec, LinearBackward { input, doutput: dbranch, dweight, dbias: None })?;
@@ -382,10 +424,14 @@ impl Decoder<'_> {
         };
         let dbranch = self.norm_backward(rec, call)?;
         let (weight, output, epilogue) = (&weights.c_proj.weight, &acts.dattention, Epilogue::None);
-        self.row_product(rec, RowProduct { form, input: dbranch, weight, output, epilogue, gradient })?;
+        self.row_product(rec, RowCount::Rows, RowProduct { form, input: dbranch, weight, output, epilogue, gradient })?;
         self.attend_backward(rec, layer)?;
         let (weight, epilogue) = (&weights.c_attn.weight, Epilogue::Residual(&acts.dsum));
-        self.row_product(rec, RowProduct { form, input: &acts.dqkv, weight, output: dx, epilogue, gradient })?;
+        self.row_product(
+            rec,
+            RowCount::Rows,
+            RowProduct { form, input: &acts.dqkv, weight, output: dx, epilogue, gradient },
+        )?;
         if let Some(LayerTensors { c_proj, c_attn, .. }) = &gradients {
             let (attention, dweight) = (&block.attention, &c_proj.weight);
             self.linear_backward(rec, LinearBackward { input: attention, doutput: dbranch, dweight, dbias: None })?;

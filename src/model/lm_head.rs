@@ -1,12 +1,12 @@
 //! The language model's head: logits by the token table, and the loss, a chunk of rows at a time.
 
-use super::decoder::{Decoder, RowProduct};
+use super::decoder::{Decoder, RowProduct, SumOverRows};
 use super::parameters::ParameterData;
 use super::tensors::TOKENS_EMBED;
 use crate::Result;
 use crate::gpu::{Matrix, Recorder};
 use crate::ops::cross_entropy::{CrossEntropy, cross_entropy};
-use crate::ops::matmul::{Epilogue, Form, Matmul, Side};
+use crate::ops::matmul::{Epilogue, Form, Side};
 use crate::ops::{RowCount, StepValues};
 
 impl Decoder<'_> {
@@ -30,14 +30,13 @@ impl Decoder<'_> {
             if backward_weight.is_none() {
                 continue;
             }
-            let (dlogits, epilogue, gradient) = (logits, Epilogue::None, Some(Side::A));
-            let dhidden = &self.activations.dx.rows_from(skip, count);
-            let (form, a, b, c) = (Form::AB, dlogits, &table, dhidden);
-            self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate: false, gradient, parts: None })?;
-            let hidden = &self.output().rows_from(skip, count);
-            let dtable = &self.parameters.tensor(ParameterData::Gradients, TOKENS_EMBED);
-            let (form, a, b, c) = (Form::AtB, dlogits, hidden, dtable);
-            self.product(rec, Matmul { form, a, b, c, rows, epilogue, accumulate: true, gradient, parts: None })?;
+            let dlogits = logits;
+            let (dhidden, hidden) = (self.activations.dx.rows_from(skip, count), self.output().rows_from(skip, count));
+            let (form, epilogue, gradient) = (Form::AB, Epilogue::None, Some(Side::A));
+            let (input, weight, output) = (dlogits, &table, &dhidden);
+            self.row_product(rec, rows, RowProduct { form, input, weight, output, epilogue, gradient })?;
+            let sum = &self.parameters.tensor(ParameterData::Gradients, TOKENS_EMBED);
+            self.sum_over_rows(rec, rows, SumOverRows { a: dlogits, b: &hidden, sum, gradient: Side::A })?;
         }
         Ok(())
     }
@@ -51,18 +50,10 @@ impl Decoder<'_> {
         let rows = self.output().rows;
         let count = self.activations.logits.rows.min(rows - skip);
         let (hidden, logits) = (self.output().rows_from(skip, count), self.activations.logits.rows_from(0, count));
-        let call = Matmul {
-            form: Form::ABt,
-            a: &hidden,
-            b: &self.parameters.tensor(ParameterData::Weights, TOKENS_EMBED),
-            c: &logits,
-            rows: RowCount::Chunk { skip: skip as u32, at_most: count as u32 },
-            epilogue: Epilogue::None,
-            accumulate: false,
-            gradient: None,
-            parts: None,
-        };
-        self.product(rec, call)?;
+        let rows = RowCount::Chunk { skip: skip as u32, at_most: count as u32 };
+        let weight = &self.parameters.tensor(ParameterData::Weights, TOKENS_EMBED);
+        let (form, input, output, epilogue) = (Form::ABt, &hidden, &logits, Epilogue::None);
+        self.row_product(rec, rows, RowProduct { form, input, weight, output, epilogue, gradient: None })?;
         Ok(logits)
     }
 
@@ -73,6 +64,10 @@ impl Decoder<'_> {
     pub fn logits(&self, rec: &mut Recorder<StepValues>, logits: &Matrix) -> Result<()> {
         let weight = &self.parameters.tensor(ParameterData::Weights, TOKENS_EMBED);
         let (form, input, epilogue) = (Form::ABt, self.output(), Epilogue::None);
-        self.row_product(rec, RowProduct { form, input, weight, output: logits, epilogue, gradient: None })
+        self.row_product(
+            rec,
+            RowCount::Rows,
+            RowProduct { form, input, weight, output: logits, epilogue, gradient: None },
+        )
     }
 }

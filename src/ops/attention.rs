@@ -6,6 +6,7 @@ use super::layout::{LayoutBuffer, kind_index};
 use super::row_access::RowAccess;
 use super::rows::{BlockCount, RowCount};
 use super::shapes::check_shapes;
+use super::tiles::TILE_WORDS;
 use super::values::StepValues;
 use crate::config::AttentionKind;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
@@ -326,11 +327,21 @@ impl Attention<'_> {
         let work = 2.0 * products * self.y.columns as f64;
         let variant = variant(rec.device().caps(), spec, pass, self.head_dim() as u32, self.rate > 0.0);
         let parts = if spec == Spec::Image { 1 } else { self.layout.capacity().tile_rows as u32 / 64 };
-        rec.dispatch(&variant, binds, move |values| {
-            let tiles = if queries { values.query_tiles[kind] } else { values.key_tiles[kind] };
-            Launch::new(Params { key: values.dropout_key, ..params }, [tiles, heads, parts])
-                .flops(work * values.pairs[kind])
-        })
+        // Tiles are in descending order of their keys: at equal lengths, the first half has three quarters of the work.
+        let (flops, most) = (work * rec.capacity().pairs[kind], rec.device().caps().max_dispatch_flops);
+        let dispatches = if flops > most { (2.0 * flops / most).ceil() as u32 } else { 1 };
+        for i in 0..dispatches {
+            rec.dispatch(&variant, binds, move |values| {
+                let all = if queries { values.query_tiles[kind] } else { values.key_tiles[kind] };
+                let (first, end) = (i * all.div_ceil(dispatches), (i + 1) * all.div_ceil(dispatches));
+                let (first, end) = (first.min(all), end.min(all));
+                let tiles_at = params.tiles_at + TILE_WORDS as u32 * first;
+                let params = Params { key: values.dropout_key, tiles_at, ..params };
+                Launch::new(params, [end - first, heads, parts])
+                    .flops(work * values.pairs[kind] / f64::from(dispatches))
+            })?;
+        }
+        Ok(())
     }
 }
 

@@ -158,6 +158,15 @@ fn small_binding_limits_match_the_oracle() {
     assert!(error.to_string().contains("`qkv`: 81920 bytes: the device binds 65536 at most"), "{error}");
 }
 
+/// Where an adapter is too slow for a product or an attention in one dispatch, rows and tiles are divided over several.
+#[test]
+fn dispatches_of_few_operations_match_the_oracle() {
+    for int64 in [true, false] {
+        let slow = device().narrowed(|caps| (caps.max_dispatch_flops, caps.int64) = (2e5, int64 && caps.int64));
+        compare_on(&slow, |c| (c.attention_pattern, c.local_block) = ("LMF".into(), 16), &[70, 0, 30, 88]);
+    }
+}
+
 /// Different tokens after a random place: no bit of an earlier output changes, alone or packed.
 #[test]
 fn no_output_depends_on_a_later_token() {

@@ -1,7 +1,7 @@
 //! The buffer on the device that batch layouts are written to.
 
 use super::batch_layout::BatchLayout;
-use super::capacity::LayoutCapacity;
+use super::capacity::{KINDS, LayoutCapacity};
 use super::sections::{Section, Sections};
 use crate::data::batch::{Batch, LossCounts};
 use crate::gpu::{Buffer, Device, View};
@@ -150,6 +150,7 @@ impl LayoutBuffer {
             null_keys: compressed(self.capacity.null_keys()),
             query_tiles: self.tiles.map(|tiles| tiles.most_queries),
             key_tiles: self.tiles.map(|tiles| tiles.most_keys),
+            pairs: KINDS.map(|kind| self.capacity.most_pairs(kind)),
             token_owners: rows.min(vocab) as u32,
             position_owners: rows.min(positions) as u32,
             sequences: extracts,

@@ -1,7 +1,7 @@
 //! The largest batch that a layout buffer holds.
 
 use crate::config::AttentionKind;
-use crate::ops::tiles::Rule;
+use crate::ops::tiles::{self, Rule, Run};
 
 /// The largest batch that a layout buffer holds. It fixes the sections of the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,18 @@ impl LayoutCapacity {
             AttentionKind::Local => self.local_block.is_some(),
             AttentionKind::Compressed => self.kv_factor.is_some(),
         }
+    }
+
+    /// The largest number of pairs of a query and a key that tiles visit: that of sequences as long as possible.
+    pub(super) fn most_pairs(&self, kind: AttentionKind) -> f64 {
+        if !self.has(kind) {
+            return 0.0;
+        }
+        let longest = if kind == AttentionKind::Local { self.local_block.unwrap_or(1) } else { self.positions };
+        let length = longest.min(self.rows).max(1);
+        let run = Run { row: 0, length, t: 0, origin: 0, key_row: 0, null_row: 0, sequence: 0 };
+        let tiles: Vec<_> = run.query_tiles(self.rule(kind), self.tile_rows.max(1)).collect();
+        tiles::pairs(&tiles) * self.rows as f64 / length as f64
     }
 
     /// The largest numbers of tiles of a kind of attention.
