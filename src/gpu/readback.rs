@@ -15,7 +15,7 @@ impl View {
     /// [`Error::Device`] if the device is lost.
     pub fn read<T: bytemuck::Pod>(&self, device: &Device) -> Result<Vec<T>> {
         let (name, offset) = (&self.name, self.offset * 4);
-        let words = wait_for(device, copy_out(device, name, &self.buffer.raw, offset, self.words)?, name)?;
+        let words = copy_out(device, name, &self.buffer.raw, offset, self.words)?.wait(device)?;
         Ok(bytemuck::cast_slice(&words).to_vec())
     }
 
@@ -66,12 +66,7 @@ fn unpad(padded: &[f32], rows: usize, columns: usize) -> Vec<f32> {
 /// # Errors
 /// [`Error::Device`] if the device is lost.
 pub(super) fn read_words(device: &Device, name: &str, buffer: &wgpu::Buffer, words: u64) -> Result<Vec<u32>> {
-    wait_for(device, copy_out(device, name, buffer, 0, words)?, name)
-}
-
-fn wait_for(device: &Device, staging: Mapping, name: &str) -> Result<Vec<u32>> {
-    device.wait_for(&staging.submission)?;
-    staging.try_words()?.ok_or_else(|| Error::device(format!("`{name}`: nothing was read back")))
+    copy_out(device, name, buffer, 0, words)?.wait(device)
 }
 
 /// Submits the copy of `words` words from byte `offset` of a buffer on, and requests the mapping of the copy.
@@ -140,6 +135,19 @@ impl Mapping {
                 let word = |b: &[u8]| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]);
                 Ok(Some(bytes.chunks_exact(4).map(word).collect()))
             }
+        }
+    }
+
+    /// The words, after waiting for the copy.
+    fn wait(&self, device: &Device) -> Result<Vec<u32>> {
+        device.wait_for(&self.submission)?;
+        loop {
+            if let Some(words) = self.try_words()? {
+                return Ok(words);
+            }
+            // The copy is done, but another thread that polls the device is about to report the mapping.
+            std::thread::yield_now();
+            device.poll()?;
         }
     }
 
@@ -222,14 +230,10 @@ impl Ring {
     /// [`Error::Device`] if the device is lost.
     pub fn take(&mut self) -> Result<Option<Vec<u32>>> {
         self.device.poll()?;
-        self.take_mapped(None)
-    }
-
-    fn take_mapped(&mut self, finished: Option<Instant>) -> Result<Option<Vec<u32>>> {
         let Some(oldest) = self.in_flight.front() else { return Ok(None) };
         let words = oldest.mapping.try_words()?;
         if words.is_some() {
-            self.release_oldest(finished);
+            self.release_oldest(None);
         }
         Ok(words)
     }
@@ -243,8 +247,9 @@ impl Ring {
             return Ok(Some(words));
         }
         let Some(oldest) = self.in_flight.front() else { return Ok(None) };
-        self.device.wait_for(&oldest.mapping.submission)?;
-        self.take_mapped(Some(Instant::now()))
+        let words = oldest.mapping.wait(&self.device)?;
+        self.release_oldest(Some(Instant::now()));
+        Ok(Some(words))
     }
 
     /// The oldest copy, as a future that never blocks; `None` if no slot is in flight. It completes when the caller polls

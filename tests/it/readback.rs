@@ -66,3 +66,22 @@ fn waiting_for_the_oldest_copy_does_not_wait_for_later_submissions() {
     }
     assert_eq!((ring.wait().expect("no error"), ring.take().expect("no error")), (None, None));
 }
+
+#[test]
+fn a_read_returns_its_words_while_another_thread_polls() {
+    let device = device();
+    let view = list(&device, "numbers", &[1, 2, 3]);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                    device.wait().expect("a device");
+                }
+            });
+        }
+        let all: Vec<_> = (0..2000).map(|_| view.read::<u32>(&device)).collect();
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        all.into_iter().for_each(|words| assert_eq!(words.expect("words"), [1, 2, 3]));
+    });
+}
