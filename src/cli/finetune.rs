@@ -8,7 +8,6 @@ use super::{options, training};
 use crate::config::{Answers, Task, TaskKind};
 use crate::report::command::shell_word;
 use crate::report::{Align, Table, confusion_table};
-use crate::store::atomic::write_atomic;
 use crate::train::run_folder::{CURVE, PREDICTIONS, RunPath};
 use crate::train::task::scores::{self, Scores};
 use crate::train::{FineTuning, Layers, Settings, Stage, StoppedRun, Trained};
@@ -147,15 +146,12 @@ fn resume(context: &mut Context<'_>, run: &Path, kind: TaskKind, changes: Layers
     let warnings = stopped.warnings(&objective).into_iter().map(|warning| format!("warning: {warning}"));
     let (command, notes) = (command_of(&objective)?, warnings.chain(notes(&objective)).collect::<Vec<_>>());
     let trained = training::resume(context, &command, &notes, stopped, objective)?;
-    write_predictions(&trained)?;
     report(context, &trained)
 }
 
 fn train(context: &Context<'_>, objective: FineTuning) -> Result<Trained<FineTuning>, Stop> {
     let (command, notes) = (command_of(&objective)?, notes(&objective));
-    let trained = training::train(context, &command, &notes, objective)?;
-    write_predictions(&trained)?;
-    Ok(trained)
+    training::train(context, &command, &notes, objective)
 }
 
 fn command_of(objective: &FineTuning) -> Result<String> {
@@ -164,14 +160,6 @@ fn command_of(objective: &FineTuning) -> Result<String> {
 
 fn notes(objective: &FineTuning) -> Vec<String> {
     objective.warnings.iter().map(|warning| format!("warning: {warning}")).collect()
-}
-
-/// Writes the best epoch's answers into the run's folder.
-fn write_predictions(trained: &Trained<FineTuning>) -> Result<()> {
-    let run = &trained.objective;
-    let Some(scores) = run.test_scores.as_ref().or(run.valid_scores.as_ref()) else { return Ok(()) };
-    let text = scores::predictions(run.task()?, &scores.answers);
-    write_atomic(&trained.folder.join(PREDICTIONS), text.as_bytes())
 }
 
 fn report(context: &mut Context<'_>, trained: &Trained<FineTuning>) -> Done {

@@ -103,6 +103,18 @@ pub fn remove_leftovers(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Deletes the hidden sibling that [`write_atomic`] leaves when its process ends early.
+///
+/// # Errors
+/// [`Error::Io`] with the path.
+pub fn remove_partial(path: &Path) -> Result<()> {
+    let partial = sibling(path, "partial")?;
+    match std::fs::remove_file(&partial) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&partial, e)),
+        _ => Ok(()),
+    }
+}
+
 /// Writes a file completely or leaves it as it was: a hidden sibling is written, synced and renamed.
 ///
 /// # Errors

@@ -153,6 +153,8 @@ struct Run<O: Objective> {
     saving: Option<Saving>,
     /// The step that the file `best` names, or will name once the checkpoint is written.
     best: Option<u32>,
+    /// Whether the work after the last step is done.
+    is_finish_done: bool,
     clock: Clock,
     /// Examples trained in this process.
     examples: u64,
@@ -221,6 +223,7 @@ impl<O: Objective> Run<O> {
             saved: position.step,
             saving: None,
             best: objective.best_step(),
+            is_finish_done: false,
             learning_epoch: None,
             examples: 0,
             objective,
@@ -260,6 +263,9 @@ impl<O: Objective> Run<O> {
             }
             if due.sample {
                 self.sample(observer)?;
+            }
+            if self.objective.is_finished(&self.position) {
+                self.finish(observer)?;
             }
             if due.checkpoint {
                 self.save(observer)?;
@@ -377,14 +383,25 @@ impl<O: Objective> Run<O> {
         self.finish_saving(observer)
     }
 
+    /// The work after the last step. It comes before the last checkpoint, which says that the run is complete: if the process
+    /// ends meanwhile, a resumed run does the work again.
+    fn finish(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        // The work may read the checkpoint that is being written.
+        self.finish_saving(observer)?;
+        for line in self.objective.finish(&self.training, &self.folder)? {
+            self.metrics.write(&line)?;
+            observer.recorded(&line);
+        }
+        self.is_finish_done = true;
+        Ok(())
+    }
+
     fn end(mut self, observer: &mut dyn Observer) -> Result<Trained<O>> {
         self.finish_saving(observer)?;
         let finished = self.objective.is_finished(&self.position);
-        if finished {
-            for line in self.objective.finish(&self.training, &self.folder)? {
-                self.metrics.write(&line)?;
-                observer.recorded(&line);
-            }
+        // A resumed run may have no step left.
+        if finished && !self.is_finish_done {
+            self.finish(observer)?;
         }
         Ok(Trained {
             folder: self.folder.path().to_path_buf(),

@@ -58,6 +58,7 @@ impl<O: Objective> StoppedRun<O> {
     /// that are done.
     pub fn objective(&self, make: impl FnOnce(&Self) -> Result<O>) -> Result<Option<O>> {
         if self.state.is_complete(&self.settings) {
+            self.folder.remove_remains(self.step())?;
             return Ok(None);
         }
         let (objective, dir) = (make(self)?, self.folder.path());

@@ -3,10 +3,13 @@
 
 use super::metrics::{self, Line, Metrics};
 use super::settings::Settings;
+use crate::data::read_file::read_text_bytes;
 use crate::gpu::Caps;
 use crate::ops::kernels::ChosenSpecs;
 use crate::report::{Curve, curve_svg};
-use crate::store::atomic::{Existing, remove_folder, remove_leftovers, write_atomic, write_folder, write_reserved};
+use crate::store::atomic::{
+    Existing, remove_folder, remove_leftovers, remove_partial, write_atomic, write_folder, write_reserved,
+};
 use crate::store::checksums;
 use crate::store::lock::{self, Lock};
 use crate::store::model_folder::{BEST, CHECKPOINTS, LATEST};
@@ -33,6 +36,9 @@ pub const KERNELS: &str = "kernels.json";
 pub const PREDICTIONS: &str = "predictions.tsv";
 /// Locked by the process that trains the run.
 pub const LOCK: &str = "lock";
+
+/// The files that are replaced while a run is trained.
+const REPLACED: [&str; 7] = [CONFIG, METRICS, CURVE, KERNELS, PREDICTIONS, LATEST, BEST];
 
 /// The contents of a new folder besides its first checkpoint.
 pub struct NewRun<'a> {
@@ -190,7 +196,7 @@ impl RunFolder {
     /// Opens and locks an existing run's folder.
     ///
     /// # Errors
-    /// [`Error::File`] when it is not a run's folder, or another process holds the lock.
+    /// [`Error::File`] when it is not a run's folder, has links in it, or another process holds the lock.
     pub fn open(dir: &Path) -> Result<Self> {
         let not_a_run = |found: &str, expected: &str| Err(Error::file(dir, found).expected(expected));
         if !dir.is_dir() {
@@ -202,6 +208,7 @@ impl RunFolder {
                 "must be the folder of its run, whose file `latest` names the checkpoint to use",
             );
         }
+        check_entries(dir)?;
         if let Some(missing) = [CONFIG, METRICS, LATEST].into_iter().find(|name| !dir.join(name).is_file()) {
             return not_a_run(&format!("{missing} is missing"), "must be the folder of a run");
         }
@@ -229,7 +236,7 @@ impl RunFolder {
     /// [`Error::File`] when it names no checkpoint.
     pub fn latest(&self) -> Result<PathBuf> {
         let path = self.dir.join(LATEST);
-        let text = std::fs::read_to_string(&path).map_err(|e| Error::file(&path, format!("could not be read: {e}")))?;
+        let text = String::from_utf8_lossy(&read_text_bytes(&path)?).into_owned();
         match step_of(text.trim()) {
             Some(step) => Ok(self.checkpoint_path(step)),
             None => {
@@ -253,10 +260,10 @@ impl RunFolder {
     /// [`Error::File`] when it cannot be read.
     pub fn kernels(&self) -> Result<Option<SavedKernels>> {
         let path = self.dir.join(KERNELS);
-        let bytes = match std::fs::read(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            bytes => bytes.map_err(|e| Error::file(&path, format!("could not be read: {e}")))?,
-        };
+        if !path.exists() {
+            return Ok(None);
+        }
+        let bytes = read_text_bytes(&path)?;
         let invalid = |e| Error::file(&path, e).expected("without this file, kernels are chosen again");
         serde_json::from_slice(&bytes).map(Some).map_err(invalid)
     }
@@ -303,13 +310,24 @@ impl RunFolder {
         }
     }
 
+    /// Removes what a process that was killed may have left: partly written files and checkpoints, and checkpoints before that
+    /// of `step`, the latest, that are no longer kept.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove_remains(&self, step: u32) -> Result<()> {
+        REPLACED.iter().try_for_each(|name| remove_partial(&self.dir.join(name)))?;
+        remove_leftovers(&self.dir.join(CHECKPOINTS))?;
+        self.remove_surplus(step)
+    }
+
     /// Truncates metrics.jsonl to the lines of the first `step` steps and samples.txt to its first `sampled` bytes, and
-    /// removes partly written checkpoints. Returns the remaining lines.
+    /// removes what a process that was killed may have left. Returns the remaining lines.
     ///
     /// # Errors
     /// [`Error::File`] for an invalid line, [`Error::Io`].
     pub fn truncate(&self, step: u32, sampled: u64) -> Result<Vec<Line>> {
-        remove_leftovers(&self.dir.join(CHECKPOINTS))?;
+        self.remove_remains(step)?;
         let lines = metrics::truncate(&self.dir.join(METRICS), step)?;
         if self.sampled_bytes()? > sampled {
             let path = self.dir.join(SAMPLES);
@@ -338,15 +356,18 @@ impl RunFolder {
         let path = self.checkpoint_path(step);
         write_folder(&path, Existing::Replace, checkpoint)?;
         write_atomic(&self.dir.join(LATEST), latest_text(step).as_bytes())?;
+        self.remove_surplus(step)?;
+        Ok(path)
+    }
+
+    /// Removes older checkpoints than that of `step`, the latest, except those that [`RunFolder::save`] keeps.
+    fn remove_surplus(&self, step: u32) -> Result<()> {
         // Checkpoints of later steps exist when the user resumed from an older one; the run replaces them when it gets there.
         let mut removable = self.steps()?;
         let best = self.best()?;
         removable.retain(|s| *s != 0 && *s < step && Some(*s) != best);
         let surplus = removable.len().saturating_sub(self.keep.saturating_sub(1));
-        for step in &removable[..surplus] {
-            remove_folder(&self.checkpoint_path(*step))?;
-        }
-        Ok(path)
+        removable[..surplus].iter().try_for_each(|step| remove_folder(&self.checkpoint_path(*step)))
     }
 
     /// Writes the name of an existing checkpoint to `best`.
@@ -389,6 +410,27 @@ impl RunFolder {
         steps.sort_unstable();
         Ok(steps)
     }
+}
+
+/// Checks that a run's folder and its checkpoints hold files and folders alone. A run that comes from a stranger may have links
+/// in it, through which training would write, truncate or delete something elsewhere.
+fn check_entries(dir: &Path) -> Result<()> {
+    for folder in [dir.to_path_buf(), dir.join(CHECKPOINTS)] {
+        if !folder.is_dir() {
+            continue;
+        }
+        let unreadable = |e| Error::file(&folder, format!("could not be read: {e}"));
+        for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let kind = entry.file_type().map_err(unreadable)?;
+            if !kind.is_file() && !kind.is_dir() {
+                let found = if kind.is_symlink() { "is a link" } else { "is a device or a pipe" };
+                let expected = "a run that is trained must be files and folders alone, so that nothing else is written";
+                return Err(Error::file(entry.path(), found).expected(expected));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn checkpoint_name(step: u32) -> String {

@@ -2,41 +2,52 @@
 //! complete, and continues to the same bits. A few calls are tried here; `WGPT_FAULTS=all` tries all of them
 //! (scripts/faults.sh).
 
-use super::common::faults::{EINTR, EIO, ENOSPC, Faults};
+use super::common::faults::{Calls, EINTR, EIO, ENOLCK, ENOSPC, Faults};
+use super::common::files::copy_folder;
 use super::common::program::{stderr, success, wgpt};
-use super::common::runs::tiny_toml;
+use super::common::published::write_published;
+use super::common::runs::write_inputs;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
-use wgpt::data::synthetic::stories::stories;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use wgpt::philox::{Stream, Words};
 
 /// Calls that fail in turn for each command and error, unless all are tried.
-const SAMPLE: u32 = 2;
+const SAMPLE: u32 = 1;
+/// Commands that run at the same time.
+const WORKERS: usize = 3;
 
-/// A command, with the files it leaves.
+/// A command, with what it leaves.
 struct Case {
     line: &'static str,
     /// The command that continues after an error once this folder exists; without it, the command itself is repeated.
     resume: Option<(&'static str, &'static str)>,
-    /// The latest checkpoint of this run, or this file or folder.
+    /// The latest checkpoint of this run, or this file, or the files of this folder.
     result: &'static str,
 }
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 8] = [
     Case {
         line: "pretrain --data text.txt --config tiny.toml --out run",
         resume: Some(("run", "pretrain --resume run")),
         result: "run",
     },
     Case {
-        line: "pretrain --resume short --steps 6",
-        resume: Some(("short", "pretrain --resume short --steps 6")),
+        line: "pretrain --resume short --steps 2",
+        resume: Some(("short", "pretrain --resume short --steps 2")),
         result: "short",
     },
     Case {
-        line: "finetune classify --model short --train rows.tsv --valid rows.tsv --text text --label label --epochs 2 --out task",
+        line: "finetune classify --model model --train rows.tsv --valid rows.tsv --text text --label label --epochs 1 --out task",
         resume: Some(("task", "finetune classify --resume task")),
         result: "task",
+    },
+    Case {
+        line: "finetune classify --resume tuned --epochs 2",
+        resume: Some(("tuned", "finetune classify --resume tuned --epochs 2")),
+        result: "tuned",
     },
     Case {
         line: "predict --model tuned --data rows.tsv --text text --out answers.tsv",
@@ -47,54 +58,107 @@ const CASES: [Case; 6] = [
     Case {
         line: "tokenizer train --data text.txt --vocab-size 280 --out tokenizer",
         resume: None,
-        result: "tokenizer/tokenizer.json",
+        result: "tokenizer",
     },
+    Case { line: "import openai published --out imported", resume: None, result: "imported" },
 ];
 
-/// A folder with a text, examples, a pretraining run and a fine-tuned model.
-fn prepare(folder: &Path) {
-    std::fs::write(folder.join("text.txt"), stories(5, 4000)).expect("text");
-    let settings = tiny_toml("steps = 4\nwarmup = 2\neval_every = 2\ncheckpoint_every = 2\n");
-    std::fs::write(folder.join("tiny.toml"), settings).expect("settings");
-    let rows: String = (0..8).map(|i| format!("the word {i}\t{}\n", ["yes", "no"][i % 2])).collect();
-    std::fs::write(folder.join("rows.tsv"), format!("text\tlabel\n{rows}")).expect("rows");
-    success(&go(folder, "pretrain --data text.txt --config tiny.toml --out short"));
-    let tuned = "finetune classify --model short --train rows.tsv --valid rows.tsv --text text --label label --epochs 1 --out tuned";
-    success(&go(folder, tuned));
+/// The calls that fail, and the error.
+struct Fault {
+    name: &'static str,
+    call: &'static str,
+    errno: i32,
 }
 
-fn command(folder: &Path, line: &str) -> std::process::Command {
+const FAULTS: [Fault; 5] = [
+    Fault { name: "ENOSPC", call: "any", errno: ENOSPC },
+    Fault { name: "EIO", call: "any", errno: EIO },
+    Fault { name: "EINTR", call: "any", errno: EINTR },
+    Fault { name: "ENOLCK of locks", call: "flock", errno: ENOLCK },
+    Fault { name: "EIO of reads", call: "read", errno: EIO },
+];
+
+/// A folder with a text, examples, a pretraining run, a fine-tuned model and GPT-1's published files.
+fn prepare(folder: &Path) {
+    write_inputs(folder, "steps = 1\nwarmup = 1\neval_every = 1\nsample_every = 1\nkeep = 1\n");
+    write_published(&folder.join("published"));
+    success(&command(folder, "pretrain --data text.txt --config tiny.toml --out short").output().expect("starts"));
+    let tuned = "finetune classify --model model --train rows.tsv --valid rows.tsv --text text --label label --epochs 1 --out tuned";
+    success(&command(folder, tuned).output().expect("starts"));
+}
+
+fn command(folder: &Path, line: &str) -> Command {
     let mut command = wgpt(folder, &line.split_whitespace().collect::<Vec<_>>());
     command.env("WGPT_CACHE", folder.join("cache"));
     command
 }
 
-fn go(folder: &Path, line: &str) -> Output {
-    command(folder, line).output().expect("the program starts")
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir(to).expect("folder");
-    for entry in std::fs::read_dir(from).expect("folder").map(|entry| entry.expect("entry").path()) {
-        let target = to.join(entry.file_name().expect("a name"));
-        if entry.is_dir() {
-            copy(&entry, &target);
-        } else {
-            std::fs::copy(&entry, &target).expect("copy");
-        }
-    }
-}
-
-/// The bytes of a result: a file, or the weights and moments of a run's latest checkpoint.
-fn result(folder: &Path, name: &str) -> Vec<u8> {
-    let path = folder.join(name);
-    let read = |path: PathBuf| std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    if path.is_dir() {
+/// The bytes of a result: a file, the files of a folder, or the weights and moments of a run's latest checkpoint.
+fn result(path: &Path) -> Vec<u8> {
+    let read = |path: PathBuf| fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    if path.join("latest").exists() {
         let latest = String::from_utf8(read(path.join("latest"))).expect("UTF-8");
         let checkpoint = path.join("checkpoints").join(latest.trim());
         [read(checkpoint.join("model.safetensors")), read(checkpoint.join("optimizer.safetensors"))].concat()
+    } else if path.is_dir() {
+        super::common::files::names(path).iter().flat_map(|name| read(path.join(name))).collect()
     } else {
-        read(path)
+        read(path.to_path_buf())
+    }
+}
+
+/// A copy of the prepared folder, new for each command.
+struct Work<'a> {
+    base: &'a Path,
+    folder: PathBuf,
+    faults: &'a Faults,
+}
+
+impl Work<'_> {
+    fn renew(&self) {
+        let _ = fs::remove_dir_all(&self.folder);
+        copy_folder(self.base, &self.folder);
+    }
+
+    /// The result of a command without faults, and the numbers of its calls.
+    fn count(&self, case: &Case) -> (Vec<u8>, Calls) {
+        self.renew();
+        let (output, calls) = self.faults.count(&mut command(&self.folder, case.line), &self.folder);
+        success(&output);
+        (result(&self.folder.join(case.result)), calls)
+    }
+
+    /// Lets one call fail. Returns whether the command reported it, or what is wrong.
+    fn try_fault(&self, case: &Case, fault: &Fault, at: u32, expected: &[u8]) -> Result<bool, String> {
+        self.renew();
+        let mut faulty = command(&self.folder, case.line);
+        self.faults.inject(&mut faulty, &self.folder, &format!("{}={}", fault.call, fault.errno));
+        let output = faulty.env("FAULT_AT", at.to_string()).output().expect("the program starts");
+        let (messages, code) = (stderr(&output), output.status.code());
+        // Reading an input is the check of an input, whose exit code is 2.
+        let reported = code == Some(1) || (code == Some(2) && fault.call == "read");
+        if reported {
+            let error = messages.lines().last().unwrap_or_default();
+            let names_a_file = error.split(": ").nth(1).is_some_and(|path| !path.is_empty());
+            if !error.starts_with("error: ") || !error.contains("(os error ") || !names_a_file {
+                return Err(format!("the error does not name the file and the reason: {messages}"));
+            }
+            let line = match case.resume {
+                Some((folder, resume)) if self.folder.join(folder).exists() => resume,
+                _ => case.line,
+            };
+            let next = command(&self.folder, line).output().expect("the program starts");
+            if !next.status.success() {
+                return Err(format!("the next command fails: {}; before: {messages}", stderr(&next)));
+            }
+        } else if code != Some(0) {
+            // With 0, the call was repeated, or what failed was not necessary, such as the cache.
+            return Err(format!("exit code {code:?}: {messages}"));
+        }
+        match result(&self.folder.join(case.result)) == expected {
+            true => Ok(reported),
+            false => Err(format!("other results: {messages}")),
+        }
     }
 }
 
@@ -103,62 +167,48 @@ fn a_call_that_fails_loses_nothing() {
     let place = tempfile::tempdir().expect("folder");
     let Some(faults) = Faults::compile(place.path()) else { return };
     let all = std::env::var("WGPT_FAULTS").is_ok_and(|which| which == "all");
-    let (base, work, count) = (place.path().join("base"), place.path().join("work"), place.path().join("count"));
-    std::fs::create_dir(&base).expect("folder");
+    let base = place.path().join("base");
+    fs::create_dir(&base).expect("folder");
     prepare(&base);
-    let fresh = || {
-        let _ = std::fs::remove_dir_all(&work);
-        copy(&base, &work);
-    };
-    let mut points = 0;
+    let work =
+        |number: usize| Work { base: &base, folder: place.path().join(format!("work-{number}")), faults: &faults };
+    let (mut points, mut problems) = (0, Vec::new());
     for (number, case) in CASES.iter().enumerate() {
-        fresh();
-        let mut counted = command(&work, case.line);
-        success(
-            &faults
-                .inject(&mut counted, &work, "any=0")
-                .env("FAULT_AT", "0")
-                .env("FAULT_COUNT", &count)
-                .output()
-                .expect("starts"),
-        );
-        let expected = result(&work, case.result);
-        let calls: u32 = std::fs::read_to_string(&count).expect("count").parse().expect("a number");
-        assert!(calls > 0, "{}", case.line);
-        let mut tried = 0;
-        for (kind, errno) in [ENOSPC, EIO, EINTR].into_iter().enumerate() {
+        let (expected, counts) = work(0).count(case);
+        for (kind, fault) in FAULTS.iter().enumerate() {
+            let calls = match fault.call {
+                "flock" => counts.flock,
+                "read" => counts.read,
+                _ => counts.any,
+            };
             let mut words = Words::new(7, Stream::Order, number as u32, kind as u32);
-            let which: Vec<u32> =
-                if all { (1..=calls).collect() } else { (0..SAMPLE).map(|_| 1 + words.below(calls)).collect() };
-            for at in which {
-                fresh();
-                let what = format!("{}: call {at} of {calls} fails with error {errno}", case.line);
-                let mut faulty = command(&work, case.line);
-                let faulty = faults.inject(&mut faulty, &work, &format!("any={errno}")).env("FAULT_AT", at.to_string());
-                let output = faulty.output().expect("the program starts");
-                let messages = stderr(&output);
-                match output.status.code() {
-                    // The call was repeated, or what failed was not necessary, such as the cache.
-                    Some(0) => {}
-                    Some(1) => {
-                        let error = messages.lines().last().unwrap_or_default();
-                        assert!(error.starts_with("error: ") && error.contains("(os error "), "{what}: {messages}");
-                        let names_a_file = error.split(": ").nth(1).is_some_and(|path| !path.is_empty());
-                        assert!(names_a_file, "{what}: {messages}");
-                        let line = match case.resume {
-                            Some((folder, resume)) if work.join(folder).exists() => resume,
-                            _ => case.line,
-                        };
-                        success(&go(&work, line));
-                    }
-                    other => panic!("{what}: exit code {other:?}: {messages}"),
+            let which: Vec<u32> = match all {
+                true => (1..=calls).collect(),
+                false => (0..SAMPLE.min(calls)).map(|_| 1 + words.below(calls)).collect(),
+            };
+            let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+            std::thread::scope(|scope| {
+                for worker in 0..WORKERS {
+                    let (work, which, next, found, expected) = (work(worker), &which, &next, &found, &expected);
+                    scope.spawn(move || {
+                        while let Some(at) = which.get(next.fetch_add(1, Ordering::SeqCst)) {
+                            let result = work.try_fault(case, fault, *at, expected);
+                            let result = result.map_err(|problem| {
+                                format!("{}: call {at} of {calls} fails with {}: {problem}", case.line, fault.name)
+                            });
+                            found.lock().expect("results").push(result);
+                        }
+                    });
                 }
-                assert!(result(&work, case.result) == expected, "{what}: other results; {messages}");
-                tried += 1;
-            }
+            });
+            let found = found.into_inner().expect("results");
+            let reported = found.iter().filter(|result| **result == Ok(true)).count();
+            let tried = found.len();
+            println!("{}: {}: {tried} failures of {calls} calls, {reported} of them reported", case.line, fault.name);
+            points += tried;
+            problems.extend(found.into_iter().filter_map(Result::err).inspect(|problem| println!("{problem}")));
         }
-        println!("{}: {tried} failures of {calls} calls", case.line);
-        points += tried;
     }
     println!("{points} failures in all");
+    assert!(problems.is_empty(), "{} problems: {}", problems.len(), problems.join("\n"));
 }

@@ -2,65 +2,20 @@
 
 use crate::common::program;
 use crate::common::program::{assert_one_line, success};
+use crate::common::published::{npy, write_published};
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use wgpt::config::{ModelConfig, ParameterKind};
+use wgpt::config::ModelConfig;
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
-use wgpt::model::initial_parameters;
 use wgpt::store::Model;
 use wgpt::store::openai::import;
 
-fn small() -> (ModelConfig, Vec<Vec<f32>>) {
-    let gpt1 = ModelConfig::preset("gpt1").expect("a preset");
-    let config = ModelConfig { n_layer: 2, n_embd: 24, n_head: 12, n_positions: 9, vocab_size: 60, ..gpt1 };
-    let mut parameters = initial_parameters(&config, 5);
-    // All numbers differ, so that no swap goes unnoticed.
-    parameters.iter_mut().flatten().zip(1u16..).for_each(|(x, i)| *x = f32::from(i) / 1024.0);
-    (config, parameters)
-}
-
-/// A part in NumPy's format.
-fn npy(numbers: &[f32]) -> Vec<u8> {
-    let mut dict = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({},), }}", numbers.len());
-    while (10 + dict.len() + 1) % 64 != 0 {
-        dict.push(' ');
-    }
-    dict.push('\n');
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((dict.len() as u16).to_le_bytes());
-    bytes.extend(dict.as_bytes());
-    bytes.extend(numbers.iter().flat_map(|x| x.to_le_bytes()));
-    bytes
-}
-
-/// The published files of [`small`]: its numbers in ten parts, whose borders are not those of tensors.
-fn published() -> (tempfile::TempDir, PathBuf, Vec<Vec<f32>>) {
+/// A folder with the published files of a small model, their path, and what they hold.
+fn published() -> (tempfile::TempDir, PathBuf, (ModelConfig, Vec<Vec<f32>>)) {
     let place = tempfile::tempdir().expect("folder");
     let dir = place.path().join("published");
-    std::fs::create_dir(&dir).expect("folder");
-    let (config, parameters) = small();
-    let mut order: Vec<usize> = (0..parameters.len()).collect();
-    order.swap(0, 1);
-    let shapes = config.parameters();
-    let shape = |(at, i): (usize, &usize)| match (at, shapes[*i].kind) {
-        (2.., ParameterKind::Weight) => [vec![1], shapes[*i].dimensions()].concat(),
-        _ => shapes[*i].dimensions(),
-    };
-    let text = serde_json::json!(order.iter().enumerate().map(shape).collect::<Vec<_>>());
-    std::fs::write(dir.join("params_shapes.json"), text.to_string()).expect("write");
-    let stream: Vec<f32> = order.iter().flat_map(|i| &parameters[*i]).copied().collect();
-    let size = stream.len().div_ceil(10);
-    for (i, part) in stream.chunks(size).enumerate() {
-        std::fs::write(dir.join(format!("params_{i}.npy")), npy(part)).expect("write");
-    }
-    let tokenizer = Tokenizer::train("the cat sat on the mat and the hat", 60, Pretokenizer::Bert).expect("train");
-    let json: serde_json::Value = serde_json::from_str(&tokenizer.to_json().expect("json")).expect("json");
-    std::fs::write(dir.join("encoder_bpe_40000.json"), json["model"]["vocab"].to_string()).expect("write");
-    let merge =
-        |pair: &serde_json::Value| format!("{} {}\n", pair[0].as_str().expect("a"), pair[1].as_str().expect("b"));
-    let merges: String = json["model"]["merges"].as_array().expect("merges").iter().map(merge).collect();
-    std::fs::write(dir.join("vocab_40000.bpe"), format!("#version: 0.2\n{merges}\n")).expect("write");
-    (place, dir, parameters)
+    let contents = write_published(&dir);
+    (place, dir, contents)
 }
 
 /// Runs `wgpt` on the published files in `dir`.
@@ -71,12 +26,12 @@ fn wgpt(words: &[&str], dir: &Path, out: &Path) -> Output {
 
 #[test]
 fn a_published_model_becomes_a_folder() {
-    let (place, dir, parameters) = published();
+    let (place, dir, (config, parameters)) = published();
     let out = place.path().join("model");
     let output = wgpt(&["import", "openai"], &dir, &out);
     assert!(success(&output).starts_with("16,104 parameters  "), "{output:?}");
     let model = Model::load(&out).expect("a model");
-    assert_eq!((model.config, model.parameters, model.warnings), (small().0, parameters, vec![]));
+    assert_eq!((model.config, model.parameters, model.warnings), (config, parameters, vec![]));
     let tokenizer = model.tokenizer.expect("a tokenizer");
     let trained = Tokenizer::train("the cat sat on the mat and the hat", 60, Pretokenizer::Bert).expect("train");
     assert_eq!(tokenizer.encode("The cat's hat").expect("ids"), trained.encode("The cat's hat").expect("ids"));

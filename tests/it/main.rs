@@ -21,6 +21,8 @@ mod hugging_face;
 mod import;
 mod init;
 mod kernels;
+#[cfg(unix)]
+mod kills;
 mod model;
 mod model_folder;
 mod outputs;

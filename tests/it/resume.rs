@@ -102,18 +102,6 @@ fn assert_same(a: &Left, b: &Left, what: &str) {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("folder");
-    for entry in std::fs::read_dir(from).expect("list") {
-        let entry = entry.expect("entry");
-        let target = to.join(entry.file_name());
-        match entry.path().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => drop(std::fs::copy(entry.path(), target).expect("copy")),
-        }
-    }
-}
-
 #[test]
 fn a_stopped_run_resumes_bit_for_bit() {
     let (device, place) = (device(), Place::new());
@@ -165,16 +153,16 @@ struct Snapshot<'a> {
 impl Observer for Snapshot<'_> {
     fn recorded(&mut self, line: &Line) {
         match line {
-            Line::Step(line) => copy(self.run, &self.copies.join(line.step.to_string())),
+            Line::Step(line) => files::copy_folder(self.run, &self.copies.join(line.step.to_string())),
             Line::Evaluation(line) if line.step > 0 => {
-                copy(self.run, &self.copies.join(format!("{}-evaluated", line.step)));
+                files::copy_folder(self.run, &self.copies.join(format!("{}-evaluated", line.step)));
             }
             _ => {}
         }
     }
     fn sampled(&mut self, step: u32, text: &str) {
         assert!(!text.is_empty());
-        copy(self.run, &self.copies.join(format!("{step}-sampled")));
+        files::copy_folder(self.run, &self.copies.join(format!("{step}-sampled")));
     }
 }
 
@@ -438,7 +426,7 @@ fn a_run_is_open_in_one_process_at_a_time() {
 
 /// Sends a signal to a run of the program after it printed `line`. Returns its exit code and its standard error.
 #[cfg(unix)]
-fn interrupted(mut command: Command, line: &str, signal: &str) -> (Option<i32>, String) {
+fn interrupted(command: &mut Command, line: &str, signal: &str) -> (Option<i32>, String) {
     use std::io::BufRead;
     let mut child = command
         .stdout(std::process::Stdio::null())
@@ -467,7 +455,7 @@ fn an_interrupted_run_is_saved_and_prints_how_to_resume() {
     let place = Place::new();
     let words = ["--data", "text.txt", "--config", "tiny.toml", "--steps", "2000000", "--out", "run"];
     let words = [&words[..], &["--eval-every", "1000000", "--sample-every", "0", "--checkpoint-every", "1000000"]];
-    let (code, messages) = interrupted(place.wgpt(&words.concat()), "step 1/2000000", "-INT");
+    let (code, messages) = interrupted(&mut place.wgpt(&words.concat()), "step 1/2000000", "-INT");
     assert_eq!(code, Some(130), "{messages}");
     assert!(
         messages.contains("interrupted: finishing the step")
@@ -484,7 +472,7 @@ fn an_interrupted_run_is_saved_and_prints_how_to_resume() {
     );
 
     // Stopped by another signal.
-    let (code, messages) = interrupted(place.wgpt(&["--resume", "run"]), "tokens/s", "-TERM");
+    let (code, messages) = interrupted(&mut place.wgpt(&["--resume", "run"]), "tokens/s", "-TERM");
     let second = latest();
     assert_eq!(code, Some(130), "{messages}");
     assert!(
@@ -492,11 +480,24 @@ fn an_interrupted_run_is_saved_and_prints_how_to_resume() {
         "{first} {second}: {messages}"
     );
 
+    // The end of its terminal. A process that `nohup` started ignores it.
+    #[cfg(target_os = "linux")]
+    let second = {
+        let (code, messages) = interrupted(&mut place.wgpt(&["--resume", "run"]), "tokens/s", "-HUP");
+        assert!(code == Some(130) && latest() > second, "{messages}");
+        let own = place.wgpt(&["--resume", "run", "--steps", &(latest() + 20).to_string()]);
+        let mut ignoring = Command::new("sh");
+        ignoring.current_dir(place.folder.path()).env("WGPT_CACHE", "").args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]);
+        let (code, messages) = interrupted(ignoring.arg(own.get_program()).args(own.get_args()), "adapter: ", "-HUP");
+        assert_eq!(code, Some(0), "{messages}");
+        latest()
+    };
+
     // The rest.
     let steps = (second + 3).to_string();
     let output = place.wgpt(&["--resume", "run", "--steps", &steps]).output().expect("the program starts");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stderr(&output).contains(&format!("warning: {steps} steps instead of 2000000")), "{}", stderr(&output));
+    assert!(stderr(&output).contains(&format!("warning: {steps} steps instead of ")), "{}", stderr(&output));
     assert_eq!(latest(), second + 3);
     let lines = metrics::read(place.path("run/metrics.jsonl")).expect("metrics");
     let steps: Vec<u32> = lines.iter().filter(|l| matches!(l, Line::Step(_))).map(Line::step).collect();

@@ -21,7 +21,7 @@ use crate::train::objective::{Batches, Due, Objective, StepTime};
 use crate::train::observer::Description;
 use crate::train::prefetch::ReadyBatch;
 use crate::train::resume::StoppedRun;
-use crate::train::run_folder::{RunFolder, RunPath};
+use crate::train::run_folder::{PREDICTIONS, RunFolder, RunPath};
 use crate::train::settings::{Settings, Stage};
 use crate::train::state::{Identity, Position};
 use crate::{Error, Result};
@@ -351,7 +351,8 @@ impl Objective for FineTuning {
         self.best.map(|best| best.step)
     }
 
-    /// Answers the validation and the test examples with the weights of the best epoch.
+    /// Answers the validation and the test examples with the weights of the best epoch, and writes predictions.tsv: the
+    /// answers to the test examples, or else to the validation examples.
     fn finish(&mut self, training: &Training, folder: &RunFolder) -> Result<Vec<Line>> {
         let Some(best) = self.best else { return Ok(Vec::new()) };
         if best.step != training.progress().step {
@@ -365,6 +366,9 @@ impl Objective for FineTuning {
             None => self.score(training, |run| Some(&run.valid))?,
         };
         self.test_scores = self.score(training, |run| run.test.as_ref())?;
+        if let Some(scores) = self.test_scores.as_ref().or(self.valid_scores.as_ref()) {
+            folder.write(PREDICTIONS, scores::predictions(self.task()?, &scores.answers).as_bytes())?;
+        }
         let line =
             |scores: &Scores| Line::Test(TestLine { best_epoch: best.epoch, test: prefixed("test", &scores.values) });
         Ok(self.test_scores.iter().map(line).collect())

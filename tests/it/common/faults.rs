@@ -1,7 +1,7 @@
 //! Faults of the file system, injected into the program by a small library that is loaded before it.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// Error numbers of Linux.
 pub const EINTR: i32 = 4;
@@ -15,6 +15,17 @@ pub const EOPNOTSUPP: i32 = 95;
 
 /// The compiled library.
 pub struct Faults(PathBuf);
+
+/// Numbers of calls of a program.
+#[derive(Clone, Copy, Debug)]
+pub struct Calls {
+    /// That change a file or a folder.
+    pub any: u32,
+    /// Of `flock`.
+    pub flock: u32,
+    /// That open a file for reading, or read.
+    pub read: u32,
+}
 
 impl Faults {
     /// Compiles the library into a folder. Where that is not possible, prints that the test is skipped.
@@ -36,9 +47,22 @@ impl Faults {
         }
     }
 
-    /// The command with calls on files below a folder that fail: `fault` is `CALL=ERRNO` as in faults.c.
+    /// Runs a command without faults. Returns its output and the numbers of its calls on files below a folder.
+    pub fn count(&self, command: &mut Command, under: &Path) -> (Output, Calls) {
+        let file = self.0.with_extension("count");
+        let counted = self.inject(command, under, "none=0").env("FAULT_COUNT", &file);
+        let output = counted.output().expect("the program starts");
+        let text = std::fs::read_to_string(&file).expect("the numbers of calls");
+        let numbers: Vec<u32> = text.split(' ').map(|number| number.parse().expect("a number")).collect();
+        let [any, flock, read] = numbers[..] else { panic!("{text}") };
+        (output, Calls { any, flock, read })
+    }
+
+    /// The command with calls on a file, or on files below a folder, that fail: `fault` is `CALL=ERRNO` or `CALL=KILL` as in
+    /// faults.c. The path need not exist yet.
     pub fn inject<'a>(&self, command: &'a mut Command, under: &Path, fault: &str) -> &'a mut Command {
-        let under = under.canonicalize().expect("a folder");
+        let (exists, name) = (under.canonicalize(), std::path::absolute(under).expect("a path"));
+        let under = exists.unwrap_or(name);
         command.env("LD_PRELOAD", &self.0).env("FAULT_UNDER", under).env("FAULT", fault)
     }
 }

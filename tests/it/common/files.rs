@@ -29,3 +29,16 @@ pub fn names(folder: &Path) -> Vec<String> {
     all.sort();
     all
 }
+
+/// Copies a folder with all that is in it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("folder");
+    for entry in std::fs::read_dir(from).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        let target = to.join(entry.file_name().expect("a name"));
+        if entry.is_dir() {
+            copy_folder(&entry, &target);
+        } else {
+            std::fs::copy(&entry, &target).expect("copy");
+        }
+    }
+}

@@ -4,6 +4,7 @@ pub mod faults;
 pub mod files;
 pub mod models;
 pub mod program;
+pub mod published;
 pub mod runs;
 pub mod tensors;
 

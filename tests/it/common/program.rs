@@ -4,9 +4,11 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// `wgpt` with these arguments in a folder. It keeps nothing in the user's cache.
+/// `wgpt` with these arguments in a folder: the program that was built with the tests, or the one that `WGPT_PROGRAM` names.
+/// It keeps nothing in the user's cache.
 pub fn wgpt(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
+    let program = std::env::var_os("WGPT_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_wgpt").into());
+    let mut command = Command::new(program);
     command.current_dir(folder).args(arguments).env("WGPT_CACHE", "");
     command
 }

@@ -3,6 +3,10 @@
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use wgpt::Result;
+use wgpt::config::ModelConfig;
+use wgpt::data::synthetic::stories::stories;
+use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
+use wgpt::store::Model;
 use wgpt::store::token_cache::TokenCache;
 use wgpt::train::metrics::{self, Line};
 use wgpt::train::{Layers, Observer, Settings};
@@ -11,6 +15,21 @@ use wgpt::train::{Layers, Observer, Settings};
 pub fn tiny_toml(more: &str) -> String {
     let model = "n_layer = 2\nn_head = 2\nn_embd = 18\nn_positions = 16\nvocab_size = 270\ndropout = 0.1\n";
     format!("{model}batch = 4\nseed = 11\nvalid = 0.1\n{more}")
+}
+
+/// Writes what small runs need: text.txt; tiny.toml, the settings of a model of one layer; rows.tsv, eight labeled texts; and
+/// `model`, a folder with initial weights and a tokenizer. `more` lines are added to the settings.
+pub fn write_inputs(folder: &Path, more: &str) {
+    let text = stories(5, 4000);
+    std::fs::write(folder.join("text.txt"), &text).expect("text");
+    std::fs::write(folder.join("tiny.toml"), tiny_toml(more).replace("n_layer = 2", "n_layer = 1")).expect("settings");
+    let rows: String = (0..8).map(|i| format!("the word {i}\t{}\n", ["yes", "no"][i % 2])).collect();
+    std::fs::write(folder.join("rows.tsv"), format!("text\tlabel\n{rows}")).expect("rows");
+    let config =
+        ModelConfig { n_layer: 1, n_head: 2, n_embd: 18, n_positions: 16, vocab_size: 270, ..ModelConfig::default() };
+    let tokenizer = Tokenizer::train(&text, 270, Pretokenizer::Bytes).expect("a tokenizer");
+    let model = Model { tokenizer: Some(tokenizer), ..Model::new(config, 3).expect("a model") };
+    model.save(folder.join("model")).expect("a folder");
 }
 
 /// Layers of settings with these `key=value`.
@@ -48,8 +67,10 @@ pub fn latest_weights(run: &Path) -> Vec<u8> {
 pub fn metrics_without_times(run: &Path) -> Vec<Line> {
     let mut all = metrics::read(run.join("metrics.jsonl")).expect("metrics");
     for line in &mut all {
-        if let Line::Step(step) = line {
-            (step.elapsed_s, step.tokens_per_second) = (0.0, 0.0);
+        match line {
+            Line::Step(step) => (step.elapsed_s, step.tokens_per_second) = (0.0, 0.0),
+            Line::TaskStep(step) => (step.elapsed_s, step.tokens_per_second) = (0.0, 0.0),
+            Line::Evaluation(_) | Line::Epoch(_) | Line::Test(_) => {}
         }
     }
     all
