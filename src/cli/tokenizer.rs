@@ -6,6 +6,7 @@ use super::options;
 use super::output::note;
 use super::stop::Done;
 use super::texts::note_folders;
+use crate::data::read_file::skip_byte_order_mark;
 use crate::data::text_files::{self, TextFiles};
 use crate::data::tokenizer::words::WordCounts;
 use crate::data::tokenizer::{FILE_NAME, Tokenizer, unknown_warning};
@@ -108,7 +109,7 @@ fn decode(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         let wrong = |_| Error::file(&name, format!("{word:?}")).expected("expected an id, a whole number, 0 or more");
         word.parse::<u32>().map_err(wrong)
     };
-    let ids = text.trim_start_matches('\u{feff}').split_whitespace().map(id).collect::<Result<Vec<u32>>>()?;
+    let ids = text.split_whitespace().map(id).collect::<Result<Vec<u32>>>()?;
     write!(context.out, "{}", tokenizer.decode(&ids)?)?;
     Ok(())
 }
@@ -121,12 +122,14 @@ fn tokenizer(matches: &ArgMatches) -> Result<Tokenizer> {
     }
 }
 
-/// The input, and its name in errors.
+/// The input, without the byte-order mark of a file, and its name in errors.
 fn input(matches: &ArgMatches) -> Result<(Box<dyn BufRead>, PathBuf)> {
     let path: &PathBuf = required(matches, "file")?;
     if path == Path::new(STDIN) {
         return Ok((Box::new(std::io::stdin().lock()), "stdin".into()));
     }
-    let file = std::fs::File::open(path).map_err(|e| Error::file(path, format!("could not be read: {e}")))?;
-    Ok((Box::new(BufReader::with_capacity(1 << 16, file)), path.into()))
+    let unreadable = |e| Error::file(path, format!("could not be read: {e}"));
+    let mut file = BufReader::with_capacity(1 << 16, std::fs::File::open(path).map_err(unreadable)?);
+    skip_byte_order_mark(&mut file).map_err(unreadable)?;
+    Ok((Box::new(file), path.into()))
 }

@@ -14,6 +14,7 @@ pub mod corpus;
 pub mod data_loader;
 pub(crate) mod file_errors;
 pub(crate) mod file_kind;
+pub(crate) mod json_line;
 pub mod padding;
 #[cfg(feature = "tokenizers")]
 pub(crate) mod parallel;

@@ -3,21 +3,63 @@
 use super::file_errors::unreadable;
 use super::file_kind::{OtherKind, other_kind};
 use crate::{Error, Result};
+use std::fs::File;
+use std::io::{BufRead, Read};
 use std::path::Path;
 
 /// The byte-order mark that some editors write at the start of a UTF-8 text.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
+/// Opens a file of a folder that may come from a stranger. A device or a pipe, which a link may lead to, is refused: reading
+/// it may never end.
+///
+/// # Errors
+/// The system's, and one for what is not a regular file.
+pub(crate) fn open_regular(path: &Path) -> std::io::Result<File> {
+    // Before the file is opened, because opening a pipe waits for its other end.
+    let kind = path.metadata()?.file_type();
+    if kind.is_dir() {
+        return Err(std::io::Error::other("a folder"));
+    }
+    if !kind.is_file() {
+        return Err(std::io::Error::other("a device or a pipe, not a regular file"));
+    }
+    File::open(path)
+}
+
 /// The bytes of a text file, without its byte-order mark. They need not be UTF-8.
 ///
 /// # Errors
-/// [`Error::File`] for a file that cannot be read, and for one that is not a text, such as a Git LFS pointer or an HTML page.
+/// [`Error::File`] for a file that cannot be read or is not a regular file, and for one that is not a text, such as a Git LFS
+/// pointer or an HTML page.
 pub(crate) fn read_text_bytes(path: &Path) -> Result<Vec<u8>> {
-    let bytes = std::fs::read(path).map_err(|e| unreadable(path, e))?;
+    let mut bytes = Vec::new();
+    let read = open_regular(path).and_then(|mut file| file.read_to_end(&mut bytes));
+    read.map_err(|e| unreadable(path, e))?;
+    text_bytes(path, bytes)
+}
+
+/// The bytes of a file that the user names, which may be a pipe: as [`read_text_bytes`].
+///
+/// # Errors
+/// As [`read_text_bytes`].
+pub(crate) fn read_named_text_bytes(path: &Path) -> Result<Vec<u8>> {
+    text_bytes(path, std::fs::read(path).map_err(|e| unreadable(path, e))?)
+}
+
+fn text_bytes(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>> {
     match other_kind(&bytes) {
         Some(kind) => Err(kind.in_file(path)),
         None => Ok(without_byte_order_mark(bytes)),
     }
+}
+
+/// Skips a byte-order mark and returns its length.
+pub(crate) fn skip_byte_order_mark(reader: &mut impl BufRead) -> std::io::Result<u64> {
+    let is_marked = reader.fill_buf()?.starts_with(BYTE_ORDER_MARK);
+    let length = if is_marked { BYTE_ORDER_MARK.len() } else { 0 };
+    reader.consume(length);
+    Ok(length as u64)
 }
 
 /// A text without its byte-order mark.

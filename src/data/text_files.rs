@@ -8,9 +8,10 @@ use super::block::{BLOCK_BYTES, OnBlock};
 use super::block_builder::BlockBuilder;
 use super::file_errors::unreadable;
 use super::file_kind::other_kind;
+use super::read_file::skip_byte_order_mark;
 use super::text_folder::{LeftOut, texts_in};
 pub use super::text_format::TextFormat;
-use super::text_reader::{Found, READ_BYTES, find_separator, read_json_lines, read_text_file, skip_byte_order_mark};
+use super::text_reader::{Found, READ_BYTES, find_separator, read_json_lines, read_text_file};
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
@@ -420,6 +421,25 @@ mod tests {
                     "{separator:?}, {size}, {splittable}: {blocks}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_separator_across_the_end_of_a_read_is_found() {
+        let folder = Folder::new(&[]);
+        for before in READ_BYTES - 12..READ_BYTES + 4 {
+            let (x, lines) = ("x".repeat(before), |line_break: &str| format!("{line_break}<|end|>{line_break}"));
+            for line_break in ["\n", "\r\n"] {
+                std::fs::write(folder.path("a.txt"), format!("{x}{}yé", lines(line_break))).expect("write");
+                let files = folder.find(&["a.txt"], Some("<|end|>")).expect("find");
+                let all = documents(&files, BLOCK_BYTES, true).expect("read").0;
+                assert_eq!(all.iter().map(String::len).collect::<Vec<_>>(), [before + line_break.len(), 3], "{before}");
+                assert_eq!(files.separator_warning().expect("read"), None);
+            }
+            std::fs::write(folder.path("a.txt"), format!("{x}<|end|>{x}")).expect("write");
+            let files = folder.find(&["a.txt"], Some("<|end|>")).expect("find");
+            let warning = files.separator_warning().expect("read").unwrap_or_default();
+            assert!(warning.contains("it occurs inside of lines"), "{before}: {warning}");
         }
     }
 

@@ -1,7 +1,8 @@
 //! The text files in a folder and its subfolders.
 //!
 //! Left out are hidden files and folders, which editors, notebooks and archives of other systems leave behind, and folders of
-//! runs, models and tokenizers, whose text files are no data. A file that links lead to more than once is read once.
+//! runs, models and tokenizers, whose text files are no data. A file that links lead to more than once is read once. Links that
+//! lead out of the folder are not followed: a folder that comes from a stranger must not choose what is read elsewhere.
 
 use super::file_errors::unreadable;
 use super::text_format::TextFormat;
@@ -31,6 +32,8 @@ pub struct LeftOut {
     pub own: usize,
     /// Links to files that are read already, and links in circles.
     pub links: usize,
+    /// Links that lead out of the folder.
+    pub outside: usize,
     /// Other files.
     pub other: usize,
     /// Extensions of other files.
@@ -39,7 +42,7 @@ pub struct LeftOut {
 
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LeftOut { hidden, own, links, other, extensions } = self;
+        let LeftOut { hidden, own, links, outside, other, extensions } = self;
         let extensions = extensions.iter().map(|extension| format!(".{}", extension.escape_debug()));
         let extensions = extensions.take(5).collect::<Vec<_>>().join(", ");
         let other_kind = if extensions.is_empty() { String::new() } else { format!(" ({extensions})") };
@@ -47,6 +50,7 @@ impl fmt::Display for LeftOut {
             (hidden, "hidden".to_string()),
             (own, "of runs or models".into()),
             (links, "read already".into()),
+            (outside, "behind links out of the folder".into()),
             (other, format!("of another kind{other_kind}")),
         ];
         let all: Vec<String> = all.iter().filter(|(n, _)| **n > 0).map(|(n, what)| format!("{n} {what}")).collect();
@@ -65,13 +69,18 @@ pub(super) fn texts_in(
     left_out: &mut LeftOut,
 ) -> Result<Vec<(PathBuf, TextFormat)>> {
     let (mut files, mut skipped) = (Vec::new(), LeftOut::default());
-    let (mut hidden, mut own) = (0, 0);
+    let (mut hidden, mut own, mut outside) = (0, 0, 0);
+    let root = folder.canonicalize().map_err(|e| unreadable(folder, e))?;
+    let leads_out = |path: &Path| path.canonicalize().is_ok_and(|path| !path.starts_with(&root));
     let keep = |entry: &DirEntry| {
         let is_hidden = entry.depth() > 0 && is_hidden(entry.path());
         let is_own = entry.depth() > 0 && !is_hidden && entry.file_type().is_dir() && is_own(entry.path());
         let could_be_text = entry.file_type().is_dir() || TextFormat::by_extension(entry.path()).is_some();
         (hidden, own) = (hidden + usize::from(is_hidden && could_be_text), own + usize::from(is_own));
-        !is_hidden && !is_own
+        let is_outside =
+            entry.depth() > 0 && !is_hidden && !is_own && entry.path_is_symlink() && leads_out(entry.path());
+        outside += usize::from(is_outside && could_be_text);
+        !is_hidden && !is_own && !is_outside
     };
     for entry in WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter().filter_entry(keep) {
         let entry = match entry {
@@ -115,7 +124,7 @@ pub(super) fn texts_in(
             }
         }
     }
-    (skipped.hidden, skipped.own) = (skipped.hidden + hidden, own);
+    (skipped.hidden, skipped.own, skipped.outside) = (skipped.hidden + hidden, own, outside);
     if files.is_empty() && skipped.links == 0 {
         let found = match skipped.to_string() {
             skipped if skipped.is_empty() => "no text in the folder".to_string(),
@@ -127,6 +136,7 @@ pub(super) fn texts_in(
     left_out.hidden += skipped.hidden;
     left_out.own += skipped.own;
     left_out.links += skipped.links;
+    left_out.outside += skipped.outside;
     left_out.other += skipped.other;
     left_out.extensions.extend(skipped.extensions);
     Ok(files)
@@ -199,8 +209,9 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn links_are_followed_once() {
+    fn links_are_followed_once_and_inside_the_folder() {
         use std::os::unix::fs::symlink;
+        let elsewhere = folder(&["secret.txt", "c/three.txt"]);
         let folder = folder(&["a/one.txt", "b/two.txt"]);
         let at = |name: &str| folder.path().join(name);
         symlink(folder.path(), at("a/circle")).expect("link");
@@ -208,10 +219,12 @@ mod tests {
         symlink(at("a/one.txt"), at("again.txt")).expect("link");
         symlink(at("none"), at("nowhere")).expect("link");
         symlink(at("none"), at(".#one.txt")).expect("link");
+        symlink(elsewhere.path().join("secret.txt"), at("secret.txt")).expect("link");
+        symlink(elsewhere.path(), at("a/elsewhere")).expect("link");
         let texts = ["a/one.txt", "a/other/two.txt"].map(String::from).to_vec();
         let (files, left_out) = found(folder.path());
         assert_eq!(files, texts);
-        assert_eq!(left_out, "1 hidden, 3 read already, 1 of another kind");
+        assert_eq!(left_out, "1 hidden, 3 read already, 2 behind links out of the folder, 1 of another kind");
         symlink(at("none"), at("none.txt")).expect("link");
         let error =
             texts_in(folder.path(), &mut HashSet::new(), &mut LeftOut::default()).expect_err("a link to nowhere");

@@ -1,7 +1,9 @@
 //! Reads text files and JSON lines into blocks.
 
 use super::block_builder::BlockBuilder;
-use super::file_errors::{json_type, not_json, unreadable};
+use super::file_errors::{json_type, unreadable};
+use super::json_line::{WrongLine, parse_object};
+use super::read_file::skip_byte_order_mark;
 use crate::{Error, Result};
 use std::io::{BufRead, Read};
 use std::path::Path;
@@ -11,16 +13,6 @@ pub(super) const READ_BYTES: usize = 1 << 16;
 
 fn not_utf8(path: &Path, offset: u64) -> Error {
     Error::file(path, "not UTF-8").at(format!("byte offset {offset}")).expected("expected UTF-8 text")
-}
-
-/// Skips a byte-order mark and returns its length.
-pub(super) fn skip_byte_order_mark(reader: &mut impl BufRead) -> std::io::Result<u64> {
-    const MARK: &[u8] = "\u{feff}".as_bytes();
-    let marked = reader.fill_buf()?.starts_with(MARK);
-    if marked {
-        reader.consume(MARK.len());
-    }
-    Ok(if marked { MARK.len() as u64 } else { 0 })
 }
 
 /// Reads a text file line by line, a long line in parts. A line that equals `separator` ends a document. `offset` is that
@@ -76,6 +68,8 @@ pub(super) fn find_separator(reader: &mut impl BufRead, separator: &str) -> std:
     skip_byte_order_mark(reader)?;
     let most = READ_BYTES.max(separator.len() + 2);
     let (mut part, mut at_line_start, mut found) = (Vec::new(), true, Found::Nowhere);
+    // The end of the part before, in which a separator may begin.
+    let mut before: Vec<u8> = Vec::new();
     loop {
         part.clear();
         let n = reader.by_ref().take(most as u64).read_until(b'\n', &mut part)?;
@@ -88,22 +82,19 @@ pub(super) fn find_separator(reader: &mut impl BufRead, separator: &str) -> std:
         if at_line_start && (ends_line || n < most) && line == separator.as_bytes() {
             return Ok(Found::Line);
         }
-        if !separator.is_empty() && String::from_utf8_lossy(line).contains(separator) {
+        let end_of_line = line.len();
+        before.extend(&part[..end_of_line]);
+        if !separator.is_empty() && String::from_utf8_lossy(&before).contains(separator) {
             found = Found::InsideOfLines;
         }
         at_line_start = ends_line;
+        before.drain(..if ends_line { before.len() } else { before.len().saturating_sub(separator.len()) });
     }
 }
 
 fn without_line_break(line: &str) -> &str {
     let line = line.strip_suffix('\n').unwrap_or(line);
     line.strip_suffix('\r').unwrap_or(line)
-}
-
-#[derive(serde::Deserialize)]
-struct JsonLine {
-    #[serde(default)]
-    text: serde_json::Value,
 }
 
 /// Reads JSON lines, the text of one document in each. Lines of white space are skipped. `offset` is that of the first
@@ -131,13 +122,17 @@ pub(super) fn read_json_lines(
         if !text.starts_with('{') {
             return Err(wrong("not a JSON object".into()).expected("expected {\"text\": \"…\"}"));
         }
-        let line: JsonLine = serde_json::from_str(text).map_err(|e| wrong(not_json(&e)))?;
-        match line.text {
-            serde_json::Value::String(text) => blocks.push(&text)?,
-            serde_json::Value::Null => {
+        let mut keys = parse_object(text).map_err(|found| match found {
+            WrongLine::NotJson(why) => wrong(why),
+            WrongLine::NotAnObject(kind) => wrong(kind.into()).expected("expected {\"text\": \"…\"}"),
+            WrongLine::Repeated(why) => wrong(why).expected("expected each key once"),
+        })?;
+        match keys.remove("text") {
+            Some(serde_json::Value::String(text)) => blocks.push(&text)?,
+            None | Some(serde_json::Value::Null) => {
                 return Err(wrong("no key `text`".into()).expected("expected the document's text in it"));
             }
-            other => {
+            Some(other) => {
                 return Err(wrong(format!("`text` is {}", json_type(&other))).expected("expected a string"));
             }
         }

@@ -109,8 +109,10 @@ impl Kernels {
             // Without matrix units, this chooses the Specs of f32.
             Precision::Mixed | Precision::Auto => matmul::choose_mixed,
         };
-        let rule = rule(caps, form, matmul::sizes(form, a, b), workspace);
-        let runs = |spec: matmul::Spec| spec != matmul::Spec::Image && spec.runs(caps, form);
+        let sizes = matmul::sizes(form, a, b);
+        let rule = rule(caps, form, sizes, workspace);
+        let runs =
+            |spec: matmul::Spec| spec != matmul::Spec::Image && spec.runs(caps, form) && spec.fits(sizes, workspace);
         self.matmul.choose(format!("{form:?} {} {}", shape(a), shape(b)), rule, runs)
     }
 

@@ -23,7 +23,8 @@ pub enum Lock {
     Busy,
 }
 
-/// Opens a file for writing, creates it if it does not exist, and locks it. Its contents stay as they are.
+/// Opens a file for writing, creates it if it does not exist, and locks it. Its contents stay as they are. A link is replaced
+/// by a new file.
 ///
 /// A process that holds the lock may delete or rename the file: the next one notices that its file is no longer the one of
 /// this path, and creates a new one.
@@ -43,6 +44,10 @@ pub fn acquire(path: &Path) -> io::Result<Lock> {
 }
 
 fn open(path: &Path) -> io::Result<(File, bool)> {
+    // A link of this name is none of ours, and what it leads to must not be written.
+    if path.is_symlink() {
+        std::fs::remove_file(path)?;
+    }
     match File::create_new(path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
             let file = File::options().write(true).create(true).truncate(false).open(path)?;

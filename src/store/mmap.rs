@@ -3,6 +3,7 @@
 //! Weights are checked in the mapped file and copied once; the token ids of a large text do not fit in memory.
 #![allow(unsafe_code)]
 
+use crate::data::read_file::open_regular;
 use crate::{Error, Result};
 use bytemuck::AnyBitPattern;
 use std::fs::File;
@@ -40,7 +41,7 @@ pub fn map(path: &Path) -> Result<Contents> {
     if path.is_dir() {
         return Err(Error::file(path, "is a folder").expected("must be a file"));
     }
-    let file = File::open(path).map_err(unreadable)?;
+    let file = open_regular(path).map_err(unreadable)?;
     // SAFETY: the map is read-only, and no code of this crate changes or shortens an existing file of these kinds: a new
     // version is a new file, renamed over the old one (`store::atomic`, `store::token_cache`), and the map keeps the old
     // one. It would be undefined behavior if another program wrote into the file or shortened it while it is mapped.

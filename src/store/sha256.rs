@@ -1,7 +1,7 @@
 //! SHA-256 in hexadecimal, which identifies files and texts.
 
+use crate::data::read_file::open_regular;
 use sha2::{Digest, Sha256};
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -15,9 +15,9 @@ pub fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
 /// The hash of a file, which is read in pieces.
 ///
 /// # Errors
-/// Those of opening and reading the file.
+/// Those of opening and reading the file, and one for what is not a regular file.
 pub fn of_file(path: &Path) -> std::io::Result<String> {
-    let (mut file, mut hash) = (File::open(path)?, Sha256::new());
+    let (mut file, mut hash) = (open_regular(path)?, Sha256::new());
     let mut piece = vec![0; 1 << 18];
     loop {
         match file.read(&mut piece)? {

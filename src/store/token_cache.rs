@@ -145,9 +145,22 @@ impl Entries {
             },
         };
         let temporary = tempfile::Builder::new().prefix("wgpt-tokens-").tempdir();
-        let temporary = temporary.map_err(|e| Error::io(std::env::temp_dir(), e))?;
+        let temporary = temporary.map_err(|e| write_failed(&std::env::temp_dir(), true, e))?;
         Ok((EntryWriter::new(WorkFolder::Temporary(temporary))?, why))
     }
+}
+
+/// The error of a file that could not be written. That of a temporary folder says what to do.
+fn write_failed(path: &Path, is_temporary: bool, source: std::io::Error) -> Error {
+    if !is_temporary {
+        return Error::io(path, source);
+    }
+    let variable = if cfg!(windows) { "TMP" } else { "TMPDIR" };
+    let hint = format!(
+        "{source}; the tokens of the text are written to this temporary folder, because there is no cache for them: the \
+         variable {variable} names another one, WGPT_CACHE a cache"
+    );
+    Error::io(path, std::io::Error::new(source.kind(), hint))
 }
 
 fn not_saved(folder: &Path, why: &dyn std::fmt::Display) -> String {
@@ -231,25 +244,29 @@ fn remove_abandoned(folder: &Path) {
 #[derive(Debug)]
 struct HashedFile {
     path: PathBuf,
+    /// Whether it is in a temporary folder.
+    is_temporary: bool,
     file: BufWriter<File>,
     hash: Sha256,
 }
 
 impl HashedFile {
-    fn create(path: PathBuf) -> Result<Self> {
-        let file = File::create_new(&path).map_err(|e| Error::io(&path, e))?;
-        Ok(HashedFile { file: BufWriter::with_capacity(1 << 16, file), hash: Sha256::new(), path })
+    fn create(folder: &WorkFolder, name: &str) -> Result<Self> {
+        let (path, is_temporary) = (folder.path().join(name), matches!(folder, WorkFolder::Temporary(_)));
+        let file = File::create_new(&path).map_err(|e| write_failed(&path, is_temporary, e))?;
+        Ok(HashedFile { file: BufWriter::with_capacity(1 << 16, file), hash: Sha256::new(), path, is_temporary })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.hash.update(bytes);
-        self.file.write_all(bytes).map_err(|e| Error::io(&self.path, e))
+        self.file.write_all(bytes).map_err(|e| write_failed(&self.path, self.is_temporary, e))
     }
 
     /// Syncs the file and returns its hash.
     fn finish(self) -> Result<String> {
-        let file = self.file.into_inner().map_err(|e| Error::io(&self.path, e.into_error()))?;
-        sync_file(&file).map_err(|e| Error::io(&self.path, e))?;
+        let failed = |e| write_failed(&self.path, self.is_temporary, e);
+        let file = self.file.into_inner().map_err(|e| failed(e.into_error()))?;
+        sync_file(&file).map_err(failed)?;
         Ok(hex(&self.hash.finalize()))
     }
 }
@@ -266,7 +283,7 @@ pub struct EntryWriter {
 
 impl EntryWriter {
     fn new(work_folder: WorkFolder) -> Result<Self> {
-        let file = |name| HashedFile::create(work_folder.path().join(name));
+        let file = |name| HashedFile::create(&work_folder, name);
         Ok(EntryWriter { ids: file(IDS)?, bytes: file(BYTES)?, ends: file(ENDS)?, documents: 0, work_folder })
     }
 
@@ -289,7 +306,7 @@ impl EntryWriter {
         let EntryWriter { ids, bytes, ends, documents, work_folder } = self;
         let mut files = BTreeMap::new();
         if let Some(tokenizer) = trained {
-            let mut file = HashedFile::create(work_folder.path().join(TOKENIZER))?;
+            let mut file = HashedFile::create(&work_folder, TOKENIZER)?;
             file.write(tokenizer.to_json()?.as_bytes())?;
             files.insert(TOKENIZER.to_string(), file.finish()?);
         }
@@ -297,9 +314,8 @@ impl EntryWriter {
             files.insert(name.to_string(), file.finish()?);
         }
         let entry = Entry { totals, documents: are_documents.then_some(documents), files };
-        let path = work_folder.path().join(ENTRY);
-        let text = serde_json::to_string(&entry).map_err(|e| Error::io(&path, e.into()))?;
-        let mut file = HashedFile::create(path)?;
+        let text = serde_json::to_string(&entry).map_err(|e| Error::io(work_folder.path().join(ENTRY), e.into()))?;
+        let mut file = HashedFile::create(&work_folder, ENTRY)?;
         file.write(format!("{}\n{text}", sha256::of([text.as_bytes()])).as_bytes())?;
         file.finish()?;
         Ok(FinishedEntry { work_folder, entry, trained: trained.cloned() })

@@ -5,7 +5,8 @@
 //! or the user, has blanks around them or invisible characters in them.
 
 use super::table_text::{self, Rows, at, lines};
-use crate::data::file_errors::{json_type, not_json};
+use crate::data::file_errors::json_type;
+use crate::data::json_line::{WrongLine, parse_object};
 use crate::data::read_file::read_text_bytes;
 use crate::{Error, Result};
 use serde_json::{Map, Value};
@@ -306,11 +307,14 @@ fn jsonl(text: &str, path: &Path) -> Result<Table> {
         if text.trim().is_empty() {
             return Err(empty_line(path, line));
         }
-        let value: Value = serde_json::from_str(text).map_err(|e| at(path, line, not_json(&e)))?;
-        match value {
-            Value::Object(keys) => Ok((line, Cells::Keys(keys))),
-            other => Err(at(path, line, json_type(&other)).expected("expected an object with a key for each column")),
-        }
+        let keys = parse_object(text).map_err(|wrong| match wrong {
+            WrongLine::NotJson(why) => at(path, line, why),
+            WrongLine::NotAnObject(kind) => {
+                at(path, line, kind).expected("expected an object with a key for each column")
+            }
+            WrongLine::Repeated(why) => at(path, line, why).expected("expected each key once"),
+        })?;
+        Ok((line, Cells::Keys(keys)))
     };
     Ok((None, lines(text.trim_end()).filter(|_| !text.trim().is_empty()).map(object).collect::<Result<_>>()?))
 }

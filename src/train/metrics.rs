@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::data::read_file::read_text_bytes;
 use crate::store::atomic::write_atomic;
 use crate::store::sync::sync_file;
 use crate::{Error, Result};
@@ -201,8 +202,9 @@ impl Metrics {
 /// [`Error::File`] with the number of a line that is neither a step nor an evaluation, or when the file cannot be read.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<Line>> {
     let path = path.as_ref();
-    let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, e))?;
-    text.lines().enumerate().map(|(i, line)| parse(path, i, line.as_bytes())).collect()
+    let bytes = read_text_bytes(path)?;
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    lines.enumerate().map(|(i, line)| parse(path, i, line)).collect()
 }
 
 /// Truncates a metrics.jsonl to the lines of the first `step` steps, atomically, and returns these lines. A last line that
@@ -211,7 +213,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<Line>> {
 /// # Errors
 /// [`Error::File`] as [`read`]; [`Error::Io`] when the file cannot be written.
 pub fn truncate(path: &Path, step: u32) -> Result<Vec<Line>> {
-    let bytes = std::fs::read(path).map_err(|e| Error::file(path, e))?;
+    let bytes = read_text_bytes(path)?;
     let (mut kept, mut lines) = (Vec::with_capacity(bytes.len()), Vec::new());
     for (i, bytes_of_line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let line = match parse(path, i, bytes_of_line) {

@@ -2,6 +2,7 @@
 //! without one; with `--json`, stdout has rows alone.
 
 use crate::common::program::{assert_refused, json_rows, stderr, stdout, success, wgpt};
+use crate::common::runs::write_inputs;
 use crate::common::{files, program};
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -99,6 +100,39 @@ fn an_unknown_adapter_is_named() {
     refused(&["--adapter", "Voodoo 2", "check"], &[], expected);
     refused(&["bench", "kernels"], &[("WGPT_ADAPTER", "Voodoo 2")], expected);
     refused(&["pretrain", "--data", "text.txt", "--adapter", "99"], &[], &["\"99\": expected one of"]);
+    // Digits are an index, also where the name of an adapter has them: "llvmpipe (LLVM 15.0.6, 256 bits)".
+    let rows = json_rows(&run(&["devices", "--json"]));
+    let names: String = rows.iter().filter_map(|row| row["name"].as_str()).map(|name| format!("{name} ")).collect();
+    assert!(!names.is_empty(), "{rows:?}");
+    let digits = names.split(|c: char| !c.is_ascii_digit());
+    for number in digits.filter(|number| number.parse::<usize>().is_ok_and(|index| index >= rows.len())) {
+        let expected = format!("\"{number}\": expected one of");
+        refused(&["pretrain", "--data", "text.txt", "--adapter", number], &[], &[&expected]);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_that_cannot_move_its_cursor_has_plain_lines() {
+    let folder = tempfile::tempdir().expect("folder");
+    write_inputs(folder.path(), "steps = 2\nwarmup = 1\n");
+    for (term, is_plain) in [("dumb", true), ("none", true), ("xterm", false)] {
+        let own = wgpt(folder.path(), &[]).get_program().to_string_lossy().into_owned();
+        let line = format!("'{own}' pretrain --data text.txt --config tiny.toml --out run-{term}");
+        let mut terminal = std::process::Command::new("script");
+        terminal.current_dir(folder.path()).args(["-qec", &line, "/dev/null"]).env("WGPT_CACHE", "").env("TERM", term);
+        if term == "none" {
+            terminal.env_remove("TERM");
+        }
+        let output = match terminal.stdin(Stdio::null()).output() {
+            Err(e) => return println!("skipped: no program `script` ({e})"),
+            Ok(output) => output,
+        };
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{text}");
+        assert!(["training ", "run: ", "validation loss"].iter().all(|part| text.contains(part)), "{term}: {text}");
+        assert_eq!(text.contains('\u{1b}'), !is_plain, "{term}: {text:?}");
+    }
 }
 
 #[test]

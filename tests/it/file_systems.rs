@@ -98,6 +98,29 @@ fn a_full_disk_of_the_cache_is_named_and_done_without() {
 }
 
 #[test]
+fn a_full_temporary_folder_is_named_with_what_moves_it() {
+    let place = place();
+    let place = place.path();
+    let Some(faults) = Faults::compile(place) else { return };
+    let temporary = place.join("temporary");
+    std::fs::create_dir(&temporary).expect("folder");
+    for call in ["write", "sync", "mkdir"] {
+        let mut command = pretrain(place, "run");
+        faults.inject(&mut command, &temporary, &format!("{call}={ENOSPC}"));
+        let output = run(command.env("WGPT_CACHE", "").env("TMPDIR", &temporary));
+        let says =
+            ["error: ", "temporary", "No space left", "the variable TMPDIR names another one, WGPT_CACHE a cache"];
+        let error = stderr(&output);
+        let last = error.lines().last().unwrap_or_default();
+        assert_eq!(output.status.code(), Some(1), "{call}: {error}");
+        assert!(says.iter().all(|part| last.contains(part)), "{call}: {error}");
+        assert_eq!(files::names(&temporary), [""; 0], "{call}");
+        assert!(!place.join("run").exists());
+    }
+    success(&run(pretrain(place, "run").env("WGPT_CACHE", "").env("TMPDIR", &temporary)));
+}
+
+#[test]
 fn a_resumed_run_does_not_tokenize_its_text_again() {
     let place = place();
     let place = place.path();

@@ -1,12 +1,15 @@
-//! Random changes of every kind of file that is read: the reader gives a value or an error of one line. It never panics, and
-//! its memory is bounded by the size of the file.
+//! Random changes of every kind of file that is read: the reader gives a value or an error of one line, within a second. It
+//! never panics, and its memory is bounded by the size of the file.
 //!
 //! `WGPT_FUZZ_CASES` is the number of cases for each format; `scripts/fuzz.sh` runs a million.
 
+use super::common::published::write_published;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex};
+use std::time::{Duration, Instant};
 use wgpt::config::ModelConfig;
 use wgpt::data::text_files::TextFiles;
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
@@ -14,6 +17,7 @@ use wgpt::philox::{Stream, Words};
 use wgpt::store::{Model, checksums, config_json, openai, safetensors};
 use wgpt::tasks::example_file::ExampleFile;
 use wgpt::tasks::{AnswerColumn, Columns, Inputs};
+use wgpt::train::run_folder::SavedKernels;
 use wgpt::train::task::FineTuningState;
 use wgpt::train::text::objective::PretrainingState;
 use wgpt::train::{Layers, Stage, metrics};
@@ -26,6 +30,13 @@ const CASES: usize = 10_000;
 const ALLOWED: usize = 32 << 20;
 /// Further bytes that it may allocate for each byte of the file.
 const ALLOWED_PER_BYTE: usize = 1000;
+
+/// The time that a case may take.
+const ALLOWED_TIME: Duration = Duration::from_secs(1);
+/// Attempts to stay within it, because other work of the machine may delay one of them.
+const ATTEMPTS: usize = 3;
+/// The time after which the whole test program is ended, because a case does not return.
+const ENDLESS: Duration = Duration::from_secs(120);
 
 /// Counts the bytes that each thread has allocated.
 struct Counting;
@@ -101,33 +112,104 @@ const PIECES: [&str; 24] = [
     "\\u0000",
 ];
 
+/// What a case did.
+struct Outcome {
+    /// `None` after a panic.
+    results: Option<Vec<Result<()>>>,
+    /// The most bytes that were allocated at a time.
+    memory: usize,
+    time: Duration,
+}
+
+/// Reads a file once, and again if that takes too long.
+fn outcome(bytes: &[u8], read: impl Fn(&[u8]) -> Vec<Result<()>>) -> Outcome {
+    let attempt = || {
+        NOW.set(0);
+        PEAK.set(0);
+        let started = Instant::now();
+        let results = catch_unwind(AssertUnwindSafe(|| read(bytes))).ok();
+        Outcome { results, time: started.elapsed(), memory: PEAK.get().max(0) as usize }
+    };
+    let mut last = attempt();
+    for _ in 1..ATTEMPTS {
+        if last.time > ALLOWED_TIME {
+            last = attempt();
+        }
+    }
+    last
+}
+
+/// Ends the test program, with a message, when a case does not return.
+#[derive(Default)]
+struct Watch {
+    /// The number and the bytes of the case that is being read; `None` when all are done.
+    case: Mutex<Option<(u64, Vec<u8>)>>,
+    changed: Condvar,
+}
+
+impl Watch {
+    fn set(&self, case: Option<(u64, Vec<u8>)>) {
+        *self.case.lock().expect("a case") = case;
+        self.changed.notify_all();
+    }
+
+    fn until_done(&self, name: &str) {
+        let mut case = self.case.lock().expect("a case");
+        while let Some((number, bytes)) = &*case {
+            let (number, shown) = (*number, bytes.escape_ascii().to_string());
+            let is_same = |now: &mut Option<(u64, Vec<u8>)>| now.as_ref().is_some_and(|now| now.0 == number);
+            let (now, waited) = self.changed.wait_timeout_while(case, ENDLESS, is_same).expect("a case");
+            if waited.timed_out() {
+                eprintln!("{name}, case {number}: no end after {ENDLESS:?}: {shown}");
+                std::process::abort();
+            }
+            case = now;
+        }
+    }
+}
+
+/// Calls a function when it is dropped.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        self.0();
+    }
+}
+
 /// Calls `read` with changed copies of `seeds`, and with random bytes and pieces. `per` divides the number of cases, where
 /// one takes long.
 fn fuzz(name: &str, seeds: &[Vec<u8>], words: &[&str], per: usize, read: impl Fn(&[u8]) -> Vec<Result<()>>) {
-    let cases = std::env::var("WGPT_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES) / per;
+    let cases = std::env::var("WGPT_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES / per);
     let pieces: Vec<&[u8]> = PIECES.iter().chain(words).map(|piece| piece.as_bytes()).collect();
     for seed in seeds {
         read(seed).into_iter().for_each(|result| result.expect("the seed is right"));
     }
-    let (mut errors, mut largest) = (0, 0);
-    for case in 0..cases {
-        let mut random = Words::new(11, Stream::Sampling, case as u32, (case >> 32) as u32);
-        let bytes = changed(&mut random, seeds, &pieces);
-        NOW.set(0);
-        PEAK.set(0);
-        let results = catch_unwind(AssertUnwindSafe(|| read(&bytes)));
-        let used = PEAK.get().max(0) as usize;
-        let shown = || format!("{name}, case {case}: {}", bytes.escape_ascii());
-        let results = results.unwrap_or_else(|_| panic!("{}", shown()));
-        for error in results.into_iter().filter_map(Result::err) {
-            let message = error.to_string();
-            assert!(error.is_invalid_input() && message.lines().count() == 1, "{message:?}: {}", shown());
-            errors += 1;
+    let watch = Watch::default();
+    watch.set(Some((0, Vec::new())));
+    let (mut errors, mut largest, mut slowest) = (0, 0, Duration::ZERO);
+    std::thread::scope(|scope| {
+        scope.spawn(|| watch.until_done(name));
+        // Also where a case fails, so that the other thread ends.
+        let _done = OnDrop(|| watch.set(None));
+        for case in 0..cases {
+            let mut random = Words::new(11, Stream::Sampling, case as u32, (case >> 32) as u32);
+            let bytes = changed(&mut random, seeds, &pieces);
+            watch.set(Some((case as u64, bytes.clone())));
+            let shown = || format!("{name}, case {case}: {}", bytes.escape_ascii());
+            let Outcome { results, memory, time } = outcome(&bytes, &read);
+            for error in results.unwrap_or_else(|| panic!("{}", shown())).into_iter().filter_map(Result::err) {
+                let message = error.to_string();
+                assert!(error.is_invalid_input() && message.lines().count() == 1, "{message:?}: {}", shown());
+                errors += 1;
+            }
+            assert!(memory <= ALLOWED + ALLOWED_PER_BYTE * bytes.len(), "{memory} bytes of memory: {}", shown());
+            assert!(time <= ALLOWED_TIME, "{time:?}: {}", shown());
+            (largest, slowest) = (largest.max(memory), slowest.max(time));
         }
-        assert!(used <= ALLOWED + ALLOWED_PER_BYTE * bytes.len(), "{used} bytes of memory: {}", shown());
-        largest = largest.max(used);
-    }
-    println!("{name}: {cases} cases, {errors} errors, at most {largest} bytes of memory");
+    });
+    let slowest = slowest.as_secs_f64() * 1e3;
+    println!("{name}: {cases} cases, {errors} errors, at most {largest} bytes of memory and {slowest:.1} ms");
     assert!(cases == 0 || (1..cases * 4).contains(&errors), "{errors} errors of {cases} cases");
 }
 
@@ -298,24 +380,68 @@ fn tokenizer_json() {
     );
 }
 
-/// The two files, one after the other, with a mark between them.
+/// vocab.json and merges.txt of a tokenizer.
+fn vocabulary_and_merges(tokenizer: &Tokenizer) -> [Vec<u8>; 2] {
+    let json: serde_json::Value = serde_json::from_str(&tokenizer.to_json().expect("json")).expect("JSON");
+    let pair = |m: &serde_json::Value| format!("{} {}\n", m[0].as_str().expect("left"), m[1].as_str().expect("right"));
+    let merges: String = json["model"]["merges"].as_array().expect("merges").iter().map(pair).collect();
+    [json["model"]["vocab"].to_string().into_bytes(), format!("#version: 0.2\n{merges}").into_bytes()]
+}
+
+/// Changes one of the two files, that with this index.
+fn vocabulary_or_merges(changed: usize) {
+    let files = [File::new("vocab.json"), File::new("merges.txt")];
+    for tokenizer in [tokenizer(Pretokenizer::Bytes, 262), tokenizer(Pretokenizer::Bert, 40)] {
+        let seeds = vocabulary_and_merges(&tokenizer);
+        files[1 - changed].put(&seeds[1 - changed]);
+        let name = format!("{} ({})", ["vocab.json", "merges.txt"][changed], tokenizer.pretokenizer());
+        fuzz(&name, &seeds[changed..=changed], &["</w>", "t h\n", "Ġ", "\"##a\":1,"], 20, |bytes| {
+            files[changed].put(bytes);
+            let read = Tokenizer::from_gpt1_files(&files[0].path, &files[1].path);
+            vec![read.map(|tokenizer| drop(tokenizer.encode("The cat \u{0} 🐈")))]
+        });
+    }
+}
+
 #[test]
-fn vocabulary_and_merges() {
-    const MARK: &[u8] = b"\n=====\n";
-    let parts = |tokenizer: Tokenizer| {
-        let json: serde_json::Value = serde_json::from_str(&tokenizer.to_json().expect("json")).expect("JSON");
-        let pair =
-            |m: &serde_json::Value| format!("{} {}\n", m[0].as_str().expect("left"), m[1].as_str().expect("right"));
-        let merges: String = json["model"]["merges"].as_array().expect("merges").iter().map(pair).collect();
-        [json["model"]["vocab"].to_string().as_bytes(), MARK, b"#version: 0.2\n", merges.as_bytes()].concat()
-    };
-    let seeds = [parts(tokenizer(Pretokenizer::Bytes, 262)), parts(tokenizer(Pretokenizer::Bert, 40))];
-    let (vocabulary, merges) = (File::new("vocab.json"), File::new("merges.txt"));
-    fuzz("vocab.json and merges.txt", &seeds, &["</w>", "t h\n", "Ġ", "\"##a\":1,"], 10, |bytes| {
-        let at = bytes.windows(MARK.len()).position(|part| part == MARK);
-        let (first, second) = at.map_or((bytes, &b""[..]), |at| (&bytes[..at], &bytes[at + MARK.len()..]));
-        let read = Tokenizer::from_gpt1_files(vocabulary.put(first), merges.put(second));
-        vec![read.map(|tokenizer| drop(tokenizer.encode("The cat \u{0} 🐈")))]
+fn vocab_json() {
+    vocabulary_or_merges(0);
+}
+
+#[test]
+fn merges_txt() {
+    vocabulary_or_merges(1);
+}
+
+/// The time for a run of one character grows no faster than its length.
+#[test]
+fn texts_of_one_character() {
+    let (bytes, bert) = (tokenizer(Pretokenizer::Bytes, 262), tokenizer(Pretokenizer::Bert, 40));
+    let openai = bert.with_pretokenizer(Pretokenizer::OpenAi).expect("openai");
+    for part in
+        ["%", ".", "'", "#", "a", "é", "-", " ", "\n", "n't", "a.", "1.", "'s", "%.", "\u{301}", "中", "\r", "\0"]
+    {
+        let text = part.repeat(40_000 / part.len());
+        for tokenizer in [&bytes, &bert, &openai] {
+            let outcome = outcome(text.as_bytes(), |_| vec![tokenizer.encode(&text).map(drop)]);
+            outcome.results.expect("no panic").into_iter().for_each(|result| result.expect("ids"));
+            assert!(outcome.time < ALLOWED_TIME, "{} of {part:?}: {:?}", tokenizer.pretokenizer(), outcome.time);
+        }
+    }
+}
+
+/// A text from a stranger is encoded and decoded.
+#[test]
+fn texts_to_ids() {
+    let (bytes, bert) = (tokenizer(Pretokenizer::Bytes, 262), tokenizer(Pretokenizer::Bert, 40));
+    let openai = bert.with_pretokenizer(Pretokenizer::OpenAi).expect("openai");
+    let tokenizers = [bytes, bert, openai];
+    let seed = "The cat's “hat”, U.S. 5km—don't...\n\n a\u{301} 🐈 %%##";
+    let words = ["%%%%%%%%", "........", "n't", "\u{301}\u{301}\u{301}", "\u{1f468}\u{200d}", "_start_", "<unk>"];
+    fuzz("texts to ids", &[seed.into()], &words, 10, |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return vec![Err(Error::file("text", "not UTF-8"))] };
+        let decoded = |tokenizer: &Tokenizer| tokenizer.encode(text).and_then(|ids| tokenizer.decode(&ids)).map(drop);
+        tokenizers.iter().map(decoded).collect()
     });
 }
 
@@ -428,36 +554,35 @@ fn states_of_runs() {
     });
 }
 
-#[test]
-fn numpy_files_and_their_shapes() {
-    const MARK: &[u8] = b"\n=====\n";
+/// Changes params_shapes.json or params_0.npy of GPT-1's published files.
+fn published(name: &str, words: &[&str]) {
     let place = tempfile::tempdir().expect("folder");
-    let dir = place.path();
-    let npy = |numbers: usize| {
-        let dict = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({numbers},), }}\n");
-        let head = [b"\x93NUMPY\x01\0", &(dict.len() as u16).to_le_bytes()[..], dict.as_bytes()].concat();
-        [head, vec![0; 4 * numbers]].concat()
-    };
-    let config = ModelConfig { vocab_size: 40, n_embd: 2, n_positions: 3, n_layer: 1, ..small() };
-    let mut shapes: Vec<Vec<usize>> = config.parameters().iter().map(|parameter| parameter.dimensions()).collect();
-    shapes.swap(0, 1);
-    shapes[2..].iter_mut().filter(|shape| shape.len() == 2).for_each(|shape| shape.insert(0, 1));
-    let all = config.parameter_count();
-    (1..10).for_each(|i| std::fs::write(dir.join(format!("params_{i}.npy")), npy(2)).expect("write"));
-    let json = tokenizer(Pretokenizer::Bert, 40).to_json().expect("json");
-    std::fs::write(dir.join("tokenizer.json"), json).expect("write");
-    let seed = [serde_json::to_vec(&shapes).expect("JSON").as_slice(), MARK, &npy(all - 18)].concat();
-    fuzz(
-        "params_shapes.json and params_0.npy",
-        &[seed],
-        &["'<f8'", "'shape': (1, 2)", "True", "[1,2],"],
-        20,
-        |bytes| {
-            let at = bytes.windows(MARK.len()).position(|part| part == MARK);
-            let (first, second) = at.map_or((bytes, &b""[..]), |at| (&bytes[..at], &bytes[at + MARK.len()..]));
-            std::fs::write(dir.join("params_shapes.json"), first).expect("write");
-            std::fs::write(dir.join("params_0.npy"), second).expect("write");
-            vec![openai::import(dir, 2).map(drop)]
-        },
-    );
+    let dir = place.path().join("published");
+    write_published(&dir);
+    let path = dir.join(name);
+    let seed = std::fs::read(&path).expect("read");
+    fuzz(name, &[seed], words, 20, |bytes| {
+        std::fs::write(&path, bytes).expect("write");
+        vec![openai::import(&dir, 12).map(drop)]
+    });
+}
+
+#[test]
+fn params_shapes_json() {
+    published("params_shapes.json", &["[1,24]", "[1,24,72],", "9999999"]);
+}
+
+#[test]
+fn params_npy() {
+    published("params_0.npy", &["'<f8'", "'shape': (1, 2)", "True", "(1611,)"]);
+}
+
+#[test]
+fn kernels_json() {
+    let seed = r#"{"adapter":"a","backend":"vulkan","driver":"d","specs":{"matmul":{"AB [64, 18] [18, 18]":"image"},
+        "attention":{"N 64, D 9":{"tiled":{"group":128}}},"row_wise":{}}}"#;
+    fuzz("kernels.json", &[seed.into()], &["\"specs\":{", "\"matmul\":[],", "\"image\""], 1, |bytes| {
+        let wrong = |e: serde_json::Error| Error::file("kernels.json", e);
+        vec![serde_json::from_slice::<SavedKernels>(bytes).map(drop).map_err(wrong)]
+    });
 }

@@ -32,6 +32,7 @@ mod readback;
 mod recorder;
 mod resume;
 mod shaders;
+mod strangers;
 mod tasks;
 mod tokenizer;
 mod user_files;

@@ -89,6 +89,56 @@ fn tables_that_lose_rows_are_refused() {
 }
 
 #[test]
+fn a_key_that_a_line_has_twice_is_named() {
+    let place = Place::new(&[
+        ("rows.jsonl", b"{\"text\": \"a\", \"label\": 1}\n{\"text\": \"b\", \"label\": 0, \"label\": 1}\n"),
+        ("text.jsonl", b"{\"text\": \"one\", \"id\": 1}\n\n{\"text\": \"two\", \"id\": 2, \"text\": \"three\"}\n"),
+    ]);
+    let columns = "--text text --label label --out run";
+    let expected = ["rows.jsonl: line 2: the key `label` twice at column 33: expected each key once"];
+    place.refused(&finetune("classify", "rows.jsonl", columns), &expected);
+    let expected = ["text.jsonl: line 3: the key `text` twice at column 31: expected each key once"];
+    place.refused(&pretrain("text.jsonl", "--out run"), &expected);
+}
+
+#[test]
+fn a_byte_order_mark_is_dropped_from_every_file_of_text() {
+    let (place, _) = model_place();
+    let mark = |name: &str| {
+        let bytes = std::fs::read(place.path(name)).expect("read");
+        place.put(name, &[b"\xef\xbb\xbf", bytes.as_slice()].concat());
+    };
+    let line = "tokenizer encode --model model text.txt";
+    let ids = success(&place.wgpt(line));
+    mark("text.txt");
+    assert_eq!(success(&place.wgpt(line)), ids);
+    place.put("ids.txt", ids.as_bytes());
+    let text = success(&place.wgpt("tokenizer decode --model model ids.txt"));
+    mark("ids.txt");
+    assert_eq!(success(&place.wgpt("tokenizer decode --model model ids.txt")), text);
+    place.put("prompt.txt", b"the");
+    let generate = "generate --model model --greedy --tokens 3 --prompt-file prompt.txt";
+    let generated = success(&place.wgpt(generate));
+    mark("prompt.txt");
+    assert_eq!(success(&place.wgpt(generate)), generated);
+
+    let train = "pretrain --init model --data text.txt --batch 2 --set warmup=1 --steps 1 --out";
+    success(&place.wgpt(&format!("{train} run")));
+    files::copy_folder(&place.path("run"), &place.path("marked"));
+    for name in ["config.toml", "metrics.jsonl", "latest", "kernels.json"] {
+        mark(&format!("marked/{name}"));
+    }
+    for run in ["run", "marked"] {
+        success(&place.wgpt(&format!("pretrain --resume {run} --steps 2")));
+    }
+    let weights = |run: &str| std::fs::read(place.path(run).join("checkpoints/step-000002/model.safetensors"));
+    assert_eq!(weights("marked").expect("weights"), weights("run").expect("weights"));
+    place.put("again.toml", &std::fs::read(place.path("run/config.toml")).expect("read"));
+    mark("again.toml");
+    success(&place.wgpt("pretrain --config again.toml --out again"));
+}
+
+#[test]
 fn labels_that_look_wrong_are_named() {
     let lines =
         |label: &dyn Fn(usize) -> String, n| (0..n).map(|i| format!("text {i}\t{}\n", label(i))).collect::<String>();

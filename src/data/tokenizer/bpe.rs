@@ -78,6 +78,9 @@ fn merge_word(word: &mut Vec<u32>, pair: Pair, new: u32, count: u64, index: usiz
     word.truncate(kept);
 }
 
+/// Length of a list of pairs from which on repetitions in it are worth removing.
+const MANY_CHANGED: usize = 1 << 16;
+
 /// Counts of pairs, the words that contain them, and a queue. Entries of the queue may be out of date; they are checked
 /// when they are taken.
 #[derive(Default)]
@@ -95,14 +98,28 @@ impl Pairs {
         if places.last() != Some(&word) {
             places.push(word);
         }
-        self.changed.push(pair);
+        self.change(pair);
     }
 
     fn remove(&mut self, pair: Pair, count: u64) {
         if let Some(total) = self.counts.get_mut(&pair) {
             *total = total.saturating_sub(count);
-            self.changed.push(pair);
+            self.change(pair);
         }
+    }
+
+    /// Notes a pair whose count changed. Before the list grows, repetitions are removed from it: the pairs of long words would
+    /// take more memory than the words.
+    fn change(&mut self, pair: Pair) {
+        let full = self.changed.len() == self.changed.capacity();
+        if full && self.changed.len() >= MANY_CHANGED {
+            self.changed.sort_unstable();
+            self.changed.dedup();
+            if self.changed.len() > self.changed.capacity() / 2 {
+                self.changed.reserve(self.changed.capacity());
+            }
+        }
+        self.changed.push(pair);
     }
 
     /// Adds the pairs whose counts changed to the queue, with their current counts.

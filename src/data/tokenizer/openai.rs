@@ -43,6 +43,10 @@ const SIGNS: &str = r#"[!?,;"()\[\]{}*_+]"#;
 /// Characters that spaCy splits off both ends of a word.
 const EDGE: &str = r"[:<>#&%'«»$£€¥=§]";
 
+/// Characters at the end of a word that are looked at from each of them. Without a limit, the time for a run of such characters
+/// would grow with the square of its length.
+const LONGEST_END: usize = 200;
+
 /// Abbreviations that keep their period. Those that are common words without it (ill., miss., may.) are left out: in lower
 /// case they look like the end of a sentence.
 const ABBREVIATIONS: &str = "adm ak ala apr ariz ark aug bros calif co colo conn corp dec del dr feb fla ga gen gov ia inc \
@@ -75,8 +79,8 @@ pub(super) fn pre_tokenizer() -> Value {
     // immediately everywhere else.
     let abbreviation = join(ABBREVIATIONS, |word| format!(r"(?<!^{}\.)", word.replace('.', r"\.")), "");
     // After two letters or digits, and not after an initial: "d.c." keeps its last period.
-    let period = format!(r"\.(?<=[a-z0-9%²'][a-z0-9%²']\.)(?<!\.[a-z]\.){abbreviation}(?={EDGE}*$)");
-    let end = format!(r"(?:{EDGE}|\.)*$");
+    let period = format!(r"\.(?<=[a-z0-9%²'][a-z0-9%²']\.)(?<!\.[a-z]\.){abbreviation}(?={EDGE}{{0,{LONGEST_END}}}$)");
+    let end = format!(r"(?:{EDGE}|\.){{0,{LONGEST_END}}}$");
     let edge = format!(r"\.{{2,}}|'s(?={end})|{EDGE}(?={end})|{period}|\.(?<=[0-9]\.)$");
     let negated = join(NEGATED, |word| format!("^{word}n't"), "|");
     json!({"type": "Sequence", "pretokenizers": [

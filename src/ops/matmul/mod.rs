@@ -83,6 +83,12 @@ impl Spec {
         }
     }
 
+    /// Whether its parts of K fit into a workspace of `workspace` words. kernels.json may have any number of them.
+    pub fn fits(self, [m, n, _]: [usize; 3], workspace: usize) -> bool {
+        let words = parts::words(m, n).checked_mul(self.parts() as usize);
+        self.parts() <= 1 || words.is_some_and(|words| words <= workspace)
+    }
+
     fn cooperative(cooperative::Tile { m, n, sub }: cooperative::Tile, parts: u32) -> Self {
         Spec::Cooperative { tile_m: m, tile_n: n, sub, parts }
     }

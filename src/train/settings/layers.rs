@@ -6,7 +6,7 @@ use super::stage::Stage;
 use super::task::TaskSettings;
 use super::value::{Range, RawValue, Setting};
 use crate::config::ModelConfig;
-use crate::data::read_file::read_text_bytes;
+use crate::data::read_file::read_named_text_bytes;
 use crate::data::tokenizer::Tokenizer;
 use crate::error::{InvalidValue, Origin};
 use crate::store::model_folder::{load_config, resolve};
@@ -58,7 +58,7 @@ impl Layers {
     pub fn file(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let not_utf8 = |_| Error::file(path, "not UTF-8").expected("expected UTF-8 text");
-        let text = String::from_utf8(read_text_bytes(path)?).map_err(not_utf8)?;
+        let text = String::from_utf8(read_named_text_bytes(path)?).map_err(not_utf8)?;
         self.toml(&path.display().to_string(), &text)
     }
 
