@@ -19,7 +19,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let end = owners[owner * 3u + 2u];
     for (var i = lane; i < packs; i += GROUP) {
         var sum = unpack8(gradient[table_row * packs + i]);
-        for (var j = first; j < end; j++) {
+        // Sixteen rows a turn: llvmpipe ends loops after 65,535 turns, and one token may be in all rows.
+        var j = first;
+        for (; j + 15u < end; j += 16u) {
+            #for k in 0..16
+            let d${k} = load_dx(rows[j + ${k}u], i, packs);
+            sum = Floats8(sum.a + d${k}.a, sum.b + d${k}.b);
+            #end
+        }
+        for (; j < end; j++) {
             let d = load_dx(rows[j], i, packs);
             sum = Floats8(sum.a + d.a, sum.b + d.b);
         }

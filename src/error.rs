@@ -168,6 +168,30 @@ pub enum DeviceError {
     /// The driver rejects a request, or the calls came in an order that does not work.
     #[error("{0}")]
     Rejected(String),
+    /// Kernels compute wrongly on the device's driver.
+    #[error("{0}")]
+    WrongResults(WrongResults),
+}
+
+/// Kernels whose results differ from those of their f64 implementations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WrongResults {
+    /// Their names, as in [`crate::ops::ALL`].
+    pub kernels: Vec<String>,
+    /// The adapter's name.
+    pub adapter: String,
+    /// The driver and its version.
+    pub driver: String,
+    /// The case that failed first, with the number found and the number expected.
+    pub fault: String,
+}
+
+impl fmt::Display for WrongResults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let WrongResults { kernels, adapter, driver, fault } = self;
+        let kernels = kernels.iter().map(|kernel| format!("`{kernel}`")).collect::<Vec<_>>().join(", ");
+        write!(f, "{adapter} with driver {driver} computes wrongly: kernel {kernels}: {fault}")
+    }
 }
 
 impl Error {

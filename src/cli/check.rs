@@ -5,7 +5,6 @@ use super::bar::Meter;
 use super::context::Context;
 use super::output::note;
 use super::stop::{Done, Stop};
-use crate::gpu::{AdapterKind, Caps};
 use crate::ops;
 use crate::report::{Align, Table};
 use crate::verify::all::{Outcomes, Thoroughness, check_all};
@@ -27,11 +26,6 @@ pub(super) fn command() -> Command {
                 .help("Runs of each variant, which must give the same bits [default: 20 on GPUs, 2 on CPUs]"),
         )
         .arg(json_flag())
-}
-
-/// Runs of each variant: more where the invocations of a workgroup run in an order that differs from run to run.
-fn default_runs(caps: &Caps) -> usize {
-    if caps.kind == AdapterKind::Cpu { 2 } else { 20 }
 }
 
 /// The results of one kernel.
@@ -76,7 +70,10 @@ impl Tally {
                         self.faults.push(format!("{} {spec:?}: {}", case.label(), outcome.faults.join("; ")));
                     }
                 }
-                Err(Error::Device(message)) => return Err(Error::device(format!("{}: {message}", case.label()))),
+                Err(error @ Error::Device(_)) => {
+                    note(format_args!("the device failed in the case {}", case.label()));
+                    return Err(error);
+                }
                 Err(error) => self.faults.push(format!("{} {spec:?}: {error}", case.label())),
             }
         }
@@ -102,7 +99,7 @@ fn tallies(cases: &[&Case], runs: usize) -> (Vec<Tally>, Vec<usize>) {
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let device = context.open()?;
     let (start, json) = (Instant::now(), matches.get_flag("json"));
-    let runs = matches.get_one::<u32>("runs").map_or(default_runs(device.caps()), |runs| *runs as usize);
+    let runs = matches.get_one::<u32>("runs").map_or(Thoroughness::usual_runs(device.caps()), |runs| *runs as usize);
     let thoroughness = Thoroughness { all_variants: matches.get_flag("all"), runs };
     let all = cases::all();
     let cases: Vec<&Case> = all.iter().filter(|case| case.purpose == Purpose::Small).collect();

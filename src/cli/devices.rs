@@ -30,6 +30,14 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
             write!(context.out, "{}", describe(index, caps))?;
         }
     }
+    if !matches.get_flag("json") {
+        writeln!(
+            context.out,
+            "\nCommands use adapter 0 unless --adapter or WGPT_ADAPTER has the index of another or a part of its name, as in \
+             `wgpt check --adapter {}`, which tests it.",
+            all.len() - 1
+        )?;
+    }
     Ok(())
 }
 

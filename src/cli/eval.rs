@@ -8,7 +8,7 @@ use super::output::{note, output_file};
 use super::predict;
 use super::stop::Done;
 use super::texts::note_folders;
-use super::token_cache::user_cache;
+use super::user_cache::token_cache;
 use super::{model_argument, options};
 use crate::data::text_files::TextFiles;
 use crate::gpu::Device;
@@ -65,7 +65,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     };
     let model = model_argument::load(matches)?;
     let tokenizer = model.tokenizer()?;
-    let text = Text::read(data.clone(), separator, &model.config, tokenizer, &user_cache())?;
+    let text = Text::read(data.clone(), separator, &model.config, tokenizer, &token_cache())?;
     note_folders(&data);
     text.warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
     let device = context.open()?;

@@ -25,12 +25,13 @@ mod plan;
 mod predict;
 mod pretrain;
 mod progress;
+mod self_test;
 mod shader;
 mod stop;
 mod texts;
-mod token_cache;
 mod tokenizer;
 mod training;
+mod user_cache;
 
 use crate::gpu::quiet;
 use clap::{Arg, Command};

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::stop::{Done, Stop};
 use super::texts::{note_folders, note_long_text};
-use super::token_cache::user_cache;
+use super::user_cache::token_cache;
 use super::{options, training};
 use crate::report::{Align, Table};
 use crate::train::run_folder::CURVE;
@@ -27,7 +27,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let out = training::new_folder(matches, &settings.preset)?;
     note_long_text(&settings.data);
     let data = settings.data.clone();
-    let objective = Pretraining::read(settings, None, out, &user_cache())?;
+    let objective = Pretraining::read(settings, None, out, &token_cache())?;
     note_folders(&data);
     let trained = train(context, objective)?;
     report(context, &trained)
@@ -35,7 +35,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
 
 fn resume(context: &mut Context<'_>, run: &Path, changes: Layers) -> Done {
     let stopped = StoppedRun::<Pretraining>::open(run, changes)?;
-    let Some(objective) = stopped.prepare(&user_cache())? else {
+    let Some(objective) = stopped.prepare(&token_cache())? else {
         training::note_complete(run, &stopped, "--steps");
         return Ok(());
     };

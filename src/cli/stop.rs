@@ -2,6 +2,7 @@
 
 use super::output::note;
 use crate::Error;
+use crate::error::DeviceError;
 use std::process::ExitCode;
 
 /// The exit code of a run that was interrupted and saved.
@@ -11,6 +12,8 @@ pub(super) const INTERRUPTED: u8 = 130;
 pub(super) enum Stop {
     /// An error, which is not reported yet.
     Failed(Error),
+    /// The same, where what can be done about it is reported.
+    Advised(Error),
     /// The reader of stdout closed it, as `head` does.
     Closed,
     /// A check found something wrong and has reported it.
@@ -51,9 +54,28 @@ pub(super) fn exit_code(done: Done) -> ExitCode {
         Err(Stop::Wrong) => ExitCode::FAILURE,
         Err(Stop::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(Stop::Failed(error)) => {
+            advice(&error).iter().for_each(note);
+            exit_code(Err(Stop::Advised(error)))
+        }
+        Err(Stop::Advised(error)) => {
             note(format_args!("error: {error}"));
             ExitCode::from(code_of(&error))
         }
+    }
+}
+
+/// What can be done about an error of the device in a command without settings of a run.
+fn advice(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::Device(DeviceError::OutOfMemory { .. } | DeviceError::Limit { .. }) => Some(
+            "the device has too little free memory: end other programs that use it, or choose another adapter of \
+             `wgpt devices` by --adapter",
+        ),
+        Error::Device(DeviceError::Lost(_)) => Some(
+            "the device was lost: its driver was reset, as after work that took too long, or it was removed; if this happens \
+             again, update the driver, or choose another adapter of `wgpt devices` by --adapter",
+        ),
+        _ => None,
     }
 }
 

@@ -5,6 +5,7 @@ use super::clock;
 use super::context::Context;
 use super::output::note;
 use super::progress::Progress;
+use super::self_test::self_test;
 use super::stop::Stop;
 use crate::error::DeviceError;
 use crate::gpu::Device;
@@ -86,7 +87,10 @@ pub(super) fn train<O: Objective>(
     notes: &[String],
     objective: O,
 ) -> Result<Trained<O>, Stop> {
-    run_with_progress(context, command, notes, |device, progress| engine::train(device, objective, progress))
+    run_with_progress(context, command, notes, |device, progress| {
+        self_test(device, &objective)?;
+        engine::train(device, objective, progress)
+    })
 }
 
 /// Opens the adapter, prints the notes and resumes a run.
@@ -97,7 +101,10 @@ pub(super) fn resume<O: Objective>(
     stopped: StoppedRun<O>,
     objective: O,
 ) -> Result<Trained<O>, Stop> {
-    run_with_progress(context, command, notes, |device, progress| engine::resume(device, stopped, objective, progress))
+    run_with_progress(context, command, notes, |device, progress| {
+        self_test(device, &objective)?;
+        engine::resume(device, stopped, objective, progress)
+    })
 }
 
 /// Prints a note that the run is complete. `longer` is the option that makes it longer.
@@ -111,12 +118,17 @@ fn advise(command: &str, error: &Error, checkpoint: Option<&Path>) {
     match error {
         Error::Device(DeviceError::OutOfMemory { .. } | DeviceError::Limit { .. }) => {
             note(
-                "the device's memory is too small for this run: use a smaller batch, or a larger accumulate, which divides it",
+                "the device has too little memory for this run: use a larger accumulate or recompute = true (memory = BYTES \
+                 chooses both), else a smaller batch or model",
             );
         }
         Error::Device(DeviceError::Lost(_)) => note(
             "the device was lost: its driver was reset, as after work that took too long, or it was removed; if this happens \
-             again, use a larger accumulate or a smaller batch",
+             again, use a larger accumulate or a smaller batch, or update the driver",
+        ),
+        Error::Device(DeviceError::WrongResults(_)) => note(
+            "the model would not learn what its loss says: update the driver, or choose another adapter of `wgpt devices` by \
+             --adapter; `wgpt check` tests every kernel and lists those that are wrong",
         ),
         Error::Device(_) | Error::Io { .. } => {}
         _ => return,
@@ -144,7 +156,7 @@ fn run_with_progress<O: Objective>(
         Ok(trained) => trained,
         Err(error) => {
             advise(command, &error, progress.checkpoint());
-            return Err(error.into());
+            return Err(Stop::Advised(error));
         }
     };
     if !trained.finished {

@@ -138,6 +138,13 @@ impl Caps {
         known && self.kind == AdapterKind::Cpu && self.subgroup == (8, 8) && self.int64
     }
 
+    /// Turns of all loops of an invocation after which the driver ends the loops silently; `None` where it does not. llvmpipe
+    /// does (`LP_MAX_TGSI_LOOP_ITERATIONS` in its source).
+    pub fn loop_turns(&self) -> Option<usize> {
+        let known = self.backend == "vulkan" && (self.name.contains("llvmpipe") || self.name.contains("lavapipe"));
+        known.then_some(65_535)
+    }
+
     /// Whether kernels run on it that multiply 16-bit floats on matrix units: fragments of 16 × 16 with sums in 32 bits, in
     /// subgroups of 32 or of parts of 32 invocations.
     pub fn multiplies_halves(&self) -> bool {

@@ -1,13 +1,23 @@
 //! Pipelines compiled by threads while programs are recorded, since drivers take most of the time until the first step.
 
+use crate::error::DeviceError;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
+/// Why there is no pipeline.
+#[derive(Clone, Debug)]
+pub(super) enum Failure {
+    /// The device has no memory left, or is lost.
+    Device(DeviceError),
+    /// The driver rejects the shader: its message.
+    Shader(String),
+}
+
 /// What the compilation of a pipeline needs.
 pub(super) trait Source: Send + 'static {
     /// The pipeline, or why there is none.
-    fn compile(self) -> Result<wgpu::ComputePipeline, String>;
+    fn compile(self) -> Result<wgpu::ComputePipeline, Failure>;
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -17,7 +27,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A pipeline that is compiled once: by the first thread that comes to it.
 pub(super) struct Compilation<S> {
     source: Mutex<Option<S>>,
-    result: OnceLock<Result<wgpu::ComputePipeline, String>>,
+    result: OnceLock<Result<wgpu::ComputePipeline, Failure>>,
 }
 
 impl<S: Source> Compilation<S> {
@@ -26,10 +36,10 @@ impl<S: Source> Compilation<S> {
     }
 
     /// The pipeline. Compiles it if no thread does yet; waits if one does.
-    pub fn result(&self) -> Result<&wgpu::ComputePipeline, &String> {
+    pub fn result(&self) -> Result<&wgpu::ComputePipeline, &Failure> {
         let compile = || match lock(&self.source).take() {
             Some(source) => source.compile(),
-            None => Err("its compilation was interrupted".into()),
+            None => Err(Failure::Shader("its compilation was interrupted".into())),
         };
         self.result.get_or_init(compile).as_ref()
     }

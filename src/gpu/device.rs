@@ -132,17 +132,41 @@ fn limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
     }
 }
 
+/// Whether a selector is an index: digits alone.
+fn is_index(selector: &str) -> bool {
+    let selector = selector.trim();
+    !selector.is_empty() && selector.chars().all(|c| c.is_ascii_digit())
+}
+
 /// The index of the adapter that a selector names: a number is an index and nothing else, any other text a part of a name.
 fn select(selector: &str, names: &[String]) -> Option<usize> {
     let selector = selector.trim();
-    if !selector.is_empty() && selector.chars().all(|c| c.is_ascii_digit()) {
+    if is_index(selector) {
         return selector.parse().ok().filter(|index| *index < names.len());
     }
     let part = selector.to_lowercase();
     names.iter().position(|name| !part.is_empty() && name.to_lowercase().contains(&part))
 }
 
-fn device_error(what: &str, error: &wgpu::Error) -> DeviceError {
+/// The error of an adapter that cannot be opened.
+fn open_error(adapter: &str, message: String) -> DeviceError {
+    match message.to_lowercase().contains("memory") {
+        true => DeviceError::OutOfMemory { what: format!("opening {adapter}"), message },
+        false => DeviceError::Rejected(format!("{adapter}: {message}")),
+    }
+}
+
+/// The error of a device that wgpu gave up.
+fn loss(message: String) -> DeviceError {
+    // wgpu gives a device up after a submission, a mapping or a copy for which the driver has no memory.
+    match message.to_lowercase().contains("out of memory") {
+        true => DeviceError::OutOfMemory { what: "the work of the device".into(), message },
+        false => DeviceError::Lost(message),
+    }
+}
+
+/// The kind of an error of wgpu in making or doing `what`.
+pub(super) fn device_error(what: &str, error: &wgpu::Error) -> DeviceError {
     let message = error.to_string();
     match error {
         wgpu::Error::OutOfMemory { .. } => DeviceError::OutOfMemory { what: what.into(), message },
@@ -181,12 +205,13 @@ impl Device {
             None => 0,
             Some(s) => select(s, &names).ok_or_else(|| {
                 let list: Vec<_> = names.iter().enumerate().map(|(i, n)| format!("{i} {n}")).collect();
-                Error::value("adapter", format!("{s:?}"), format!("expected one of {}", list.join("; ")))
+                let why = if is_index(s) { "there is no adapter with this index: " } else { "" };
+                Error::value("adapter", format!("{s:?}"), format!("{why}expected one of {}", list.join("; ")))
             })?,
         };
         let adapter = &all[index];
         let (device, queue) = pollster::block_on(adapter.request_device(&Self::descriptor(adapter)))
-            .map_err(|e| Error::device(format!("{}: {e}", names[index])))?;
+            .map_err(|e| Error::Device(open_error(&names[index], e.to_string())))?;
         let device = Device::from_wgpu(adapter, device, queue)?;
         device.record_faults();
         Ok(device)
@@ -329,8 +354,9 @@ impl Device {
             let fault = fault.clone();
             move |error| {
                 let mut first = fault.lock().unwrap_or_else(PoisonError::into_inner);
-                // The loss of the device explains all other errors.
-                let is_loss = |error: &DeviceError| matches!(error, DeviceError::Lost(_));
+                // The loss of the device, and why it was lost, explain all other errors.
+                let is_loss =
+                    |error: &DeviceError| matches!(error, DeviceError::Lost(_) | DeviceError::OutOfMemory { .. });
                 if first.as_ref().is_none_or(|first| is_loss(&error) && !is_loss(first)) {
                     *first = Some(error);
                 }
@@ -340,7 +366,7 @@ impl Device {
         self.0.device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| uncaptured(device_error("submission", &e))));
         let lost = record(&self.0.fault);
         self.0.device.set_device_lost_callback(move |reason, message| {
-            lost(DeviceError::Lost(if message.is_empty() { format!("{reason:?}") } else { message }));
+            lost(loss(if message.is_empty() { format!("{reason:?}") } else { message }));
         });
     }
 

@@ -1,8 +1,10 @@
 //! Variants of kernels, as data, and the pipelines compiled from them.
 
-use super::compile::{Compilation, Source};
+use super::compile::{Compilation, Failure, Source};
+use super::device::device_error;
 use super::wgsl::{self, BindingKind, Module};
 use super::{Caps, template};
+use crate::error::DeviceError;
 use crate::{Error, Result};
 use std::sync::Arc;
 
@@ -133,9 +135,12 @@ impl Pipeline {
     /// The compiled pipeline. Waits for its compilation.
     ///
     /// # Errors
-    /// [`Error::Shader`] if the driver rejects it.
+    /// [`Error::Shader`] if the driver rejects it, [`Error::Device`] if the device has no memory left or is lost.
     pub fn raw(&self) -> Result<&wgpu::ComputePipeline> {
-        self.compilation.result().map_err(|message| shader_error(self.stem, message.clone()))
+        self.compilation.result().map_err(|failure| match failure {
+            Failure::Device(error) => Error::Device(error.clone()),
+            Failure::Shader(message) => shader_error(self.stem, message.clone()),
+        })
     }
 
     /// Bytes of the parameters, the uniform at binding 0, if the kernel has one.
@@ -235,7 +240,7 @@ pub(super) fn parse(raw: &wgpu::Device, caps: &Caps, variant: &Variant) -> Resul
 }
 
 impl Source for Checked {
-    fn compile(self) -> Result<wgpu::ComputePipeline, String> {
+    fn compile(self) -> Result<wgpu::ComputePipeline, Failure> {
         // Error scopes are those of a thread.
         let filters = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
         let scopes = filters.map(|filter| self.device.push_error_scope(filter));
@@ -254,7 +259,12 @@ impl Source for Checked {
             cache: None,
         });
         let errors: Vec<_> = scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop())).collect();
-        errors.first().map_or(Ok(pipeline), |error| Err(error.to_string()))
+        errors.first().map_or(Ok(pipeline), |error| {
+            Err(match device_error(&format!("compiling kernel `{}`", self.stem), error) {
+                DeviceError::Rejected(_) => Failure::Shader(error.to_string()),
+                error => Failure::Device(error),
+            })
+        })
     }
 }
 

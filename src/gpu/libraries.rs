@@ -1,5 +1,10 @@
 //! The library files of shaders, which the template language inserts.
 
+/// The texts of all library files.
+pub fn library_texts() -> impl Iterator<Item = &'static str> {
+    LIBRARIES.iter().map(|(_, text)| *text)
+}
+
 /// Every library file, by name.
 pub(super) const LIBRARIES: &[(&str, &str)] = &[
     ("adamw", include_str!("../../shaders/lib/adamw.wgsl")),

@@ -30,6 +30,7 @@ pub use device::Device;
 pub use image::{Image, ImageLayout, Tensor};
 pub use kernel::Variant;
 pub use launch::{Launch, LiveValues};
+pub use libraries::library_texts;
 pub use profile::Timing;
 pub use program::Program;
 pub use readback::Ring;

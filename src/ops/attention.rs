@@ -6,7 +6,7 @@ use super::layout::{LayoutBuffer, kind_index};
 use super::row_access::RowAccess;
 use super::rows::{BlockCount, RowCount};
 use super::shapes::check_shapes;
-use super::tiles::TILE_WORDS;
+use super::tiles::{TILE_WORDS, tiled_turns};
 use super::values::StepValues;
 use crate::config::AttentionKind;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
@@ -306,6 +306,28 @@ impl Attention<'_> {
         }
     }
 
+    /// Refuses sequences that are so long that the driver would end a kernel's loops early, without an error.
+    fn check_turns(&self, caps: &Caps, spec: Spec, pass: Pass) -> Result<()> {
+        let (Some(most), Spec::Tiled { .. }) = (caps.loop_turns(), spec) else { return Ok(()) };
+        let capacity = self.layout.capacity();
+        let (positions, keys) = (capacity.positions, capacity.rule(self.kind).keys(capacity.positions));
+        let [positions, keys] = match (self.kind, capacity.local_block) {
+            (AttentionKind::Local, Some(block)) => [positions, keys].map(|n| n.min(block)),
+            _ => [positions, keys],
+        };
+        let (others, work) = match pass {
+            Pass::Forward => (keys, [1, 1]),
+            Pass::BackwardQ => (keys, [2, 1]),
+            Pass::BackwardKv(_) => (positions, [2, 2]),
+        };
+        let turns = tiled_turns(others, self.head_dim(), work);
+        if turns < most {
+            return Ok(());
+        }
+        let error = Error::kernel("attention", format!("{positions} positions, which take {turns} turns of its loops"));
+        Err(error.expected(format!("the driver of {} ends loops after {most} turns: use shorter sequences", caps.name)))
+    }
+
     fn record(
         &self,
         rec: &mut Recorder<StepValues>,
@@ -314,6 +336,7 @@ impl Attention<'_> {
         binds: &[Bind<'_, BlockCount>],
     ) -> Result<()> {
         let queries = !matches!(pass, Pass::BackwardKv(_));
+        self.check_turns(rec.device().caps(), spec, pass)?;
         let params = self.params(queries);
         let (kind, heads) = (kind_index(self.kind), self.heads as u32);
         // Two products forward, three and four backward; two halves have five.

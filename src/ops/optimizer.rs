@@ -174,10 +174,10 @@ fn norm_variant(access: RowAccess) -> Variant {
     access.apply(Variant::trusted("global_norm", file)).constant("FLAT_PACKS", FLAT_PACKS)
 }
 
-/// A kernel of one group that reads a list: on GPUs, several words at a time, since nothing else hides the latency.
+/// A kernel of one group that reads a list, several words at a time: on GPUs, nothing else hides the latency; llvmpipe ends
+/// loops after 65,535 turns.
 fn list_variant(access: RowAccess, stem: &'static str, source: &'static str) -> Variant {
-    let at_once = if access == RowAccess::Image { 1 } else { 16 };
-    access.apply(Variant::trusted(stem, source)).constant("AT_ONCE", at_once)
+    access.apply(Variant::trusted(stem, source)).constant("AT_ONCE", 16)
 }
 
 /// Every variant of loss_sum and step_state on an adapter.

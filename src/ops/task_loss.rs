@@ -11,6 +11,9 @@ use crate::{Result, dims};
 
 const SOURCE: &str = include_str!("../../shaders/task_loss.wgsl");
 
+/// Classes above which a group of eight invocations would have too many turns: llvmpipe ends loops after 65,535.
+const MANY: usize = 1 << 14;
+
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct Params {
@@ -78,6 +81,7 @@ pub struct TaskLoss<'a> {
 /// [`crate::Error::Kernel`].
 pub fn task_loss(rec: &mut Recorder<StepValues>, access: RowAccess, call: &TaskLoss) -> Result<()> {
     let l = call.scores.columns;
+    let access = if access == RowAccess::Image && l > MANY { RowAccess::buffer(l) } else { access };
     let (rows, count) = (RowCount::Sequences.at(rec.capacity()), RowCount::Examples.at(rec.capacity()) as usize);
     let matrices = [call.scores, call.logits, call.dlogits].map(|m| (m, rows, l));
     check_shapes("task_loss", &matrices, &[(call.examples, 3 * count), (call.bias, l), (call.losses, count)])?;

@@ -4,19 +4,27 @@
 
 use crate::gpu::Caps;
 
-/// Turns of all loops of an invocation after which llvmpipe ends the loops silently.
-const LOOP_TURNS: usize = 65_535;
-
 /// Rows of a tile: 64, one invocation each. On CPU adapters a group loops over more rows, so that a block of keys is loaded
 /// once for all of them; the rows are limited so that the loops over the blocks of a sequence of `longest` tokens stay below
 /// llvmpipe's limit.
 pub fn tile_rows(caps: &Caps, longest: usize) -> usize {
     // One turn for each row and block, and two for each block: the loop over blocks, and the end of the loop over rows.
     let turns = |rows: usize| longest.div_ceil(64).saturating_mul(rows + 2);
-    match [256, 128].into_iter().find(|rows| turns(*rows) < LOOP_TURNS) {
+    let most = caps.loop_turns().unwrap_or(usize::MAX);
+    match [256, 128].into_iter().find(|rows| turns(*rows) < most) {
         Some(rows) if caps.reads_images() => rows,
         _ => 64,
     }
+}
+
+/// At most the turns of the loops of an attention kernel for GPUs (shaders/lib/attention_tiles.wgsl) over `others` rows, in
+/// blocks of 64: for each block, `products` products with the others by chunks of 8 vectors of channels, and `sums` weighted
+/// sums of them in pieces.
+pub fn tiled_turns(others: usize, head_dim: usize, [products, sums]: [usize; 2]) -> usize {
+    let quads = head_dim.div_ceil(4);
+    // A loop has one turn more than iterations: the one that ends it.
+    let (product, sum) = (quads + 2 * quads.div_ceil(8) + 1, 40);
+    others.div_ceil(64).saturating_mul(products * product + sums * sum + 6)
 }
 
 /// Which keys a query sees: query t of a run sees the first `nulls` + ⌊(t + 1) / `factor`⌋ keys.
@@ -132,6 +140,13 @@ mod tests {
         let of = |longest| tile_rows(&software, longest);
         assert_eq!([1, 1024, 16_256, 16_320, 16_384, 40_000].map(of), [256, 256, 256, 128, 128, 64]);
         assert_eq!(tile_rows(&Caps::webgpu_defaults(), 1024), 64);
+    }
+
+    #[test]
+    fn turns_of_tiled_kernels_grow_with_the_rows_and_channels() {
+        assert_eq!(tiled_turns(64, 64, [1, 1]), 16 + 4 + 1 + 40 + 6);
+        assert_eq!(tiled_turns(6400, 64, [2, 2]), 100 * (2 * 21 + 80 + 6));
+        assert!(tiled_turns(65_536, 32, [1, 1]) < tiled_turns(65_536, 128, [1, 1]));
     }
 
     #[test]

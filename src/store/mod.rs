@@ -2,7 +2,8 @@
 //!
 //! [`Model`] is a model in memory; [`model_folder`] finds, reads and writes its folder: [`safetensors`] (weights),
 //! [`config_json`] and the tokenizer's two files. A checkpoint of a run also has the [`optimizer`]'s moments and the
-//! [`checksums`] of all files. [`openai`] reads GPT-1 as it was published. [`token_cache`] stores the tokens of texts.
+//! [`checksums`] of all files. [`openai`] reads GPT-1 as it was published. [`token_cache`] stores the tokens of texts,
+//! and [`passed_tests`] the self-tests of drivers that passed.
 //! [`atomic`] writes files and folders completely or not at all, [`reservation`] lets one process at a time write a folder, and
 //! [`lock`] and [`sync`] use what the file system has.
 
@@ -15,6 +16,7 @@ pub mod model_folder;
 mod model_on_device;
 pub mod openai;
 pub mod optimizer;
+pub mod passed_tests;
 pub mod reservation;
 pub mod safetensors;
 pub mod sha256;

@@ -82,7 +82,8 @@ fn allocate<O: Objective>(
     loop {
         let options = optimizer_options(objective.settings(), objective.lm_coef());
         let refused = match Training::new(device, objective.model(), parameters, objective.capacity()?, options) {
-            Err(error @ Error::Device(DeviceError::OutOfMemory { .. })) => error,
+            // A device that was lost for want of memory makes nothing any more.
+            Err(error @ Error::Device(DeviceError::OutOfMemory { .. })) if device.wait().is_ok() => error,
             made => return made,
         };
         let bytes = memory::planned_bytes(objective)?;

@@ -2,7 +2,7 @@
 
 use super::{Case, Outcome, check_in_turn};
 use crate::Result;
-use crate::gpu::Device;
+use crate::gpu::{AdapterKind, Caps, Device};
 use crate::ops::Spec;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
@@ -14,6 +14,13 @@ pub struct Thoroughness {
     pub all_variants: bool,
     /// Runs of each variant, whose bits are compared.
     pub runs: usize,
+}
+
+impl Thoroughness {
+    /// Runs of a variant: more where the invocations of a workgroup run in an order that differs from run to run.
+    pub fn usual_runs(caps: &Caps) -> usize {
+        if caps.kind == AdapterKind::Cpu { 2 } else { 20 }
+    }
 }
 
 /// The outcomes of a case's variants. An error: the variant could not be recorded, or the device is lost.

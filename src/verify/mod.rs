@@ -4,6 +4,7 @@
 pub mod all;
 pub mod cases;
 pub mod sample;
+pub mod self_test;
 
 use crate::gpu::{Caps, Device, Matrix, Program, View};
 use crate::ops::{Spec, StepValues};

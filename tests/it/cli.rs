@@ -99,14 +99,16 @@ fn an_unknown_adapter_is_named() {
     refused(&["pretrain", "--data", "text.txt", "--adapter", "Voodoo 2"], &[], expected);
     refused(&["--adapter", "Voodoo 2", "check"], &[], expected);
     refused(&["bench", "kernels"], &[("WGPT_ADAPTER", "Voodoo 2")], expected);
-    refused(&["pretrain", "--data", "text.txt", "--adapter", "99"], &[], &["\"99\": expected one of"]);
+    let expected = &["\"99\": there is no adapter with this index: expected one of 0 "];
+    refused(&["pretrain", "--data", "text.txt", "--adapter", "99"], &[], expected);
+    refused(&["check", "--adapter", " 99"], &[], &["there is no adapter with this index"]);
     // Digits are an index, also where the name of an adapter has them: "llvmpipe (LLVM 15.0.6, 256 bits)".
     let rows = json_rows(&run(&["devices", "--json"]));
     let names: String = rows.iter().filter_map(|row| row["name"].as_str()).map(|name| format!("{name} ")).collect();
     assert!(!names.is_empty(), "{rows:?}");
     let digits = names.split(|c: char| !c.is_ascii_digit());
     for number in digits.filter(|number| number.parse::<usize>().is_ok_and(|index| index >= rows.len())) {
-        let expected = format!("\"{number}\": expected one of");
+        let expected = format!("\"{number}\": there is no adapter with this index: expected one of");
         refused(&["pretrain", "--data", "text.txt", "--adapter", number], &[], &[&expected]);
     }
 }
@@ -118,7 +120,7 @@ fn a_terminal_that_cannot_move_its_cursor_has_plain_lines() {
     write_inputs(folder.path(), "steps = 2\nwarmup = 1\n");
     for (term, is_plain) in [("dumb", true), ("none", true), ("xterm", false)] {
         let own = wgpt(folder.path(), &[]).get_program().to_string_lossy().into_owned();
-        let line = format!("'{own}' pretrain --data text.txt --config tiny.toml --out run-{term}");
+        let line = format!("'{own}' pretrain --data text.txt --config tiny.toml --self-test=false --out run-{term}");
         let mut terminal = std::process::Command::new("script");
         terminal.current_dir(folder.path()).args(["-qec", &line, "/dev/null"]).env("WGPT_CACHE", "").env("TERM", term);
         if term == "none" {
@@ -158,6 +160,7 @@ fn devices_are_rows_of_json() {
         }
     }
     let text = stdout(&run(&["devices"]));
+    assert!(text.contains("\nCommands use adapter 0 unless --adapter or WGPT_ADAPTER "), "{text}");
     assert!(text.starts_with(&format!("0  {}\n", rows[0]["name"].as_str().expect("name"))), "{text}");
 }
 

@@ -7,6 +7,7 @@ mod common;
 mod compile;
 mod cooperative;
 mod data;
+mod drivers;
 mod embed;
 mod eval;
 mod faults;

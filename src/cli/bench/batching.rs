@@ -7,7 +7,7 @@ use crate::cli::context::Context;
 use crate::cli::options;
 use crate::cli::output::note;
 use crate::cli::stop::Done;
-use crate::cli::token_cache::user_cache;
+use crate::cli::user_cache::token_cache;
 use crate::data::batch::Batch;
 use crate::data::data_loader::DataLoader;
 use crate::data::padding::Padding;
@@ -53,7 +53,7 @@ struct Row {
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let mut settings = options::layers(matches, Stage::Pretraining)?.settings()?;
     settings.batching = Padding::Packed;
-    let run = Pretraining::read(settings, None, Path::new("bench"), &user_cache())?;
+    let run = Pretraining::read(settings, None, Path::new("bench"), &token_cache())?;
     let mut loader = run.data_loader()?;
     let batches = (0..BATCHES).map(|_| loader.next_batch()).collect::<Result<Vec<Batch>>>()?;
     let shares = Padding::ALL.iter().map(|padding| share_in_run(&run, *padding)).collect::<Result<Vec<f64>>>()?;

@@ -162,6 +162,8 @@ pub static KEYS: &[Key] = &[
     key!(Training, "memory", Bytes => memory?, Range::Free, ["max_memory", "vram", "memory_limit"],
         "Most memory on the device, in bytes, KiB, MiB or GiB, such as 8GiB: chooses accumulate and recompute, where they are not \
          given, so that the run fits [default: no limit; chosen when the device refuses more]"),
+    key!(Training, "self_test", bool => self_test, Range::Free, ["driver_test"],
+        "Test the kernels of the run on this driver first, once for each driver and size of model, in some seconds"),
     key!(Training, "seed", u64 => seed, Range::Free, ["random_seed", "rng"],
         "Seed of initial weights, data order, dropout and samples")
         .in_fine_tuning("Seed of new weights, data order and dropout"),

@@ -66,6 +66,9 @@ pub struct Settings {
     pub recompute: Option<bool>,
     /// The most memory on the device, which chooses `accumulate` and `recompute`; `None`: as much as the device has.
     pub memory: Option<Bytes>,
+    /// Whether the program tests the kernels before the run, on a driver on which they have not been tested yet. Callers of the
+    /// library use [`SelfTest`](crate::verify::self_test::SelfTest).
+    pub self_test: bool,
     /// The optimizer.
     pub optimizer: Optimizer,
     /// AdamW: decay rate of the first moment.
@@ -116,6 +119,7 @@ impl Default for Settings {
             precision: Precision::F32,
             recompute: None,
             memory: None,
+            self_test: true,
             optimizer: Optimizer::AdamW,
             beta1: 0.9,
             beta2: 0.999,

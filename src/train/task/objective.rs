@@ -103,7 +103,8 @@ impl Objective for FineTuning {
     type State = FineTuningState;
     const STAGE: Stage = Stage::FineTuning;
     /// The model may not change: it influenced the steps that are done. Files may move; their contents are compared.
-    const MAY_CHANGE: &'static [&'static str] = &["train", "valid", "test", "epochs", "recompute", "patience"];
+    const MAY_CHANGE: &'static [&'static str] =
+        &["train", "valid", "test", "epochs", "recompute", "self_test", "patience"];
     const DATA_KEY: &'static str = "train";
 
     fn settings(&self) -> &Settings {

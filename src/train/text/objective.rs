@@ -69,8 +69,17 @@ impl Objective for Pretraining {
     type State = PretrainingState;
     const STAGE: Stage = Stage::Pretraining;
     /// They change the length of the run, its evaluations and files, and the path of its text, which must be the same text.
-    const MAY_CHANGE: &'static [&'static str] =
-        &["data", "steps", "epochs", "recompute", "eval_every", "checkpoint_every", "sample_every", "keep"];
+    const MAY_CHANGE: &'static [&'static str] = &[
+        "data",
+        "steps",
+        "epochs",
+        "recompute",
+        "self_test",
+        "eval_every",
+        "checkpoint_every",
+        "sample_every",
+        "keep",
+    ];
     const DATA_KEY: &'static str = "data";
     const WRITES_SAMPLES: bool = true;
 

@@ -3,7 +3,8 @@
 use super::inputs::{ROW_SHAPES, indices, input, ragged, row_access, row_specs, table};
 use crate::gpu::Recorder;
 use crate::ops::StepValues;
-use crate::ops::embedding::{Embedding, EmbeddingBackward, Table, backward, embedding};
+pub use crate::ops::embedding::Table;
+use crate::ops::embedding::{Embedding, EmbeddingBackward, backward, embedding};
 use crate::reference;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
 
@@ -82,8 +83,8 @@ pub fn backward_case(whose: Table, [n, live, c, v, p]: Sizes, purpose: Purpose) 
         variant: format!("{whose:?}"),
         shape: vec![("N", n), ("live", live), ("C", c), ("V", v), ("P", p)],
         purpose,
-        tolerance: 1e-6,
-        reason: "a sum of some tens of rows in f32",
+        tolerance: 5e-8 * (live as f64).sqrt().max(20.0),
+        reason: "a sum of rows in f32, whose rounding grows like √rows",
         flops: (live * c) as f64,
         bytes: 4.0 * (live * c + 2 * table_rows.min(live) * c) as f64,
         specs: row_specs(c),
@@ -138,6 +139,8 @@ pub fn cases() -> Vec<Case> {
     }
     // Tokens as frequent as in text: hundreds of rows for one owner.
     all.push(backward_case(Table::Tokens, [1300, 1201, 130, 3, 64], Purpose::Small));
+    // One owner of so many rows that a turn for each would be more than llvmpipe's loops have.
+    all.push(backward_case(Table::Tokens, [6000, 6000, 768, 1, 64], Purpose::Small));
     let nano = [1024, 1024, 128, 512, 128];
     all.push(forward_case(nano, Purpose::Bench));
     all.push(backward_case(Table::Tokens, nano, Purpose::Bench));

@@ -76,7 +76,8 @@ impl Shape {
         Ok((layout, values))
     }
 
-    fn case(&self, op: &'static str, purpose: Purpose, products: f64) -> Case {
+    /// A case of one direction, which has `products` times the operations of the forward pass.
+    pub fn case(&self, op: &'static str, purpose: Purpose, products: f64) -> Case {
         let (n, c, shape) = (self.rows(), self.c, self.clone());
         let groups = match self.group_width {
             w if w == c => "full".to_string(),

@@ -121,6 +121,9 @@ pub fn cases() -> Vec<Case> {
         small(Logits::Classes, false, 100.0, [9, 7, 77]),
         small(Logits::Classes, true, 4.0, [32, 20, 2]),
         small(Logits::Classes, true, 4.0, [6, 6, 300]),
+        // So many classes that eight invocations would have more turns than llvmpipe's loops.
+        small(Logits::Classes, false, 4.0, [1, 1, 60_000]),
+        small(Logits::Classes, true, 4.0, [2, 2, 60_000]),
         small(Logits::Score, false, 4.0, [7, 5, 1]),
         small(Logits::Score, true, 4.0, [64, 40, 1]),
         small(Logits::Candidates, false, 4.0, [64, 37, 1]),

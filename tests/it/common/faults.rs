@@ -13,6 +13,24 @@ pub const ENOLCK: i32 = 37;
 pub const ENOSYS: i32 = 38;
 pub const EOPNOTSUPP: i32 = 95;
 
+/// Compiles a C file of this folder to a shared library. Where that is not possible, prints that the test is skipped.
+pub fn compile(source: &str, library: &Path) -> bool {
+    if !cfg!(target_os = "linux") {
+        println!("skipped: faults are injected on Linux only");
+        return false;
+    }
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/common").join(source);
+    let mut compiler = Command::new("cc");
+    compiler.args(["-O1", "-shared", "-fPIC", "-o"]).arg(library).arg(source).arg("-ldl");
+    match compiler.status() {
+        Ok(status) if status.success() => true,
+        other => {
+            println!("skipped: no C compiler `cc` ({other:?})");
+            false
+        }
+    }
+}
+
 /// The compiled library.
 pub struct Faults(PathBuf);
 
@@ -30,21 +48,7 @@ pub struct Calls {
 impl Faults {
     /// Compiles the library into a folder. Where that is not possible, prints that the test is skipped.
     pub fn compile(folder: &Path) -> Option<Self> {
-        if !cfg!(target_os = "linux") {
-            println!("skipped: faults are injected on Linux only");
-            return None;
-        }
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/common/faults.c");
-        let library = folder.join("faults.so");
-        let compiled =
-            Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).args([&library, &source]).arg("-ldl").status();
-        match compiled {
-            Ok(status) if status.success() => Some(Faults(library)),
-            other => {
-                println!("skipped: no C compiler `cc` ({other:?})");
-                None
-            }
-        }
+        compile("faults.c", &folder.join("faults.so")).then(|| Faults(folder.join("faults.so")))
     }
 
     /// Runs a command without faults. Returns its output and the numbers of its calls on files below a folder.

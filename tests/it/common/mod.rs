@@ -1,5 +1,6 @@
 //! Helpers that several test modules need, one implementation each.
 
+pub mod driver;
 pub mod faults;
 pub mod files;
 pub mod models;

@@ -5,8 +5,21 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// `wgpt` with these arguments in a folder: the program that was built with the tests, or the one that `WGPT_PROGRAM` names.
-/// It keeps nothing in the user's cache.
+/// It keeps nothing in the user's cache. Nothing would remember a self-test of the
+/// driver either, so that each training would repeat it: it is switched off.
 pub fn wgpt(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = wgpt_with_self_test(folder, arguments);
+    let trains = match arguments {
+        ["pretrain", ..] => true,
+        ["finetune", task, ..] => !task.starts_with('-'),
+        _ => false,
+    };
+    command.args(trains.then_some("--self-test=false"));
+    command
+}
+
+/// As [`wgpt`], with the self-test.
+pub fn wgpt_with_self_test(folder: &Path, arguments: &[&str]) -> Command {
     let program = std::env::var_os("WGPT_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_wgpt").into());
     let mut command = Command::new(program);
     command.current_dir(folder).args(arguments).env("WGPT_CACHE", "");
