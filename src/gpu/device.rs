@@ -4,6 +4,7 @@ use super::adapters;
 use super::budget::Budget;
 use super::caps::Caps;
 use super::compile::Compiler;
+use super::fault::{device_error, loss, open_error};
 use super::kernel::{self, Checked, Pipeline, Variant};
 use crate::error::DeviceError;
 use crate::{Error, Result};
@@ -146,34 +147,6 @@ fn select(selector: &str, names: &[String]) -> Option<usize> {
     }
     let part = selector.to_lowercase();
     names.iter().position(|name| !part.is_empty() && name.to_lowercase().contains(&part))
-}
-
-/// The error of an adapter that cannot be opened.
-fn open_error(adapter: &str, message: String) -> DeviceError {
-    match message.to_lowercase().contains("memory") {
-        true => DeviceError::OutOfMemory { what: format!("opening {adapter}"), message },
-        false => DeviceError::Rejected(format!("{adapter}: {message}")),
-    }
-}
-
-/// The error of a device that wgpu gave up.
-fn loss(message: String) -> DeviceError {
-    // wgpu gives a device up after a submission, a mapping or a copy for which the driver has no memory.
-    match message.to_lowercase().contains("out of memory") {
-        true => DeviceError::OutOfMemory { what: "the work of the device".into(), message },
-        false => DeviceError::Lost(message),
-    }
-}
-
-/// The kind of an error of wgpu in making or doing `what`.
-pub(super) fn device_error(what: &str, error: &wgpu::Error) -> DeviceError {
-    let message = error.to_string();
-    match error {
-        wgpu::Error::OutOfMemory { .. } => DeviceError::OutOfMemory { what: what.into(), message },
-        // wgpu reports what is done after a loss as errors of these calls.
-        _ if message.contains("device is lost") || message.contains("device lost") => DeviceError::Lost(message),
-        _ => DeviceError::Rejected(format!("{what}: {message}")),
-    }
 }
 
 impl Device {

@@ -1,7 +1,7 @@
 //! Variants of kernels, as data, and the pipelines compiled from them.
 
 use super::compile::{Compilation, Failure, Source};
-use super::device::device_error;
+use super::fault::device_error;
 use super::wgsl::{self, BindingKind, Module};
 use super::{Caps, template};
 use crate::error::DeviceError;

@@ -9,6 +9,7 @@ pub mod caps;
 mod compile;
 pub mod device;
 mod expression;
+mod fault;
 pub mod image;
 mod image_copy;
 pub mod kernel;
