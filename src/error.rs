@@ -80,7 +80,9 @@ pub struct InvalidValue {
 impl fmt::Display for InvalidValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let InvalidValue { name, origin, found, expected } = self;
-        match (origin, found) {
+        // A value may be a text of a file, with line breaks.
+        let found = found.as_deref().map(visible);
+        match (origin, &found) {
             (Origin::Argument, None) => write!(f, "{name}")?,
             (Origin::Argument, Some(found)) => write!(f, "{name} = {found}")?,
             (Origin::File(file), None) => write!(f, "{file}: {name}")?,
@@ -89,7 +91,7 @@ impl fmt::Display for InvalidValue {
             (Origin::Option, None) => write!(f, "--{}", name.replace('_', "-"))?,
             (Origin::Option, Some(found)) => write!(f, "--{} {found}", name.replace('_', "-"))?,
         }
-        expected.iter().try_for_each(|expected| write!(f, ": {expected}"))
+        expected.iter().try_for_each(|expected| write!(f, ": {}", visible(expected)))
     }
 }
 
@@ -260,6 +262,12 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_with_line_breaks_is_shown_on_one_line() {
+        let error = Error::value("preset", "n\no", "expected\nano");
+        assert_eq!(error.to_string(), "preset = n\\no: expected\\nano");
+    }
 
     #[test]
     fn errors_spell_a_value_as_the_user_gave_it() {
