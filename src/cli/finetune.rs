@@ -83,13 +83,15 @@ fn each_seed(context: &mut Context<'_>, settings: &Settings, kind: TaskKind, out
     let paths = seeds.iter().map(reserve).collect::<Result<Vec<_>>>()?;
     let first = seeds.first().zip(paths.first()).map(|(seed, path)| prepare(*seed, path.clone())).transpose()?;
     let Some(task) = first.map(|run| run.task().cloned()).transpose()? else { return Ok(()) };
-    let mut results = Vec::new();
+    let (mut results, mut last) = (Vec::new(), None);
     for (seed, path) in seeds.iter().zip(paths) {
         note(format_args!("seed {seed}"));
-        let run = train(context, prepare(*seed, path)?)?.objective;
+        let mut run = train(context, prepare(*seed, path)?)?.objective;
         let is_test = run.test_scores.is_some();
         let best_epoch = run.best.map(|best| best.epoch);
-        results.push(SeedResult { seed: *seed, best_epoch, scores: run.test_scores.or(run.valid_scores), is_test });
+        let scores = run.test_scores.take().or(run.valid_scores.take());
+        last = Some(run);
+        results.push(SeedResult { seed: *seed, best_epoch, scores, is_test });
     }
     let names = scores::metric_names(&task);
     let mut columns = vec![("seed", Align::Left), ("best epoch", Align::Right)];
@@ -109,9 +111,8 @@ fn each_seed(context: &mut Context<'_>, settings: &Settings, kind: TaskKind, out
         table.row([label.to_string(), String::new()].into_iter().chain(names.iter().map(value)));
     }
     writeln!(context.out, "{table}")?;
-    let first = results.first().and_then(|result| result.scores.as_ref());
-    if let Some(majority) = first.and_then(|scores| scores.majority) {
-        writeln!(context.out, "accuracy of always giving the most frequent answer: {}", digits(majority))?;
+    if let Some(run) = &last {
+        write_baselines(context, run)?;
     }
     let part = if results.iter().any(|result| result.is_test) { "test" } else { "validation" };
     writeln!(context.out, "scores on the {part} examples; runs in {}", out.display())?;
@@ -162,6 +163,24 @@ fn notes(objective: &FineTuning) -> Vec<String> {
     objective.warnings.iter().map(|warning| format!("warning: {warning}")).collect()
 }
 
+/// Prints what simple methods reach in the metric that chooses the best epoch, or in the task's first one.
+fn write_baselines(context: &mut Context<'_>, run: &FineTuning) -> Done {
+    let best_by = run.best_by()?;
+    let names = scores::metric_names(run.task()?);
+    let metric = names.iter().find(|name| **name == best_by && best_by != "loss").unwrap_or(&names[0]);
+    let parts = [Some("validation"), run.test.as_ref().map(|_| "test")];
+    let columns = parts.iter().flatten().map(|name| (*name, Align::Right));
+    let head = format!("{metric} of simple methods");
+    let columns: Vec<(&str, Align)> = [(head.as_str(), Align::Left)].into_iter().chain(columns).collect();
+    let mut table = Table::new(&columns);
+    for baseline in &run.baselines {
+        let values =
+            baseline.metrics.iter().map(|metrics| metrics.get(metric).map_or("undefined".into(), |v| digits(*v)));
+        table.row([baseline.name.to_string()].into_iter().chain(values));
+    }
+    Ok(writeln!(context.out, "{table}")?)
+}
+
 fn report(context: &mut Context<'_>, trained: &Trained<FineTuning>) -> Done {
     let run = &trained.objective;
     let task: &Task = run.task()?;
@@ -175,11 +194,8 @@ fn report(context: &mut Context<'_>, trained: &Trained<FineTuning>) -> Done {
         let values = parts.iter().map(|(_, scores)| score_text(Some(scores), name));
         table.row([name.to_string()].into_iter().chain(values));
     }
-    if parts.iter().any(|(_, scores)| scores.majority.is_some()) {
-        let majority = parts.iter().map(|(_, scores)| scores.majority.map_or(String::new(), digits));
-        table.row(["most frequent answer".to_string()].into_iter().chain(majority));
-    }
     writeln!(context.out, "{table}")?;
+    write_baselines(context, run)?;
     if let (Answers::Labels(labels), Some((name, scores))) = (&task.answers, parts.last()) {
         writeln!(context.out, "{name} examples by label")?;
         writeln!(context.out, "{}", confusion_table(labels, &scores.confusion))?;

@@ -5,13 +5,14 @@ use crate::store::atomic::AtomicFile;
 use crate::store::checksums::STATE;
 use crate::store::model_folder::{BEST, CHECKPOINTS, CONFIG as MODEL_CONFIG, LATEST};
 use crate::terminal::visible_lines;
-use crate::train::run_folder::{CONFIG, CURVE, KERNELS, LOCK, METRICS, PREDICTIONS, SAMPLES};
+use crate::train::run_folder::{BASELINES, CONFIG, CURVE, KERNELS, LOCK, METRICS, PREDICTIONS, SAMPLES};
 use crate::{Error, Result};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Names in a run's folder that only the run writes.
-const OF_RUN: [&str; 10] = [CONFIG, METRICS, SAMPLES, CURVE, KERNELS, LOCK, LATEST, BEST, CHECKPOINTS, PREDICTIONS];
+const OF_RUN: [&str; 11] =
+    [CONFIG, METRICS, SAMPLES, CURVE, KERNELS, LOCK, LATEST, BEST, CHECKPOINTS, PREDICTIONS, BASELINES];
 
 /// Writes a line on stderr, with escapes for control characters. A stderr that is closed is no error.
 pub(super) fn note(line: impl std::fmt::Display) {

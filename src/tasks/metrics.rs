@@ -1,5 +1,39 @@
 //! Metrics of a model's answers, as in scikit-learn and scipy, in f64. A metric that is not defined is `None`.
 
+use crate::config::{Answers, Task};
+use crate::data::batch::Answer;
+use std::collections::BTreeMap;
+
+/// The classes of those examples whose right answer is known: true and predicted ones.
+pub fn known_classes(truth: &[Answer], predicted: &[Answer]) -> (Vec<u32>, Vec<u32>) {
+    let pairs = truth.iter().zip(predicted).filter_map(|pair| match pair {
+        (Answer::Class(truth), Answer::Class(predicted)) => Some((*truth, *predicted)),
+        _ => None,
+    });
+    pairs.unzip()
+}
+
+/// The metrics of a task's answers by name, of those examples whose right answer is known, without those that are undefined.
+pub fn of_answers(task: &Task, truth: &[Answer], predicted: &[Answer]) -> BTreeMap<&'static str, f64> {
+    let values = if task.answers == Answers::Score {
+        let pairs = truth.iter().zip(predicted).filter_map(|pair| match pair {
+            (Answer::Score(truth), Answer::Score(predicted)) => Some((f64::from(*truth), f64::from(*predicted))),
+            _ => None,
+        });
+        let (truth, predicted): (Vec<f64>, Vec<f64>) = pairs.unzip();
+        vec![("pearson", pearson(&truth, &predicted)), ("spearman", spearman(&truth, &predicted))]
+    } else {
+        let (truth, predicted) = known_classes(truth, predicted);
+        let mut values = vec![("accuracy", accuracy(&truth, &predicted))];
+        if let Answers::Labels(labels) = &task.answers {
+            values.push(("f1", f1(&truth, &predicted, labels.len())));
+            values.push(("matthews", matthews(&truth, &predicted)));
+        }
+        values
+    };
+    values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
 /// The share of right answers. `None` without answers.
 pub fn accuracy(truth: &[u32], predicted: &[u32]) -> Option<f64> {
     let right = truth.iter().zip(predicted).filter(|(t, p)| t == p).count();

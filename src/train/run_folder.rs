@@ -34,11 +34,13 @@ pub const CURVE: &str = "loss.svg";
 pub const KERNELS: &str = "kernels.json";
 /// The best epoch's answers at the end of a fine-tuning run.
 pub const PREDICTIONS: &str = "predictions.tsv";
+/// What simple methods reach on the validation and the test examples of fine-tuning.
+pub const BASELINES: &str = "baselines.json";
 /// Locked by the process that trains the run.
 pub const LOCK: &str = "lock";
 
 /// The files that are replaced while a run is trained.
-const REPLACED: [&str; 7] = [CONFIG, METRICS, CURVE, KERNELS, PREDICTIONS, LATEST, BEST];
+const REPLACED: [&str; 8] = [CONFIG, METRICS, CURVE, KERNELS, PREDICTIONS, BASELINES, LATEST, BEST];
 
 /// The contents of a new folder besides its first checkpoint.
 pub struct NewRun<'a> {

@@ -283,6 +283,13 @@ fn a_run_learns_resumes_and_predicts() {
     for name in ["config.toml", "metrics.jsonl", "loss.svg", "kernels.json", "latest", "best", "predictions.tsv"] {
         assert!(whole.join(name).is_file(), "{name}: {printed}");
     }
+    let baselines = std::fs::read(whole.join("baselines.json")).expect("baselines.json");
+    let baselines: serde_json::Value = serde_json::from_slice(&baselines).expect("json");
+    let bayes = &baselines["naive Bayes on words"];
+    assert!(bayes["test"]["accuracy"].as_f64().expect("accuracy") > 0.8, "{baselines}");
+    let shown = format!("{:.4}", bayes["validation"]["accuracy"].as_f64().expect("accuracy"));
+    let row = printed.lines().find(|line| line.starts_with("naive Bayes on words")).expect("a row");
+    assert!(printed.contains("accuracy of simple methods") && row.contains(&shown), "{printed}");
     let all = lines(&whole);
     assert_eq!(all.len(), 120 + 6 + 1, "{all:?}");
     let last: serde_json::Value = serde_json::from_str(&all[126]).expect("json");

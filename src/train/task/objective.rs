@@ -21,7 +21,7 @@ use crate::train::objective::{Batches, Due, Objective, StepTime};
 use crate::train::observer::Description;
 use crate::train::prefetch::ReadyBatch;
 use crate::train::resume::StoppedRun;
-use crate::train::run_folder::{PREDICTIONS, RunFolder, RunPath};
+use crate::train::run_folder::{BASELINES, PREDICTIONS, RunFolder, RunPath};
 use crate::train::settings::{Settings, Stage};
 use crate::train::state::{Identity, Position};
 use crate::{Error, Result};
@@ -153,9 +153,7 @@ impl Objective for FineTuning {
             measure: self.best_by().ok().map(|name| Measure {
                 label: format!("{name} on validation"),
                 points: Vec::new(),
-                reference: scores::majority(&valid.all)
-                    .filter(|_| name == "accuracy")
-                    .map(|value| Reference { label: "majority".into(), value }),
+                reference: self.best_baseline(&name).map(|(label, value)| Reference { label: label.into(), value }),
             }),
             ..Curve::default()
         }
@@ -352,8 +350,8 @@ impl Objective for FineTuning {
         self.best.map(|best| best.step)
     }
 
-    /// Answers the validation and the test examples with the weights of the best epoch, and writes predictions.tsv: the
-    /// answers to the test examples, or else to the validation examples.
+    /// Answers the validation and the test examples with the weights of the best epoch. Writes predictions.tsv, the answers
+    /// to the test examples, or else to the validation examples, and baselines.json.
     fn finish(&mut self, training: &Training, folder: &RunFolder) -> Result<Vec<Line>> {
         let Some(best) = self.best else { return Ok(Vec::new()) };
         if best.step != training.progress().step {
@@ -367,6 +365,7 @@ impl Objective for FineTuning {
             None => self.score(training, |run| Some(&run.valid))?,
         };
         self.test_scores = self.score(training, |run| run.test.as_ref())?;
+        folder.write(BASELINES, self.baselines_json().as_bytes())?;
         if let Some(scores) = self.test_scores.as_ref().or(self.valid_scores.as_ref()) {
             folder.write(PREDICTIONS, scores::predictions(self.task()?, &scores.answers).as_bytes())?;
         }

@@ -5,6 +5,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::model::{Inference, initial_parameters};
 use crate::report::command::shell_word;
 use crate::store::Model;
+use crate::tasks::baselines::{Baseline, baselines};
 use crate::tasks::{Columns, Record, labels};
 use crate::train::run_folder::RunPath;
 use crate::train::settings::value::one_of;
@@ -33,6 +34,8 @@ pub struct FineTuning {
     pub valid: Examples,
     /// Test examples, evaluated once with the weights of the best epoch.
     pub test: Option<Examples>,
+    /// What simple methods reach on the validation examples, and on the test examples.
+    pub baselines: Vec<Baseline>,
     /// Epochs of the run.
     pub epochs: u32,
     /// Steps of the run.
@@ -127,10 +130,16 @@ impl FineTuning {
     ) -> Result<Self> {
         let task = model.task.clone().ok_or_else(no_task)?;
         let examples = |path: &Path, records: &[Record]| Examples::new(path, records, &tokenizer, model.n_positions);
-        let file = |path: &Path| examples(path, &columns.read(path, &task)?);
         let train = examples(required(&settings.task.train, "train")?, records)?;
-        let valid = file(required(&settings.task.valid, "valid")?)?;
-        let test = settings.task.test.as_deref().map(file).transpose()?;
+        let read = |path: &Path| {
+            let records = columns.read(path, &task)?;
+            Ok::<_, Error>((examples(path, &records)?, records))
+        };
+        let (valid, valid_records) = read(required(&settings.task.valid, "valid")?)?;
+        let (test, test_records) = settings.task.test.as_deref().map(read).transpose()?.unzip();
+        let parts: Vec<&[Record]> =
+            [Some(&valid_records), test_records.as_ref()].into_iter().flatten().map(Vec::as_slice).collect();
+        let baselines = baselines(&task, records, &parts);
         let mut warnings = Vec::new();
         for part in [Some(&train), Some(&valid), test.as_ref()].into_iter().flatten() {
             warnings.extend(part.warnings(model.n_positions));
@@ -158,6 +167,7 @@ impl FineTuning {
             train,
             valid,
             test,
+            baselines,
             epochs,
             steps,
             warnings,
@@ -184,6 +194,25 @@ impl FineTuning {
     /// As [`FineTuning::task`].
     pub fn best_by(&self) -> Result<String> {
         Ok(best_by(&self.settings, self.task()?))
+    }
+
+    /// The simple method with the largest value of a metric on the validation examples, and that value.
+    pub fn best_baseline(&self, metric: &str) -> Option<(&'static str, f64)> {
+        let values = self.baselines.iter().filter_map(|b| Some((b.name, *b.metrics.first()?.get(metric)?)));
+        values.reduce(|best, next| if next.1 > best.1 { next } else { best })
+    }
+
+    /// The text of baselines.json: the metrics of each simple method, by method and part.
+    pub fn baselines_json(&self) -> String {
+        let of = |baseline: &Baseline| {
+            let parts = ["validation", "test"].into_iter().zip(&baseline.metrics);
+            (
+                baseline.name.to_string(),
+                parts.map(|(part, metrics)| (part.to_string(), serde_json::json!(metrics))).collect(),
+            )
+        };
+        let all: serde_json::Map<String, serde_json::Value> = self.baselines.iter().map(of).collect();
+        format!("{:#}\n", serde_json::Value::Object(all))
     }
 
     /// Steps per epoch; the last one has the remaining examples.

@@ -75,32 +75,35 @@ pub fn score(inference: &mut Inference, task: &Task, examples: &Examples) -> Res
 }
 
 fn compute_scores(task: &Task, examples: &[EncodedExample], answers: Vec<Prediction>) -> Scores {
-    let known: Vec<(&EncodedExample, &Prediction)> =
-        examples.iter().zip(&answers).filter(|(example, _)| example.answer != Answer::Unknown).collect();
-    let mut values = BTreeMap::new();
-    let mut put = |name, value: Option<f64>| {
-        values.extend(value.map(|value| (name, value)));
-    };
-    let losses: f64 = known.iter().map(|(_, answer)| f64::from(answer.loss)).sum();
-    put("loss", (!known.is_empty()).then(|| losses / known.len() as f64));
-    let (mut confusion, mut majority) = (Vec::new(), None);
-    if task.answers == Answers::Score {
-        let truth: Vec<f64> = known.iter().filter_map(|(example, _)| score_of(example)).collect();
-        let predicted: Vec<f64> = known.iter().map(|(_, answer)| f64::from(answer.logits[0])).collect();
-        put("pearson", metrics::pearson(&truth, &predicted));
-        put("spearman", metrics::spearman(&truth, &predicted));
-    } else {
-        let truth: Vec<u32> = known.iter().filter_map(|(example, _)| class_of(example)).collect();
-        let predicted: Vec<u32> = known.iter().map(|(_, answer)| predicted_class(answer)).collect();
-        put("accuracy", metrics::accuracy(&truth, &predicted));
-        majority = self::majority(examples);
-        if let Answers::Labels(labels) = &task.answers {
-            put("f1", metrics::f1(&truth, &predicted, labels.len()));
-            put("matthews", metrics::matthews(&truth, &predicted));
-            confusion = metrics::confusion(&truth, &predicted, labels.len());
-        }
+    let truth: Vec<Answer> = examples.iter().map(|example| example.answer).collect();
+    let predicted: Vec<Answer> = answers.iter().map(|answer| answer_of(task, answer)).collect();
+    let mut values = metrics::of_answers(task, &truth, &predicted);
+    let losses: Vec<f64> = truth
+        .iter()
+        .zip(&answers)
+        .filter(|(truth, _)| **truth != Answer::Unknown)
+        .map(|(_, answer)| f64::from(answer.loss))
+        .collect();
+    if !losses.is_empty() {
+        values.insert("loss", losses.iter().sum::<f64>() / losses.len() as f64);
     }
+    let confusion = match &task.answers {
+        Answers::Labels(labels) => {
+            let (truth, predicted) = metrics::known_classes(&truth, &predicted);
+            metrics::confusion(&truth, &predicted, labels.len())
+        }
+        _ => Vec::new(),
+    };
+    let majority = if task.answers == Answers::Score { None } else { majority(examples) };
     Scores { values, confusion, majority, answers }
+}
+
+/// The answer that a prediction gives.
+fn answer_of(task: &Task, prediction: &Prediction) -> Answer {
+    match task.answers {
+        Answers::Score => Answer::Score(prediction.logits[0]),
+        _ => Answer::Class(predicted_class(prediction)),
+    }
 }
 
 /// The text of predictions.tsv: one line per example, with its number from 0, the predicted label, and the probability of
