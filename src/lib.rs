@@ -100,7 +100,7 @@
 //!
 //! | feature | adds | dependencies |
 //! | --- | --- | --- |
-//! | `cli` (default) | the program: command line, progress bar, signals, the user's cache folder | clap, indicatif, signal-hook, dirs, jiff |
+//! | `cli` (default) | the program: command line, progress bar, signals, the user's cache folder | clap, indicatif, signal-hook or ctrlc, dirs, jiff |
 //! | `tasks` | fine-tuning on files of examples | |
 //! | `tokenizers` | encoding text: tokenizers, pretraining on text, generation of text | tokenizers |
 //!

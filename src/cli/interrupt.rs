@@ -1,23 +1,21 @@
-//! Interruption of a run by Ctrl-C, SIGTERM, or the end of its terminal (SIGHUP).
+//! Interruption of a run by Ctrl-C, SIGTERM, or the end of its terminal (SIGHUP); on Windows by Ctrl-C.
 //!
 //! After the first signal the run finishes its step and saves; the second signal ends the program at once. A SIGHUP that is
 //! ignored, as under `nohup`, stays ignored.
 
 use super::stop::INTERRUPTED;
 use crate::{Error, Result};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag::{register, register_conditional_shutdown};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-
-/// SIGHUP, which Windows does not have.
-const HANGUP: i32 = 1;
 
 /// Returns a flag that becomes true at the first signal from now on.
 ///
 /// # Errors
 /// [`Error::Io`] where the system accepts no signal handler.
+#[cfg(unix)]
 pub(super) fn flag() -> Result<Arc<AtomicBool>> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::flag::{register, register_conditional_shutdown};
     let flag = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM].into_iter().chain(hangup()) {
         // The order matters: the shutdown handler runs first, so the first signal finds the flag false.
@@ -30,6 +28,7 @@ pub(super) fn flag() -> Result<Arc<AtomicBool>> {
 
 /// SIGHUP, unless this process ignores it. Only Linux lists ignored signals; elsewhere SIGHUP keeps its default handling, so
 /// that `nohup` works.
+#[cfg(unix)]
 fn hangup() -> Option<i32> {
     if !cfg!(target_os = "linux") {
         return None;
@@ -37,6 +36,29 @@ fn hangup() -> Option<i32> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     let ignored = u64::from_str_radix(ignored.trim(), 16).ok()?;
-    // The bit of signal 1, SIGHUP.
-    (ignored & 1 == 0).then_some(HANGUP)
+    // The bit of signal 1.
+    (ignored & 1 == 0).then_some(signal_hook::consts::SIGHUP)
+}
+
+/// Returns the flag that becomes true at the first Ctrl-C, one for the whole process.
+///
+/// # Errors
+/// [`Error::Io`] where the system accepts no handler.
+#[cfg(windows)]
+pub(super) fn flag() -> Result<Arc<AtomicBool>> {
+    use std::sync::OnceLock;
+    use std::sync::atomic::Ordering;
+    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    if let Some(flag) = FLAG.get() {
+        return Ok(flag.clone());
+    }
+    let flag = FLAG.get_or_init(Arc::default).clone();
+    let own = flag.clone();
+    let interrupt = move || {
+        if own.swap(true, Ordering::SeqCst) {
+            std::process::exit(INTERRUPTED.into());
+        }
+    };
+    ctrlc::set_handler(interrupt).map_err(|e| Error::io("signal handler", std::io::Error::other(e)))?;
+    Ok(flag)
 }
