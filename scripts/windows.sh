@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# scripts/windows.sh [--dev]: builds the Windows program and runs it under Wine: `wgpt check` on DX12, a short training run on
-# DX12 and on Vulkan, resuming, paths with blanks and letters beyond ASCII, and what is printed where DX12 or every adapter
-# is missing. Takes some minutes, most of them Microsoft's compiler FXC. --dev: with the debug build instead of the release
-# build.
+# scripts/windows.sh [--dev] [MODULE...]: builds the Windows program and its integration tests and runs them under Wine: `wgpt
+# check` on DX12, a short training run on DX12 and on Vulkan, resuming, paths with blanks and letters beyond ASCII, what is
+# printed where DX12 or every adapter is missing, and the modules of tests/it that depend on the system. Takes some minutes,
+# most of them Microsoft's compiler FXC. --dev: with the debug build instead of the release build. With MODULE..., only these
+# modules of tests/it are run, such as `data:: eval::`.
 #
 # WGPT_WINE is a folder with the command `windows PROGRAM.exe ARGUMENT...`, which runs a program of its folder `work` under a
 # Wine that has Vulkan, vkd3d for DX12, and d3dcompiler_47.dll. Without it, Wine is set up by the script of the folder
@@ -36,7 +37,12 @@ if [ -z "${WGPT_WINDOWS_NAMESPACE:-}" ] && [ "$(id -u)" -eq 0 ]; then
 fi
 
 profile=release
-[ "${1:-}" != --dev ] || profile=dev
+if [ "${1:-}" = --dev ]; then
+    profile=dev
+    shift
+fi
+# Processes, files and paths.
+modules=(windows:: killed:: processes:: outputs:: resume::a_run_is_open)
 target=${CARGO_TARGET_DIR:-target}
 mkdir -p "$target"
 
@@ -56,7 +62,8 @@ fi
 [ -x "$wine/windows" ] || skip "there is no program $wine/windows"
 
 started=$SECONDS
-CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=$linker cargo build --locked --quiet --profile "$profile" --target "$system"
+tests=$(CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=$linker cargo test --locked --quiet --profile "$profile" --target "$system" \
+    --test it --no-run --message-format=json | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | grep '/it-[^/]*$')
 program=$target/$system/${profile/dev/debug}/wgpt.exe
 echo "built in $((SECONDS - started)) s"
 
@@ -68,6 +75,7 @@ mkdir -p "$work"
 cp "$program" "$work/wgpt.exe"
 # FXC is part of Windows. Wine's folder `work` has it, and Windows looks beside the program.
 cp "$wine/work/d3dcompiler_47.dll" "$work/"
+cp "$tests" "$work/it.exe"
 rm -f "$wine/root/tmp/.X19-lock" # of a display in another namespace
 wgpt() { "$wine/windows" "$folder/wgpt.exe" "$@"; }
 
@@ -83,6 +91,18 @@ dx12=$(adapter dx12)
 vulkan=$(adapter vulkan)
 [ -n "$dx12" ] || fail "the program finds no DX12 adapter; it finds: $(wgpt devices --json)"
 [ -n "$vulkan" ] || fail "the program finds no Vulkan adapter; it finds: $(wgpt devices --json)"
+
+# The integration tests run the program beside them.
+system_tests() {
+    local started=$SECONDS
+    WGPT_ADAPTER=$vulkan "$wine/windows" "$folder/it.exe" --test-threads 2 "$@" >"$work/it.log" 2>&1 ||
+        fail "tests under Wine: $(cat "$work/it.log")"
+    echo "$(sed -n 's/^test result: ok. \([0-9]* passed\).*/\1/p' "$work/it.log") of tests/it in $((SECONDS - started)) s"
+}
+if [ $# -gt 0 ]; then
+    system_tests "$@"
+    exit 0
+fi
 
 # DXC is preferred, and an adapter that cannot run what it compiles is there with FXC. An empty library cannot even be loaded.
 : >"$work/dxcompiler.dll"
@@ -129,6 +149,8 @@ wgpt pretrain --adapter "$dx12" --resume "$folder/Lauf in Teilen" >"$work/resume
 cmp "$work/Lauf dx12/checkpoints/step-000004/model.safetensors" \
     "$work/Lauf in Teilen/checkpoints/step-000004/model.safetensors" || fail "a resumed run has other weights"
 echo "a run that was resumed after 2 steps has the bits of one of 4"
+
+system_tests "${modules[@]}"
 
 started=$SECONDS
 wgpt check --adapter "$dx12" --runs 2

@@ -1,6 +1,7 @@
 //! Lines on stderr, and files that a subcommand writes.
 
 use super::arguments::invalid_option;
+use crate::data::read_file::final_path;
 use crate::store::atomic::AtomicFile;
 use crate::store::checksums::STATE;
 use crate::store::model_folder::{BEST, CHECKPOINTS, CONFIG as MODEL_CONFIG, LATEST};
@@ -10,7 +11,7 @@ use crate::{Error, Result};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Names in a run's folder that only the run writes.
+/// Names in a run's folder that only the run writes. Some file systems do not distinguish upper and lower case.
 const OF_RUN: [&str; 11] =
     [CONFIG, METRICS, SAMPLES, CURVE, KERNELS, LOCK, LATEST, BEST, CHECKPOINTS, PREDICTIONS, BASELINES];
 
@@ -59,9 +60,9 @@ pub(super) fn output_file<'a>(
     if path.is_dir() || path.file_name().is_none() {
         return wrong("must be the path of a file".into());
     }
-    let target = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let target = final_path(path).unwrap_or_else(|_| path.to_path_buf());
     let folder = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Ok(folder) = folder.canonicalize() else {
+    let Ok(folder) = final_path(folder) else {
         return wrong(format!("the folder {} does not exist", folder.display()));
     };
     if let Some(input) = inputs.into_iter().find(|input| same_file::is_same_file(path, input).unwrap_or(false)) {
@@ -86,7 +87,7 @@ fn owner(path: &Path) -> Option<&Path> {
     let has = |folder: &Path, names: &[&str]| names.iter().all(|name| folder.join(name).exists());
     path.ancestors().skip(1).find(|folder| {
         let name = path.strip_prefix(folder).ok().and_then(|inner| inner.components().next());
-        let is_of_run = name.is_some_and(|name| OF_RUN.iter().any(|own| name.as_os_str() == *own));
+        let is_of_run = name.is_some_and(|name| OF_RUN.iter().any(|own| name.as_os_str().eq_ignore_ascii_case(own)));
         (is_of_run && has(folder, &[CONFIG, METRICS, LATEST])) || has(folder, &[STATE]) || has(folder, &[MODEL_CONFIG])
     })
 }

@@ -10,7 +10,7 @@ use super::stop::Stop;
 use crate::error::DeviceError;
 use crate::gpu::Device;
 use crate::report::command::shell_word;
-use crate::store::model_folder::{CHECKPOINTS, LATEST};
+use crate::store::model_folder::{CHECKPOINTS, LATEST, read_pointer};
 use crate::train::run_folder::RunPath;
 use crate::train::{Objective, StoppedRun, Trained, engine};
 use crate::{Error, Result};
@@ -135,8 +135,8 @@ fn advise(command: &str, error: &Error, checkpoint: Option<&Path>) {
     }
     // A checkpoint that was begun before the error may be complete by now.
     let Some(run) = checkpoint.and_then(|checkpoint| checkpoint.ancestors().nth(2)) else { return };
-    if let Ok(latest) = std::fs::read_to_string(run.join(LATEST)) {
-        note(format_args!("the latest checkpoint is {}", run.join(CHECKPOINTS).join(latest.trim()).display()));
+    if let Ok(latest) = read_pointer(&run.join(LATEST)) {
+        note(format_args!("the latest checkpoint is {}", run.join(CHECKPOINTS).join(latest).display()));
         note(format_args!("to continue: wgpt {command} --resume {}", shell_word(run)));
     }
 }

@@ -5,7 +5,7 @@ use super::file_kind::{OtherKind, other_kind};
 use crate::{Error, Result};
 use std::fs::File;
 use std::io::{BufRead, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The byte-order mark that some editors write at the start of a UTF-8 text.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -33,10 +33,14 @@ pub(crate) fn open_regular(path: &Path) -> std::io::Result<File> {
 /// [`Error::File`] for a file that cannot be read or is not a regular file, and for one that is not a text, such as a Git LFS
 /// pointer or an HTML page.
 pub(crate) fn read_text_bytes(path: &Path) -> Result<Vec<u8>> {
+    text_bytes(path, read_regular(path))
+}
+
+/// The bytes of a regular file.
+pub(crate) fn read_regular(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let read = open_regular(path).and_then(|mut file| file.read_to_end(&mut bytes));
-    read.map_err(|e| unreadable(path, e))?;
-    text_bytes(path, bytes)
+    open_regular(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The bytes of a file that the user names, which may be a pipe: as [`read_text_bytes`].
@@ -44,10 +48,12 @@ pub(crate) fn read_text_bytes(path: &Path) -> Result<Vec<u8>> {
 /// # Errors
 /// As [`read_text_bytes`].
 pub(crate) fn read_named_text_bytes(path: &Path) -> Result<Vec<u8>> {
-    text_bytes(path, std::fs::read(path).map_err(|e| unreadable(path, e))?)
+    text_bytes(path, std::fs::read(path))
 }
 
-fn text_bytes(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>> {
+/// As [`read_text_bytes`], of what was read.
+pub(crate) fn text_bytes(path: &Path, read: std::io::Result<Vec<u8>>) -> Result<Vec<u8>> {
+    let bytes = read.map_err(|e| unreadable(path, e))?;
     match other_kind(&bytes) {
         Some(kind) => Err(kind.in_file(path)),
         None => Ok(without_byte_order_mark(bytes)),
@@ -60,6 +66,14 @@ pub(crate) fn skip_byte_order_mark(reader: &mut impl BufRead) -> std::io::Result
     let length = if is_marked { BYTE_ORDER_MARK.len() } else { 0 };
     reader.consume(length);
     Ok(length as u64)
+}
+
+/// The absolute path of an existing file or folder, behind all links. Some drives of Windows do not tell it: there, links stay.
+///
+/// # Errors
+/// The system's, if nothing exists there.
+pub(crate) fn final_path(path: &Path) -> std::io::Result<PathBuf> {
+    path.canonicalize().or_else(|e| if path.exists() { std::path::absolute(path) } else { Err(e) })
 }
 
 /// A text without its byte-order mark.

@@ -8,7 +8,7 @@ use super::block::{BLOCK_BYTES, OnBlock};
 use super::block_builder::BlockBuilder;
 use super::file_errors::unreadable;
 use super::file_kind::other_kind;
-use super::read_file::skip_byte_order_mark;
+use super::read_file::{final_path, skip_byte_order_mark};
 use super::text_folder::{LeftOut, texts_in};
 pub use super::text_format::TextFormat;
 use super::text_reader::{Found, READ_BYTES, find_separator, read_json_lines, read_text_file};
@@ -64,7 +64,7 @@ impl TextFiles {
     pub fn find(paths: &[PathBuf], separator: Option<&str>) -> Result<Self> {
         let (mut files, mut left_out) = (Vec::new(), None);
         let mut known: HashSet<PathBuf> =
-            paths.iter().filter(|path| path.is_file()).filter_map(|path| path.canonicalize().ok()).collect();
+            paths.iter().filter(|path| path.is_file()).filter_map(|path| final_path(path).ok()).collect();
         for path in paths {
             if path.is_dir() {
                 for (path, format) in texts_in(path, &mut known, left_out.get_or_insert_default())? {

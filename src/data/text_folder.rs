@@ -5,6 +5,7 @@
 //! lead out of the folder are not followed: a folder that comes from a stranger must not choose what is read elsewhere.
 
 use super::file_errors::unreadable;
+use super::read_file::final_path;
 use super::text_format::TextFormat;
 use crate::{Error, Result};
 use std::collections::{BTreeSet, HashSet};
@@ -112,7 +113,7 @@ pub(super) fn texts_in(
         let path = entry.path();
         match TextFormat::by_extension(path) {
             Some(format) => {
-                let canonical = path.canonicalize().map_err(|e| unreadable(path, e))?;
+                let canonical = final_path(path).map_err(|e| unreadable(path, e))?;
                 match known.insert(canonical) {
                     true => files.push((path.to_path_buf(), format)),
                     false => skipped.links += 1,

@@ -2,8 +2,12 @@
 
 use std::path::Path;
 
-/// A path as a word of a POSIX shell's command line: quoted where it has blanks, quotes, `$` or other special characters.
+/// A path as a word of a command line, quoted where it has blanks or other special characters: of a POSIX shell, on Windows of
+/// `cmd` and PowerShell.
 pub fn shell_word(path: &Path) -> String {
+    if cfg!(windows) {
+        return windows_word(&path.to_string_lossy());
+    }
     match path.to_str() {
         // A name that begins with `-` would be read as an option.
         Some(text) if text.starts_with('-') => quote(&format!("./{text}")),
@@ -13,6 +17,16 @@ pub fn shell_word(path: &Path) -> String {
             let bytes = path.as_os_str().as_encoded_bytes();
             format!("$'{}'", bytes.iter().copied().flat_map(escape).collect::<String>())
         }
+    }
+}
+
+/// In double quotes, which no name on Windows has. A backslash before the closing quote would be part of an escape.
+fn windows_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || r"\/:._-".contains(c);
+    match text {
+        text if text.starts_with('-') => windows_word(&format!(r".\{text}")),
+        text if !text.is_empty() && text.chars().all(is_plain) => text.to_string(),
+        text => format!("\"{text}{}\"", "\\".repeat(text.len() - text.trim_end_matches('\\').len())),
     }
 }
 
@@ -47,9 +61,21 @@ mod tests {
             ("läuft", "läuft"),
             ("a\nb", "$'a\\x0ab'"),
         ];
-        for (path, word) in words {
+        for (path, word) in words.into_iter().filter(|_| !cfg!(windows)) {
             let quoted = shell_word(Path::new(path));
             assert!(quoted == word || quoted == format!("'{word}'"), "{path:?}: {quoted}");
+        }
+        let words = [
+            (r"C:\runs\nano-1", r"C:\runs\nano-1"),
+            (r"C:\my runs\it's", "\"C:\\my runs\\it's\""),
+            (r"my run\\", "\"my run\\\\\\\\\""),
+            ("a&b", "\"a&b\""),
+            ("läuft", "läuft"),
+            ("-x", r".\-x"),
+            ("-x y", "\".\\-x y\""),
+        ];
+        for (path, word) in words {
+            assert_eq!(windows_word(path), word);
         }
     }
 

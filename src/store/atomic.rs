@@ -1,8 +1,11 @@
 //! Files and folders that are written completely or not at all: a hidden sibling is written, synced and renamed.
 
+use super::in_use;
 use super::lock::{self, Lock};
+use super::names;
 use super::reservation::Reservation;
 use super::sync::{sync_file, sync_folder};
+use crate::data::read_file::final_path;
 use crate::{Error, Result};
 use std::ffi::OsString;
 use std::fs::File;
@@ -22,7 +25,7 @@ pub enum Existing {
 /// that must be new is reserved meanwhile.
 ///
 /// Replacing takes two renames: the old folder is moved aside first. If the process ends between them, neither folder has
-/// the name. Only one process at a time may replace a folder.
+/// the name. If the second one fails, the old folder gets its name back. Only one process at a time may replace a folder.
 ///
 /// # Errors
 /// [`Error::File`] if [`Existing::Refuse`] is given and the folder exists or another process writes it, [`Error::Io`], and
@@ -60,12 +63,18 @@ fn write_over(dir: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> 
     let write_and_rename = || -> Result<()> {
         fill(&partial)?;
         sync_all(&partial)?;
-        if is_empty_folder(dir) {
-            std::fs::remove_dir(dir).map_err(|e| Error::io(dir, e))?;
+        let moved = dir.exists() && !is_empty_folder(dir);
+        if moved {
+            rename(dir, &old, dir)?;
         } else if dir.exists() {
-            std::fs::rename(dir, &old).map_err(|e| Error::io(dir, e))?;
+            std::fs::remove_dir(dir).map_err(|e| Error::io(dir, e))?;
         }
-        std::fs::rename(&partial, dir).map_err(|e| Error::io(dir, e))?;
+        if let Err(error) = rename(&partial, dir, dir) {
+            if moved {
+                let _ = rename(&old, dir, dir);
+            }
+            return Err(error);
+        }
         sync_folder(parent(dir).unwrap_or(Path::new(".")))
     };
     let result = write_and_rename();
@@ -74,7 +83,9 @@ fn write_over(dir: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> 
         let _ = remove_if_present(&partial);
         return result;
     }
-    remove_if_present(&old)
+    // The folder is complete. What another program has open of the old one is deleted by the next call.
+    let _ = remove_if_present(&old);
+    Ok(())
 }
 
 /// Deletes a folder. It is renamed first, so that a partly deleted folder never has its name.
@@ -84,23 +95,25 @@ fn write_over(dir: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> 
 pub fn remove_folder(dir: &Path) -> Result<()> {
     let old = sibling(dir, "old")?;
     remove_if_present(&old)?;
-    std::fs::rename(dir, &old).map_err(|e| Error::io(dir, e))?;
+    rename(dir, &old, dir)?;
     remove_if_present(&old)
 }
 
-/// Deletes the hidden siblings that [`write_folder`] and [`remove_folder`] leave in `folder` when their process ends early.
+/// Deletes the hidden siblings that [`write_folder`] and [`remove_folder`] leave in `folder` when their process ends early, or
+/// when another program has one of their files open. All of them are tried.
 ///
 /// # Errors
-/// [`Error::Io`] with the path.
+/// [`Error::Io`] with the path of the first one that could not be deleted.
 pub fn remove_leftovers(folder: &Path) -> Result<()> {
+    let mut result = Ok(());
     for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
         let path = entry.map_err(|e| Error::io(folder, e))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name.starts_with('.') && (name.ends_with(".partial") || name.ends_with(".old")) {
-            remove_if_present(&path)?;
+            result = result.and(remove_if_present(&path));
         }
     }
-    Ok(())
+    result
 }
 
 /// Deletes the hidden sibling that [`write_atomic`] leaves when its process ends early.
@@ -149,15 +162,21 @@ impl AtomicFile {
     /// Creates the sibling, and locks it until the file is written.
     ///
     /// # Errors
-    /// [`Error::File`] while another process writes the same file, [`Error::Io`] with the path.
+    /// [`Error::File`] while another process writes the same file, and for a file that this system cannot replace;
+    /// [`Error::Io`] with the path.
     pub fn create(path: &Path) -> Result<Self> {
         let failed = |e| Error::io(path, e);
         let own = path.to_path_buf();
-        if path.metadata().is_ok_and(|existing| !existing.is_file() && !existing.is_dir()) {
+        let existing = path.metadata().ok();
+        if names::is_device(path) || existing.as_ref().is_some_and(|e| !e.is_file() && !e.is_dir()) {
             let file = File::options().write(true).open(path).map_err(failed)?;
             return Ok(AtomicFile { target: own.clone(), path: own, partial: None, file });
         }
-        let target = if path.is_symlink() { path.canonicalize().map_err(failed)? } else { own.clone() };
+        let target = if path.is_symlink() { final_path(path).map_err(failed)? } else { own.clone() };
+        names::check(&target)?;
+        if cfg!(windows) && existing.is_some_and(|existing| existing.permissions().readonly()) {
+            return Err(Error::file(path, "is read-only").expected("must be another file, or one that can be written"));
+        }
         let partial = sibling(&target, "partial")?;
         let file = match lock::acquire(&partial).map_err(failed)? {
             Lock::Held(file) | Lock::Unsupported { file, .. } => file,
@@ -183,7 +202,7 @@ impl AtomicFile {
         writer.into_inner().map_err(|e| failed(e.into_error()))?;
         if let Some(partial) = &self.partial {
             sync_file(&self.file).map_err(failed)?;
-            std::fs::rename(partial, &self.target).map_err(failed)?;
+            rename(partial, &self.target, &self.path)?;
             // From now on, another process may have a sibling of this name.
             self.partial = None;
             sync_folder(parent(&self.target).unwrap_or(Path::new(".")))?;
@@ -213,6 +232,11 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(|e| Error::io(path, e))
 }
 
+/// Renames a folder or file; an error has the path `named`.
+fn rename(from: &Path, to: &Path, named: &Path) -> Result<()> {
+    in_use::retry(|| std::fs::rename(from, to)).map_err(|e| Error::io(named, e))
+}
+
 fn parent(path: &Path) -> Option<&Path> {
     path.parent().filter(|parent| !parent.as_os_str().is_empty())
 }
@@ -236,7 +260,7 @@ fn is_empty_folder(path: &Path) -> bool {
 }
 
 fn remove_if_present(folder: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(folder) {
+    match in_use::retry(|| std::fs::remove_dir_all(folder)) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(folder, e)),
         _ => Ok(()),
     }

@@ -1,6 +1,7 @@
 //! Lock files: one process at a time holds a lock, which the system releases when the process ends. On file systems without
 //! locks (some NFS mounts), a file is used without a lock, and the caller gets the reason.
 
+use super::in_use;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
@@ -33,7 +34,8 @@ pub enum Lock {
 /// The system's, if the file cannot be opened.
 pub fn acquire(path: &Path) -> io::Result<Lock> {
     loop {
-        let (file, created) = open(path)?;
+        // Windows refuses to open a file that was deleted but is still open.
+        let (file, created) = in_use::retry(|| open(path))?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => return Ok(Lock::Busy),
             Err(TryLockError::Error(reason)) => return Ok(Lock::Unsupported { file, created, reason }),

@@ -5,9 +5,9 @@
 
 use super::atomic::{Existing, write_file, write_folder};
 use super::safetensors::{self, Weights};
-use super::{checksums, config_json};
+use super::{checksums, config_json, in_use};
 use crate::config::{ModelConfig, Task};
-use crate::data::read_file::read_text_bytes;
+use crate::data::read_file::{read_regular, read_text_bytes, text_bytes};
 use crate::data::tokenizer::Tokenizer;
 use crate::model::initial_parameters;
 use crate::{Error, Result};
@@ -180,15 +180,24 @@ pub fn resolve(dir: &Path) -> Result<PathBuf> {
         let found = format!("has no {CONFIG} and neither {BEST} nor {LATEST}");
         return Err(Error::file(dir, found).expected("must be a model's folder or a run's folder"));
     };
-    let text = String::from_utf8_lossy(&read_text_bytes(&pointer)?).into_owned();
-    let name = text.trim();
-    let folder = dir.join(CHECKPOINTS).join(name);
-    if !is_plain_name(name) || !folder.is_dir() {
+    let name = read_pointer(&pointer)?;
+    let folder = dir.join(CHECKPOINTS).join(&name);
+    if !is_plain_name(&name) || !folder.is_dir() {
         let shown: String = name.chars().take(80).collect();
         let expected = format!("must name a folder in {CHECKPOINTS}");
         return Err(Error::file(&pointer, format!("{shown:?}")).expected(expected));
     }
     Ok(folder)
+}
+
+/// The name in a run's file `latest` or `best`.
+///
+/// # Errors
+/// [`Error::File`] if the file cannot be read.
+pub fn read_pointer(path: &Path) -> Result<String> {
+    // The run may replace the file at this moment. Windows does not read it then.
+    let bytes = text_bytes(path, in_use::retry(|| read_regular(path)))?;
+    Ok(String::from_utf8_lossy(&bytes).trim().to_string())
 }
 
 /// Reads only the config.json of a model's folder.

@@ -2,6 +2,7 @@
 //! process of this program writes it.
 
 use super::lock::{self, Lock};
+use super::names;
 use crate::{Error, Result};
 use std::ffi::OsString;
 use std::fs::File;
@@ -35,6 +36,7 @@ impl Reservation {
             let found = format!("{:?} has no folder's name", dir.display().to_string());
             return Err(Error::file(dir, found).expected("must be the path of a new folder"));
         };
+        names::check(dir)?;
         let mut lock_name = OsString::from(".");
         lock_name.push(name);
         lock_name.push(SUFFIX);

@@ -238,7 +238,7 @@ impl<O: Objective> Run<O> {
     }
 
     fn train(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        self.folder.warnings().iter().for_each(|warning| observer.warned(warning));
+        self.warn(observer);
         let batches = self.objective.batches(self.position.cursor, self.training.batch_capacity())?;
         let batches = Prefetch::new(batches)?;
         self.clock.resume();
@@ -370,7 +370,13 @@ impl<O: Objective> Run<O> {
         let path = saving.finish()?;
         self.saved = step;
         observer.saved(&path);
+        self.warn(observer);
         Ok(())
+    }
+
+    /// Passes on warnings about the run's folder.
+    fn warn(&self, observer: &mut dyn Observer) {
+        self.folder.take_warnings().iter().for_each(|warning| observer.warned(warning));
     }
 
     /// Saves a checkpoint, so that the run can be resumed.

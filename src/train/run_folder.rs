@@ -12,7 +12,7 @@ use crate::store::atomic::{
 };
 use crate::store::checksums;
 use crate::store::lock::{self, Lock};
-use crate::store::model_folder::{BEST, CHECKPOINTS, LATEST};
+use crate::store::model_folder::{BEST, CHECKPOINTS, LATEST, read_pointer};
 use crate::store::reservation::Reservation;
 use crate::store::sync::{self, sync_file};
 use crate::{Error, Result};
@@ -20,6 +20,7 @@ use std::fs::File;
 use std::io::Write;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// All settings of the run. `--config` starts the same run again.
@@ -133,8 +134,10 @@ pub struct RunFolder {
     keep: usize,
     /// Held but not read: dropping the file releases the lock.
     _lock: File,
-    /// What the folder's file system lacks, and what that means for the run.
-    warnings: Vec<String>,
+    /// Warnings that the user has not seen yet.
+    warnings: Mutex<Vec<String>>,
+    /// Whether a checkpoint could not be deleted.
+    undeleted: AtomicBool,
 }
 
 impl RunFolder {
@@ -186,13 +189,24 @@ impl RunFolder {
                 (file, Some(warning))
             }
         };
-        let warnings = no_locks.into_iter().chain(sync::weakness(dir)).collect();
-        Ok(RunFolder { dir: dir.to_path_buf(), keep, _lock: lock, warnings })
+        let warnings = Mutex::new(no_locks.into_iter().chain(sync::weakness(dir)).collect());
+        Ok(RunFolder { dir: dir.to_path_buf(), keep, _lock: lock, warnings, undeleted: AtomicBool::new(false) })
     }
 
-    /// Warnings about what the folder's file system lacks.
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
+    /// Warnings since the last call: what the folder's file system lacks, and files that could not be deleted.
+    pub fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Warns once that a checkpoint could not be deleted: the run needs the space, not the deletion.
+    fn warn_if_undeleted(&self, deleted: Result<()>) {
+        if let Err(error) = deleted
+            && !self.undeleted.swap(true, Ordering::Relaxed)
+        {
+            let warning =
+                format!("an old checkpoint could not be deleted; this is tried again after each new one: {error}");
+            self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
+        }
     }
 
     /// Opens and locks an existing run's folder.
@@ -238,13 +252,11 @@ impl RunFolder {
     /// [`Error::File`] when it names no checkpoint.
     pub fn latest(&self) -> Result<PathBuf> {
         let path = self.dir.join(LATEST);
-        let text = String::from_utf8_lossy(&read_text_bytes(&path)?).into_owned();
-        match step_of(text.trim()) {
+        let name = read_pointer(&path)?;
+        match step_of(&name) {
             Some(step) => Ok(self.checkpoint_path(step)),
-            None => {
-                let found = format!("{:?}", text.trim());
-                Err(Error::file(&path, found).expected("must be the name of a checkpoint, such as step-000300"))
-            }
+            None => Err(Error::file(&path, format!("{name:?}"))
+                .expected("must be the name of a checkpoint, such as step-000300")),
         }
     }
 
@@ -319,8 +331,8 @@ impl RunFolder {
     /// [`Error::Io`].
     pub fn remove_remains(&self, step: u32) -> Result<()> {
         REPLACED.iter().try_for_each(|name| remove_partial(&self.dir.join(name)))?;
-        remove_leftovers(&self.dir.join(CHECKPOINTS))?;
-        self.remove_surplus(step)
+        self.warn_if_undeleted(remove_leftovers(&self.dir.join(CHECKPOINTS)).and(self.remove_surplus(step)));
+        Ok(())
     }
 
     /// Truncates metrics.jsonl to the lines of the first `step` steps and samples.txt to its first `sampled` bytes, and
@@ -350,7 +362,8 @@ impl RunFolder {
     }
 
     /// Saves a checkpoint, whose files `checkpoint` writes into the folder it gets, writes its name to `latest`, and removes
-    /// older checkpoints, except the latest `keep`, step 0, and the one that `best` names.
+    /// older checkpoints, except the latest `keep`, step 0, and the one that `best` names. One that cannot be removed now, as
+    /// another program has a file of it open, causes a warning and is removed later.
     ///
     /// # Errors
     /// [`Error::Io`], and the errors of `checkpoint`.
@@ -358,7 +371,7 @@ impl RunFolder {
         let path = self.checkpoint_path(step);
         write_folder(&path, Existing::Replace, checkpoint)?;
         write_atomic(&self.dir.join(LATEST), latest_text(step).as_bytes())?;
-        self.remove_surplus(step)?;
+        self.warn_if_undeleted(remove_leftovers(&self.dir.join(CHECKPOINTS)).and(self.remove_surplus(step)));
         Ok(path)
     }
 
@@ -369,7 +382,9 @@ impl RunFolder {
         let best = self.best()?;
         removable.retain(|s| *s != 0 && *s < step && Some(*s) != best);
         let surplus = removable.len().saturating_sub(self.keep.saturating_sub(1));
-        removable[..surplus].iter().try_for_each(|step| remove_folder(&self.checkpoint_path(*step)))
+        let removed = removable[..surplus].iter().map(|step| remove_folder(&self.checkpoint_path(*step)));
+        // All of them are tried.
+        removed.fold(Ok(()), Result::and)
     }
 
     /// Writes the name of an existing checkpoint to `best`.
@@ -502,6 +517,25 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_that_cannot_be_deleted_stays_with_one_warning() {
+        let place = tempfile::tempdir().expect("folder");
+        let run = create(&place.path().join("a")).expect("create");
+        let obstacle = run.path().join("checkpoints/.step-000100.old");
+        for step in [100, 200, 300, 400] {
+            run.save(step, |folder| checkpoint().write_files(folder)).expect("save");
+            // A file where the folder is moved to: it can be neither replaced nor deleted as a folder.
+            std::fs::write(&obstacle, "").expect("write");
+        }
+        assert_eq!(run.steps().expect("steps"), [0, 100, 300, 400]);
+        let warnings = run.take_warnings();
+        assert!(warnings.len() == 1 && warnings[0].contains(".step-000100.old"), "{warnings:?}");
+        run.truncate(400, 0).expect("truncate");
+        std::fs::remove_file(obstacle).expect("remove");
+        run.save(500, |folder| checkpoint().write_files(folder)).expect("save");
+        assert_eq!((run.steps().expect("steps"), run.take_warnings().len()), (vec![0, 400, 500], 0));
+    }
+
+    #[test]
     fn one_process_at_a_time_opens_a_run() {
         let place = tempfile::tempdir().expect("folder");
         let dir = place.path().join("a");
@@ -520,6 +554,9 @@ mod tests {
             error.ends_with("latest: \"../../elsewhere\": must be the name of a checkpoint, such as step-000300"),
             "{error}"
         );
+        // As an editor of Windows writes it.
+        std::fs::write(dir.join(LATEST), "\u{feff}step-000000\r\n").expect("write");
+        assert_eq!(run.latest().expect("latest"), run.checkpoint_path(0));
         drop(run);
         std::fs::remove_file(dir.join(METRICS)).expect("remove");
         let error = RunFolder::open(&dir).expect_err("no metrics").to_string();

@@ -22,6 +22,8 @@ mod hugging_face;
 mod import;
 mod init;
 mod kernels;
+#[cfg(windows)]
+mod killed;
 #[cfg(unix)]
 mod kills;
 mod model;
@@ -37,3 +39,5 @@ mod strangers;
 mod tasks;
 mod tokenizer;
 mod user_files;
+#[cfg(windows)]
+mod windows;

@@ -1,7 +1,9 @@
 //! Resuming: a stopped or killed run gives bit for bit the results of one that was never stopped. Settings that may change,
 //! damaged checkpoints, the lock, Ctrl-C.
 
-use crate::common::program::{assert_one_line, stderr};
+use crate::common::program::assert_one_line;
+#[cfg(unix)]
+use crate::common::program::stderr;
 use crate::common::runs::{layers, metrics_without_times, no_cache, stop_after, tiny_toml};
 use crate::common::{device, files, program};
 use std::path::{Path, PathBuf};
@@ -10,7 +12,7 @@ use wgpt::Result;
 use wgpt::data::synthetic::stories::stories;
 use wgpt::gpu::Device;
 use wgpt::store::Model;
-use wgpt::train::metrics::{self, Line};
+use wgpt::train::metrics::Line;
 use wgpt::train::{NoObserver, Observer, Pretraining, Settings, StoppedRun, Trained, resume, train};
 
 /// Batches in two parts, a checkpoint every fourth step.
@@ -270,7 +272,7 @@ fn a_damaged_checkpoint_is_reported_with_the_intact_ones() {
     let (device, place) = (device(), Place::new());
     let run = place.path("run");
     place.begin(&device, "run", &mut stop_after(5));
-    let checkpoint = run.join("checkpoints/step-000005");
+    let checkpoint = run.join("checkpoints").join("step-000005");
     let open = || StoppedRun::<Pretraining>::open(&run, layers(&[]));
     open().expect("whole");
     let damaged = |file: &str, what: &str| {
@@ -499,7 +501,7 @@ fn an_interrupted_run_is_saved_and_prints_how_to_resume() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stderr(&output).contains(&format!("warning: {steps} steps instead of ")), "{}", stderr(&output));
     assert_eq!(latest(), second + 3);
-    let lines = metrics::read(place.path("run/metrics.jsonl")).expect("metrics");
+    let lines = wgpt::train::metrics::read(place.path("run/metrics.jsonl")).expect("metrics");
     let steps: Vec<u32> = lines.iter().filter(|l| matches!(l, Line::Step(_))).map(Line::step).collect();
     assert_eq!(steps, (1..=second + 3).collect::<Vec<_>>());
     let elapsed: Vec<f64> =

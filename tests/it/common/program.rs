@@ -1,11 +1,19 @@
 //! Runs of the program `wgpt`, and what they write.
 
 use serde_json::Value;
-use std::path::Path;
+use std::env::consts::EXE_SUFFIX;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// `wgpt` with these arguments in a folder: the program that was built with the tests, or the one that `WGPT_PROGRAM` names.
-/// It keeps nothing in the user's cache. Nothing would remember a self-test of the
+/// The program: the one that `WGPT_PROGRAM` names, the one beside this test program, if it was copied there to run on another
+/// system, else the one that was built with the tests.
+fn program() -> PathBuf {
+    let copied = std::env::current_exe().expect("the test program").with_file_name(format!("wgpt{EXE_SUFFIX}"));
+    let beside = || if copied.is_file() { copied } else { env!("CARGO_BIN_EXE_wgpt").into() };
+    std::env::var_os("WGPT_PROGRAM").map_or_else(beside, PathBuf::from)
+}
+
+/// `wgpt` with these arguments in a folder. It keeps nothing in the user's cache. Nothing would remember a self-test of the
 /// driver either, so that each training would repeat it: it is switched off.
 pub fn wgpt(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = wgpt_with_self_test(folder, arguments);
@@ -20,8 +28,7 @@ pub fn wgpt(folder: &Path, arguments: &[&str]) -> Command {
 
 /// As [`wgpt`], with the self-test.
 pub fn wgpt_with_self_test(folder: &Path, arguments: &[&str]) -> Command {
-    let program = std::env::var_os("WGPT_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_wgpt").into());
-    let mut command = Command::new(program);
+    let mut command = Command::new(program());
     command.current_dir(folder).args(arguments).env("WGPT_CACHE", "");
     command
 }
@@ -35,8 +42,10 @@ pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("UTF-8")
 }
 
+/// Standard error. Paths have `/` on every system.
 pub fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+    let text = String::from_utf8(output.stderr.clone()).expect("UTF-8");
+    if cfg!(windows) { text.replace('\\', "/") } else { text }
 }
 
 /// Standard output of a program that succeeded.
