@@ -6,7 +6,8 @@
 // A step covers 16 values of k: its tiles are fetched into registers while the previous step is multiplied, then stored in
 // workgroup memory with k as the outer dimension, so that both operands are read as vec4. Rows of A past M and vectors past
 // the pitch are read from inside the matrix instead: what they add up to is not stored.
-// Variant: TILE_M, TILE_N, ROWS, A_TRANSPOSED, B_TRANSPOSED, ACCUMULATE, PARTIAL, the epilogue.
+// Variant: TILE_M, TILE_N, ROWS, A_TRANSPOSED, B_TRANSPOSED, ACCUMULATE, PARTIAL, LOOP (over the values of k of a step, four at a
+// time), the epilogue.
 #import pack
 #import epilogue
 struct Params {
@@ -129,6 +130,21 @@ fn store_b(lane: u32, f: Fetched) {
 }
 #end
 
+// The sums += the products of one value of k in the tiles.
+#block multiply(k)
+{
+    #for h in 0..ROWS/4
+    let x${h} = a_tile[$k * A_STRIDE + ${h*(TILE_M/8)}u + lane_row];
+    #end
+    let y0 = b_tile[$k * B_STRIDE + lane_pack];
+    let y1 = b_tile[$k * B_STRIDE + ${TILE_N/8}u + lane_pack];
+    #for i in 0..ROWS
+    s${i}_0 = fma(vec4<f32>(x${i/4}[${i%4}]), y0, s${i}_0);
+    s${i}_1 = fma(vec4<f32>(x${i/4}[${i%4}]), y1, s${i}_1);
+    #end
+}
+#end
+
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let tile = select(group.yx, group.xy, p.columns_first != 0u);
@@ -160,18 +176,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             fa = fetch_a(lane, row0, k0);
             fb = fetch_b(lane, column0, k0);
         }
-        #for k in 0..16
-        {
-            #for h in 0..ROWS/4
-            let x${h} = a_tile[${k}u * A_STRIDE + ${h*(TILE_M/8)}u + lane_row];
-            #end
-            let y0 = b_tile[${k}u * B_STRIDE + lane_pack];
-            let y1 = b_tile[${k}u * B_STRIDE + ${TILE_N/8}u + lane_pack];
-            #for i in 0..ROWS
-            s${i}_0 = fma(vec4<f32>(x${i/4}[${i%4}]), y0, s${i}_0);
-            s${i}_1 = fma(vec4<f32>(x${i/4}[${i%4}]), y1, s${i}_1);
+        #if LOOP
+        // The tiles have zeros past the last k. A bound that the compiler does not know keeps it from unrolling.
+        for (var k = 0u; k < min(16u, k_end + 16u - k0); k += 4u) {
+            #for i in 0..4
+            #paste multiply((k + ${i}u))
             #end
         }
+        #else
+        #for k in 0..16
+        #paste multiply(${k}u)
+        #end
         #end
     }
     let column = tile.x * ${TILE_N/8}u + lane_pack;

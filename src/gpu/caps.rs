@@ -145,6 +145,12 @@ impl Caps {
         known.then_some(65_535)
     }
 
+    /// Whether Microsoft's FXC compiles its shaders, which has no subgroups. Its time grows faster than the length of a kernel,
+    /// and a second for each kernel delays the first step, so that shorter kernels are chosen.
+    pub fn compiles_with_fxc(&self) -> bool {
+        self.backend == "dx12" && self.subgroup == (0, 0)
+    }
+
     /// Whether kernels run on it that multiply 16-bit floats on matrix units: fragments of 16 × 16 with sums in 32 bits, in
     /// subgroups of 32 or of parts of 32 invocations.
     pub fn multiplies_halves(&self) -> bool {

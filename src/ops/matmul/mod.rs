@@ -172,7 +172,9 @@ pub fn variants(caps: &Caps) -> Vec<Variant> {
             }
             let stores: &[Store] = if plain { &[Store::Write, Store::Add, Store::Part] } else { &[Store::Write] };
             for store in stores {
-                all.extend(tiled::tiles(caps).into_iter().map(|tile| tiled::variant(tile, form, *store, epilogue)));
+                let looped = caps.compiles_with_fxc();
+                let tiles = tiled::tiles(caps).into_iter();
+                all.extend(tiles.map(|tile| tiled::variant(tile, looped, form, *store, epilogue)));
                 let tiles = cooperative::tiles(caps).into_iter();
                 all.extend(tiles.map(|tile| cooperative::variant(tile, form, *store, epilogue)));
             }
@@ -240,7 +242,8 @@ pub fn matmul(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matmul) ->
         Spec::Image => image::record(recorder, call, sizes),
         Spec::Tiled { tile_m: m, tile_n: n, rows, parts } => {
             let tile = Tile { m, n, rows };
-            let variant = |store, epilogue| tiled::variant(tile, call.form, store, epilogue);
+            let looped = recorder.device().caps().compiles_with_fxc();
+            let variant = |store, epilogue| tiled::variant(tile, looped, call.form, store, epilogue);
             parts::record(recorder, call, sizes, (tile.group_of(), parts), variant)
         }
         Spec::Cooperative { tile_m: m, tile_n: n, sub, parts } => {

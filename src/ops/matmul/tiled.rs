@@ -93,8 +93,8 @@ pub fn workspace_words(sizes: [usize; 3]) -> usize {
     }
 }
 
-/// The variant of a tile.
-pub(super) fn variant(tile: Tile, form: Form, store: Store, epilogue: &'static str) -> Variant {
+/// The variant of a tile. The 16 values of k of a step are written out, or `looped` for FXC, which compiles that in half the time.
+pub(super) fn variant(tile: Tile, looped: bool, form: Form, store: Store, epilogue: &'static str) -> Variant {
     RowAccess::Buffer { group: tile.group() }
         .apply(Variant::trusted("matmul_tiled", TILED))
         .constant("TILE_M", tile.m)
@@ -104,5 +104,6 @@ pub(super) fn variant(tile: Tile, form: Form, store: Store, epilogue: &'static s
         .constant("B_TRANSPOSED", (form == Form::ABt).into())
         .constant("ACCUMULATE", (store == Store::Add).into())
         .constant("PARTIAL", (store == Store::Part).into())
+        .constant("LOOP", looped.into())
         .import("epilogue", epilogue)
 }

@@ -4,11 +4,13 @@
 mod compiler;
 mod dxc;
 mod fxc;
+mod processor_time;
 mod variants;
 
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command};
 use compiler::{Compiler, Result, Source};
 use naga::back::hlsl::ShaderModel;
+use processor_time::processor_time;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +27,7 @@ fn command() -> Command {
         .arg(file("write").value_name("FOLDER").help("Write the HLSL of shader model 5.1, and compile nothing"))
         .arg(file("kernel").value_name("WORD").help("Only kernels whose name contains this word"))
         .arg(Arg::new("table").long("table").action(ArgAction::SetTrue).help("Print all variants, the slowest first"))
+        .arg(Arg::new("kernels").long("kernels").action(ArgAction::SetTrue).help("Print a line for each kernel"))
         .group(ArgGroup::new("compiler").args(["dxc", "fxc", "write"]).required(true))
 }
 
@@ -65,17 +68,21 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
     if matches.get_flag("table") {
         print!("{}", table(&results));
     }
+    if matches.get_flag("kernels") {
+        print!("{}", kernels(&results));
+    }
     let failed: Vec<_> = results.iter().filter_map(|r| Some((r, r.bytes.as_ref().err()?))).collect();
     for (result, message) in &failed {
         println!("FAILED {} {}: {message}", result.variant.stem, result.variant.settings());
     }
     let slowest = results.first().ok_or("no variant was compiled")?;
     println!(
-        "{}: {} variants, {} failed, {:.1} s, the slowest {} {}: {:.2} s",
+        "{}: {} variants, {} failed, {:.1} s, of processors {:.1} s, the slowest {} {}: {:.2} s",
         compiler.name(),
         results.len(),
         failed.len(),
         start.elapsed().as_secs_f64(),
+        results.iter().map(|result| result.time.as_secs_f64()).sum::<f64>(),
         slowest.variant.stem,
         slowest.variant.settings(),
         slowest.time.as_secs_f64(),
@@ -86,7 +93,7 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
 /// What became of a variant.
 struct Compiled<'a> {
     variant: &'a Variant,
-    /// The time of the compiler alone.
+    /// The time of the compiler alone: of its processor, where the system tells it.
     time: Duration,
     /// Bytes of the object of each shader model, or the first error.
     bytes: Result<Vec<usize>, String>,
@@ -101,9 +108,10 @@ fn compile<'a>(compiler: &Compiler, all: &'a [Variant]) -> Vec<Compiled<'a>> {
             let mut time = Duration::ZERO;
             let one = |model: ShaderModel| {
                 let source = Source::new(variant, model).map_err(|e| e.to_string())?;
-                let start = Instant::now();
+                let (start, before) = (Instant::now(), processor_time());
                 let object = compiler.compile(&source);
-                time += start.elapsed();
+                let processor = processor_time().zip(before).map(|(after, before)| after.saturating_sub(before));
+                time += processor.unwrap_or(start.elapsed());
                 object.map_err(|e| format!("shader model {}: {e}", model.to_str()))
             };
             let bytes = compiler.models().into_iter().map(one).collect();
@@ -116,6 +124,32 @@ fn compile<'a>(compiler: &Compiler, all: &'a [Variant]) -> Vec<Compiled<'a>> {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         threads.into_iter().flat_map(|thread| thread.join().expect("a thread that compiles")).collect()
     })
+}
+
+/// Variants, seconds and the slowest variant of each kernel, the slowest kernel first. `results` have the slowest first.
+fn kernels(results: &[Compiled<'_>]) -> Table {
+    let mut rows: Vec<(&Compiled<'_>, usize, f64)> = Vec::new();
+    for result in results {
+        let seconds = result.time.as_secs_f64();
+        match rows.iter_mut().find(|(slowest, ..)| slowest.variant.stem == result.variant.stem) {
+            Some((_, variants, total)) => (*variants, *total) = (*variants + 1, *total + seconds),
+            None => rows.push((result, 1, seconds)),
+        }
+    }
+    rows.sort_by(|a, b| b.2.total_cmp(&a.2));
+    let mut table = Table::new(&[
+        ("kernel", Align::Left),
+        ("variants", Align::Right),
+        ("seconds", Align::Right),
+        ("slowest", Align::Right),
+        ("its variant", Align::Left),
+    ]);
+    for (slowest, variants, total) in rows {
+        let (stem, settings) = (slowest.variant.stem.to_string(), slowest.variant.settings());
+        let slowest = format!("{:.2}", slowest.time.as_secs_f64());
+        table.row([stem, variants.to_string(), format!("{total:.1}"), slowest, settings]);
+    }
+    table
 }
 
 fn table(results: &[Compiled<'_>]) -> Table {
