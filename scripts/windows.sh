@@ -41,8 +41,9 @@ if [ "${1:-}" = --dev ]; then
     profile=dev
     shift
 fi
-# Processes, files and paths.
-modules=(windows:: killed:: processes:: outputs:: resume::a_run_is_open)
+# Files and paths. The modules windows, killed and processes depend on moments, for which a loaded machine may be too slow under
+# Wine: they run by name.
+modules=(outputs:: resume::a_run_is_open)
 target=${CARGO_TARGET_DIR:-target}
 mkdir -p "$target"
 

@@ -8,7 +8,7 @@ use crate::store::model_folder::{BEST, CHECKPOINTS, CONFIG as MODEL_CONFIG, LATE
 use crate::terminal::visible_lines;
 use crate::train::run_folder::{BASELINES, CONFIG, CURVE, KERNELS, LOCK, METRICS, PREDICTIONS, SAMPLES};
 use crate::{Error, Result};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// Names in a run's folder that only the run writes. Some file systems do not distinguish upper and lower case.
@@ -65,8 +65,15 @@ pub(super) fn output_file<'a>(
     let Ok(folder) = final_path(folder) else {
         return wrong(format!("the folder {} does not exist", folder.display()));
     };
-    if let Some(input) = inputs.into_iter().find(|input| same_file::is_same_file(path, input).unwrap_or(false)) {
-        return wrong(format!("is {}, which is read: must be another file", input.display()));
+    for input in inputs {
+        match same_file::is_same_file(path, input) {
+            Ok(true) => return wrong(format!("is {}, which is read: must be another file", input.display())),
+            // An output that cannot be told from an input is not replaced.
+            Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return wrong(format!("could not be compared with {}, which is read: {e}", input.display()));
+            }
+            _ => {}
+        }
     }
     if let Some(owner) = owner(&folder.join(target.file_name().unwrap_or_default())) {
         return wrong(format!("is a file of {}: must be elsewhere", owner.display()));
