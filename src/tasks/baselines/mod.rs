@@ -1,7 +1,7 @@
 //! What simple methods without a network reach on a task: a model of a task is worth its cost only above them.
 //!
-//! Each method learns from the training examples in about a second: [`naive_bayes`] for classification, [`overlap`] of the
-//! words of a pair for entailment and similarity, [`sliding_window`] (which learns nothing) for multiple choice.
+//! Each method learns from the training examples in about a second: naive Bayes for classification, overlap of the
+//! words of a pair for entailment and similarity, a sliding window (which learns nothing) for multiple choice.
 
 mod method;
 mod naive_bayes;
