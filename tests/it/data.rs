@@ -287,8 +287,9 @@ fn tokenizer(place: &Place, words: &[&str], input: &[u8]) -> Output {
 
 #[test]
 fn the_tokenizer_command_trains_encodes_and_decodes() {
-    let text = format!("\u{feff}{}\r\n caf\u{e9} \u{1f408}\n\n", stories(6, 5000));
-    let place = Place::new(&[("d/a.txt", &stories(5, 20_000)), ("text", &text), ("latin1", "")]);
+    let text = format!("{}\r\n caf\u{e9} \u{1f408}\n\n", stories(6, 5000));
+    let marked = format!("\u{feff}{text}");
+    let place = Place::new(&[("d/a.txt", &stories(5, 20_000)), ("text", &text), ("marked", &marked), ("latin1", "")]);
     std::fs::write(place.path("latin1"), b"caf\xe9").expect("write");
     let train = ["train", "--data", "d", "--vocab-size", "300", "--out", "t"];
     let printed = success(&tokenizer(&place, &train, b""));
@@ -308,6 +309,8 @@ fn the_tokenizer_command_trains_encodes_and_decodes() {
         tokenizer(&place, &["encode", "--tokenizer", "t/tokenizer.json"], text.as_bytes()).stdout,
         line.as_bytes()
     );
+    // The byte-order mark of a file is no text.
+    assert_eq!(stdout(&tokenizer(&place, &["encode", "--tokenizer", "t", "marked"], b"")), line);
     let decoded = tokenizer(&place, &["decode", "--tokenizer", "t"], line.as_bytes());
     assert!(decoded.stdout == text.as_bytes() && decoded.stderr.is_empty(), "byte for byte");
     assert_eq!(tokenizer(&place, &["decode", "--tokenizer", "t", "-"], b" \n").stdout, b"");

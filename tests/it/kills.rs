@@ -46,7 +46,7 @@ const KINDS: [Kind; 2] = [
         name: "fine-tuning",
         start: "finetune classify --model model --train rows.tsv --valid rows.tsv --test rows.tsv --text text --label label --epochs 20 --batch 4 --lr 0.001 --out run",
         resume: "finetune classify --resume run",
-        files: &["config.toml", "predictions.tsv", "kernels.json", "latest", "best"],
+        files: &["config.toml", "predictions.tsv", "baselines.json", "kernels.json", "latest", "best"],
     },
 ];
 
@@ -209,7 +209,7 @@ fn step_of(line: &Line) -> Option<u32> {
 }
 
 /// The names of a run's files and folders.
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 11] = [
     "config.toml",
     "metrics.jsonl",
     "loss.svg",
@@ -219,6 +219,7 @@ const KNOWN: [&str; 10] = [
     "latest",
     "best",
     "predictions.tsv",
+    "baselines.json",
     "lock",
 ];
 

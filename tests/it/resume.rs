@@ -482,15 +482,21 @@ fn an_interrupted_run_is_saved_and_prints_how_to_resume() {
         "{first} {second}: {messages}"
     );
 
-    // The end of its terminal. A process that `nohup` started ignores it.
+    // The end of its terminal. A process that `nohup` started ignores it, and so do those that it starts, these tests maybe.
     #[cfg(target_os = "linux")]
     let second = {
-        let (code, messages) = interrupted(&mut place.wgpt(&["--resume", "run"]), "tokens/s", "-HUP");
+        let through = |program: &str, first: &[&str], own: Command| {
+            let mut command = Command::new(program);
+            command.current_dir(place.folder.path()).env("WGPT_CACHE", "").args(first);
+            command.arg(own.get_program()).args(own.get_args());
+            command
+        };
+        let mut listening = through("env", &["--default-signal=HUP"], place.wgpt(&["--resume", "run"]));
+        let (code, messages) = interrupted(&mut listening, "tokens/s", "-HUP");
         assert!(code == Some(130) && latest() > second, "{messages}");
         let own = place.wgpt(&["--resume", "run", "--steps", &(latest() + 20).to_string()]);
-        let mut ignoring = Command::new("sh");
-        ignoring.current_dir(place.folder.path()).env("WGPT_CACHE", "").args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]);
-        let (code, messages) = interrupted(ignoring.arg(own.get_program()).args(own.get_args()), "adapter: ", "-HUP");
+        let mut ignoring = through("sh", &["-c", "trap '' HUP; exec \"$0\" \"$@\""], own);
+        let (code, messages) = interrupted(&mut ignoring, "adapter: ", "-HUP");
         assert_eq!(code, Some(0), "{messages}");
         latest()
     };
