@@ -5,6 +5,7 @@ use crate::data::read_file::final_path;
 use crate::store::atomic::AtomicFile;
 use crate::store::checksums::STATE;
 use crate::store::model_folder::{BEST, CHECKPOINTS, CONFIG as MODEL_CONFIG, LATEST};
+use crate::store::names::is_device;
 use crate::terminal::visible_lines;
 use crate::train::run_folder::{BASELINES, CONFIG, CURVE, KERNELS, LOCK, METRICS, PREDICTIONS, SAMPLES};
 use crate::{Error, Result};
@@ -68,8 +69,8 @@ pub(super) fn output_file<'a>(
     for input in inputs {
         match same_file::is_same_file(path, input) {
             Ok(true) => return wrong(format!("is {}, which is read: must be another file", input.display())),
-            // An output that cannot be told from an input is not replaced.
-            Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            // An output that cannot be told from an input is not replaced. Windows does not compare devices, such as NUL.
+            Err(e) if !is_device(path) && !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 return wrong(format!("could not be compared with {}, which is read: {e}", input.display()));
             }
             _ => {}
