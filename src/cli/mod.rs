@@ -8,6 +8,7 @@ mod bar;
 mod bench;
 mod check;
 mod clock;
+mod compare;
 mod context;
 mod demo;
 mod devices;
@@ -41,13 +42,14 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 /// The subcommands in the order of use: first run, train and use a model, other models and text, device and kernels.
-const SUBCOMMANDS: [Subcommand; 13] = [
+const SUBCOMMANDS: [Subcommand; 14] = [
     Subcommand { command: demo::command, run: demo::run },
     Subcommand { command: pretrain::command, run: pretrain::run },
     Subcommand { command: generate::command, run: generate::run },
     Subcommand { command: eval::command, run: eval::run },
     Subcommand { command: finetune::command, run: finetune::run },
     Subcommand { command: predict::command, run: predict::run },
+    Subcommand { command: compare::command, run: compare::run },
     Subcommand { command: import::command, run: import::run },
     Subcommand { command: tokenizer::command, run: tokenizer::run },
     Subcommand { command: plan::command, run: plan::run },

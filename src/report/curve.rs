@@ -192,7 +192,7 @@ fn format_rate(value: f64) -> String {
 
 /// A moving mean with triangular weights over about 4 % of the points. The window narrows towards the first point, where a
 /// wide window would hide the steep fall of the loss; at the end it is cut off.
-fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+pub(super) fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let reach = (points.len() / 50).max(2) as i64;
     let of = |center: usize| {
         let (mut sum, mut weight) = (0.0, 0.0);
@@ -217,7 +217,7 @@ fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
 }
 
 /// At most two points a pixel: every n-th point, and the last one.
-fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+pub(super) fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let stride = points.len().div_ceil(2 * COLUMNS).max(1);
     let mut out: Vec<_> = points.iter().step_by(stride).copied().collect();
     if let Some(last) = points.last()

@@ -2,6 +2,7 @@
 //! turn data into text.
 
 pub mod command;
+mod comparison;
 mod confusion;
 mod curve;
 mod curve_text;
@@ -9,6 +10,7 @@ mod panels;
 mod svg;
 mod table;
 
+pub use comparison::{ComparedRun, Comparison, ComparisonPanel, comparison_svg};
 pub use confusion::confusion_table;
 pub use curve::{Curve, Measure, Reference, curve_svg};
 pub use curve_text::curve_text;

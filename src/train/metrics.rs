@@ -207,6 +207,17 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<Line>> {
     lines.enumerate().map(|(i, line)| parse(path, i, line)).collect()
 }
 
+/// Reads the lines of a metrics.jsonl to which a process may be writing: a last line without its end is left out.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_complete_lines(path: impl AsRef<Path>) -> Result<Vec<Line>> {
+    let path = path.as_ref();
+    let bytes = read_text_bytes(path)?;
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+    lines.enumerate().map(|(i, line)| parse(path, i, line)).collect()
+}
+
 /// Truncates a metrics.jsonl to the lines of the first `step` steps, atomically, and returns these lines. A last line that
 /// was written in part is removed too.
 ///

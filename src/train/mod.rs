@@ -4,6 +4,7 @@
 
 mod checkpoint;
 mod clock;
+pub mod comparison;
 pub mod engine;
 pub mod memory;
 pub mod metrics;

@@ -455,7 +455,7 @@ fn checkpoint_name(step: u32) -> String {
 }
 
 /// The step in a checkpoint's name.
-fn step_of(text: &str) -> Option<u32> {
+pub(super) fn step_of(text: &str) -> Option<u32> {
     text.strip_prefix("step-")?.parse().ok().filter(|step| checkpoint_name(*step) == text)
 }
 

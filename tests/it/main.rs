@@ -4,6 +4,7 @@ mod architecture;
 mod batching;
 mod cli;
 mod common;
+mod compare;
 mod compile;
 mod cooperative;
 mod data;
