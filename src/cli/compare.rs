@@ -213,9 +213,12 @@ fn row(run: &SavedRun, path: &str) -> Map<String, Value> {
     row
 }
 
+/// The noisy points of a run in a panel, and its others.
+type Points = [Vec<(f64, f64)>; 2];
+
 /// Pretraining: losses over tokens and over time; fine-tuning: the first metric and the loss over epochs.
 fn picture(runs: &[SavedRun], names: &[String], why: Option<Incomparable>) -> Comparison {
-    let panel = |title: &str, x: &str, run: &dyn Fn(&SavedRun) -> [Vec<(f64, f64)>; 2]| {
+    let panel = |title: &str, x: &str, run: &dyn Fn(&SavedRun) -> Points| {
         let of = |(saved, name): (&SavedRun, &String)| {
             let [noisy, points] = run(saved);
             ComparedRun { name: name.clone(), noisy, points }

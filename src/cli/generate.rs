@@ -1,9 +1,11 @@
 //! `wgpt generate`: continues a prompt with a model, and prints the text while it is generated.
 
-use super::arguments::{flag, invalid_option};
+use super::arguments::flag;
 use super::context::Context;
+use super::interactive;
 use super::model_argument;
 use super::output::note;
+use super::sampling_options::{self, Options};
 use super::stop::{Done, Stop};
 use crate::data::read_file::without_byte_order_mark;
 use crate::data::tokenizer::Tokenizer;
@@ -13,7 +15,7 @@ use crate::model::sampling::{Sampling, SamplingLimits, sample};
 use crate::store::Model;
 use crate::{Error, Result};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 use std::time::Instant;
@@ -23,83 +25,29 @@ const SEPARATOR: &str = "\n---\n";
 
 pub(super) fn command() -> Command {
     let value = |name: &'static str, value: &'static str| Arg::new(name).long(name).value_name(value);
-    let number = |name, value_name, default: &'static str| {
-        value(name, value_name).default_value(default).allow_negative_numbers(true)
-    };
     Command::new("generate")
         .about("Continue a prompt with a model")
         .after_help(
             "Prints the prompt, as the tokenizer decodes it, and its continuation. A line `---` separates several samples.\n\
-             A text ends when it has as many tokens as the model has positions; a line on stderr reports this.",
+             A text ends when it has as many tokens as the model has positions; a line on stderr reports this. With --interactive,\n\
+             the model sees the latest tokens that fit, and stdout has the continuations alone.",
         )
         .arg(model_argument::option())
         .arg(
             value("prompt", "TEXT")
                 .allow_hyphen_values(true)
-                .required_unless_present("prompt-file")
+                .required_unless_present_any(["prompt-file", "interactive"])
                 .conflicts_with("prompt-file")
                 .help("Text to continue"),
         )
         .arg(value("prompt-file", "FILE|-").help("Read the prompt from a file; -: from stdin"))
-        .arg(number("tokens", "N", "200").help("Most tokens to generate"))
-        .arg(number("temperature", "T", "0.8").help("Divisor of the logits: below 1 favors likely tokens, above 1 unlikely ones"))
-        .arg(number("top-k", "K", "0").help("Sample from the K most likely tokens only; 0: from all"))
-        .arg(number("top-p", "P", "1").help("Of these, sample from the most likely tokens whose probabilities add up to P"))
         .arg(
-            flag("greedy")
-                .conflicts_with_all(["temperature", "top-k", "top-p"])
-                .help("Always take the most likely token, and among equals the lowest id"),
+            flag("interactive")
+                .short('i')
+                .conflicts_with_all(["prompt-file", "samples"])
+                .help("Continue each line that is typed, after all of the text so far; Ctrl-C stops a text, Ctrl-D ends"),
         )
-        .arg(number("seed", "S", "1").help("Seed of the sampling"))
-        .arg(number("samples", "N", "1").help("Number of texts; each is the same for any number"))
-        .arg(
-            value("stop", "TEXT")
-                .action(ArgAction::Append)
-                .allow_hyphen_values(true)
-                .help("End before this text, which is not printed; may be repeated"),
-        )
-}
-
-/// The options, checked.
-struct Options {
-    tokens: usize,
-    samples: usize,
-    sampling: Sampling,
-    stop: StopWords,
-}
-
-impl Options {
-    fn new(matches: &ArgMatches) -> Result<Self> {
-        let text = |name: &str| matches.get_one::<String>(name).map_or("", String::as_str);
-        let wrong = |name: &str, must: &str| invalid_option(name, text(name), format!("must be {must}"));
-        let whole = |name: &str, low: u64, high: u64| -> Result<u64> {
-            let number = text(name).trim().parse::<u64>().ok().filter(|n| (low..=high).contains(n));
-            number.ok_or_else(|| match high {
-                u64::MAX => wrong(name, &format!("a whole number, {low} or more")),
-                _ => wrong(name, &format!("a whole number from {low} to {high}")),
-            })
-        };
-        let number = |name: &str, is_valid: fn(f64) -> bool, must: &str| -> Result<f64> {
-            text(name).trim().parse::<f64>().ok().filter(|x| is_valid(*x)).ok_or_else(|| wrong(name, must))
-        };
-        let temperature = number(
-            "temperature",
-            |t| (1e-3..=1e3).contains(&t),
-            "a number from 0.001 to 1000; --greedy takes the most likely token",
-        )?;
-        Ok(Options {
-            tokens: whole("tokens", 0, 1 << 32)? as usize,
-            samples: whole("samples", 1, 1 << 20)? as usize,
-            sampling: Sampling {
-                temperature: if matches.get_flag("greedy") { 0.0 } else { temperature },
-                top_k: whole("top-k", 0, 1 << 32)? as usize,
-                top_p: number("top-p", |p| p > 0.0 && p <= 1.0, "above 0 and at most 1")?,
-                seed: whole("seed", 0, u64::MAX)?,
-                sample_number: 0,
-            },
-            stop: StopWords::new(matches.get_many::<String>("stop").into_iter().flatten().cloned()),
-        })
-    }
+        .args(sampling_options::arguments())
 }
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
@@ -107,6 +55,10 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let is_given = |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
     if let Some(name) = ["seed", "samples"].iter().find(|name| matches.get_flag("greedy") && is_given(name)) {
         note(format_args!("warning: --{name} has no effect with --greedy: the text is always the same"));
+    }
+    if matches.get_flag("interactive") {
+        let prompt = matches.get_one::<String>("prompt").map(String::as_str);
+        return interactive::run(context, &model_argument::load(matches)?, prompt, &options);
     }
     let prompt = prompt(matches)?;
     let model = model_argument::load(matches)?;

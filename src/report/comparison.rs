@@ -125,7 +125,7 @@ mod tests {
     fn runs_of_every_length_are_drawn() {
         let of = |name: &str, rate: f64, steps: u32| {
             let points: Vec<(f64, f64)> =
-                (0..=steps).map(|s| f64::from(s)).map(|s| (s * 1e3, 3.0 + 3.0 * (-s * rate).exp())).collect();
+                (0..=steps).map(f64::from).map(|s| (s * 1e3, 3.0 + 3.0 * (-s * rate).exp())).collect();
             let every = points.iter().copied().step_by(20).collect();
             ComparedRun { name: name.into(), noisy: points, points: every }
         };

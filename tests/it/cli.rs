@@ -4,8 +4,9 @@
 use crate::common::program::{assert_refused, json_rows, stderr, stdout, success, wgpt};
 use crate::common::runs::write_inputs;
 use crate::common::{files, program};
+use std::io::Write;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use wgpt::config::ModelConfig;
 use wgpt::data::tokenizer::{Pretokenizer, Tokenizer};
 use wgpt::model::initial_parameters;
@@ -285,4 +286,61 @@ fn stdout_has_the_generated_text_alone() {
     ] {
         assert_refused(&generate(&words), &[expected]);
     }
+}
+
+/// The output of `generate --interactive` for some lines on stdin.
+fn interactive(folder: &Path, more: &[&str], lines: &[u8]) -> Output {
+    let arguments = [&["generate", "--model", "model", "--interactive", "--greedy"], more].concat();
+    let mut command = program::wgpt(folder, &arguments);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    child.stdin.take().expect("stdin").write_all(lines).expect("write");
+    child.wait_with_output().expect("output")
+}
+
+#[test]
+fn each_line_is_continued_after_the_text_so_far() {
+    let place = tempfile::tempdir().expect("folder");
+    let folder = place.path();
+    untrained(&folder.join("model"));
+    let continued = |prompt: &str, more: &[&str]| {
+        let arguments = [&["generate", "--model", "model", "--greedy", "--prompt", prompt], more].concat();
+        success(&program::run(folder, &arguments))[prompt.len()..].to_string()
+    };
+    let first = continued("Once", &["--tokens", "5"]);
+    assert_eq!(success(&interactive(folder, &["--tokens", "5"], b"Once\r\n")), format!("{first}\n"));
+    assert_eq!(success(&interactive(folder, &["--tokens", "5", "--prompt", "Once"], b"")), format!("{first}\n"));
+    // The first answer stops at once, and so is no part of the text.
+    let stop = first.chars().next().expect("a character").to_string();
+    let second = continued("Once\nmore", &["--tokens", "4", "--stop", &stop]);
+    let both = success(&interactive(folder, &["--tokens", "4", "--stop", &stop], b"Once\nmore\n"));
+    assert_eq!(both, format!("\n{second}\n"));
+    assert_eq!(success(&interactive(folder, &[], b"\n\n")), "", "nothing to continue");
+
+    // 60 tokens, more than the 24 positions of the model.
+    let output = interactive(folder, &["--tokens", "60"], b"A line that is longer than the model\nmore\n");
+    let text = success(&output);
+    assert!(text.len() > 60 && stderr(&output).matches("the model sees the latest 12 tokens").count() == 1, "{text}");
+    let output = interactive(folder, &[], b"caf\xe9\n");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("stdin: line 1: not UTF-8"), "{}", stderr(&output));
+}
+
+/// Ctrl-C ends the text that is generated, not the program.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_text_does_not_end_the_program() {
+    use std::io::Read;
+    let place = tempfile::tempdir().expect("folder");
+    untrained(&place.path().join("model"));
+    let arguments = ["generate", "--model", "model", "--interactive", "--tokens", "4294967296"];
+    let mut command = program::wgpt(place.path(), &arguments);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
+    let mut output = child.stdout.take().expect("stdout");
+    child.stdin.take().expect("stdin").write_all(b"Once\n").expect("write");
+    output.read_exact(&mut [0; 20]).expect("some text");
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+    assert!(killed.success());
+    output.read_to_end(&mut Vec::new()).expect("the rest");
+    assert_eq!(child.wait().expect("ends").code(), Some(0));
 }

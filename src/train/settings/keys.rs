@@ -140,8 +140,12 @@ pub static KEYS: &[Key] = &[
     .in_fine_tuning("Number of passes over the training examples"),
     key!(Training, "lr", f64 => lr, Range::Above(0.0), ["learning_rate", "max_lr", "rate"],
         "Learning rate after warm-up"),
-    key!(Training, "warmup", Warmup => warmup, Range::AtLeast(0.0), ["warmup_steps", "warmup_iters", "warmup_ratio"],
-        "Warm-up: number of optimizer steps, or below 1 a share of all steps, rounded up"),
+    key!(Training, "warmup", Warmup, Range::AtLeast(0.0), ["warmup_steps", "warmup_iters", "warmup_ratio"],
+        "Warm-up: number of optimizer steps, or below 1 a share of all steps, rounded up [default in nano: 200, at most a fifth of \
+         all steps]",
+        |s, v| s.warmup = v,
+        |s| (!matches!(s.warmup, Warmup::Preset(_))).then_some(s.warmup))
+        .in_fine_tuning("Warm-up: number of optimizer steps, or below 1 a share of all steps, rounded up"),
     key!(Training, "schedule", ScheduleKind => schedule, Range::Free, ["lr_schedule", "scheduler", "lr_scheduler_type"],
         "Learning-rate schedule after warm-up: decay to 0, or constant"),
     key!(Training, "optimizer", Optimizer => optimizer, Range::Free, ["optim"], "Optimizer: AdamW as in PyTorch"),

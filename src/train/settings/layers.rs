@@ -285,7 +285,7 @@ mod tests {
         assert_eq!(nano, Settings::default());
         assert_eq!((nano.batch, nano.lr, nano.length), (8, 2e-3, Length::Steps(1000)));
         let mini = Settings::preset("mini").expect("mini");
-        assert_eq!((mini.lr, mini.warmup, mini.length), (6e-4, Warmup::Steps(500), Length::Steps(5000)));
+        assert_eq!((mini.lr, mini.warmup, mini.length), (6e-4, Warmup::Preset(500), Length::Steps(5000)));
         assert_eq!((mini.model.n_layer, mini.model.n_embd, mini.model.attn_pdrop), (6, 384, 0.1));
         let gpt1 = Settings::preset("gpt1").expect("gpt1");
         assert_eq!((gpt1.batch, gpt1.lr, gpt1.length), (64, 2.5e-4, Length::Epochs(100)));
@@ -417,6 +417,8 @@ mod tests {
         assert_eq!([1000, 1001, 100, 1].map(|steps| s.warmup_steps(steps)), [2, 3, 1, 1]);
         s.warmup = Warmup::Steps(200);
         assert_eq!(s.warmup_steps(1000), 200);
+        s.warmup = Warmup::Preset(200);
+        assert_eq!([10_000, 1000, 999, 60, 4, 1].map(|steps| s.warmup_steps(steps)), [200, 200, 199, 12, 1, 1]);
         s.warmup = Warmup::Share(1.5);
         assert!(s.validate().is_err());
     }

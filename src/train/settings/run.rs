@@ -114,7 +114,7 @@ impl Default for Settings {
             accumulate: None,
             length: Length::Steps(1000),
             lr: 2e-3,
-            warmup: Warmup::Steps(200),
+            warmup: Warmup::Preset(200),
             schedule: ScheduleKind::Cosine,
             precision: Precision::F32,
             recompute: None,
@@ -150,7 +150,7 @@ impl Settings {
             _ => return Err(Error::value("preset", format!("{name:?}"), no_preset())),
         };
         let model = ModelConfig::preset(name).unwrap_or_default();
-        let warmup = Warmup::Steps(warmup);
+        let warmup = Warmup::Preset(warmup);
         Ok(Settings { preset: name.into(), model, batch, lr, warmup, length, ..Settings::default() })
     }
 
@@ -240,6 +240,8 @@ impl Settings {
     pub fn warmup_steps(&self, steps: u32) -> u32 {
         match self.warmup {
             Warmup::Steps(n) => n,
+            // One step of warm-up has the whole rate already.
+            Warmup::Preset(n) => n.min(steps / 5).max(1),
             // Rounding of the product must not add a step: 0.002 of 1000 is 2, not 3.
             Warmup::Share(share) => (share * f64::from(steps) * (1.0 - 4.0 * f64::EPSILON)).ceil() as u32,
         }

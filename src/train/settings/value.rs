@@ -243,6 +243,8 @@ pub enum Warmup {
     Steps(u32),
     /// A share of all steps, rounded up; at least 0 and below 1.
     Share(f64),
+    /// That of a preset, which is not set: a number of steps, and at most a fifth of all steps.
+    Preset(u32),
 }
 
 impl Setting for Warmup {
@@ -260,7 +262,7 @@ impl Setting for Warmup {
     }
     fn write(&self) -> toml::Value {
         match self {
-            Warmup::Steps(n) => n.write(),
+            Warmup::Steps(n) | Warmup::Preset(n) => n.write(),
             Warmup::Share(x) => x.write(),
         }
     }

@@ -15,6 +15,7 @@ use crate::store::token_cache::TokenCache;
 use crate::train::metrics::EvaluationLine;
 use crate::train::run_folder::RunPath;
 use crate::train::settings::Settings;
+use crate::train::settings::value::Warmup;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -111,6 +112,11 @@ impl Pretraining {
         let (training, held_out) = corpus.split(settings.valid);
         let loader = data_loader(&settings, &training)?;
         let steps = settings.steps(|epochs| loader.steps_in(epochs))?;
+        // A run that is made longer later keeps its warm-up.
+        settings.warmup = match settings.warmup {
+            Warmup::Preset(_) => Warmup::Steps(settings.warmup_steps(steps)),
+            given => given,
+        };
         let capacity = capacity(&settings, &loader, steps)?;
         Ok(Pretraining {
             held_out_is_known: tokenizer.unknown_count(held_out.tokens()) == 0,
@@ -300,7 +306,11 @@ mod tests {
         let run = prepare(&text, |s| s.length = Length::Epochs(2)).expect("prepared");
         let windows = run.training.tokens().len() / 16 * 2;
         assert!((windows / 8 - 1..=windows / 8 + 1).contains(&(run.steps as usize)), "{}", run.steps);
-        assert!(run.warnings()[0].starts_with("warmup = 200 is not below"), "{:?}", run.warnings());
+        // The preset's warm-up is cut, a given one is not.
+        assert_eq!((run.settings.warmup, run.warnings()), (Warmup::Steps(run.steps / 5), vec![]));
+        let change = |s: &mut Settings| (s.length, s.warmup) = (Length::Steps(100), Warmup::Steps(100));
+        let warnings = prepare(&text, change).expect("prepared").warnings();
+        assert!(warnings[0].starts_with("warmup = 100 is not below"), "{warnings:?}");
     }
 
     #[test]
