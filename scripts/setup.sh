@@ -151,3 +151,16 @@ need_adapter() {
 need_linker
 need_rust
 need_vulkan
+
+# python_with PACKAGE...: prints the path of a Python that has these packages, installed in target/python.
+python_with() {
+    local python=target/python/bin/python3
+    if [ ! -x "$python" ]; then
+        if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+            apt_install "Python packages are installed in a folder of their own" python3-venv >&2 || return 1
+        fi
+        python3 -m venv target/python >&2 || return 1
+    fi
+    "$python" -m pip install --quiet --disable-pip-version-check "$@" >&2 || return 1
+    echo "$PWD/$python"
+}

@@ -8,13 +8,14 @@ use crate::store::model_folder::{BEST, CHECKPOINTS, CONFIG as MODEL_CONFIG, LATE
 use crate::store::names::is_device;
 use crate::terminal::visible_lines;
 use crate::train::run_folder::{BASELINES, CONFIG, CURVE, KERNELS, LOCK, METRICS, PREDICTIONS, SAMPLES};
+use crate::train::tensorboard::TENSORBOARD;
 use crate::{Error, Result};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// Names in a run's folder that only the run writes. Some file systems do not distinguish upper and lower case.
-const OF_RUN: [&str; 11] =
-    [CONFIG, METRICS, SAMPLES, CURVE, KERNELS, LOCK, LATEST, BEST, CHECKPOINTS, PREDICTIONS, BASELINES];
+const OF_RUN: [&str; 12] =
+    [CONFIG, METRICS, SAMPLES, CURVE, KERNELS, LOCK, LATEST, BEST, CHECKPOINTS, PREDICTIONS, BASELINES, TENSORBOARD];
 
 /// Writes a line on stderr, with escapes for control characters. A stderr that is closed is no error.
 pub(super) fn note(line: impl std::fmt::Display) {

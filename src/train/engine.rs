@@ -5,7 +5,7 @@
 use super::checkpoint::{Checkpoint, Saving};
 use super::clock::Clock;
 use super::memory;
-use super::metrics::Metrics;
+use super::metrics::{Line, Metrics};
 use super::objective::{Objective, StepTime};
 use super::observer::Observer;
 use super::prefetch::{Prefetch, ReadyBatch};
@@ -15,6 +15,7 @@ use super::schedule::Schedule;
 use super::settings::value::{Optimizer, Precision};
 use super::settings::{Bytes, Settings};
 use super::state::{Position, RunState};
+use super::tensorboard::Events;
 use crate::data::data_loader::Cursor;
 use crate::error::DeviceError;
 use crate::gpu::Device;
@@ -147,6 +148,8 @@ struct Run<O: Objective> {
     /// The contents of kernels.json.
     kernels: SavedKernels,
     metrics: Metrics,
+    /// The event file of TensorBoard, where the run has one.
+    events: Option<Events>,
     curve: Curve,
     /// The step of the latest checkpoint that is complete.
     saved: u32,
@@ -187,7 +190,7 @@ impl<O: Objective> Run<O> {
         let checkpoint = checkpoint(&objective, position.clone())?;
         let folder = RunFolder::create(objective.out(), &new, |folder| checkpoint.write(folder, &training))?;
         observer.saved(&folder.checkpoint_path(0));
-        Self::new(objective, training, position, folder, kernels, curve, clock)
+        Self::new(objective, training, position, folder, kernels, curve, clock, &lines)
     }
 
     /// Truncates the folder's files to the checkpoint and continues from there.
@@ -206,9 +209,10 @@ impl<O: Objective> Run<O> {
             folder.name_best(step)?;
         }
         let clock = Clock::new(Duration::from_millis(position.elapsed_ms));
-        Self::new(objective, training, position, folder, kernels, curve, clock)
+        Self::new(objective, training, position, folder, kernels, curve, clock, &lines)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "all that a run consists of")]
     fn new(
         objective: O,
         training: Training,
@@ -217,8 +221,15 @@ impl<O: Objective> Run<O> {
         kernels: SavedKernels,
         curve: Curve,
         clock: Clock,
+        lines: &[Line],
     ) -> Result<Self> {
+        let elapsed_s = clock.elapsed().as_secs_f64();
+        let events = match objective.settings().tensorboard {
+            true => Some(Events::create(folder.path(), lines, elapsed_s)?),
+            false => None,
+        };
         Ok(Run {
+            events,
             schedule: objective.settings().schedule(objective.steps()),
             metrics: folder.metrics()?,
             saved: position.step,
@@ -318,15 +329,21 @@ impl<O: Objective> Run<O> {
         self.examples += u64::from(result.examples);
         let (elapsed_s, tokens_per_second) = self.clock.record_step(u64::from(result.tokens));
         let line = self.objective.step_line(result, StepTime { tokens_per_second, elapsed_s });
-        self.metrics.write(&line)?;
+        self.write(&line)?;
         self.objective.plot(&line, &mut self.curve);
         observer.recorded(&line);
         Ok(())
     }
 
+    /// Writes a line of metrics.jsonl, and its events.
+    fn write(&mut self, line: &Line) -> Result<()> {
+        self.metrics.write(line)?;
+        self.events.as_mut().map_or(Ok(()), |events| events.write(line))
+    }
+
     fn evaluate(&mut self, observer: &mut dyn Observer) -> Result<()> {
         for line in self.objective.evaluate(&mut self.training, &self.position)? {
-            self.metrics.write(&line)?;
+            self.write(&line)?;
             self.objective.plot(&line, &mut self.curve);
             self.folder.draw(&self.curve)?;
             observer.recorded(&line);
@@ -396,7 +413,7 @@ impl<O: Objective> Run<O> {
         // The work may read the checkpoint that is being written.
         self.finish_saving(observer)?;
         for line in self.objective.finish(&self.training, &self.folder)? {
-            self.metrics.write(&line)?;
+            self.write(&line)?;
             observer.recorded(&line);
         }
         self.is_finish_done = true;

@@ -19,6 +19,7 @@ pub mod settings;
 pub mod state;
 #[cfg(feature = "tasks")]
 pub mod task;
+pub mod tensorboard;
 #[cfg(feature = "tokenizers")]
 pub mod text;
 

@@ -38,6 +38,7 @@ mod resume;
 mod shaders;
 mod strangers;
 mod tasks;
+mod tensorboard;
 mod tokenizer;
 mod user_files;
 #[cfg(windows)]

@@ -178,6 +178,8 @@ pub static KEYS: &[Key] = &[
     key!(Outputs, "sample_every", u32 => sample_every, Range::AtLeast(0.0), ["sample_interval"],
         "Optimizer steps between samples; 0: only at the end"),
     key!(Outputs, "keep", usize => keep, Range::AtLeast(1.0), ["save_total_limit"], "Number of latest checkpoints to keep"),
+    key!(Outputs, "tensorboard", bool => tensorboard, Range::Free, ["report_to"],
+        "Write the numbers of metrics.jsonl as event files of TensorBoard too, in the run's folder tensorboard"),
 ];
 
 fn one_dropout(s: &Settings) -> Option<f32> {
@@ -188,7 +190,7 @@ fn one_dropout(s: &Settings) -> Option<f32> {
 
 /// Keys whose option without a value means true.
 #[cfg(feature = "cli")]
-pub(crate) const FLAGS: [&str; 4] = ["from_scratch", "unfreeze", "layer_lr_decay", "recompute"];
+pub(crate) const FLAGS: [&str; 5] = ["from_scratch", "unfreeze", "layer_lr_decay", "recompute", "tensorboard"];
 
 /// The keys of a task, in the order of config.toml.
 pub(crate) static TASK_KEYS: &[Key] = &[

@@ -91,6 +91,8 @@ pub struct Settings {
     pub sample_every: u32,
     /// Number of latest checkpoints to keep.
     pub keep: usize,
+    /// Whether the run writes event files for TensorBoard.
+    pub tensorboard: bool,
     /// The stage, which determines the keys of the run.
     pub stage: Stage,
     /// The settings that only fine-tuning has.
@@ -131,6 +133,7 @@ impl Default for Settings {
             checkpoint_every: 200,
             sample_every: 200,
             keep: 3,
+            tensorboard: false,
             stage: Stage::Pretraining,
             task: TaskSettings::default(),
         }

@@ -104,7 +104,7 @@ impl Objective for FineTuning {
     const STAGE: Stage = Stage::FineTuning;
     /// The model may not change: it influenced the steps that are done. Files may move; their contents are compared.
     const MAY_CHANGE: &'static [&'static str] =
-        &["train", "valid", "test", "epochs", "recompute", "self_test", "patience"];
+        &["train", "valid", "test", "epochs", "recompute", "self_test", "patience", "tensorboard"];
     const DATA_KEY: &'static str = "train";
 
     fn settings(&self) -> &Settings {

@@ -79,6 +79,7 @@ impl Objective for Pretraining {
         "checkpoint_every",
         "sample_every",
         "keep",
+        "tensorboard",
     ];
     const DATA_KEY: &'static str = "data";
     const WRITES_SAMPLES: bool = true;
