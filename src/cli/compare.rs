@@ -2,7 +2,7 @@
 
 use super::arguments::{json_flag, path_argument, path_option};
 use super::context::Context;
-use super::numbers::grouped;
+use super::numbers::{duration, grouped};
 use super::output::{note, output_file, write_all};
 use super::stop::Done;
 use crate::report::{Align, ComparedRun, Comparison, ComparisonPanel, Table, comparison_svg};
@@ -93,15 +93,6 @@ fn warning(stage: Stage, why: Incomparable) -> &'static str {
 /// The evaluation with the lowest loss.
 fn best(run: &SavedRun) -> Option<&EvaluationLine> {
     run.evaluations().min_by(|a, b| a.valid_loss.total_cmp(&b.valid_loss))
-}
-
-/// Time as minutes and seconds, or hours and minutes.
-fn duration(seconds: f64) -> String {
-    let whole = seconds.round() as u64;
-    match whole / 60 {
-        minutes @ 0..60 => format!("{minutes}:{:02} min", whole % 60),
-        minutes => format!("{}:{:02} h", minutes / 60, minutes % 60),
-    }
 }
 
 fn table(runs: &[SavedRun], names: &[String]) -> Table {
@@ -280,6 +271,5 @@ mod tests {
         let paths = |all: [&str; 2]| all.map(PathBuf::from).to_vec();
         assert_eq!(names(&paths(["runs/a", "old/b"])), ["a", "b"]);
         assert_eq!(names(&paths(["runs/a", "old/a"])), ["runs/a", "old/a"]);
-        assert_eq!([0.4, 59.6, 3599.0, 7260.0].map(duration), ["0:00 min", "1:00 min", "59:59 min", "2:01 h"]);
     }
 }

@@ -24,6 +24,7 @@ mod numbers;
 mod options;
 mod output;
 mod plan;
+mod plan_time;
 mod predict;
 mod pretrain;
 mod progress;

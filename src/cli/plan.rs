@@ -1,9 +1,11 @@
-//! `wgpt plan`: the memory and operations that a run needs, computed from its settings without a device.
+//! `wgpt plan`: the memory and operations that a run needs, computed from its settings without a device; with `--time`, also the
+//! time on the adapter.
 
 use super::arguments::{flag, invalid_option, json_flag, missing_option};
 use super::context::Context;
 use super::numbers::{bytes, grouped};
 use super::options;
+use super::plan_time;
 use super::stop::Done;
 use crate::config::ModelConfig;
 use crate::data::data_loader::BatchSize;
@@ -17,8 +19,13 @@ pub(super) fn command() -> Command {
     let longest = flag("longest")
         .requires("memory")
         .help("Print the longest single sequence that can be trained in --memory, with full attention and with LMLML");
-    let command = Command::new("plan").about("Print parameters, memory and FLOPs of a training run, without a device");
-    options::add(command, Stage::Pretraining).arg(longest).arg(json_flag().requires("longest"))
+    let command = Command::new("plan").about(
+        "Print parameters, memory and FLOPs of a training run, without a device; with --time, also its time on one",
+    );
+    let time = flag("time").conflicts_with("longest").help(
+        "Measure some steps on the adapter, and print how long the run will take; with --data, also its first epoch and evaluations",
+    );
+    options::add(command, Stage::Pretraining).arg(time).arg(longest).arg(json_flag().requires("longest"))
 }
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
@@ -27,6 +34,8 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         let limit = settings.memory.ok_or_else(|| missing_option("memory", "is needed with --longest"))?;
         return longest(context, &settings.model, limit, matches.get_flag("json"));
     }
+    let time = matches.get_flag("time");
+    let text = if time { plan_time::text(&settings)? } else { None };
     let config = settings.model.clone();
     let right = |head| (head, Align::Right);
     let mut table = Table::new(&[("parameters", Align::Left), right("count")]);
@@ -65,6 +74,9 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let kept = format!("keys and values of {} tokens", grouped(config.n_positions as u64));
     table.row([kept, bytes(Cache::bytes(&config, 1) as u64)]);
     write!(context.out, "{table}")?;
+    if time {
+        plan_time::run(context, &settings, capacity, text)?;
+    }
     Ok(())
 }
 

@@ -288,6 +288,29 @@ fn stdout_has_the_generated_text_alone() {
     }
 }
 
+#[test]
+fn a_plan_with_time_measures_the_run() {
+    let place = tempfile::tempdir().expect("folder");
+    let folder = place.path();
+    write_inputs(folder, "eval_every = 4\n");
+    let plan = |more: &[&str]| program::run(folder, &[&["plan", "--time", "--config", "tiny.toml"], more].concat());
+    let output = plan(&["--data", "text.txt", "--steps", "10", "--accumulate", "2"]);
+    let text = success(&output);
+    let row = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
+        line.split_whitespace().rev().nth(1).and_then(|number| number.parse::<f64>().ok())
+    };
+    assert!(row("optimizer step  ").is_some_and(|ms| ms > 0.0), "{text}");
+    for name in ["first epoch, ", "10 steps", "4 evaluations", "the run"] {
+        row(name);
+    }
+    assert!(std::fs::read_dir(folder).expect("folder").count() == 4, "nothing is written");
+
+    let output = plan(&["--epochs", "2"]);
+    assert!(!success(&output).contains("epoch") && stderr(&output).contains("with --data"), "{}", stdout(&output));
+    assert_refused(&plan(&["--data", "none.txt"]), &["none.txt"]);
+}
+
 /// The output of `generate --interactive` for some lines on stdin.
 fn interactive(folder: &Path, more: &[&str], lines: &[u8]) -> Output {
     let arguments = [&["generate", "--model", "model", "--interactive", "--greedy"], more].concat();

@@ -44,7 +44,7 @@ pub(super) fn parameters(model: &ModelConfig) -> Vec<Vec<f32>> {
 ///
 /// # Errors
 /// As [`Batch::from_sequences`].
-pub(super) fn batch(sequences: usize, positions: usize, vocab_size: usize) -> Result<Batch> {
+pub(in crate::cli) fn batch(sequences: usize, positions: usize, vocab_size: usize) -> Result<Batch> {
     let id = |i: usize| (splitmix64((i as u64).wrapping_add(1 << 62)) % vocab_size as u64) as u32;
     let ids: Vec<u32> = (0..sequences * (positions + 1)).map(id).collect();
     let sequence = |ids: &[u32]| Sequence { ids: ids[..positions].to_vec(), targets: ids[1..].to_vec() };

@@ -2,7 +2,7 @@
 
 mod attention;
 mod batching;
-mod fixture;
+pub(super) mod fixture;
 mod generate;
 mod kernels;
 mod profile;
