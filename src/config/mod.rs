@@ -9,6 +9,6 @@ mod tensors;
 
 pub use attention::{AttentionKind, KvGroups, KvNull, KvScale};
 pub(crate) use choice::choice;
-pub use model::{MAX_SIZE, ModelConfig};
+pub use model::{MAX_SIZE, ModelConfig, depth_of_preset};
 pub use parameters::{LayerTensor, ParameterKind, ParameterShape, Part};
 pub use task::{Answers, Task, TaskKind};

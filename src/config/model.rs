@@ -84,14 +84,17 @@ impl Default for ModelConfig {
 }
 
 impl ModelConfig {
-    /// The preset `nano`, `mini` or `gpt1` (docs/spec.md section 1). The training settings of a preset are in
+    /// The preset `nano`, `mini`, `gpt1` or `dN` (docs/spec.md section 1). The training settings of a preset are in
     /// `train::settings`.
     pub fn preset(name: &str) -> Option<Self> {
         let (n_layer, n_embd, n_head, n_positions, vocab_size, dropout) = match name {
             "nano" => (4, 128, 4, 128, 512, 0.0),
             "mini" => (6, 384, 6, 256, 8192, 0.1),
             "gpt1" => (12, 768, 12, 512, 40478, 0.1),
-            _ => return None,
+            _ => {
+                let depth = depth_of_preset(name)?;
+                (depth, 64 * depth, depth, 256, 8192, 0.1)
+            }
         };
         let mut config = ModelConfig { n_layer, n_embd, n_head, n_positions, vocab_size, ..Default::default() };
         config.set_dropout(dropout);
@@ -207,6 +210,12 @@ impl ModelConfig {
         }
         Ok(())
     }
+}
+
+/// N of a preset `dN`, such as 8 of `d8`: a model of N layers, 1 to 48.
+pub fn depth_of_preset(name: &str) -> Option<usize> {
+    let depth = name.strip_prefix('d')?.parse().ok().filter(|depth| (1..=48).contains(depth));
+    depth.filter(|depth| format!("d{depth}") == name)
 }
 
 #[cfg(test)]

@@ -30,8 +30,8 @@ macro_rules! dropout_key {
 /// The keys, in the order of config.toml. `dropout` comes before the four keys that it sets, which override it.
 pub static KEYS: &[Key] = &[
     // `Layers::settings` applies the preset before all other keys.
-    key!(Model, "preset", String => preset, Range::Free, ["size"], "Preset that gives the other keys their defaults: nano, mini or gpt1")
-        .in_fine_tuning("from_scratch: preset that gives the keys of the model their defaults: nano, mini or gpt1"),
+    key!(Model, "preset", String => preset, Range::Free, ["size"], "Preset that gives the other keys their defaults: nano, mini, gpt1, or dN for N layers, such as d8")
+        .in_fine_tuning("from_scratch: preset that gives the keys of the model their defaults: nano, mini, gpt1, or dN for N layers, such as d8"),
     key!(Model, "n_layer", usize => model.n_layer, Range::Free, ["layers", "num_layers", "depth"], "Number of layers"),
     key!(Model, "n_head", usize => model.n_head, Range::Free, ["heads", "num_heads"], "Number of attention heads; must divide n_embd"),
     key!(Model, "n_embd", usize => model.n_embd, Range::Free, ["width", "hidden_size", "d_model", "dim"], "Width of the model: numbers per token"),

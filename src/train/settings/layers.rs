@@ -289,6 +289,17 @@ mod tests {
         assert_eq!((mini.model.n_layer, mini.model.n_embd, mini.model.attn_pdrop), (6, 384, 0.1));
         let gpt1 = Settings::preset("gpt1").expect("gpt1");
         assert_eq!((gpt1.batch, gpt1.lr, gpt1.length), (64, 2.5e-4, Length::Epochs(100)));
+        // By depth, through mini and gpt1.
+        let of = |name: &str| Settings::preset(name).expect(name);
+        let (d6, d12, gpt1) = (of("d6"), of("d12"), of("gpt1"));
+        assert_eq!(Settings { preset: "mini".into(), ..d6 }, mini);
+        assert_eq!((d12.lr, d12.batch, d12.model.n_embd, d12.model.n_head), (gpt1.lr, gpt1.batch, 768, 12));
+        assert_eq!((of("d1").lr, of("d4").lr, of("d48").lr), (5.6e-3, 1e-3, 4.5e-5));
+        assert_eq!([1, 5, 8, 10, 48].map(|n| of(&format!("d{n}")).batch), [8, 8, 16, 32, 4096]);
+        for wrong in ["d0", "d49", "d06", "d", "D6", "d6 "] {
+            let error = Settings::preset(wrong).expect_err(wrong).to_string();
+            assert!(error.contains("expected nano, mini or gpt1, or d1 to d48"), "{error}");
+        }
         for name in PRESETS {
             let s = Settings::preset(name).expect("preset");
             s.validate().expect("valid");
@@ -357,7 +368,12 @@ mod tests {
             ("steps = 0", &[], &[], "run.toml: steps = 0: must be 1 or more"),
             ("valid = 1", &[], &[], "run.toml: valid = 1: must be above 0 and below 1"),
             ("schedule = \"cosin\"", &[], &[], "run.toml: schedule = \"cosin\": expected cosine, linear or constant"),
-            ("", &[], &[("preset", "nona")], "--preset nona: expected nano, mini or gpt1"),
+            (
+                "",
+                &[],
+                &[("preset", "nona")],
+                "--preset nona: expected nano, mini or gpt1, or d1 to d48 for a model of so many layers",
+            ),
             ("", &["precision=bf16"], &[], "--set precision=bf16: expected f32, mixed or auto"),
             ("recompute = 1", &[], &[], "run.toml: recompute = 1: expected true or false"),
             ("[train]\nlr = 1", &[], &[], "run.toml: [train]: is a table: keys must be outside of tables"),

@@ -4,7 +4,7 @@ use super::bytes::Bytes;
 use super::stage::Stage;
 use super::task::TaskSettings;
 use super::value::{Optimizer, Precision, ScheduleKind, Warmup, one_of};
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, depth_of_preset};
 use crate::data::data_loader::{BatchSize, Batching};
 use crate::data::padding::Padding;
 use crate::data::tokenizer::{Pretokenizer, Tokenizer};
@@ -12,7 +12,7 @@ use crate::train::schedule::Schedule;
 use crate::{Error, Result};
 use std::path::PathBuf;
 
-/// The presets, smallest first.
+/// The named presets, smallest first. Those by depth, `d1` to `d48`, are not listed.
 pub const PRESETS: [&str; 3] = ["nano", "mini", "gpt1"];
 
 /// The length of a run.
@@ -150,7 +150,10 @@ impl Settings {
             "nano" => (8, 2e-3, 200, Length::Steps(1000)),
             "mini" => (8, 6e-4, 500, Length::Steps(5000)),
             "gpt1" => (64, 2.5e-4, 2000, Length::Epochs(100)),
-            _ => return Err(Error::value("preset", format!("{name:?}"), no_preset())),
+            _ => match depth_of_preset(name) {
+                Some(depth) => (batch_of(depth), rate_of(depth), 500, Length::Steps(5000)),
+                None => return Err(Error::value("preset", format!("{name:?}"), no_preset())),
+            },
         };
         let model = ModelConfig::preset(name).unwrap_or_default();
         let warmup = Warmup::Preset(warmup);
@@ -256,6 +259,18 @@ impl Settings {
     }
 }
 
+/// The batch of a preset `dN`: 8·(N/6)³, rounded to a power of two, at least 8. It goes through those of mini and gpt1.
+fn batch_of(depth: usize) -> usize {
+    let sequences = 8.0 * (depth as f64 / 6.0).powi(3);
+    1 << sequences.log2().round().max(3.0) as u32
+}
+
+/// The learning rate of a preset `dN`: 6e-4·(6/N)^1.25, rounded to two digits. It goes through those of mini and gpt1.
+fn rate_of(depth: usize) -> f64 {
+    let rate = 6e-4 * (6.0 / depth as f64).powf(1.25);
+    format!("{rate:.1e}").parse().unwrap_or(rate)
+}
+
 pub(super) fn no_preset() -> String {
-    format!("expected {}", one_of(&PRESETS))
+    format!("expected {}, or d1 to d48 for a model of so many layers", one_of(&PRESETS))
 }

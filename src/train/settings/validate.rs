@@ -1,9 +1,10 @@
 //! Validation of settings, and writing them as config.toml.
 
 use super::key::Group;
-use super::run::{PRESETS, Settings, no_preset};
+use super::run::{Settings, no_preset};
 use super::stage::Stage;
 use super::value::{RawValue, Warmup};
+use crate::config::ModelConfig;
 use crate::{Error, Result};
 
 impl Settings {
@@ -13,7 +14,7 @@ impl Settings {
     /// # Errors
     /// [`Error::Value`] with the key, its value and the expected value.
     pub fn validate(&self) -> Result<()> {
-        if !PRESETS.contains(&self.preset.as_str()) {
+        if ModelConfig::preset(&self.preset).is_none() {
             return Err(Error::value("preset", format!("{:?}", self.preset), no_preset()));
         }
         for key in self.stage.keys() {
