@@ -115,6 +115,7 @@
 
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod communicator;
 pub mod config;
 pub mod data;
 pub mod dims;

@@ -2,15 +2,15 @@
 
 use super::output::note;
 use super::stop::Done;
-use crate::Result;
 use crate::gpu::{Caps, Device};
+use crate::{Error, Result};
 use std::io::Write;
 
 /// The surroundings of a subcommand.
 pub(super) struct Context<'a> {
     /// Where results go: stdout.
     pub out: &'a mut dyn Write,
-    /// The adapter that the user chose, by a part of its name or its index; none: the default.
+    /// The adapter that the user chose, by a part of its name or its index, or several for a training; none: the default.
     pub adapter: Option<String>,
 }
 
@@ -24,6 +24,44 @@ impl Context<'_> {
         let Caps { name, backend, driver, .. } = device.caps();
         note(format_args!("adapter: {name} ({backend}, {driver})"));
         Ok(device)
+    }
+
+    /// The adapters that the user chose, if it may be more than one.
+    ///
+    /// # Errors
+    /// As [`Device::select`].
+    pub fn several(&self) -> Result<Option<Vec<usize>>> {
+        let list = self.adapter.as_deref().filter(|list| list.contains(',') || list.trim() == "all");
+        list.map(Device::select).transpose()
+    }
+
+    /// Opens a device for each rank of a training, and names them on stderr: one on each adapter that the user chose, or
+    /// `ranks` on a single one.
+    ///
+    /// # Errors
+    /// As [`Device::open`]; [`Error::Value`] for several adapters in another number than `ranks`.
+    pub fn open_ranks(&self, ranks: Option<usize>) -> Result<Vec<Device>> {
+        let several = self.several()?;
+        let indices = match (several, ranks.unwrap_or(1)) {
+            (Some(several), _) => several,
+            (None, 1) => return Ok(vec![self.open()?]),
+            (None, _) => self.adapter.as_deref().map_or(Ok(vec![0]), Device::select)?,
+        };
+        let indices = match (indices.as_slice(), ranks) {
+            ([index], Some(ranks)) => vec![*index; ranks],
+            (several, Some(ranks)) if several.len() != ranks => {
+                let expected = format!("expected {}, the number of adapters that --adapter names", several.len());
+                return Err(Error::value("ranks", ranks, expected));
+            }
+            _ => indices,
+        };
+        let devices = Device::open_each(&indices)?;
+        for (rank, device) in devices.iter().enumerate() {
+            let Caps { name, backend, driver, .. } = device.caps();
+            let of_rank = if devices.len() > 1 { format!(" of rank {rank}") } else { String::new() };
+            note(format_args!("adapter{of_rank}: {name} ({backend}, {driver})"));
+        }
+        Ok(devices)
     }
 
     /// Writes one line of JSON.

@@ -64,8 +64,8 @@ const SUBCOMMANDS: [Subcommand; 14] = [
 
 fn command() -> Command {
     let adapter = Arg::new("adapter").long("adapter").value_name("NAME|INDEX").global(true).help(
-        "Adapter: a part of its name, or its index in `wgpt devices` [env: WGPT_ADAPTER] [default: a discrete GPU, else an \
-         integrated GPU, else a CPU]",
+        "Adapter: a part of its name, or its index in `wgpt devices`; for a training also several, separated by commas, or `all` \
+         [env: WGPT_ADAPTER] [default: a discrete GPU, else an integrated GPU, else a CPU]",
     );
     let command = Command::new("wgpt")
         .about("Train GPT decoders on any GPU, with WGSL kernels on Vulkan, Metal and DX12")

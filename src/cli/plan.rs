@@ -35,6 +35,11 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         return longest(context, &settings.model, limit, matches.get_flag("json"));
     }
     let time = matches.get_flag("time");
+    if time && settings.ranks() > 1 {
+        return Err(
+            invalid_option("ranks", settings.ranks(), "must be 1 with --time, which measures one device").into()
+        );
+    }
     let text = if time { plan_time::text(&settings)? } else { None };
     let config = settings.model.clone();
     let right = |head| (head, Align::Right);
@@ -49,7 +54,8 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         BatchSize::Windows(n) => n,
         BatchSize::Rows(rows) => rows / config.n_positions,
     };
-    let of_windows = |accumulate: usize| Capacity::of_windows(&config, sequences.div_ceil(accumulate));
+    let ranks = settings.ranks();
+    let of_windows = |accumulate: usize| Capacity::of_windows(&config, sequences.div_ceil(accumulate * ranks));
     if let Some(Bytes(limit)) = settings.memory {
         let all = memory::choices(&settings, &config, |accumulate| Ok(of_windows(accumulate)))?;
         let choice = memory::choose(&all, limit)?;
@@ -57,7 +63,8 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         writeln!(context.out, "accumulate = {}, recompute = {}\n", choice.accumulate, choice.recompute)?;
     }
     let capacity = of_windows(settings.micro_batches());
-    let mut table = Table::new(&[("memory", Align::Left), right("bytes")]);
+    let memory = if ranks > 1 { "memory of each rank" } else { "memory" };
+    let mut table = Table::new(&[(memory, Align::Left), right("bytes")]);
     for (kind, count) in parts_of(&model::plan(&config, capacity, settings.recomputes())) {
         table.row([kind.to_string(), bytes(count as u64)]);
     }
@@ -68,6 +75,11 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     table.row(["tokens".to_string(), grouped(rows as u64)]);
     table.row(["tokens per micro-batch".to_string(), grouped(capacity.rows as u64)]);
     table.row(["GFLOP".to_string(), format!("{:.2}", model::step_flops(&config, rows) / 1e9)]);
+    if ranks > 1 {
+        table.row(["ranks".to_string(), grouped(ranks as u64)]);
+        let exchanged = bytes(model::accumulated_bytes(&config) as u64);
+        table.row(["bytes that each rank sends and receives".to_string(), exchanged]);
+    }
     writeln!(context.out, "{table}")?;
 
     let mut table = Table::new(&[("generation", Align::Left), right("bytes")]);

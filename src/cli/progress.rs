@@ -29,6 +29,8 @@ pub(super) struct Progress {
     /// When the last line was printed where there is no bar.
     printed: Option<Instant>,
     stop: Arc<AtomicBool>,
+    /// Targets per second of each rank, if there are several.
+    rank_speeds: Vec<f64>,
 }
 
 impl Progress {
@@ -40,6 +42,7 @@ impl Progress {
             checkpoint: None,
             printed: None,
             stop: interrupt::flag()?,
+            rank_speeds: Vec::new(),
         })
     }
 
@@ -52,7 +55,10 @@ impl Progress {
 
     /// Shows a step in the bar, or on a line if the last one is some seconds ago.
     fn show_step(&mut self, step: u32, loss: f64, tokens: u64, tokens_per_second: f64) {
-        let state = format!("loss {loss:.3}  {} tokens/s", grouped(tokens_per_second as u64));
+        let speeds: Vec<String> = self.rank_speeds.iter().map(|speed| grouped(*speed as u64)).collect();
+        let by_rank =
+            if speeds.is_empty() { String::new() } else { format!(" (by rank alone {})", speeds.join(" + ")) };
+        let state = format!("loss {loss:.3}  {} tokens/s{by_rank}", grouped(tokens_per_second as u64));
         let seconds_left = f64::from(self.steps - step) * tokens as f64 / tokens_per_second.max(1e-9);
         if let Some(bar) = &self.bar {
             bar.set_message(state);
@@ -128,6 +134,10 @@ impl Observer for Progress {
                 ));
             }
         }
+    }
+
+    fn measured(&mut self, tokens_per_second: &[f64]) {
+        self.rank_speeds = tokens_per_second.to_vec();
     }
 
     fn sampled(&mut self, step: u32, text: &str) {

@@ -80,20 +80,22 @@ fn default_folder(name: &str) -> PathBuf {
     PathBuf::from("runs").join(format!("{name}-{}", clock::stamp()))
 }
 
-/// Opens the adapter, prints the notes and trains.
+/// Opens the adapters, prints the notes and trains.
 pub(super) fn train<O: Objective>(
     context: &Context<'_>,
     command: &str,
     notes: &[String],
     objective: O,
 ) -> Result<Trained<O>, Stop> {
-    run_with_progress(context, command, notes, |device, progress| {
-        self_test(device, &objective)?;
-        engine::train(device, objective, progress)
+    let ranks = objective.settings().ranks;
+    run_with_progress(context, command, notes, ranks, |devices, progress| {
+        self_test(devices, &objective)?;
+        engine::train(devices, objective, progress)
     })
 }
 
-/// Opens the adapter, prints the notes and resumes a run.
+/// Opens the adapters, prints the notes and resumes a run. With several adapters, there is a rank for each, however many there
+/// were before; with one, as many ranks on it as before.
 pub(super) fn resume<O: Objective>(
     context: &Context<'_>,
     command: &str,
@@ -101,9 +103,11 @@ pub(super) fn resume<O: Objective>(
     stopped: StoppedRun<O>,
     objective: O,
 ) -> Result<Trained<O>, Stop> {
-    run_with_progress(context, command, notes, |device, progress| {
-        self_test(device, &objective)?;
-        engine::resume(device, stopped, objective, progress)
+    let several = context.several()?.is_some_and(|adapters| adapters.len() > 1);
+    let ranks = objective.settings().ranks.filter(|_| !several);
+    run_with_progress(context, command, notes, ranks, |devices, progress| {
+        self_test(devices, &objective)?;
+        engine::resume(devices, stopped, objective, progress)
     })
 }
 
@@ -145,12 +149,13 @@ fn run_with_progress<O: Objective>(
     context: &Context<'_>,
     command: &str,
     notes: &[String],
-    train: impl FnOnce(&Device, &mut Progress) -> Result<Trained<O>>,
+    ranks: Option<usize>,
+    train: impl FnOnce(&[Device], &mut Progress) -> Result<Trained<O>>,
 ) -> Result<Trained<O>, Stop> {
-    let device = context.open()?;
+    let devices = context.open_ranks(ranks)?;
     notes.iter().for_each(note);
     let mut progress = Progress::new()?;
-    let trained = train(&device, &mut progress);
+    let trained = train(&devices, &mut progress);
     progress.end();
     let trained = match trained {
         Ok(trained) => trained,

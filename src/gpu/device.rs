@@ -2,7 +2,7 @@
 
 use super::adapters;
 use super::budget::Budget;
-use super::caps::Caps;
+use super::caps::{AdapterKind, Caps};
 use super::compile::Compiler;
 use super::fault::{device_error, loss, open_error};
 use super::kernel::{self, Checked, Pipeline, Variant};
@@ -149,6 +149,37 @@ fn select(selector: &str, names: &[String]) -> Option<usize> {
     names.iter().position(|name| !part.is_empty() && name.to_lowercase().contains(&part))
 }
 
+/// As [`select`], with the error for a selector that names none.
+fn select_one(selector: &str, names: &[String]) -> Result<usize> {
+    select(selector, names).ok_or_else(|| {
+        let list: Vec<_> = names.iter().enumerate().map(|(i, n)| format!("{i} {n}")).collect();
+        let why = if is_index(selector) { "there is no adapter with this index: " } else { "" };
+        Error::value("adapter", format!("{selector:?}"), format!("{why}expected one of {}", list.join("; ")))
+    })
+}
+
+/// The selector of all adapters.
+const ALL: &str = "all";
+
+/// The indices of the adapters that a list names, of adapters with these names, APIs and kinds.
+fn select_several(list: &str, all: &[(String, wgpu::Backend, AdapterKind)]) -> Result<Vec<usize>> {
+    let names: Vec<String> = all.iter().map(|(name, ..)| name.clone()).collect();
+    if list.trim() == ALL {
+        let Some((_, backend, kind)) = all.first() else { return Ok(Vec::new()) };
+        // A GPU may be there once for each API. A software driver would only hold GPUs up.
+        let has = |other: &(String, wgpu::Backend, AdapterKind)| {
+            other.1 == *backend && (*kind == AdapterKind::Cpu || other.2 != AdapterKind::Cpu)
+        };
+        return Ok((0..all.len()).filter(|index| has(&all[*index])).collect());
+    }
+    // A name may have a comma.
+    let is_indices = list.chars().all(|c| c.is_ascii_digit() || c.is_whitespace() || c == ',');
+    match select(list, &names) {
+        Some(index) if !is_indices || is_index(list) => Ok(vec![index]),
+        _ => list.split(',').map(|selector| select_one(selector, &names)).collect(),
+    }
+}
+
 impl Device {
     /// The capabilities of every adapter, in the order discrete, integrated, other, CPU. An index into this list selects an
     /// adapter in [`Device::open`].
@@ -169,22 +200,58 @@ impl Device {
     /// [`Error::NoAdapter`] if there is none, [`Error::Value`] if the selector matches none.
     pub fn open(selector: Option<&str>) -> Result<Device> {
         let _lock = one_at_a_time();
-        let all = adapters::all();
-        if all.is_empty() {
-            return Err(Self::none_found());
-        }
+        let all = Self::found()?;
         let names: Vec<String> = all.iter().map(|a| a.get_info().name).collect();
-        let index = match selector {
-            None => 0,
-            Some(s) => select(s, &names).ok_or_else(|| {
-                let list: Vec<_> = names.iter().enumerate().map(|(i, n)| format!("{i} {n}")).collect();
-                let why = if is_index(s) { "there is no adapter with this index: " } else { "" };
-                Error::value("adapter", format!("{s:?}"), format!("{why}expected one of {}", list.join("; ")))
-            })?,
+        let index = selector.map_or(Ok(0), |selector| select_one(selector, &names))?;
+        Self::open_adapter(&all[index])
+    }
+
+    /// The indices of the adapters that a list names: selectors of [`Device::open`] separated by commas, or `all`, which are
+    /// all of the first one's API, without CPU adapters where it is none.
+    ///
+    /// # Errors
+    /// As [`Device::open`].
+    pub fn select(list: &str) -> Result<Vec<usize>> {
+        let _lock = one_at_a_time();
+        let adapter = |a: &wgpu::Adapter| {
+            let info = a.get_info();
+            (info.name, info.backend, adapters::kind(info.device_type))
         };
-        let adapter = &all[index];
+        select_several(list, &Self::found()?.iter().map(adapter).collect::<Vec<_>>())
+    }
+
+    /// Opens a device on each of these adapters, by index in [`Device::list`], one after another. An adapter may occur
+    /// several times.
+    ///
+    /// # Errors
+    /// As [`Device::open`].
+    pub fn open_each(indices: &[usize]) -> Result<Vec<Device>> {
+        let _lock = one_at_a_time();
+        let mut all = Self::found()?;
+        let mut devices = Vec::new();
+        for index in indices {
+            let is_cpu = |a: &wgpu::Adapter| adapters::kind(a.get_info().device_type) == AdapterKind::Cpu;
+            if !devices.is_empty() && all.get(*index).is_some_and(is_cpu) {
+                // All devices of an instance of a software driver share its threads.
+                all = Self::found()?;
+            }
+            let adapter = all.get(*index).ok_or_else(|| {
+                Error::value("adapter", index, format!("expected an index below {}, the number of adapters", all.len()))
+            })?;
+            devices.push(Self::open_adapter(adapter)?);
+        }
+        Ok(devices)
+    }
+
+    /// The adapters of this machine: at least one.
+    fn found() -> Result<Vec<wgpu::Adapter>> {
+        let all = adapters::all();
+        if all.is_empty() { Err(Self::none_found()) } else { Ok(all) }
+    }
+
+    fn open_adapter(adapter: &wgpu::Adapter) -> Result<Device> {
         let (device, queue) = pollster::block_on(adapter.request_device(&Self::descriptor(adapter)))
-            .map_err(|e| Error::Device(open_error(&names[index], e.to_string())))?;
+            .map_err(|e| Error::Device(open_error(&adapter.get_info().name, e.to_string())))?;
         let device = Device::from_wgpu(adapter, device, queue)?;
         device.record_faults();
         Ok(device)
@@ -409,5 +476,39 @@ impl Device {
                 entry.insert(parsed).clone()
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wgpu::Backend::{Dx12, Vulkan};
+
+    #[test]
+    fn a_list_names_adapters_by_index_or_name() {
+        let adapter = |name: &str, backend, kind| (name.to_string(), backend, kind);
+        let (discrete, integrated, cpu) = (AdapterKind::Discrete, AdapterKind::Integrated, AdapterKind::Cpu);
+        let all = [
+            adapter("Radeon", Vulkan, discrete),
+            adapter("Radeon", Dx12, discrete),
+            adapter("Arc", Vulkan, integrated),
+            adapter("llvmpipe (LLVM 15, 256 bits)", Vulkan, cpu),
+        ];
+        let select = |list: &str| select_several(list, &all);
+        for (list, expected) in [
+            ("0", &[0][..]),
+            ("0,2", &[0, 2]),
+            ("3,3", &[3, 3]),
+            (" 2 , arc,0", &[2, 2, 0]),
+            ("LLVM 15, 256", &[3]),
+            ("all", &[0, 2]),
+        ] {
+            assert_eq!(select(list).expect(list), expected, "{list}");
+        }
+        assert_eq!(select_several("all", &all[3..]).expect("a CPU"), [0]);
+        for (list, wrong) in [("0,4", "\"4\""), ("0,", "\"\""), (",", "\"\""), ("0,Voodoo", "\"Voodoo\"")] {
+            let error = select(list).expect_err(list).to_string();
+            assert!(error.contains(&format!("adapter = {wrong}")) && error.contains("2 Arc"), "{error}");
+        }
     }
 }

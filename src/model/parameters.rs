@@ -107,9 +107,14 @@ fn arrange(shapes: &[ParameterShape], limit: usize) -> Result<Vec<SlabPlan>> {
     Ok(groups.into_iter().map(plan).collect())
 }
 
+/// Bytes of all tensors in [`Parameters::read_packed`].
+pub fn packed_bytes(config: &ModelConfig) -> usize {
+    config.parameters().iter().map(floats).sum::<usize>() * 4
+}
+
 /// Bytes of one [`ParameterData`].
 pub fn flat_bytes(config: &ModelConfig) -> usize {
-    config.parameters().iter().map(floats).sum::<usize>().next_multiple_of(FLAT_COLUMNS) * 4
+    (packed_bytes(config) / 4).next_multiple_of(FLAT_COLUMNS) * 4
 }
 
 impl Parameters {
@@ -253,6 +258,39 @@ impl Parameters {
             }
             Ok(parameters.dense(&slabs))
         }
+    }
+
+    /// All tensors with the padding of their rows, one after another in the config's order: the same floats on every device.
+    /// Waits.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn read_packed(&self, device: &Device, data: ParameterData) -> Result<Vec<f32>> {
+        let slabs = (0..self.slabs.len()).map(|slab| self.flat(data, slab).view.read::<f32>(device));
+        let slabs = slabs.collect::<Result<Vec<_>>>()?;
+        let mut packed = Vec::with_capacity(self.shapes.iter().map(floats).sum());
+        for (shape, place) in self.shapes.iter().zip(&self.places) {
+            packed.extend_from_slice(&slabs[place.slab][place.offset..place.offset + floats(shape)]);
+        }
+        Ok(packed)
+    }
+
+    /// Writes what [`Parameters::read_packed`] returns, before the next submission.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for another number of floats.
+    pub fn write_packed(&self, device: &Device, data: ParameterData, packed: &[f32]) -> Result<()> {
+        let all: usize = self.shapes.iter().map(floats).sum();
+        if packed.len() != all {
+            return Err(Error::value("floats of all tensors", packed.len(), format!("the config has {all}")));
+        }
+        let mut rest = packed;
+        for (i, shape) in self.shapes.iter().enumerate() {
+            let (own, others) = rest.split_at(floats(shape));
+            self.tensor(data, i).view.write(device, own)?;
+            rest = others;
+        }
+        Ok(())
     }
 
     /// Tensors without padding, from the floats of all slabs.

@@ -140,10 +140,10 @@ impl Submitted {
 
 /// A model in training on a device.
 pub struct Training {
-    device: Device,
+    pub(super) device: Device,
     config: ModelConfig,
     kernels: Kernels,
-    parameters: Parameters,
+    pub(super) parameters: Parameters,
     activations: Activations,
     layout: LayoutBuffer,
     accumulate: Program<StepValues>,
@@ -152,13 +152,13 @@ pub struct Training {
     options: TrainingOptions,
     evaluate: Program<StepValues>,
     logits: Option<(Program<StepValues>, Matrix)>,
-    state: View,
+    pub(super) state: View,
     readback: Ring,
     submitted: VecDeque<Submitted>,
     results: VecDeque<StepResult>,
     progress: StepState,
     /// Of the gradients accumulated so far.
-    counts: LossCounts,
+    pub(super) counts: LossCounts,
 }
 
 impl Training {

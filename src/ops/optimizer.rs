@@ -67,6 +67,9 @@ pub struct DeviceState {
     pub task_loss: f32,
 }
 
+/// The words of the state's buffer with the sums of losses that micro-batches add to.
+pub const LOSS_SUMS: [usize; 2] = [offset_of!(DeviceState, loss_sum) / 4, offset_of!(DeviceState, task_sum) / 4];
+
 impl State {
     /// Reads the words of the device's state. Missing words count as 0.
     pub fn from_words(words: &[u32]) -> State {

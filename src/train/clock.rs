@@ -14,6 +14,8 @@ pub(super) struct Clock {
     training: Duration,
     /// When each of the last results arrived, with its number of tokens. The first entry marks the time before them.
     arrivals: VecDeque<(Instant, u64)>,
+    /// Of the last steps: targets and seconds of each rank.
+    ranks: VecDeque<Vec<(u64, f64)>>,
 }
 
 impl Clock {
@@ -22,7 +24,14 @@ impl Clock {
 
     pub(super) fn new(before: Duration) -> Self {
         let start = Instant::now();
-        Clock { start, before, training_since: start, training: Duration::ZERO, arrivals: VecDeque::new() }
+        Clock {
+            start,
+            before,
+            training_since: start,
+            training: Duration::ZERO,
+            arrivals: VecDeque::new(),
+            ranks: VecDeque::new(),
+        }
     }
 
     /// Training continues after a pause. The speed before the pause is forgotten.
@@ -45,6 +54,22 @@ impl Clock {
     /// The time between [`Clock::resume`] and [`Clock::pause`] in this process.
     pub(super) fn training(&self) -> Duration {
         self.training
+    }
+
+    /// Records the targets of each rank in a step, and the seconds that it took for them. Returns the targets per second of
+    /// each rank.
+    pub(super) fn record_ranks(&mut self, tokens: &[u64], seconds: &[f32]) -> Vec<f64> {
+        let step = tokens.iter().zip(seconds).map(|(tokens, seconds)| (*tokens, f64::from(*seconds)));
+        self.ranks.push_back(step.collect());
+        if self.ranks.len() > Self::STEPS {
+            self.ranks.pop_front();
+        }
+        let of_rank = |rank: usize| self.ranks.iter().filter_map(move |step| step.get(rank));
+        let speed = |rank: usize| {
+            let (tokens, seconds) = of_rank(rank).fold((0, 0.0), |sum, step| (sum.0 + step.0, sum.1 + step.1));
+            tokens as f64 / seconds.max(1e-6)
+        };
+        (0..tokens.len()).map(speed).collect()
     }
 
     /// Records a step of this number of tokens. Returns seconds since the run started, and tokens per second.

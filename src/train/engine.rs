@@ -1,4 +1,4 @@
-//! The training engine: runs any [`Objective`] on a device. It encodes a step and continues with the next;
+//! The training engine: runs any [`Objective`] on one device or several. It encodes a step and continues with the next;
 //! losses arrive a few steps late. It waits for them only before an evaluation, a sample or a checkpoint, which a thread then
 //! writes while the training goes on.
 
@@ -8,7 +8,8 @@ use super::memory;
 use super::metrics::{Line, Metrics};
 use super::objective::{Objective, StepTime};
 use super::observer::Observer;
-use super::prefetch::{Prefetch, ReadyBatch};
+use super::prefetch::{Prefetch, ReadyBatch, dealt};
+use super::ranks::{RankError, Ranks, Step};
 use super::resume::StoppedRun;
 use super::run_folder::{NewRun, RunFolder, SavedKernels};
 use super::schedule::Schedule;
@@ -26,6 +27,7 @@ use crate::philox;
 use crate::report::Curve;
 use crate::report::command::shell_word;
 use crate::{Error, Result};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,38 +55,50 @@ pub struct Trained<O> {
 }
 
 /// Trains to the end of the run, or until the observer stops it. The run's folder appears together with its
-/// first checkpoint.
+/// first checkpoint. Each step's batch is divided among the devices, which hold the same weights; a device may be given twice.
 ///
 /// # Errors
 /// [`Error::Device`] and [`Error::Kernel`] when the device refuses a request, [`Error::Io`] for the run's folder,
 /// [`Error::NotFinite`] with the step whose loss or gradient norm is NaN or infinite.
-pub fn train<O: Objective>(device: &Device, mut objective: O, observer: &mut dyn Observer) -> Result<Trained<O>> {
+pub fn train<O: Objective>(devices: &[Device], mut objective: O, observer: &mut dyn Observer) -> Result<Trained<O>> {
+    set_ranks(&mut objective, devices.len());
     let parameters = objective.take_parameters();
-    let training = allocate(device, &mut objective, &parameters, observer)?;
+    let models = allocate(devices, &mut objective, &parameters, observer)?;
     drop(parameters);
     observer.started(&objective.description());
-    let mut run = Run::start(objective, training, observer)?;
+    let mut run = Run::start(objective, models, observer)?;
     run.train(observer)?;
     run.end(observer)
 }
 
-/// The model on the device. `accumulate` and `recompute`, where they were not given, are chosen to fit the key `memory`, and
+/// Sets the key `ranks` to the number of devices. A run on one device has it only where it was set.
+fn set_ranks<O: Objective>(objective: &mut O, devices: usize) {
+    if objective.settings().ranks() != devices {
+        objective.settings_mut().ranks = Some(devices);
+    }
+}
+
+/// The model on each device. `accumulate` and `recompute`, where they were not given, are chosen to fit the key `memory`, and
 /// then so that the run needs less than what the device refuses.
 fn allocate<O: Objective>(
-    device: &Device,
+    devices: &[Device],
     objective: &mut O,
     parameters: &[Vec<f32>],
     observer: &mut dyn Observer,
-) -> Result<Training> {
+) -> Result<Vec<Training>> {
     let given = objective.settings().clone();
     if let Some(Bytes(limit)) = given.memory {
         memory::fit(objective, &given, limit)?.iter().for_each(|note| observer.noted(note));
     }
     loop {
         let options = optimizer_options(objective.settings(), objective.lm_coef());
-        let refused = match Training::new(device, objective.model(), parameters, objective.capacity()?, options) {
+        let capacity = memory::capacity(objective)?;
+        let model = |device| Training::new(device, objective.model(), parameters, capacity, options);
+        let refused = match devices.iter().map(model).collect::<Result<Vec<_>>>() {
             // A device that was lost for want of memory makes nothing any more.
-            Err(error @ Error::Device(DeviceError::OutOfMemory { .. })) if device.wait().is_ok() => error,
+            Err(error @ Error::Device(DeviceError::OutOfMemory { .. })) if devices.iter().all(|d| d.wait().is_ok()) => {
+                error
+            }
             made => return made,
         };
         let bytes = memory::planned_bytes(objective)?;
@@ -97,21 +111,30 @@ fn allocate<O: Objective>(
 }
 
 /// Continues a run that was stopped, with the same results as if it had not been. `objective` is the one that
-/// [`StoppedRun::objective`] returned.
+/// [`StoppedRun::objective`] returned. With another number of devices than before, the last digits of the results may differ.
 ///
 /// # Errors
 /// As [`train`]; [`Error::File`] for a metrics.jsonl that cannot be read.
 pub fn resume<O: Objective>(
-    device: &Device,
+    devices: &[Device],
     stopped: StoppedRun<O>,
-    objective: O,
+    mut objective: O,
     observer: &mut dyn Observer,
 ) -> Result<Trained<O>> {
+    let ranks = objective.settings().ranks();
+    if ranks != devices.len() {
+        observer.warned(&format!(
+            "the run was started with ranks = {ranks} and continues with {}; the last digits may differ from those of an \
+             uninterrupted run",
+            devices.len()
+        ));
+        set_ranks(&mut objective, devices.len());
+    }
     let options = optimizer_options(objective.settings(), objective.lm_coef());
-    let training = stopped.training(device, objective.capacity()?, options, observer)?;
+    let models = stopped.models(devices, memory::capacity(&objective)?, options, observer)?;
     observer.started(&objective.description());
     observer.resumed(stopped.step(), &stopped.checkpoint_path());
-    let mut run = Run::resume(objective, training, stopped)?;
+    let mut run = Run::resume(objective, models, stopped)?;
     run.train(observer)?;
     run.end(observer)
 }
@@ -139,7 +162,9 @@ pub fn optimizer_options(settings: &Settings, lm_coef: f64) -> TrainingOptions {
 
 struct Run<O: Objective> {
     objective: O,
-    training: Training,
+    ranks: Ranks,
+    /// Targets of each rank in the steps in flight, with several ranks.
+    rank_tokens: VecDeque<Vec<u64>>,
     schedule: Schedule,
     position: Position,
     /// The epoch for which the trainable parts of the model are set.
@@ -166,18 +191,20 @@ struct Run<O: Objective> {
 
 impl<O: Objective> Run<O> {
     /// Evaluates the initial model where the objective does so at step 0, and creates the run's folder.
-    fn start(mut objective: O, mut training: Training, observer: &mut dyn Observer) -> Result<Self> {
+    fn start(mut objective: O, models: Vec<Training>, observer: &mut dyn Observer) -> Result<Self> {
+        let kernels = SavedKernels::of(&models)?;
+        let mut ranks = Ranks::new(models)?;
         let clock = Clock::new(Duration::ZERO);
         let data = objective.identity();
         let mut position = Position { step: 0, updates: 0, cursor: Cursor::default(), data, elapsed_ms: 0, sampled: 0 };
         let mut curve = objective.curve();
         let evaluates = objective.due(&position).evaluation;
-        let lines = if evaluates { objective.evaluate(&mut training, &position)? } else { Vec::new() };
+        let lines = if evaluates { objective.evaluate(&mut ranks.training, &position)? } else { Vec::new() };
         for line in &lines {
             objective.plot(line, &mut curve);
             observer.recorded(line);
         }
-        let kernels = SavedKernels::new(training.device().caps(), training.kernels().chosen());
+        let kernels = kernels.with_first(&ranks.training);
         let new = NewRun {
             settings: objective.settings(),
             lines: &lines,
@@ -188,20 +215,20 @@ impl<O: Objective> Run<O> {
         };
         position.elapsed_ms = clock.elapsed().as_millis() as u64;
         let checkpoint = checkpoint(&objective, position.clone())?;
-        let folder = RunFolder::create(objective.out(), &new, |folder| checkpoint.write(folder, &training))?;
+        let folder = RunFolder::create(objective.out(), &new, |folder| checkpoint.write(folder, &ranks.training))?;
         observer.saved(&folder.checkpoint_path(0));
-        Self::new(objective, training, position, folder, kernels, curve, clock, &lines)
+        Self::new(objective, ranks, position, folder, kernels, curve, clock, &lines)
     }
 
     /// Truncates the folder's files to the checkpoint and continues from there.
-    fn resume(mut objective: O, training: Training, stopped: StoppedRun<O>) -> Result<Self> {
+    fn resume(mut objective: O, models: Vec<Training>, stopped: StoppedRun<O>) -> Result<Self> {
         let StoppedRun { folder, state, .. } = stopped;
         let position = state.position();
         let lines = folder.truncate(position.step, position.sampled)?;
         objective.restore(&state, &lines, &folder)?;
         let mut curve = objective.curve();
         lines.iter().for_each(|line| objective.plot(line, &mut curve));
-        let kernels = SavedKernels::new(training.device().caps(), training.kernels().chosen());
+        let kernels = SavedKernels::of(&models)?;
         folder.write_settings(objective.settings())?;
         folder.write_kernels(&kernels)?;
         // The process may have ended between the checkpoint and the file that names it as the best.
@@ -209,13 +236,13 @@ impl<O: Objective> Run<O> {
             folder.name_best(step)?;
         }
         let clock = Clock::new(Duration::from_millis(position.elapsed_ms));
-        Self::new(objective, training, position, folder, kernels, curve, clock, &lines)
+        Self::new(objective, Ranks::new(models)?, position, folder, kernels, curve, clock, &lines)
     }
 
     #[expect(clippy::too_many_arguments, reason = "all that a run consists of")]
     fn new(
         objective: O,
-        training: Training,
+        ranks: Ranks,
         position: Position,
         folder: RunFolder,
         kernels: SavedKernels,
@@ -239,7 +266,8 @@ impl<O: Objective> Run<O> {
             learning_epoch: None,
             examples: 0,
             objective,
-            training,
+            ranks,
+            rank_tokens: VecDeque::new(),
             position,
             folder: Arc::new(folder),
             kernels,
@@ -250,20 +278,21 @@ impl<O: Objective> Run<O> {
 
     fn train(&mut self, observer: &mut dyn Observer) -> Result<()> {
         self.warn(observer);
-        let batches = self.objective.batches(self.position.cursor, self.training.batch_capacity())?;
-        let batches = Prefetch::new(batches)?;
+        let micro_batches = self.objective.settings().micro_batches() * self.ranks.size();
+        let batches = self.objective.batches(self.position.cursor, micro_batches)?;
+        let batches = Prefetch::new(dealt(batches, self.ranks.capacities()))?;
         self.clock.resume();
         while !self.objective.is_finished(&self.position) {
             if observer.stop() {
                 return self.stop(observer);
             }
-            self.step(batches.next()?)?;
+            self.step(batches.next()?, observer)?;
             if self.saving.as_ref().is_some_and(Saving::is_finished) {
                 self.finish_saving(observer)?;
             }
             let due = self.objective.due(&self.position);
             if !due.evaluation && !due.sample && !due.checkpoint {
-                while let Some(result) = self.training.next_result()? {
+                while let Some(result) = self.ranks.training.next_result()? {
                     self.record_result(&result, observer)?;
                 }
                 continue;
@@ -287,31 +316,34 @@ impl<O: Objective> Run<O> {
         Ok(())
     }
 
-    /// Encodes one step. Does not wait, unless several steps are in flight already.
-    fn step(&mut self, batch: ReadyBatch) -> Result<()> {
-        if self.learning_epoch != Some(batch.epoch) {
-            self.training.set_learning(self.objective.learning(batch.epoch))?;
-            self.learning_epoch = Some(batch.epoch);
-        }
+    /// Submits one step. On one device, it does not wait, unless several steps are in flight already.
+    fn step(&mut self, batch: ReadyBatch, observer: &mut dyn Observer) -> Result<()> {
+        let is_new_epoch = self.learning_epoch.replace(batch.epoch) != Some(batch.epoch);
         let done = self.position.step;
-        let dropout_key = philox::step_key(self.objective.settings().seed, done);
-        let lr = self.schedule.rate(done);
-        if let [layout] = batch.layouts.as_slice() {
-            self.training.step_of(layout, batch.counts, dropout_key, lr)?;
-        } else {
-            for layout in &batch.layouts {
-                self.training.accumulate_gradients_of(layout, batch.counts, dropout_key)?;
-            }
-            self.training.optimizer_step(lr)?;
+        let step = Step {
+            counts: batch.counts,
+            dropout_key: philox::step_key(self.objective.settings().seed, done),
+            lr: self.schedule.rate(done),
+            learning: is_new_epoch.then(|| self.objective.learning(batch.epoch)),
+        };
+        let tokens: Vec<u64> = batch.shares.iter().map(|share| share.tokens).collect();
+        let seconds = self.ranks.step(batch.shares, &step).map_err(|failed| {
+            let RankError { error, rank } = *failed;
+            rank.iter().for_each(|rank| observer.warned(&format!("{rank} has failed, which ends the run")));
+            error
+        })?;
+        if !seconds.is_empty() {
+            observer.measured(&self.clock.record_ranks(&tokens, &seconds));
+            self.rank_tokens.push_back(tokens);
         }
-        let progress = self.training.progress();
+        let progress = self.ranks.training.progress();
         (self.position.step, self.position.updates) = (progress.step, progress.updates);
         self.position.cursor = batch.next;
         Ok(())
     }
 
     fn wait_for_results(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        for result in self.training.wait_for_results()? {
+        for result in self.ranks.training.wait_for_results()? {
             self.record_result(&result, observer)?;
         }
         Ok(())
@@ -329,6 +361,7 @@ impl<O: Objective> Run<O> {
         self.examples += u64::from(result.examples);
         let (elapsed_s, tokens_per_second) = self.clock.record_step(u64::from(result.tokens));
         let line = self.objective.step_line(result, StepTime { tokens_per_second, elapsed_s });
+        let line = line.with_ranks(self.rank_tokens.pop_front());
         self.write(&line)?;
         self.objective.plot(&line, &mut self.curve);
         observer.recorded(&line);
@@ -342,7 +375,7 @@ impl<O: Objective> Run<O> {
     }
 
     fn evaluate(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        for line in self.objective.evaluate(&mut self.training, &self.position)? {
+        for line in self.objective.evaluate(&mut self.ranks.training, &self.position)? {
             self.write(&line)?;
             self.objective.plot(&line, &mut self.curve);
             self.folder.draw(&self.curve)?;
@@ -352,7 +385,7 @@ impl<O: Objective> Run<O> {
     }
 
     fn sample(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        if let Some(text) = self.objective.sample(&self.training)? {
+        if let Some(text) = self.objective.sample(&self.ranks.training)? {
             self.folder.append_sample(self.position.step, text.trim_end_matches('\n'))?;
             observer.sampled(self.position.step, &text);
         }
@@ -364,7 +397,7 @@ impl<O: Objective> Run<O> {
     fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
         self.finish_saving(observer)?;
         self.metrics.sync()?;
-        let kernels = SavedKernels::new(self.training.device().caps(), self.training.kernels().chosen());
+        let kernels = self.kernels.clone().with_first(&self.ranks.training);
         if kernels != self.kernels {
             self.folder.write_kernels(&kernels)?;
             self.kernels = kernels;
@@ -376,7 +409,7 @@ impl<O: Objective> Run<O> {
         let newly_best = best.filter(|_| best != self.best);
         self.best = best.or(self.best);
         let name_best = move |folder: &RunFolder| newly_best.map_or(Ok(()), |step| folder.name_best(step));
-        self.saving = Some(Saving::start(checkpoint, &self.folder, &self.training, name_best)?);
+        self.saving = Some(Saving::start(checkpoint, &self.folder, &self.ranks.training, name_best)?);
         Ok(())
     }
 
@@ -412,7 +445,7 @@ impl<O: Objective> Run<O> {
     fn finish(&mut self, observer: &mut dyn Observer) -> Result<()> {
         // The work may read the checkpoint that is being written.
         self.finish_saving(observer)?;
-        for line in self.objective.finish(&self.training, &self.folder)? {
+        for line in self.objective.finish(&self.ranks.training, &self.folder)? {
             self.write(&line)?;
             observer.recorded(&line);
         }
@@ -435,7 +468,7 @@ impl<O: Objective> Run<O> {
             elapsed_s: self.clock.elapsed().as_secs_f64(),
             examples_per_second: self.examples as f64 / self.clock.training().as_secs_f64().max(1e-9),
             curve: self.curve,
-            training: self.training,
+            training: self.ranks.into_training(),
             objective: self.objective,
         })
     }

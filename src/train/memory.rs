@@ -80,24 +80,35 @@ pub fn choose(all: &[Choice], limit: u64) -> Result<Choice> {
 /// As [`choose`].
 pub fn fit<O: Objective>(objective: &mut O, given: &Settings, limit: u64) -> Result<Option<String>> {
     let before = (objective.settings().micro_batches(), objective.settings().recomputes());
-    let all = choices(given, objective.model(), |accumulate| objective.capacity_with(accumulate))?;
+    let ranks = objective.settings().ranks();
+    let all = choices(given, objective.model(), |accumulate| objective.capacity(accumulate * ranks))?;
     let Choice { accumulate, recompute, bytes } = choose(&all, limit)?;
     if (accumulate, recompute) == before {
         return Ok(None);
     }
-    objective.set_micro_batches(accumulate, recompute)?;
+    let settings = objective.settings_mut();
+    (settings.accumulate, settings.recompute) = (Some(accumulate), Some(recompute));
     let mib = bytes.div_ceil(1 << 20);
+    let device = if ranks > 1 { "each device" } else { "the device" };
     Ok(Some(format!(
-        "chose accumulate = {accumulate} and recompute = {recompute}, with which it needs {mib} MiB on the device"
+        "chose accumulate = {accumulate} and recompute = {recompute}, with which it needs {mib} MiB on {device}"
     )))
 }
 
-/// Bytes of the run on the device as its settings are.
+/// The capacity that each rank of the run needs as its settings are.
+///
+/// # Errors
+/// Those of [`Objective::capacity`].
+pub fn capacity<O: Objective>(objective: &O) -> Result<Capacity> {
+    objective.capacity(objective.settings().micro_batches() * objective.settings().ranks())
+}
+
+/// Bytes of the run on each device as its settings are.
 ///
 /// # Errors
 /// Those of [`Objective::capacity`].
 pub fn planned_bytes<O: Objective>(objective: &O) -> Result<u64> {
-    Ok(plan(objective.model(), objective.capacity()?, objective.settings().recomputes()).total() as u64)
+    Ok(plan(objective.model(), capacity(objective)?, objective.settings().recomputes()).total() as u64)
 }
 
 #[cfg(test)]

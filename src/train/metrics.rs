@@ -14,7 +14,7 @@ use crate::store::sync::sync_file;
 use crate::{Error, Result};
 
 /// A training step on text. Numbers are written with the fewest digits that parse to the same bits.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepLine {
     /// Steps done, this one included: the first line has 1.
     pub step: u32,
@@ -30,6 +30,18 @@ pub struct StepLine {
     pub tokens_per_second: f64,
     /// Seconds since the run started.
     pub elapsed_s: f64,
+    /// The ranks, if there are several.
+    #[serde(flatten)]
+    pub ranks: Option<RankTokens>,
+}
+
+/// What the line of a step has where there are several ranks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RankTokens {
+    /// The number of ranks.
+    pub ranks: usize,
+    /// Targets of the step that each rank has trained on.
+    pub rank_tokens: Vec<u64>,
 }
 
 /// An evaluation on the held-out text after `step` steps.
@@ -50,7 +62,7 @@ pub struct EvaluationLine {
 }
 
 /// A training step on a task.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskStepLine {
     /// Steps done, this one included: the first line has 1.
     pub step: u32,
@@ -75,6 +87,9 @@ pub struct TaskStepLine {
     pub tokens_per_second: f64,
     /// Seconds since the run started.
     pub elapsed_s: f64,
+    /// The ranks, if there are several.
+    #[serde(flatten)]
+    pub ranks: Option<RankTokens>,
 }
 
 /// An epoch of fine-tuning, with its evaluation.
@@ -119,6 +134,17 @@ pub enum Line {
 }
 
 impl Line {
+    /// The line of a step with the targets of each rank.
+    pub(super) fn with_ranks(mut self, rank_tokens: Option<Vec<u64>>) -> Self {
+        let ranks = rank_tokens.map(|rank_tokens| RankTokens { ranks: rank_tokens.len(), rank_tokens });
+        match &mut self {
+            Line::Step(line) => line.ranks = ranks,
+            Line::TaskStep(line) => line.ranks = ranks,
+            Line::Evaluation(_) | Line::Epoch(_) | Line::Test(_) => {}
+        }
+        self
+    }
+
     /// Steps done when the line was written; the largest number for the line at the end of a run.
     pub fn step(&self) -> u32 {
         match self {
@@ -267,10 +293,11 @@ mod tests {
             tokens: 1024,
             tokens_per_second: 5000.0 / 3.0,
             elapsed_s: 0.25,
+            ranks: None,
         };
         let evaluation =
             EvaluationLine { step: 1, valid_loss: 3.386, valid_perplexity: 29.5, valid_bits_per_byte: Some(2.518) };
-        Metrics::create(&path).expect("create").write(&Line::Step(step)).expect("step");
+        Metrics::create(&path).expect("create").write(&Line::Step(step.clone())).expect("step");
         let mut metrics = Metrics::append(&path).expect("append");
         metrics.write(&Line::Evaluation(evaluation)).expect("evaluation");
         // `metrics` is still open: each line was flushed when it was written.

@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod objective;
 pub mod observer;
 pub mod prefetch;
+mod ranks;
 pub mod resume;
 pub mod run_folder;
 pub mod sample;

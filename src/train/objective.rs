@@ -2,20 +2,29 @@
 
 use super::metrics::Line;
 use super::observer::Description;
-use super::prefetch::ReadyBatch;
 use super::run_folder::{RunFolder, RunPath};
 use super::settings::{Settings, Stage};
 use super::state::{Identity, Position, RunState};
 use crate::Result;
 use crate::config::ModelConfig;
+use crate::data::batch::Batch;
 use crate::data::data_loader::Cursor;
 use crate::data::tokenizer::Tokenizer;
 use crate::model::{Capacity, Learning, StepResult, Training};
-use crate::ops::layout::LayoutCapacity;
 use crate::report::Curve;
 
 /// Makes the batches of a run one after another, on its own thread.
-pub type Batches = Box<dyn FnMut() -> Result<ReadyBatch> + Send>;
+pub type Batches = Box<dyn FnMut() -> Result<StepBatch> + Send>;
+
+/// The batch of one step.
+pub struct StepBatch {
+    /// It, divided into micro-batches. Their losses are means over the targets and examples of all of them.
+    pub micro_batches: Vec<Batch>,
+    /// The epoch of its data, counted from 0.
+    pub epoch: u32,
+    /// The cursor behind its data, which a checkpoint after this step stores.
+    pub next: Cursor,
+}
 
 /// Which work is due after a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +61,8 @@ pub trait Objective: Sized {
 
     /// The settings.
     fn settings(&self) -> &Settings;
+    /// The settings, for the keys that the engine chooses before the run starts: `accumulate`, `recompute` and `ranks`.
+    fn settings_mut(&mut self) -> &mut Settings;
     /// The model's configuration.
     fn model(&self) -> &ModelConfig;
     /// The tokenizer that every checkpoint holds.
@@ -77,21 +88,12 @@ pub trait Objective: Sized {
     }
     /// Steps of the run.
     fn steps(&self) -> u32;
-    /// The capacity that a device must have memory for: at least the largest micro-batch.
+    /// The capacity that a device must have memory for where the batch of a step is divided into so many micro-batches: at
+    /// least the largest of them.
     ///
     /// # Errors
     /// Those of assembling the data.
-    fn capacity(&self) -> Result<Capacity>;
-    /// [`Objective::capacity`] with another number of micro-batches per step.
-    ///
-    /// # Errors
-    /// As [`Objective::capacity`].
-    fn capacity_with(&self, accumulate: usize) -> Result<Capacity>;
-    /// Sets the keys `accumulate` and `recompute`, before the run starts.
-    ///
-    /// # Errors
-    /// As [`Objective::capacity`].
-    fn set_micro_batches(&mut self, accumulate: usize, recompute: bool) -> Result<()>;
+    fn capacity(&self, micro_batches: usize) -> Result<Capacity>;
     /// The initial weights, dense, in the order of [`ModelConfig::parameters`]. Called once.
     fn take_parameters(&mut self) -> Vec<Vec<f32>>;
     /// λ: the weight of the language model's loss.
@@ -102,11 +104,11 @@ pub trait Objective: Sized {
     fn learning(&self, _epoch: u32) -> Learning {
         Learning::all(self.model())
     }
-    /// The batches that start at a cursor, laid out for a device's capacity.
+    /// The batches that start at a cursor, each divided into so many micro-batches, or fewer where the batch is small.
     ///
     /// # Errors
     /// [`crate::Error`] for a cursor past the end of the data.
-    fn batches(&self, from: Cursor, capacity: LayoutCapacity) -> Result<Batches>;
+    fn batches(&self, from: Cursor, micro_batches: usize) -> Result<Batches>;
 
     /// Whether the run is complete.
     fn is_finished(&self, position: &Position) -> bool {

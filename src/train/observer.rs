@@ -36,6 +36,8 @@ pub trait Observer {
     fn warned(&mut self, _warning: &str) {}
     /// A line was written to metrics.jsonl: a step, an evaluation, an epoch, or the result on the test examples.
     fn recorded(&mut self, _line: &Line) {}
+    /// With several ranks: the targets per second of each rank over the last steps, without waiting for the others.
+    fn measured(&mut self, _tokens_per_second: &[f64]) {}
     /// The model generated a sample after `step` steps.
     fn sampled(&mut self, _step: u32, _text: &str) {}
     /// A checkpoint was saved.

@@ -1,24 +1,54 @@
 //! Prepares the next batches on a thread while the device works, so that the device does not wait for the host.
 
+use super::objective::{Batches, StepBatch};
 use crate::data::batch::LossCounts;
 use crate::data::data_loader::Cursor;
-use crate::ops::layout::BatchLayout;
+use crate::ops::layout::{BatchLayout, LayoutCapacity};
 use crate::{Error, Result};
 use std::sync::mpsc::{Receiver, sync_channel};
 
 /// Most finished batches that wait, besides the one that the thread is working on.
 const AHEAD: usize = 2;
 
-/// The batch of one step, split into micro-batches and laid out.
+/// The batch of one step, dealt to the ranks and laid out.
 pub struct ReadyBatch {
-    /// Its micro-batches.
-    pub layouts: Vec<BatchLayout>,
+    /// The part of each rank.
+    pub shares: Vec<Share>,
     /// Targets and examples of all of them.
     pub counts: LossCounts,
     /// The epoch of its data, counted from 0.
     pub epoch: u32,
     /// The cursor behind its data, which a checkpoint after this step stores.
     pub next: Cursor,
+}
+
+/// The micro-batches of one step that a rank trains on. There may be none.
+#[derive(Default)]
+pub struct Share {
+    /// The micro-batches, in order.
+    pub layouts: Vec<BatchLayout>,
+    /// Their targets.
+    pub tokens: u64,
+}
+
+/// Deals batches to ranks of these capacities, in order and in equal numbers of micro-batches, and lays them out.
+pub(super) fn dealt(
+    mut batches: Batches,
+    ranks: Vec<LayoutCapacity>,
+) -> impl FnMut() -> Result<ReadyBatch> + Send + 'static {
+    move || {
+        let StepBatch { micro_batches, epoch, next } = batches()?;
+        let mut counts = LossCounts::default();
+        let mut shares: Vec<Share> = ranks.iter().map(|_| Share::default()).collect();
+        for (i, batch) in micro_batches.iter().enumerate() {
+            let LossCounts { targets, examples } = batch.loss_counts();
+            (counts.targets, counts.examples) = (counts.targets + targets, counts.examples + examples);
+            let rank = i * ranks.len() / micro_batches.len();
+            shares[rank].layouts.push(ranks[rank].lay_out(batch)?);
+            shares[rank].tokens += u64::from(targets);
+        }
+        Ok(ReadyBatch { shares, counts, epoch, next })
+    }
 }
 
 /// A thread that makes batches ahead. It ends when this value is dropped, or after its first error.
@@ -65,7 +95,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn batch(targets: u32) -> ReadyBatch {
-        ReadyBatch { layouts: vec![], counts: targets.into(), epoch: 0, next: Cursor::default() }
+        ReadyBatch { shares: vec![], counts: targets.into(), epoch: 0, next: Cursor::default() }
     }
 
     #[test]

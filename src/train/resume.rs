@@ -108,30 +108,38 @@ impl<O: Objective> StoppedRun<O> {
         self.folder.checkpoint_path(self.step())
     }
 
-    /// The model and the optimizer as they were, with memory for batches of this capacity. Warnings go to the observer.
+    /// The model and the optimizer as they were on each device, with memory for batches of this capacity. Warnings go to the
+    /// observer.
     ///
     /// # Errors
     /// As [`Training::new`].
-    pub(super) fn training(
+    pub(super) fn models(
         &self,
-        device: &Device,
+        devices: &[Device],
         capacity: Capacity,
         options: TrainingOptions,
         observer: &mut dyn Observer,
-    ) -> Result<Training> {
-        let (kernels, warning) = self.kernels(device.caps());
-        warning.into_iter().for_each(|warning| observer.warned(&warning));
+    ) -> Result<Vec<Training>> {
         let Model { config, parameters, .. } = &self.checkpoint;
-        let mut training = Training::with_kernels(device, config, parameters, capacity, options, kernels)?;
-        training.restore(self.state.position().progress(), &self.moments)?;
-        let replaced = training.kernels().replaced();
-        if !replaced.is_empty() {
-            observer.warned(&format!(
-                "kernels.json: this adapter cannot run the variants for {}; others are used, and the last digits may differ",
-                replaced.join(", ")
-            ));
+        let (mut models, mut warnings) = (Vec::new(), Vec::new());
+        for device in devices {
+            let (kernels, warning) = self.kernels(device.caps());
+            let mut training = Training::with_kernels(device, config, parameters, capacity, options, kernels)?;
+            training.restore(self.state.position().progress(), &self.moments)?;
+            let replaced = training.kernels().replaced();
+            let replaced = (!replaced.is_empty()).then(|| {
+                let shapes = replaced.join(", ");
+                format!(
+                    "kernels.json: this adapter cannot run the variants for {shapes}; others are used, and the last digits may differ"
+                )
+            });
+            warnings.extend(warning.into_iter().chain(replaced));
+            models.push(training);
         }
-        Ok(training)
+        // Devices on the same adapter have the same ones.
+        warnings.dedup();
+        warnings.iter().for_each(|warning| observer.warned(warning));
+        Ok(models)
     }
 
     /// The kernel variants that the run was started with, if the adapter is the same; else a warning.
@@ -140,13 +148,13 @@ impl<O: Objective> StoppedRun<O> {
         let Some(saved) = self.kernels.clone() else {
             return (Kernels::new(), Some(format!("kernels.json is missing, so kernels are chosen again; {differ}")));
         };
-        let SavedKernels { adapter, backend, driver, specs } = saved;
-        if (&adapter, &backend) != (&caps.name, &caps.backend) {
+        let Some(SavedKernels { driver, specs, .. }) = saved.for_adapter(caps).cloned() else {
+            let SavedKernels { adapter, backend, .. } = saved;
             let (name, on) = (&caps.name, &caps.backend);
             let warning =
                 format!("the run was started on {adapter} ({backend}) and continues on {name} ({on}); {differ}");
             return (Kernels::new(), Some(warning));
-        }
+        };
         let warning =
             (driver != caps.driver).then(|| format!("the driver was {driver} and is {}; {differ}", caps.driver));
         (Kernels::with(specs), warning)

@@ -5,6 +5,7 @@ use super::metrics::{self, Line, Metrics};
 use super::settings::Settings;
 use crate::data::read_file::read_text_bytes;
 use crate::gpu::Caps;
+use crate::model::Training;
 use crate::ops::kernels::ChosenSpecs;
 use crate::report::{Curve, curve_svg};
 use crate::store::atomic::{
@@ -71,13 +72,48 @@ pub struct SavedKernels {
     pub driver: String,
     /// Specs by shape.
     pub specs: ChosenSpecs,
+    /// The same for adapters of other ranks that differ from this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<SavedKernels>,
 }
 
 impl SavedKernels {
     /// The Specs in use on an adapter.
     pub fn new(caps: &Caps, specs: ChosenSpecs) -> Self {
         let Caps { name, backend, driver, .. } = caps.clone();
-        SavedKernels { adapter: name, backend, driver, specs }
+        SavedKernels { adapter: name, backend, driver, specs, others: Vec::new() }
+    }
+
+    /// The Specs in use by the ranks of a run, by their models.
+    ///
+    /// # Errors
+    /// [`Error::Value`] without a model.
+    pub(super) fn of(models: &[Training]) -> Result<Self> {
+        let mut all: Vec<SavedKernels> = Vec::new();
+        for model in models {
+            let saved = SavedKernels::new(model.device().caps(), model.kernels().chosen());
+            if !all.iter().any(|other| other.is_of(model.device().caps())) {
+                all.push(saved);
+            }
+        }
+        let others = all.split_off(all.len().min(1));
+        let first = all.pop().ok_or_else(|| Error::value("devices", 0, "expected 1 or more"))?;
+        Ok(SavedKernels { others, ..first })
+    }
+
+    /// With the Specs that the first rank has chosen by now: evaluations and samples may need more.
+    pub(super) fn with_first(self, training: &Training) -> Self {
+        SavedKernels { specs: training.kernels().chosen(), ..self }
+    }
+
+    /// Whether they were chosen for this adapter, with any version of its driver.
+    pub(super) fn is_of(&self, caps: &Caps) -> bool {
+        (&self.adapter, &self.backend) == (&caps.name, &caps.backend)
+    }
+
+    /// Those chosen for an adapter.
+    pub(super) fn for_adapter(&self, caps: &Caps) -> Option<&Self> {
+        std::iter::once(self).chain(&self.others).find(|saved| saved.is_of(caps))
     }
 
     fn to_json(&self) -> Result<String> {

@@ -20,7 +20,7 @@ const PREFIX: &str = "events.out.tfevents.";
 const SUFFIX: &str = ".wgpt";
 const CHECKSUM: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 /// Keys of a line that are no measures.
-const NOT_MEASURED: [&str; 5] = ["step", "epoch", "best_epoch", "elapsed_s", "examples"];
+const NOT_MEASURED: [&str; 6] = ["step", "epoch", "best_epoch", "elapsed_s", "examples", "ranks"];
 
 /// The event file of a process that trains a run.
 pub struct Events {
@@ -162,12 +162,20 @@ mod tests {
     #[test]
     fn a_new_process_replaces_the_events() {
         let run = tempfile::tempdir().expect("folder");
-        let step =
-            StepLine { step: 7, loss: 2.5, lr: 0.1, grad_norm: 1.0, tokens: 8, tokens_per_second: 9.0, elapsed_s: 3.0 };
+        let step = StepLine {
+            step: 7,
+            loss: 2.5,
+            lr: 0.1,
+            grad_norm: 1.0,
+            tokens: 8,
+            tokens_per_second: 9.0,
+            elapsed_s: 3.0,
+            ranks: None,
+        };
         let infinite =
             EvaluationLine { step: 7, valid_loss: 800.0, valid_perplexity: f64::INFINITY, valid_bits_per_byte: None };
         let mut first = Events::create(run.path(), &[], 0.0).expect("events");
-        first.write(&Line::Step(step)).expect("write");
+        first.write(&Line::Step(step.clone())).expect("write");
         let mut second = Events::create(run.path(), &[Line::Step(step)], 3.0).expect("events");
         second.write(&Line::Evaluation(infinite)).expect("write");
         let files: Vec<_> = std::fs::read_dir(run.path().join(TENSORBOARD)).expect("folder").collect();

@@ -188,7 +188,7 @@ fn documents_come_from_folders_and_lines() {
 
     // Every sequence is a piece of one document; the capacity fits the largest micro-batch and any sequence.
     let mut order = run.data_loader().expect("loader");
-    let capacity = run.capacity().expect("a capacity");
+    let capacity = run.capacity(run.settings.micro_batches()).expect("a capacity");
     assert!(capacity.sequences == 4 && (16..=64).contains(&capacity.rows), "{capacity:?}");
     for _ in 0..60 {
         let batch = order.next_batch().expect("batch");
@@ -198,7 +198,7 @@ fn documents_come_from_folders_and_lines() {
             assert!(documents.iter().any(|document| document.contains(&sequence)), "{sequence:?}");
         }
     }
-    let predicted: u32 = run.evaluation_batches().map(|batch| batch.target_count).sum();
+    let predicted: u32 = run.evaluation_batches(capacity).map(|batch| batch.target_count).sum();
     let expected: usize = run.held_out.iter().map(|document| document.len().saturating_sub(1)).sum();
     assert_eq!(predicted as usize, expected);
 
@@ -212,7 +212,11 @@ fn documents_come_from_folders_and_lines() {
     let cursor = order.cursor();
     assert!(cursor.epoch >= 2 || (cursor.epoch == 1 && cursor.index == order.windows_in_epoch(1)), "{cursor:?}");
     assert_eq!(
-        (filled.capacity().expect("a capacity").rows, filled.tokens_per_step(), run.tokens_per_step()),
+        (
+            filled.capacity(filled.settings.micro_batches()).expect("a capacity").rows,
+            filled.tokens_per_step(),
+            run.tokens_per_step()
+        ),
         (rows, 100, 64)
     );
 }

@@ -7,6 +7,7 @@ use crate::common::runs::latest_weights;
 use crate::common::{device, files, poll_until_ready};
 use std::path::Path;
 use std::process::Output;
+use std::slice;
 use wgpt::config::{Answers, ModelConfig, Task, TaskKind};
 use wgpt::data::batch::{Answer, Batch, Example, IGNORED, Sequence};
 use wgpt::gpu::Device;
@@ -362,16 +363,18 @@ fn a_stopped_run_resumes_with_the_same_results() {
         }
         FineTuning::new(layers.settings().expect("settings"), TaskKind::Classify, out).expect("prepared")
     };
-    let whole = train(&device, prepare(&path("whole")), &mut Until(u32::MAX, 0.into())).expect("a run");
+    let whole =
+        train(slice::from_ref(&device), prepare(&path("whole")), &mut Until(u32::MAX, 0.into())).expect("a run");
     assert!(whole.finished && whole.steps == 15 && whole.objective.valid_scores.is_some());
     // Results arrive up to four steps late, and the run has 15.
     for at in [1, 5, 7, 10] {
         let run = path(&format!("stopped-{at}"));
-        let summary = train(&device, prepare(&run), &mut Until(at, 0.into())).expect("a run");
+        let summary = train(slice::from_ref(&device), prepare(&run), &mut Until(at, 0.into())).expect("a run");
         assert!(!summary.finished && summary.steps >= at, "{at}");
         let stopped = StoppedRun::<FineTuning>::open(&run, Layers::for_stage(Stage::FineTuning)).expect("a run");
         let prepared = stopped.prepare().expect("the same examples").expect("more to do");
-        let summary = resume(&device, stopped, prepared, &mut Until(u32::MAX, 0.into())).expect("a run");
+        let summary =
+            resume(slice::from_ref(&device), stopped, prepared, &mut Until(u32::MAX, 0.into())).expect("a run");
         assert!(summary.finished);
         assert_eq!(lines(&run), lines(&whole.folder), "{at}");
         assert_eq!(latest_weights(&run), latest_weights(&whole.folder), "{at}");

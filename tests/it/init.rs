@@ -3,6 +3,7 @@
 use crate::common::device;
 use crate::common::runs::{checkpoint, no_cache, settings, stop_after, tiny_toml};
 use std::path::Path;
+use std::slice;
 use wgpt::config::{Answers, Task, TaskKind};
 use wgpt::data::synthetic::stories::stories;
 use wgpt::gpu::Device;
@@ -15,8 +16,12 @@ use wgpt::train::{Layers, NoObserver, Observer, Pretraining, Settings, StoppedRu
 const FIRST_RUN: &str = "steps = 4\nwarmup = 2\n";
 
 fn train(device: &Device, settings: Settings, out: &Path, observer: &mut dyn Observer) -> Trained<Pretraining> {
-    wgpt::train::train(device, Pretraining::read(settings, None, out, &no_cache()).expect("prepared"), observer)
-        .expect("a run")
+    wgpt::train::train(
+        slice::from_ref(device),
+        Pretraining::read(settings, None, out, &no_cache()).expect("prepared"),
+        observer,
+    )
+    .expect("a run")
 }
 
 #[test]
@@ -72,7 +77,7 @@ fn a_run_starts_from_a_model() {
     std::fs::rename(&old, path("gone")).expect("move");
     let stopped = StoppedRun::<Pretraining>::open(&path("stopped"), Layers::new()).expect("a run");
     let prepared = stopped.prepare(&no_cache()).expect("prepared").expect("more");
-    resume(&device, stopped, prepared, &mut NoObserver).expect("the rest");
+    resume(slice::from_ref(&device), stopped, prepared, &mut NoObserver).expect("the rest");
     assert!(same("stopped") == same("new"), "resumed");
     assert!(settings(&text, &[]).expect_err("gone").to_string().contains("old: is not a folder"));
 }
@@ -150,7 +155,7 @@ fn a_run_from_a_fine_tuned_model_leaves_out_its_head() {
     let prepared = Pretraining::read(settings, None, &path("new"), &no_cache()).expect("prepared");
     let warnings = prepared.warnings();
     assert!(warnings.iter().any(|warning| warning.ends_with("the head of task choose is not used")), "{warnings:?}");
-    wgpt::train::train(&device, prepared, &mut NoObserver).expect("a run");
+    wgpt::train::train(slice::from_ref(&device), prepared, &mut NoObserver).expect("a run");
     let began = Model::load(checkpoint(&path("new"), 0)).expect("a checkpoint");
     assert_eq!((began.config.task, began.config.vocab_size, began.warnings), (None, 273, vec![]));
     assert!(began.parameters == body);

@@ -32,6 +32,7 @@ mod model_folder;
 mod outputs;
 mod pretrain;
 mod processes;
+mod ranks;
 mod readback;
 mod recorder;
 mod resume;

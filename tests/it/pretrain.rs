@@ -4,6 +4,7 @@
 use crate::common::runs::{checkpoint, layers, metrics_without_times, tiny_toml};
 use crate::common::{device, files, runs};
 use std::path::Path;
+use std::slice;
 use wgpt::data::synthetic::stories::stories;
 use wgpt::error::DeviceError;
 use wgpt::gpu::Device;
@@ -22,7 +23,11 @@ fn settings(set: &[&str]) -> Settings {
 }
 
 fn train(device: &Device, out: &Path, more: &[&str], observer: &mut dyn Observer) -> Result<Trained<Pretraining>> {
-    wgpt::train::train(device, Pretraining::from_text(settings(more), &stories(5, 6000), out)?, observer)
+    wgpt::train::train(
+        slice::from_ref(device),
+        Pretraining::from_text(settings(more), &stories(5, 6000), out)?,
+        observer,
+    )
 }
 
 #[derive(Default)]

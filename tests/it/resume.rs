@@ -8,6 +8,7 @@ use crate::common::runs::{layers, metrics_without_times, no_cache, stop_after, t
 use crate::common::{device, files, program};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::slice;
 use wgpt::Result;
 use wgpt::data::synthetic::stories::stories;
 use wgpt::gpu::Device;
@@ -56,7 +57,7 @@ impl Place {
     ) -> Trained<Pretraining> {
         let settings = self.settings(set);
         let prepared = Pretraining::read(settings, None, &self.path(name), &no_cache()).expect("prepared");
-        train(device, prepared, observer).expect("a run")
+        train(slice::from_ref(device), prepared, observer).expect("a run")
     }
 
     /// The program in this folder.
@@ -74,7 +75,7 @@ impl Place {
 fn go_on(device: &Device, run: &Path, set: &[&str], observer: &mut dyn Observer) -> Result<Trained<Pretraining>> {
     let stopped = StoppedRun::<Pretraining>::open(run, layers(set))?;
     let prepared = stopped.prepare(&no_cache())?.expect("something is left to do");
-    resume(device, stopped, prepared, observer)
+    resume(slice::from_ref(device), stopped, prepared, observer)
 }
 
 /// What a run leaves, without times: lines of metrics, and the bytes of files.
@@ -233,7 +234,7 @@ fn a_resumed_run_accepts_changes_of_some_settings_alone() {
     let warnings = stopped.warnings(&prepared);
     assert!(warnings.len() == 1 && warnings[0].starts_with("12 steps instead of 10: "), "{warnings:?}");
     let schedule = prepared.settings.schedule(12);
-    let end = resume(&device, stopped, prepared, &mut NoObserver).expect("the rest");
+    let end = resume(slice::from_ref(&device), stopped, prepared, &mut NoObserver).expect("the rest");
     assert_eq!((end.steps, end.finished), (12, true));
     let rates = &end.curve.rate;
     assert!(rates[4..].iter().all(|(step, rate)| *rate == schedule.rate(step - 1)), "{rates:?}");

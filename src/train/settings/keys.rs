@@ -109,6 +109,9 @@ pub static KEYS: &[Key] = &[
         ["gradient_accumulation", "gradient_accumulation_steps", "grad_accum"], "Micro-batches per optimizer step; must divide batch",
         |s, v| s.accumulate = Some(v), |s| Some(s.micro_batches()))
         .in_fine_tuning("Micro-batches per optimizer step; at most batch"),
+    key!(Training, "ranks", usize => ranks?, Range::From(1.0, 65.0), ["world_size", "num_processes", "devices"],
+        "Parts that the batch of each step is divided into, one for each device that --adapter names; with one adapter, so \
+         many devices on it [default: the number of adapters]"),
     key!(Training, "batch_tokens", usize => batch_tokens?, Range::AtLeast(1.0), ["tokens_per_batch", "max_tokens"],
         "Instead of batch: most tokens per optimizer step; must be n_positions or more"),
     key!(

@@ -50,8 +50,10 @@ pub struct Settings {
     pub batch: usize,
     /// Instead of `batch`: most tokens per step.
     pub batch_tokens: Option<usize>,
-    /// Micro-batches per step; `None`: one, or as many as the memory needs.
+    /// Micro-batches of each rank per step; `None`: one, or as many as the memory needs.
     pub accumulate: Option<usize>,
+    /// The parts that the batch of each step is divided into, one for each device; `None`: as many as there are devices.
+    pub ranks: Option<usize>,
     /// The keys `steps` and `epochs`.
     pub length: Length,
     /// Learning rate at the end of the warm-up.
@@ -114,6 +116,7 @@ impl Default for Settings {
             batch: 8,
             batch_tokens: None,
             accumulate: None,
+            ranks: None,
             length: Length::Steps(1000),
             lr: 2e-3,
             warmup: Warmup::Preset(200),
@@ -211,9 +214,14 @@ impl Settings {
         }
     }
 
-    /// Micro-batches per step.
+    /// Micro-batches of each rank per step.
     pub fn micro_batches(&self) -> usize {
         self.accumulate.unwrap_or(1)
+    }
+
+    /// Ranks of the run.
+    pub fn ranks(&self) -> usize {
+        self.ranks.unwrap_or(1)
     }
 
     /// Whether the backward pass recomputes activations.

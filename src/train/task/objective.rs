@@ -6,20 +6,18 @@ use super::prepare::FineTuning;
 use super::scores::{self, Scores};
 use super::state::{Best, FineTuningState};
 use crate::config::ModelConfig;
-use crate::data::batch::{Batch, LossCounts};
+use crate::data::batch::Batch;
 use crate::data::data_loader::Cursor;
 use crate::data::tokenizer::Tokenizer;
 use crate::model::{Capacity, Inference, Learning, StepResult, Training};
-use crate::ops::layout::LayoutCapacity;
 use crate::philox::{Stream, Words};
 use crate::report::{Curve, Measure, Reference};
 use crate::store::Model;
 use crate::store::sha256;
 use crate::tasks::{Answer, EncodedExample, pack};
 use crate::train::metrics::{EpochLine, Line, TaskStepLine, TestLine};
-use crate::train::objective::{Batches, Due, Objective, StepTime};
+use crate::train::objective::{Batches, Due, Objective, StepBatch, StepTime};
 use crate::train::observer::Description;
-use crate::train::prefetch::ReadyBatch;
 use crate::train::resume::StoppedRun;
 use crate::train::run_folder::{BASELINES, PREDICTIONS, RunFolder, RunPath};
 use crate::train::settings::{Settings, Stage};
@@ -68,14 +66,14 @@ fn epoch_order(seed: u64, epoch: u32, examples: usize) -> Vec<u32> {
 }
 
 /// Examples per micro-batch in a step with this many examples.
-fn micro_batch_examples(examples: usize, accumulate: usize) -> usize {
-    examples.div_ceil(accumulate).max(1)
+fn micro_batch_examples(examples: usize, micro_batches: usize) -> usize {
+    examples.div_ceil(micro_batches).max(1)
 }
 
 /// The micro-batches of a step: its batch is assembled, then split between examples.
-fn micro_batches(all: &[EncodedExample], of_step: &[u32], accumulate: usize) -> Result<Vec<Batch>> {
+fn divide(all: &[EncodedExample], of_step: &[u32], micro_batches: usize) -> Result<Vec<Batch>> {
     let batch = pack(of_step.iter().map(|i| &all[*i as usize]))?;
-    let part = micro_batch_examples(batch.examples.len(), accumulate);
+    let part = micro_batch_examples(batch.examples.len(), micro_batches);
     let sequences = |i: usize| batch.examples.get(i).map_or(batch.sequences(), |example| example.sequences.start);
     let parts = (0..batch.examples.len()).step_by(part).map(|i| batch.part(sequences(i)..sequences(i + part)));
     Ok(parts.collect())
@@ -104,11 +102,15 @@ impl Objective for FineTuning {
     const STAGE: Stage = Stage::FineTuning;
     /// The model may not change: it influenced the steps that are done. Files may move; their contents are compared.
     const MAY_CHANGE: &'static [&'static str] =
-        &["train", "valid", "test", "epochs", "recompute", "self_test", "patience", "tensorboard"];
+        &["train", "valid", "test", "epochs", "ranks", "recompute", "self_test", "patience", "tensorboard"];
     const DATA_KEY: &'static str = "train";
 
     fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    fn settings_mut(&mut self) -> &mut Settings {
+        &mut self.settings
     }
 
     fn model(&self) -> &ModelConfig {
@@ -183,22 +185,13 @@ impl Objective for FineTuning {
         self.steps
     }
 
-    fn capacity(&self) -> Result<Capacity> {
-        self.capacity_with(self.settings.micro_batches())
-    }
-
-    fn set_micro_batches(&mut self, accumulate: usize, recompute: bool) -> Result<()> {
-        (self.settings.accumulate, self.settings.recompute) = (Some(accumulate), Some(recompute));
-        Ok(())
-    }
-
-    fn capacity_with(&self, accumulate: usize) -> Result<Capacity> {
+    fn capacity(&self, micro_batches: usize) -> Result<Capacity> {
         let (all, Settings { batch, seed, .. }) = (&self.train.all, &self.settings);
         let mut largest = Capacity { rows: 1, sequences: 1 };
         for epoch in 0..self.epochs {
             let order = epoch_order(*seed, epoch, all.len());
             for of_step in order.chunks(*batch) {
-                for part in of_step.chunks(micro_batch_examples(of_step.len(), accumulate)) {
+                for part in of_step.chunks(micro_batch_examples(of_step.len(), micro_batches)) {
                     let sizes = part.iter().map(|i| size_of(&all[*i as usize]));
                     let sum = sizes.fold(Capacity { rows: 0, sequences: 0 }, |sum, size| Capacity {
                         rows: sum.rows + size.rows,
@@ -229,27 +222,21 @@ impl Objective for FineTuning {
         Learning { layer_lr_decay, unfrozen_at: (0..=layers).map(unfrozen_at).collect() }
     }
 
-    fn batches(&self, from: Cursor, capacity: LayoutCapacity) -> Result<Batches> {
+    fn batches(&self, from: Cursor, micro_batches: usize) -> Result<Batches> {
         let Settings { batch, seed, .. } = self.settings;
-        let accumulate = self.settings.micro_batches();
         let (all, mut cursor) = (self.train.all.clone(), from);
         let mut order = epoch_order(seed, cursor.epoch, all.len());
         Ok(Box::new(move || {
             let Cursor { epoch, index } = cursor;
             let end = (index + batch).min(order.len());
-            let parts = micro_batches(&all, &order[index..end], accumulate)?;
-            let counts = parts.iter().map(Batch::loss_counts).fold(LossCounts::default(), |sum, part| LossCounts {
-                targets: sum.targets + part.targets,
-                examples: sum.examples + part.examples,
-            });
-            let layouts = parts.iter().map(|part| capacity.lay_out(part)).collect::<Result<_>>()?;
+            let micro_batches = divide(&all, &order[index..end], micro_batches)?;
             cursor = if end == order.len() {
                 order = epoch_order(seed, epoch + 1, all.len());
                 Cursor { epoch: epoch + 1, index: 0 }
             } else {
                 Cursor { epoch, index: end }
             };
-            Ok(ReadyBatch { layouts, counts, epoch, next: cursor })
+            Ok(StepBatch { micro_batches, epoch, next: cursor })
         }))
     }
 
@@ -284,6 +271,7 @@ impl Objective for FineTuning {
             examples,
             tokens_per_second,
             elapsed_s,
+            ranks: None,
         })
     }
 

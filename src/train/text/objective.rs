@@ -1,7 +1,7 @@
 //! The objective of pretraining: the language model's loss on windows of a text.
 
 use super::evaluate::{Evaluation, Losses};
-use super::prepare::Pretraining;
+use super::prepare::{Pretraining, capacity};
 use crate::config::ModelConfig;
 use crate::data::corpus::Corpus;
 use crate::data::data_loader::Cursor;
@@ -12,9 +12,8 @@ use crate::report::{Curve, Reference};
 use crate::store::token_cache::TokenCache;
 use crate::store::{config_json, sha256};
 use crate::train::metrics::{EvaluationLine, Line, StepLine};
-use crate::train::objective::{Batches, Due, Objective, StepTime};
+use crate::train::objective::{Batches, Due, Objective, StepBatch, StepTime};
 use crate::train::observer::Description;
-use crate::train::prefetch::ReadyBatch;
 use crate::train::resume::StoppedRun;
 use crate::train::run_folder::{CONFIG, METRICS, RunFolder, RunPath};
 use crate::train::sample::{Sampling, SamplingLimits, sample};
@@ -73,6 +72,7 @@ impl Objective for Pretraining {
         "data",
         "steps",
         "epochs",
+        "ranks",
         "recompute",
         "self_test",
         "eval_every",
@@ -86,6 +86,10 @@ impl Objective for Pretraining {
 
     fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    fn settings_mut(&mut self) -> &mut Settings {
+        &mut self.settings
     }
 
     fn model(&self) -> &ModelConfig {
@@ -150,34 +154,25 @@ impl Objective for Pretraining {
         self.steps
     }
 
-    fn capacity_with(&self, accumulate: usize) -> Result<Capacity> {
-        self.capacity_of(&Settings { accumulate: Some(accumulate), ..self.settings.clone() })
-    }
-
-    fn set_micro_batches(&mut self, accumulate: usize, recompute: bool) -> Result<()> {
-        (self.settings.accumulate, self.settings.recompute) = (Some(accumulate), Some(recompute));
-        self.capacity = self.capacity_of(&self.settings)?;
-        Ok(())
-    }
-
-    fn capacity(&self) -> Result<Capacity> {
-        Ok(self.capacity)
+    fn capacity(&self, micro_batches: usize) -> Result<Capacity> {
+        match self.planned {
+            (planned, capacity) if planned == micro_batches => Ok(capacity),
+            _ => capacity(&self.settings, &self.data_loader_of(micro_batches)?, self.steps),
+        }
     }
 
     fn take_parameters(&mut self) -> Vec<Vec<f32>> {
         self.weights.take().unwrap_or_else(|| initial_parameters(&self.settings.model, self.settings.seed))
     }
 
-    fn batches(&self, from: Cursor, capacity: LayoutCapacity) -> Result<Batches> {
-        let mut loader = self.data_loader()?;
+    fn batches(&self, from: Cursor, micro_batches: usize) -> Result<Batches> {
+        let mut loader = self.data_loader_of(micro_batches)?;
         loader.seek(from)?;
         Ok(Box::new(move || {
             let epoch = loader.cursor().epoch;
             let batch = loader.next_batch()?;
-            let (counts, next) = (batch.target_count.into(), loader.cursor());
-            let layouts =
-                loader.micro_batches(batch).iter().map(|part| capacity.lay_out(part)).collect::<Result<_>>()?;
-            Ok(ReadyBatch { layouts, counts, epoch, next })
+            let next = loader.cursor();
+            Ok(StepBatch { micro_batches: loader.micro_batches(batch), epoch, next })
         }))
     }
 
@@ -192,12 +187,13 @@ impl Objective for Pretraining {
         let StepResult { step, lr, grad_norm, .. } = *result;
         let (loss, tokens) = (result.loss as f32, u64::from(result.tokens));
         let StepTime { tokens_per_second, elapsed_s } = time;
-        Line::Step(StepLine { step, loss, lr, grad_norm, tokens, tokens_per_second, elapsed_s })
+        Line::Step(StepLine { step, loss, lr, grad_norm, tokens, tokens_per_second, elapsed_s, ranks: None })
     }
 
     fn evaluate(&mut self, training: &mut Training, position: &Position) -> Result<Vec<Line>> {
         let (mut losses, step) = (Losses::default(), position.step);
-        for batch in self.evaluation_batches() {
+        let LayoutCapacity { rows, sequences, .. } = training.batch_capacity();
+        for batch in self.evaluation_batches(Capacity { rows, sequences }) {
             let row_losses = training.evaluate(&batch)?;
             losses.add(&batch, &row_losses, |_, _| Ok(())).map_err(|error| match error {
                 Error::NotFinite(message) => Error::NotFinite(format!("step {step}: in the held-out text, {message}")),

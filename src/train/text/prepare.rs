@@ -50,7 +50,8 @@ pub struct Pretraining {
     input_warnings: Vec<String>,
     /// Whether the tokenizer could encode all of the held-out text.
     pub(super) held_out_is_known: bool,
-    pub(super) capacity: Capacity,
+    /// The capacity for the micro-batches of a single rank, and their number.
+    pub(super) planned: (usize, Capacity),
 }
 
 impl Pretraining {
@@ -117,12 +118,12 @@ impl Pretraining {
             Warmup::Preset(_) => Warmup::Steps(settings.warmup_steps(steps)),
             given => given,
         };
-        let capacity = capacity(&settings, &loader, steps)?;
+        let planned = (settings.micro_batches(), capacity(&settings, &loader, steps)?);
         Ok(Pretraining {
             held_out_is_known: tokenizer.unknown_count(held_out.tokens()) == 0,
             baseline: baseline(&training, &held_out, tokenizer.vocab_size())?,
             held_out_bytes: token_bytes.after(training.tokens().len()),
-            capacity,
+            planned,
             training,
             held_out,
             out,
@@ -145,9 +146,9 @@ impl Pretraining {
         data_loader(&self.settings, &self.training)
     }
 
-    /// The capacity for other settings.
-    pub(super) fn capacity_of(&self, settings: &Settings) -> Result<Capacity> {
-        capacity(settings, &data_loader(settings, &self.training)?, self.steps)
+    /// As [`Pretraining::data_loader`], with the batch of a step divided into so many micro-batches.
+    pub(super) fn data_loader_of(&self, micro_batches: usize) -> Result<DataLoader> {
+        data_loader(&Settings { accumulate: Some(micro_batches), ..self.settings.clone() }, &self.training)
     }
 
     /// Tokens per step: exact for a stream, the most for documents.
@@ -160,9 +161,9 @@ impl Pretraining {
         }
     }
 
-    /// The batches of the held-out part, which fit the run's capacity.
-    pub fn evaluation_batches(&self) -> impl Iterator<Item = Batch> + '_ {
-        let Capacity { rows, sequences } = self.capacity;
+    /// The batches of the held-out part, which fit a capacity.
+    pub fn evaluation_batches(&self, capacity: Capacity) -> impl Iterator<Item = Batch> + '_ {
+        let Capacity { rows, sequences } = capacity;
         crate::data::windows::evaluation_batches(&self.held_out, self.settings.model.n_positions, rows, sequences)
     }
 
@@ -248,7 +249,7 @@ fn data_loader(settings: &Settings, training: &Corpus) -> Result<DataLoader> {
 }
 
 /// The largest micro-batch of a run.
-fn capacity(settings: &Settings, loader: &DataLoader, steps: u32) -> Result<Capacity> {
+pub(super) fn capacity(settings: &Settings, loader: &DataLoader, steps: u32) -> Result<Capacity> {
     let largest = loader.largest_micro_batch(u64::from(steps))?;
     // A held-out sequence or a sample may have more rows than every micro-batch.
     Ok(Capacity { rows: largest.rows.max(settings.model.n_positions), sequences: largest.sequences })

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 const MODULES: &[&[&str]] = &[
     &["terminal"],
     &["error"],
+    &["communicator"],
     &["dims"],
     &["philox"],
     &["config"],

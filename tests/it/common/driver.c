@@ -10,6 +10,7 @@
 //   memory=N             allocations fail that would be more than N bytes in total
 //   pipeline_memory      no memory for compiled shaders
 //   lost=N               the device is lost at the N-th submission, counted from 1
+//   lost_second=N        the device that is used second is lost at its N-th submission
 // DRIVER_COUNT=FILE      "changes submissions", the changes of shaders and the submissions, are written to FILE at the end
 #include <stdatomic.h>
 #include <stdint.h>
@@ -224,11 +225,20 @@ static Result create_pipelines(
         device, cache, number, infos, allocator, pipelines);
 }
 
+static _Atomic(void *) first_queue;
+static atomic_long submissions_of_others;
+
 static Result queue_submit(void *queue, uint32_t number, const void *submits, uint64_t fence) {
     void *device = the_device;
     long done = atomic_fetch_add(&submissions, 1) + 1;
     const char *lost = fault("lost");
     if (lost && done >= atol(lost)) return DEVICE_LOST;
+    void *first = NULL;
+    const char *lost_second = fault("lost_second");
+    if (!atomic_compare_exchange_strong(&first_queue, &first, queue) && first != queue) {
+        long done_by_others = atomic_fetch_add(&submissions_of_others, 1) + 1;
+        if (lost_second && done_by_others >= atol(lost_second)) return DEVICE_LOST;
+    }
     return DEVICE(Result, "vkQueueSubmit", void *, uint32_t, const void *, uint64_t)(queue, number, submits, fence);
 }
 
