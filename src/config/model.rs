@@ -101,6 +101,16 @@ impl ModelConfig {
         Some(config)
     }
 
+    /// Its size in words: "0.9 M parameters · 4 layers, width 128".
+    pub fn size_text(&self) -> String {
+        let parameters = match self.parameter_count() as f64 {
+            few if few < 1e5 => format!("{:.1} k", few / 1e3),
+            many => format!("{:.1} M", many / 1e6),
+        };
+        let layers = if self.n_layer == 1 { "1 layer".into() } else { format!("{} layers", self.n_layer) };
+        format!("{parameters} parameters · {layers}, width {}", self.n_embd)
+    }
+
     /// Sets all four dropout rates: the setting `dropout`.
     pub fn set_dropout(&mut self, rate: f32) {
         self.resid_pdrop = rate;
@@ -221,6 +231,13 @@ pub fn depth_of_preset(name: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_words() {
+        let small = ModelConfig { n_layer: 1, n_embd: 32, n_positions: 64, vocab_size: 300, ..ModelConfig::default() };
+        let sizes = [ModelConfig::default(), small].map(|model| model.size_text());
+        assert_eq!(sizes, ["0.9 M parameters · 4 layers, width 128", "24.4 k parameters · 1 layer, width 32"]);
+    }
 
     #[test]
     fn impossible_values_are_named() {

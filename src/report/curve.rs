@@ -151,17 +151,22 @@ fn rate_strip(svg: &mut Svg, rate: &[(f64, f64)], step: &Axis) {
 }
 
 fn measure_strip(svg: &mut Svg, measure: &Measure, points: &[(f64, f64)], step: &Axis) {
-    svg.text(LEFT, RATE_TOP - 7.0, "start", 12.0, MUTED, 400, &measure.label);
     let reference = measure.reference.as_ref().filter(|reference| reference.value.is_finite());
+    // The name of a reference may be longer than the space beside the plot.
+    let title = match reference {
+        Some(reference) => format!("{}; dashed: {}", measure.label, reference.label),
+        None => measure.label.clone(),
+    };
+    svg.text(LEFT, RATE_TOP - 7.0, "start", 12.0, MUTED, 400, &title);
     let values = points.iter().map(|p| p.1).chain(reference.map(|reference| reference.value));
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), y| (a.min(y), b.max(y)));
     let Some(last) = points.last() else { return };
     let margin = ((high - low) * 0.1).max(1e-3);
     let strip = Axis { from: low - margin, to: high + margin, start: RATE_BOTTOM, end: RATE_TOP };
     let mut names = vec![(strip.at(last.1), RATE, format!("last {:.3}", last.1))];
-    if let Some(Reference { label, value }) = reference {
+    if let Some(Reference { value, .. }) = reference {
         svg.horizontal_line(LEFT, RIGHT, strip.at(*value), REFERENCE, 1.3, "6 4");
-        names.push((strip.at(*value), REFERENCE, format!("{label} {value:.3}")));
+        names.push((strip.at(*value), REFERENCE, format!("{value:.3}")));
     }
     svg.path(&thin(points), step, &strip, RATE, 1.6, 1.0, None);
     if points.len() <= 60 {
@@ -331,8 +336,13 @@ mod tests {
             svg.contains("V 512 &amp; &lt;bytes&gt;") && svg.contains("bigram 3.66") && svg.contains("learning rate")
         );
         let svg = curve_svg(&epochs());
-        for text in [">accuracy on validation<", ">majority 0.567<", ">last 0.640<", ">0.655<", ">loss, L2 + 0.5 · L1<"]
-        {
+        for text in [
+            ">accuracy on validation; dashed: majority<",
+            ">0.567<",
+            ">last 0.640<",
+            ">0.655<",
+            ">loss, L2 + 0.5 · L1<",
+        ] {
             assert!(svg.contains(text), "{text}: {svg}");
         }
         assert!(!svg.contains("learning rate"));

@@ -89,7 +89,8 @@ fn prepare(folder: &Path) {
 
 fn command(folder: &Path, line: &str) -> Command {
     let mut command = wgpt(folder, &line.split_whitespace().collect::<Vec<_>>());
-    command.env("WGPT_CACHE", folder.join("cache"));
+    // Several programs run side by side: more threads of the CPU driver take twice the processor time.
+    command.env("WGPT_CACHE", folder.join("cache")).env("LP_NUM_THREADS", "1");
     command
 }
 

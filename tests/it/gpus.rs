@@ -9,9 +9,9 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The results in docs/gpus by file name, in the order of the names.
-fn results() -> Vec<(String, Value)> {
-    let files = std::fs::read_dir(repository().join("docs/gpus")).expect("docs/gpus");
+/// The results in a folder by file name, in the order of the names.
+fn results(folder: &str) -> Vec<(String, Value)> {
+    let files = std::fs::read_dir(repository().join(folder)).expect(folder);
     let mut files: Vec<PathBuf> = files.map(|file| file.expect("a file").path()).collect();
     files.retain(|file| file.extension().is_some_and(|ending| ending == "json"));
     files.sort();
@@ -114,6 +114,22 @@ fn tables(results: &[(String, Value)]) -> String {
     out
 }
 
+/// The table of runs of scripts/speedrun.sh.
+fn speedrun_table(results: &[(String, Value)]) -> String {
+    let mut out = String::from(
+        "| adapter | model | validation loss | steps | tokens | minutes | date, commit |\n| --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for (_, result) in results {
+        let [adapter, preset, date, commit] = ["adapter", "preset", "date", "commit"].map(|key| text(result, key));
+        let [target, loss, minutes] = ["target_loss", "valid_loss", "minutes"].map(|key| number(result, key));
+        let (steps, tokens, date) = (&result["steps"], &result["tokens"], date.get(..10).unwrap_or_default());
+        let losses = format!("{target:.2} ({loss:.4})");
+        let _ =
+            writeln!(out, "| {adapter} | {preset} | {losses} | {steps} | {tokens} | {minutes:.2} | {date}, {commit} |");
+    }
+    out
+}
+
 const BEGIN: &str = "<!-- tables: written by the test tables_are_those_of_the_files -->\n";
 const END: &str = "<!-- end of the tables -->";
 
@@ -124,7 +140,7 @@ fn tables_are_those_of_the_files() {
     let readme = std::fs::read_to_string(&path).expect("docs/gpus/README.md");
     let (before, rest) = readme.split_once(BEGIN).expect("the mark before the tables");
     let (found, after) = rest.split_once(END).expect("the mark after the tables");
-    let expected = format!("\n{}\n", tables(&results()));
+    let expected = format!("\n{}\n{}\n", tables(&results("docs/gpus")), speedrun_table(&results("docs/gpus/speedrun")));
     if std::env::var_os("WGPT_WRITE_TABLES").is_some() {
         std::fs::write(&path, format!("{before}{BEGIN}{expected}{END}{after}")).expect("written");
         return;
@@ -133,16 +149,63 @@ fn tables_are_those_of_the_files() {
     assert_eq!(found, expected, "docs/gpus/README.md has other tables than its files give: {how}");
 }
 
+/// The name of a file of results: the words of a text.
+fn file_name(words: &str) -> String {
+    let words = words.to_lowercase();
+    let words: Vec<&str> = words.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    format!("{}.json", words.join("-"))
+}
+
+#[test]
+fn files_of_speedruns_have_the_format() {
+    let all = results("docs/gpus/speedrun");
+    assert!(!all.is_empty());
+    for (name, result) in &all {
+        check_speedrun(name, result);
+    }
+}
+
+fn check_speedrun(name: &str, result: &Value) {
+    assert_eq!(result["format"], 1, "{name}");
+    for key in ["program", "commit", "date", "adapter", "driver", "preset", "text_sha256"] {
+        assert!(!text(result, key).is_empty(), "{name}: {key}");
+    }
+    assert_eq!(name, file_name(&format!("{} {}", text(result, "adapter"), text(result, "preset"))));
+    assert!(number(result, "valid_loss") <= number(result, "target_loss"), "{name}");
+    assert!(["steps", "tokens", "minutes"].iter().all(|key| number(result, key) > 0.0), "{name}: {result}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_speedrun_stops_at_its_loss() {
+    let place = tempfile::tempdir().expect("folder");
+    std::fs::write(place.path().join("text.txt"), wgpt::data::synthetic::stories::stories(3, 40_000)).expect("text");
+    let run = |loss: &str, text: &str| {
+        let mut script = std::process::Command::new("bash");
+        script.arg(repository().join("scripts/speedrun.sh")).args(["--loss", loss, "--out", "results", text]);
+        script.arg(env!("CARGO_BIN_EXE_wgpt")).current_dir(place.path()).env("WGPT_CACHE", "");
+        script.output().expect("bash starts")
+    };
+    let output = run("6.2", "text.txt");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut names = crate::common::files::names(&place.path().join("results"));
+    names.retain(|name| name.ends_with(".json"));
+    let json = std::fs::read_to_string(place.path().join("results").join(&names[0])).expect("results");
+    let result: Value = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error}: {json}"));
+    check_speedrun(&names[0], &result);
+    assert_eq!((number(&result, "steps"), number(&result, "tokens")), (25.0, 25.0 * 1024.0), "{json}");
+    let output = run("6.2", "none.txt");
+    assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(1), true));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("none.txt: not a file"));
+}
+
 #[test]
 fn files_of_results_have_the_format() {
-    let all = results();
+    let all = results("docs/gpus");
     assert!(!all.is_empty());
     for (name, result) in &all {
         assert_eq!(result["format"], 1, "{name}");
-        let words = text(result, "adapter").to_lowercase();
-        let words: Vec<&str> =
-            words.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
-        assert_eq!(*name, format!("{}.json", words.join("-")), "the name of the file is that of the adapter");
+        assert_eq!(*name, file_name(text(result, "adapter")), "the name of the file is that of the adapter");
         for key in ["program", "commit", "date", "system"] {
             assert!(result[key].is_string(), "{name}: {key}");
         }

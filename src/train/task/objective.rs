@@ -143,10 +143,8 @@ impl Objective for FineTuning {
         Curve {
             title: self.title(),
             subtitle: format!(
-                "{:.1} M parameters · {} layers, width {} · {} examples, {} for validation",
-                model.parameter_count() as f64 / 1e6,
-                model.n_layer,
-                model.n_embd,
+                "{} · {} examples, {} for validation",
+                model.size_text(),
                 train.all.len(),
                 valid.all.len()
             ),

@@ -125,13 +125,7 @@ impl Objective for Pretraining {
         let model = &self.settings.model;
         Curve {
             title: self.title(),
-            subtitle: format!(
-                "{:.1} M parameters · {} layers, width {} · V {}",
-                model.parameter_count() as f64 / 1e6,
-                model.n_layer,
-                model.n_embd,
-                model.vocab_size
-            ),
+            subtitle: format!("{} · V {}", model.size_text(), model.vocab_size),
             steps: self.steps,
             references: vec![Reference { label: "bigram".into(), value: self.baseline.bigram }],
             ..Curve::default()
