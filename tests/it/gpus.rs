@@ -9,9 +9,9 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The results in a folder by file name, in the order of the names.
+/// The results in a folder by file name, in the order of the names; none where there is no such folder.
 fn results(folder: &str) -> Vec<(String, Value)> {
-    let files = std::fs::read_dir(repository().join(folder)).expect(folder);
+    let files = std::fs::read_dir(repository().join(folder)).into_iter().flatten();
     let mut files: Vec<PathBuf> = files.map(|file| file.expect("a file").path()).collect();
     files.retain(|file| file.extension().is_some_and(|ending| ending == "json"));
     files.sort();
@@ -116,6 +116,9 @@ fn tables(results: &[(String, Value)]) -> String {
 
 /// The table of runs of scripts/speedrun.sh.
 fn speedrun_table(results: &[(String, Value)]) -> String {
+    if results.is_empty() {
+        return String::new();
+    }
     let mut out = String::from(
         "| adapter | model | validation loss | steps | tokens | minutes | date, commit |\n| --- | --- | --- | --- | --- | --- | --- |\n",
     );
@@ -158,10 +161,8 @@ fn file_name(words: &str) -> String {
 
 #[test]
 fn files_of_speedruns_have_the_format() {
-    let all = results("docs/gpus/speedrun");
-    assert!(!all.is_empty());
-    for (name, result) in &all {
-        check_speedrun(name, result);
+    for (name, result) in results("docs/gpus/speedrun") {
+        check_speedrun(&name, &result);
     }
 }
 

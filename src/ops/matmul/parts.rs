@@ -140,7 +140,10 @@ impl Launches {
         let m = if call.form == Form::AtB { sizes.m } else { call.rows.at(rec.capacity()) };
         let (a_quads, b_quads) = (call.a.pitch() as u32 / 4, call.b.pitch() as u32 / 4);
         let (form, rows, gradient, part_packs) = (call.form, call.rows, call.gradient, m * packs);
-        Launches { form, rows, sizes, group, gradient, parts, packs, part_packs, a_quads, b_quads }
+        let mut all = Launches { form, rows, sizes, group, gradient, parts, packs, part_packs, a_quads, b_quads };
+        // No batch may have more parts than the largest, whose parts are rounded to whole steps.
+        all.parts = all.division(all.live(rec.capacity()).1).1.max(1);
+        all
     }
 
     /// M and K of these values.

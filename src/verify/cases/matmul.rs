@@ -171,6 +171,8 @@ pub fn cases() -> Vec<Case> {
     }
     // Fewer rows that would be cut in more groups than the capacity's.
     all.push(case(Form::AB, Out::Bias, [9, 60, 40], 8, Purpose::Small));
+    // Fewer rows that would be cut in more parts than the capacity's, whose parts are rounded to whole steps.
+    all.push(case(Form::AtB, Out::Plain, [9, 60, 49], 48, Purpose::Small));
     // More rows than a texture has, as a token table may: operands and results are cut in ranges there.
     for (form, out, [m, n, k]) in [
         (Form::AB, Out::Bias, [3, 5, 16_500]),
