@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Fails every write, open for writing, sync, rename, mkdir, removal, truncation and map of pretrain, finetune, their --resume,
 # predict, eval, tokenizer and import once, with a full disk, an I/O error and an interruption; every lock with ENOLCK; every read
-# with an I/O error. Checks that nothing is lost (docs/reliability.md). Linux with a C compiler. Takes about half an hour of CPU
-# time, and prints the number of failures for each command and error.
+# with an I/O error. Checks that nothing is lost (docs/reliability.md). Linux with a C compiler. Takes an hour or more of CPU time,
+# and prints the number of failures for each command and error.
 #
 # usage: scripts/faults.sh
 set -euo pipefail

@@ -443,10 +443,12 @@ impl Device {
 
     /// Reports the first error that no scope caught.
     pub(super) fn check(&self) -> Result<()> {
-        match &*self.0.fault.lock().unwrap_or_else(PoisonError::into_inner) {
-            None => Ok(()),
-            Some(fault) => Err(Error::Device(fault.clone())),
+        let fault = || self.0.fault.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(DeviceError::Rejected(_)) = fault() {
+            // What is made on a lost device is refused before wgpu reports the loss, which it does once nothing is submitted.
+            let _ = self.0.device.poll(wgpu::PollType::wait_indefinitely());
         }
+        fault().map_or(Ok(()), |fault| Err(Error::Device(fault)))
     }
 
     fn pipelines(&self) -> MutexGuard<'_, Pipelines> {

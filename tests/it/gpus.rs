@@ -143,7 +143,7 @@ fn tables_are_those_of_the_files() {
     let readme = std::fs::read_to_string(&path).expect("docs/gpus/README.md");
     let (before, rest) = readme.split_once(BEGIN).expect("the mark before the tables");
     let (found, after) = rest.split_once(END).expect("the mark after the tables");
-    let expected = format!("\n{}\n{}\n", tables(&results("docs/gpus")), speedrun_table(&results("docs/gpus/speedrun")));
+    let expected = format!("\n{}\n{}", tables(&results("docs/gpus")), speedrun_table(&results("docs/gpus/speedrun")));
     if std::env::var_os("WGPT_WRITE_TABLES").is_some() {
         std::fs::write(&path, format!("{before}{BEGIN}{expected}{END}{after}")).expect("written");
         return;
