@@ -448,7 +448,12 @@ impl Device {
             // What is made on a lost device is refused before wgpu reports the loss, which it does once nothing is submitted.
             let _ = self.0.device.poll(wgpu::PollType::wait_indefinitely());
         }
-        fault().map_or(Ok(()), |fault| Err(Error::Device(fault)))
+        Err(Error::Device(match fault() {
+            None => return Ok(()),
+            // Another thread may still be about to report the loss. Nothing else makes a resource invalid in silence.
+            Some(DeviceError::Rejected(message)) if message.contains(" is invalid") => DeviceError::Lost(message),
+            Some(fault) => fault,
+        }))
     }
 
     fn pipelines(&self) -> MutexGuard<'_, Pipelines> {
