@@ -112,7 +112,7 @@ impl Session<'_, '_> {
         };
         while answer.is_open() && answer.ids.len() < options.tokens {
             let text = self.ids.iter().chain(&answer.ids).copied().collect::<Vec<u32>>();
-            let missing = options.tokens - answer.ids.len();
+            let (before, missing) = (answer.ids.len(), options.tokens - answer.ids.len());
             let visible = latest(&text, missing, self.generator.config().n_positions);
             if visible.len() < text.len() && !std::mem::replace(&mut self.told, true) {
                 note(format_args!("the model sees the latest {} tokens of the text from here on", visible.len()));
@@ -127,6 +127,9 @@ impl Session<'_, '_> {
             match answer.failed.take() {
                 Some(failed) => return Err(failed),
                 None => done?,
+            }
+            if answer.ids.len() == before {
+                break; // a model of one position, which nothing can follow
             }
         }
         let Answer { out, stream, mut words, mut printed, mut ids, .. } = answer;
