@@ -4,7 +4,7 @@
 use crate::{Error, Result};
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Syncs a file that is open for writing. Devices and pipes, and file systems that cannot sync, are left as they are.
 ///
@@ -19,7 +19,7 @@ pub fn sync_file(file: &File) -> io::Result<()> {
 /// # Errors
 /// [`Error::Io`] with the path.
 pub fn sync_folder(folder: &Path) -> Result<()> {
-    unless_unsupported(try_sync_folder(folder)).map_err(|e| Error::io(folder, e))
+    unless_unsupported(try_sync_folder(folder)).map_err(|e| Error::io(named(folder), e))
 }
 
 /// What a file system that cannot sync folders means for the files in `folder`; `None` if it syncs them.
@@ -27,8 +27,13 @@ pub fn weakness(folder: &Path) -> Option<String> {
     let error = try_sync_folder(folder).err().filter(is_unsupported)?;
     Some(format!(
         "{}: this file system cannot sync folders ({error}); after a power failure, the latest checkpoint may be missing",
-        folder.display()
+        named(folder).display()
     ))
+}
+
+/// The path that messages have for a folder: the name of the current folder says more than `.`.
+fn named(folder: &Path) -> PathBuf {
+    if folder == Path::new(".") { std::env::current_dir().unwrap_or_else(|_| folder.into()) } else { folder.into() }
 }
 
 fn try_sync_folder(folder: &Path) -> io::Result<()> {
@@ -58,5 +63,6 @@ mod tests {
         sync_folder(folder.path()).expect("synced");
         assert!(weakness(folder.path()).is_none());
         assert!(sync_folder(&folder.path().join("none")).is_err());
+        assert!(named(Path::new(".")).is_absolute() && named(Path::new("a")) == Path::new("a"));
     }
 }

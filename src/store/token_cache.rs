@@ -52,7 +52,8 @@ pub struct Tokenized {
     pub token_bytes: TokenBytes,
     /// The tokenizer that was trained on the text, if one was.
     pub trained: Option<Tokenizer>,
-    /// The cache entry; `None` for a temporary folder, which is deleted with the last user of the tokens.
+    /// The cache entry; `None` for a temporary folder, which is deleted once it is open, or on Windows with the last user of
+    /// the tokens.
     pub folder: Option<PathBuf>,
     /// Why the entry could not be moved into the cache.
     pub not_saved: Option<String>,
@@ -340,7 +341,7 @@ impl FinishedEntry {
     }
 
     /// Moves the entry into the cache and opens it. If another process was first, its entry is used. If the move fails, the
-    /// entry is opened in its work folder, which is deleted with the last user of the tokens.
+    /// entry is opened in its work folder, which is deleted at once, or on Windows with the last user of the tokens.
     ///
     /// # Errors
     /// As [`FinishedEntry::corpus`].
@@ -372,7 +373,10 @@ impl FinishedEntry {
             }
         }
         let path = self.work_folder.path().to_path_buf();
-        let tokenized = open(&path, &self.entry, Some(Arc::new(self.work_folder)))?;
+        // Mapped files can be read after they are deleted, except on Windows. Then a process that is killed leaves nothing.
+        let (deleted_now, kept) = if cfg!(windows) { (None, Some(self.work_folder)) } else { (Some(self.work_folder), None) };
+        let tokenized = open(&path, &self.entry, kept.map(Arc::new))?;
+        drop(deleted_now);
         Ok(Tokenized { trained: self.trained, not_saved: reason, ..tokenized })
     }
 }
@@ -633,10 +637,12 @@ mod tests {
         let (finished, digests) = fixture.write(&entries);
         let path = finished.work_folder.path().to_path_buf();
         let persisted = finished.persist(&entries, &digests).expect("persist");
-        assert!(persisted.folder.is_none() && path.exists());
+        assert!(persisted.folder.is_none());
+        assert_eq!(path.exists(), cfg!(windows), "deleted at once where open files can be deleted");
         let part = persisted.corpus.tokens().part(0..2);
+        assert_eq!(ids(&persisted), fixture.tokenizer.encode(TEXT).expect("encode"));
         drop(persisted);
-        assert!(path.exists() && part.len() == 2);
+        assert!(path.exists() == cfg!(windows) && part.len() == 2);
         drop(part);
         assert!(!path.exists(), "deleted with the last user of a part");
     }
