@@ -111,7 +111,7 @@ fn measure(device: &Device, settings: &Settings, capacity: Capacity) -> Result<S
     training.evaluate(&batch)?;
     let begin = Instant::now();
     training.evaluate(&batch)?;
-    Ok(Speed { first_s, step_s, evaluation_s: begin.elapsed().as_secs_f64(), device_bytes: device.bytes_allocated() })
+    Ok(Speed { first_s, step_s, evaluation_s: begin.elapsed().as_secs_f64(), device_bytes: device.bytes_in_use() })
 }
 
 /// Takes `count` optimizer steps without waiting between them, as a run does, and waits for their results.

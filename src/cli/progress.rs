@@ -2,12 +2,13 @@
 
 use super::bar::{PAUSE, bar};
 use super::interrupt;
-use super::numbers::grouped;
+use super::numbers::{bytes, grouped};
 use super::output::note;
 use crate::Result;
 use crate::terminal::{truncated, visible, visible_lines};
+use crate::train::metrics::{TaskStepLine, Utilization};
 use crate::train::observer::Description;
-use crate::train::{EvaluationLine, Line, Observer};
+use crate::train::{EvaluationLine, Line, Observer, StepLine};
 use indicatif::ProgressBar;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,8 @@ pub(super) struct Progress {
     stop: Arc<AtomicBool>,
     /// Targets per second of each rank, if there are several.
     rank_speeds: Vec<f64>,
+    /// Whether the device memory of the run has been shown.
+    memory_shown: bool,
 }
 
 impl Progress {
@@ -43,6 +46,7 @@ impl Progress {
             printed: None,
             stop: interrupt::flag()?,
             rank_speeds: Vec::new(),
+            memory_shown: false,
         })
     }
 
@@ -54,11 +58,24 @@ impl Progress {
     }
 
     /// Shows a step in the bar, or on a line if the last one is some seconds ago.
-    fn show_step(&mut self, step: u32, loss: f64, tokens: u64, tokens_per_second: f64) {
+    fn show_step(
+        &mut self,
+        step: u32,
+        loss: f64,
+        tokens: u64,
+        tokens_per_second: f64,
+        utilization: Option<Utilization>,
+    ) {
+        if let Some(used) = utilization.filter(|_| !self.memory_shown) {
+            self.memory_shown = true;
+            self.print(&format!("{} of device memory in use", bytes(used.device_bytes)));
+        }
         let speeds: Vec<String> = self.rank_speeds.iter().map(|speed| grouped(*speed as u64)).collect();
         let by_rank =
             if speeds.is_empty() { String::new() } else { format!(" (by rank alone {})", speeds.join(" + ")) };
-        let state = format!("loss {loss:.3}  {} tokens/s{by_rank}", grouped(tokens_per_second as u64));
+        let share = utilization.and_then(|used| used.mfu);
+        let of_peak = share.map_or(String::new(), |share| format!("  {:.1} % of peak", share * 100.0));
+        let state = format!("loss {loss:.3}  {} tokens/s{by_rank}{of_peak}", grouped(tokens_per_second as u64));
         let seconds_left = f64::from(self.steps - step) * tokens as f64 / tokens_per_second.max(1e-9);
         if let Some(bar) = &self.bar {
             bar.set_message(state);
@@ -116,8 +133,14 @@ impl Observer for Progress {
 
     fn recorded(&mut self, line: &Line) {
         match line {
-            Line::Step(line) => self.show_step(line.step, line.loss.into(), line.tokens, line.tokens_per_second),
-            Line::TaskStep(line) => self.show_step(line.step, line.task_loss, line.tokens, line.tokens_per_second),
+            Line::Step(line) => {
+                let StepLine { step, loss, tokens, tokens_per_second, utilization, .. } = *line;
+                self.show_step(step, loss.into(), tokens, tokens_per_second, utilization);
+            }
+            Line::TaskStep(line) => {
+                let TaskStepLine { step, task_loss, tokens, tokens_per_second, utilization, .. } = *line;
+                self.show_step(step, task_loss, tokens, tokens_per_second, utilization);
+            }
             Line::Evaluation(EvaluationLine { step, valid_loss, valid_bits_per_byte, .. }) => {
                 let bits = valid_bits_per_byte.map_or(String::new(), |bits| format!(", {bits:.4} bits per byte"));
                 self.print(&format!("step {step}: validation loss {valid_loss:.4}{bits}"));

@@ -359,6 +359,13 @@ impl Device {
         self.0.bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes of device memory that are in use, as the backend's allocator reports them; where it reports none, those of
+    /// [`Device::bytes_allocated`].
+    pub fn bytes_in_use(&self) -> u64 {
+        let report = self.0.device.generate_allocator_report();
+        report.map_or_else(|| self.bytes_allocated(), |report| report.total_allocated_bytes)
+    }
+
     /// Floating-point operations after which a program's submission ends and the next one begins. It starts with
     /// [`Caps::submission_flops`] and is then measured while a model trains, so that a submission takes about 0.3 seconds:
     /// desktop drivers reset a device whose submission takes more than about two.

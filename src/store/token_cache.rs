@@ -374,7 +374,8 @@ impl FinishedEntry {
         }
         let path = self.work_folder.path().to_path_buf();
         // Mapped files can be read after they are deleted, except on Windows. Then a process that is killed leaves nothing.
-        let (deleted_now, kept) = if cfg!(windows) { (None, Some(self.work_folder)) } else { (Some(self.work_folder), None) };
+        let (deleted_now, kept) =
+            if cfg!(windows) { (None, Some(self.work_folder)) } else { (Some(self.work_folder), None) };
         let tokenized = open(&path, &self.entry, kept.map(Arc::new))?;
         drop(deleted_now);
         Ok(Tokenized { trained: self.trained, not_saved: reason, ..tokenized })

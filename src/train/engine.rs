@@ -17,6 +17,7 @@ use super::settings::value::{Optimizer, Precision};
 use super::settings::{Bytes, Settings};
 use super::state::{Position, RunState};
 use super::tensorboard::Events;
+use super::utilization::Meter;
 use crate::data::data_loader::Cursor;
 use crate::error::DeviceError;
 use crate::gpu::Device;
@@ -185,6 +186,7 @@ struct Run<O: Objective> {
     /// Whether the work after the last step is done.
     is_finish_done: bool,
     clock: Clock,
+    meter: Meter,
     /// Examples trained in this process.
     examples: u64,
 }
@@ -192,7 +194,7 @@ struct Run<O: Objective> {
 impl<O: Objective> Run<O> {
     /// Evaluates the initial model where the objective does so at step 0, and creates the run's folder.
     fn start(mut objective: O, models: Vec<Training>, observer: &mut dyn Observer) -> Result<Self> {
-        let kernels = SavedKernels::of(&models)?;
+        let (kernels, meter) = (SavedKernels::of(&models)?, Self::meter(&objective, &models));
         let mut ranks = Ranks::new(models)?;
         let clock = Clock::new(Duration::ZERO);
         let data = objective.identity();
@@ -217,7 +219,11 @@ impl<O: Objective> Run<O> {
         let checkpoint = checkpoint(&objective, position.clone())?;
         let folder = RunFolder::create(objective.out(), &new, |folder| checkpoint.write(folder, &ranks.training))?;
         observer.saved(&folder.checkpoint_path(0));
-        Self::new(objective, ranks, position, folder, kernels, curve, clock, &lines)
+        Self::new(objective, ranks, position, folder, kernels, curve, clock, meter, &lines)
+    }
+
+    fn meter(objective: &O, models: &[Training]) -> Meter {
+        Meter::new(models, optimizer_options(objective.settings(), 0.0).precision)
     }
 
     /// Truncates the folder's files to the checkpoint and continues from there.
@@ -228,7 +234,7 @@ impl<O: Objective> Run<O> {
         objective.restore(&state, &lines, &folder)?;
         let mut curve = objective.curve();
         lines.iter().for_each(|line| objective.plot(line, &mut curve));
-        let kernels = SavedKernels::of(&models)?;
+        let (kernels, meter) = (SavedKernels::of(&models)?, Self::meter(&objective, &models));
         folder.write_settings(objective.settings())?;
         folder.write_kernels(&kernels)?;
         // The process may have ended between the checkpoint and the file that names it as the best.
@@ -236,7 +242,7 @@ impl<O: Objective> Run<O> {
             folder.name_best(step)?;
         }
         let clock = Clock::new(Duration::from_millis(position.elapsed_ms));
-        Self::new(objective, Ranks::new(models)?, position, folder, kernels, curve, clock, &lines)
+        Self::new(objective, Ranks::new(models)?, position, folder, kernels, curve, clock, meter, &lines)
     }
 
     #[expect(clippy::too_many_arguments, reason = "all that a run consists of")]
@@ -248,6 +254,7 @@ impl<O: Objective> Run<O> {
         kernels: SavedKernels,
         curve: Curve,
         clock: Clock,
+        meter: Meter,
         lines: &[Line],
     ) -> Result<Self> {
         let elapsed_s = clock.elapsed().as_secs_f64();
@@ -273,6 +280,7 @@ impl<O: Objective> Run<O> {
             kernels,
             curve,
             clock,
+            meter,
         })
     }
 
@@ -311,6 +319,7 @@ impl<O: Objective> Run<O> {
             if due.checkpoint {
                 self.save(observer)?;
             }
+            self.meter.measure_memory();
             self.clock.resume();
         }
         Ok(())
@@ -361,7 +370,7 @@ impl<O: Objective> Run<O> {
         self.examples += u64::from(result.examples);
         let (elapsed_s, tokens_per_second) = self.clock.record_step(u64::from(result.tokens));
         let line = self.objective.step_line(result, StepTime { tokens_per_second, elapsed_s });
-        let line = line.with_ranks(self.rank_tokens.pop_front());
+        let line = line.with_devices(self.meter.at(tokens_per_second), self.rank_tokens.pop_front());
         self.write(&line)?;
         self.objective.plot(&line, &mut self.curve);
         observer.recorded(&line);

@@ -30,9 +30,24 @@ pub struct StepLine {
     pub tokens_per_second: f64,
     /// Seconds since the run started.
     pub elapsed_s: f64,
+    /// What the run uses of its devices; `None` in lines of earlier versions.
+    #[serde(flatten)]
+    pub utilization: Option<Utilization>,
     /// The ranks, if there are several.
     #[serde(flatten)]
     pub ranks: Option<RankTokens>,
+}
+
+/// What a run uses of its devices, over the last steps.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Utilization {
+    /// Floating-point operations per second, in GFLOP/s: those that [`step_flops`](crate::model::step_flops) counts.
+    pub gflops: f64,
+    /// Their share of the devices' peak; `None` where it is not known. Above 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mfu: Option<f64>,
+    /// Device memory in use, in bytes. With several ranks, that of the device which uses most.
+    pub device_bytes: u64,
 }
 
 /// What the line of a step has where there are several ranks.
@@ -87,6 +102,9 @@ pub struct TaskStepLine {
     pub tokens_per_second: f64,
     /// Seconds since the run started.
     pub elapsed_s: f64,
+    /// What the run uses of its devices; `None` in lines of earlier versions.
+    #[serde(flatten)]
+    pub utilization: Option<Utilization>,
     /// The ranks, if there are several.
     #[serde(flatten)]
     pub ranks: Option<RankTokens>,
@@ -134,12 +152,14 @@ pub enum Line {
 }
 
 impl Line {
-    /// The line of a step with the targets of each rank.
-    pub(super) fn with_ranks(mut self, rank_tokens: Option<Vec<u64>>) -> Self {
-        let ranks = rank_tokens.map(|rank_tokens| RankTokens { ranks: rank_tokens.len(), rank_tokens });
+    /// The line of a step with what the run uses, and with the targets of each rank.
+    pub(super) fn with_devices(mut self, used: Utilization, rank_tokens: Option<Vec<u64>>) -> Self {
+        let all = rank_tokens.map(|rank_tokens| RankTokens { ranks: rank_tokens.len(), rank_tokens });
         match &mut self {
-            Line::Step(line) => line.ranks = ranks,
-            Line::TaskStep(line) => line.ranks = ranks,
+            Line::Step(StepLine { utilization, ranks, .. })
+            | Line::TaskStep(TaskStepLine { utilization, ranks, .. }) => {
+                (*utilization, *ranks) = (Some(used), all);
+            }
             Line::Evaluation(_) | Line::Epoch(_) | Line::Test(_) => {}
         }
         self
@@ -293,6 +313,7 @@ mod tests {
             tokens: 1024,
             tokens_per_second: 5000.0 / 3.0,
             elapsed_s: 0.25,
+            utilization: Some(Utilization { gflops: 9.5, mfu: None, device_bytes: 1 << 20 }),
             ranks: None,
         };
         let evaluation =

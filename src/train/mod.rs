@@ -23,6 +23,7 @@ pub mod task;
 pub mod tensorboard;
 #[cfg(feature = "tokenizers")]
 pub mod text;
+mod utilization;
 
 pub use engine::{Trained, optimizer_options, resume, train};
 pub use metrics::{EvaluationLine, Line, Metrics, StepLine};

@@ -170,6 +170,7 @@ mod tests {
             tokens: 8,
             tokens_per_second: 9.0,
             elapsed_s: 3.0,
+            utilization: None,
             ranks: None,
         };
         let infinite =

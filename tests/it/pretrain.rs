@@ -41,6 +41,9 @@ impl Observer for Events {
         self.0.push(match line {
             Line::Step(line) => {
                 assert!(line.loss.is_finite() && line.tokens == 64 && line.tokens_per_second > 0.0, "{line:?}");
+                // The weights, their gradients and moments are on the device.
+                let used = line.utilization.expect("what the run uses");
+                assert!(used.gflops > 0.0 && used.device_bytes > 100_000, "{line:?}");
                 format!("step {}", line.step)
             }
             Line::Evaluation(line) => {

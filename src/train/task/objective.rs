@@ -269,6 +269,7 @@ impl Objective for FineTuning {
             examples,
             tokens_per_second,
             elapsed_s,
+            utilization: None,
             ranks: None,
         })
     }

@@ -181,7 +181,17 @@ impl Objective for Pretraining {
         let StepResult { step, lr, grad_norm, .. } = *result;
         let (loss, tokens) = (result.loss as f32, u64::from(result.tokens));
         let StepTime { tokens_per_second, elapsed_s } = time;
-        Line::Step(StepLine { step, loss, lr, grad_norm, tokens, tokens_per_second, elapsed_s, ranks: None })
+        Line::Step(StepLine {
+            step,
+            loss,
+            lr,
+            grad_norm,
+            tokens,
+            tokens_per_second,
+            elapsed_s,
+            utilization: None,
+            ranks: None,
+        })
     }
 
     fn evaluate(&mut self, training: &mut Training, position: &Position) -> Result<Vec<Line>> {

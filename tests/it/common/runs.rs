@@ -68,8 +68,8 @@ pub fn metrics_without_times(run: &Path) -> Vec<Line> {
     let mut all = metrics::read(run.join("metrics.jsonl")).expect("metrics");
     for line in &mut all {
         match line {
-            Line::Step(step) => (step.elapsed_s, step.tokens_per_second) = (0.0, 0.0),
-            Line::TaskStep(step) => (step.elapsed_s, step.tokens_per_second) = (0.0, 0.0),
+            Line::Step(step) => (step.elapsed_s, step.tokens_per_second, step.utilization) = (0.0, 0.0, None),
+            Line::TaskStep(step) => (step.elapsed_s, step.tokens_per_second, step.utilization) = (0.0, 0.0, None),
             Line::Evaluation(_) | Line::Epoch(_) | Line::Test(_) => {}
         }
     }
