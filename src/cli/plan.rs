@@ -34,6 +34,9 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         let limit = settings.memory.ok_or_else(|| missing_option("memory", "is needed with --longest"))?;
         return longest(context, &settings.model, limit, matches.get_flag("json"));
     }
+    if settings.measures_batch {
+        return Err(invalid_option("batch", "auto", "must be a number here: `wgpt pretrain` measures it").into());
+    }
     let time = matches.get_flag("time");
     if time && settings.ranks() > 1 {
         return Err(

@@ -1,39 +1,20 @@
 //! `wgpt plan --time`: some steps of the run on the adapter, and how long the run will take by them.
 
-use super::bench::fixture;
 use super::context::Context;
 use super::numbers::{bytes, duration, grouped};
 use super::output::note;
 use super::stop::Done;
 use super::texts::note_long_text;
 use super::user_cache::token_cache;
-use crate::data::batch::Batch;
-use crate::gpu::Device;
-use crate::model::{self, Capacity, Training, initial_parameters};
-use crate::philox;
+use crate::Result;
+use crate::model::{self, Capacity, initial_parameters};
 use crate::report::{Align, Table};
 use crate::train::settings::Settings;
-use crate::train::{Length, Pretraining, engine};
-use crate::{Error, Result};
+use crate::train::{Length, Pretraining, speed};
 use std::path::Path;
-use std::time::Instant;
 
 /// Seconds of steps that are measured, about.
 const SECONDS: f64 = 3.0;
-/// The most steps that are measured.
-const STEPS: f64 = 200.0;
-const LEARNING_RATE: f64 = 1e-4;
-
-/// What a run takes on an adapter.
-struct Speed {
-    /// Seconds until the first step was done: reading shaders, compiling them, and the step.
-    first_s: f64,
-    /// Seconds of an optimizer step.
-    step_s: f64,
-    /// Seconds of an evaluation of a micro-batch.
-    evaluation_s: f64,
-    device_bytes: u64,
-}
 
 /// The text of the run, read as by `pretrain`; `None` where `data` is not set.
 ///
@@ -56,7 +37,8 @@ pub(super) fn run(
     text: Option<Pretraining>,
 ) -> Done {
     let device = context.open()?;
-    let speed = measure(&device, settings, capacity)?;
+    let parameters = initial_parameters(&settings.model, settings.seed);
+    let speed = speed::measure(&device, settings, &parameters, capacity, SECONDS)?;
     let rows = capacity.rows * settings.micro_batches();
     let name = device.caps().name.clone();
     let mut table = Table::new(&[(&format!("time on {name}"), Align::Left), ("", Align::Right)]);
@@ -92,45 +74,4 @@ pub(super) fn run(
         note("with --data, the length of an epoch and the time of evaluations are computed too");
     }
     Ok(())
-}
-
-/// Takes some steps of the run from random weights on random tokens.
-fn measure(device: &Device, settings: &Settings, capacity: Capacity) -> Result<Speed> {
-    let (config, begin) = (&settings.model, Instant::now());
-    let options = engine::optimizer_options(settings, 0.0);
-    let mut training = Training::new(device, config, &initial_parameters(config, settings.seed), capacity, options)?;
-    let batch = fixture::batch(capacity.sequences, config.n_positions, config.vocab_size)?;
-    steps(&mut training, settings, &batch, 1)?;
-    let first_s = begin.elapsed().as_secs_f64();
-    let begin = Instant::now();
-    steps(&mut training, settings, &batch, 1)?;
-    let count = (SECONDS / begin.elapsed().as_secs_f64().max(1e-6)).clamp(2.0, STEPS) as usize;
-    let begin = Instant::now();
-    steps(&mut training, settings, &batch, count)?;
-    let step_s = begin.elapsed().as_secs_f64() / count as f64;
-    training.evaluate(&batch)?;
-    let begin = Instant::now();
-    training.evaluate(&batch)?;
-    Ok(Speed { first_s, step_s, evaluation_s: begin.elapsed().as_secs_f64(), device_bytes: device.bytes_in_use() })
-}
-
-/// Takes `count` optimizer steps without waiting between them, as a run does, and waits for their results.
-fn steps(training: &mut Training, settings: &Settings, batch: &Batch, count: usize) -> Result<()> {
-    let parts = settings.micro_batches();
-    for _ in 0..count {
-        if parts == 1 {
-            training.step(batch, LEARNING_RATE, settings.seed)?;
-            continue;
-        }
-        let key = philox::step_key(settings.seed, training.progress().step);
-        for _ in 0..parts {
-            training.accumulate_gradients(batch, batch.target_count * parts as u32, key)?;
-        }
-        training.optimizer_step(LEARNING_RATE)?;
-    }
-    let results = training.wait_for_results()?;
-    match results.iter().find(|result| !result.loss.is_finite() || result.halted.is_some()) {
-        Some(result) => Err(Error::NotFinite(format!("step {}: the loss is {}", result.step, result.loss))),
-        None => Ok(()),
-    }
 }

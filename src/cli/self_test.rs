@@ -5,7 +5,7 @@ use super::user_cache::passed_tests;
 use crate::Result;
 use crate::gpu::Device;
 use crate::train::Objective;
-use crate::train::engine::optimizer_options;
+use crate::train::optimizer_options;
 use crate::verify::self_test::{SelfTest, Workload};
 
 /// Tests the kernels that a run needs on each device, unless this test passed before or the key `self_test` is false.

@@ -8,22 +8,21 @@ use super::memory;
 use super::metrics::{Line, Metrics};
 use super::objective::{Objective, StepTime};
 use super::observer::Observer;
+use super::options::optimizer_options;
 use super::prefetch::{Prefetch, ReadyBatch, dealt};
 use super::ranks::{RankError, Ranks, Step};
 use super::resume::StoppedRun;
 use super::run_folder::{NewRun, RunFolder, SavedKernels};
 use super::schedule::Schedule;
-use super::settings::value::{Optimizer, Precision};
-use super::settings::{Bytes, Settings};
+use super::settings::Bytes;
+use super::speed::fastest_sequences;
 use super::state::{Position, RunState};
 use super::tensorboard::Events;
 use super::utilization::Meter;
 use crate::data::data_loader::Cursor;
 use crate::error::DeviceError;
 use crate::gpu::Device;
-use crate::model::{StepResult, Training, TrainingOptions};
-use crate::ops::kernels;
-use crate::ops::optimizer::{AdamW, Arithmetic};
+use crate::model::{StepResult, Training};
 use crate::philox;
 use crate::report::Curve;
 use crate::report::command::shell_word;
@@ -64,6 +63,7 @@ pub struct Trained<O> {
 pub fn train<O: Objective>(devices: &[Device], mut objective: O, observer: &mut dyn Observer) -> Result<Trained<O>> {
     set_ranks(&mut objective, devices.len());
     let parameters = objective.take_parameters();
+    measure_batch(devices, &mut objective, &parameters, observer)?;
     let models = allocate(devices, &mut objective, &parameters, observer)?;
     drop(parameters);
     observer.started(&objective.description());
@@ -77,6 +77,27 @@ fn set_ranks<O: Objective>(objective: &mut O, devices: usize) {
     if objective.settings().ranks() != devices {
         objective.settings_mut().ranks = Some(devices);
     }
+}
+
+/// Replaces `batch = auto` by what the first device needs for its full speed, times the number of devices.
+fn measure_batch<O: Objective>(
+    devices: &[Device],
+    objective: &mut O,
+    parameters: &[Vec<f32>],
+    observer: &mut dyn Observer,
+) -> Result<()> {
+    let settings = objective.settings().clone();
+    let (Some(device), true) = (devices.first(), settings.measures_batch) else { return Ok(()) };
+    observer.noted("batch = auto: measuring steps of more and more sequences");
+    let (sequences, speeds) = fastest_sequences(device, &settings, parameters)?;
+    let parts = settings.micro_batches() * devices.len();
+    let shown = speeds
+        .iter()
+        .map(|(sequences, speed)| format!("{} with {}", speed.round(), sequences * settings.micro_batches()));
+    let speeds = shown.collect::<Vec<_>>().join(", ");
+    let on_each = if devices.len() > 1 { " on the first adapter" } else { "" };
+    observer.noted(&format!("batch = {}: tokens per second{on_each} by sequences: {speeds}", sequences * parts));
+    objective.set_batch(sequences * parts)
 }
 
 /// The model on each device. `accumulate` and `recompute`, where they were not given, are chosen to fit the key `memory`, and
@@ -138,27 +159,6 @@ pub fn resume<O: Objective>(
     let mut run = Run::resume(objective, models, stopped)?;
     run.train(observer)?;
     run.end(observer)
-}
-
-/// The options of the optimizer that a run's settings describe.
-pub fn optimizer_options(settings: &Settings, lm_coef: f64) -> TrainingOptions {
-    let arithmetic = match settings.optimizer {
-        Optimizer::AdamW => Arithmetic::Torch,
-        Optimizer::Hf2018 => Arithmetic::Hf2018,
-    };
-    TrainingOptions {
-        adam: AdamW { beta1: settings.beta1, beta2: settings.beta2, eps: settings.eps, arithmetic },
-        weight_decay: settings.weight_decay,
-        decay_all: false,
-        clip: settings.clip,
-        lm_coef,
-        precision: match settings.precision {
-            Precision::F32 => kernels::Precision::F32,
-            Precision::Mixed => kernels::Precision::Mixed,
-            Precision::Auto => kernels::Precision::Auto,
-        },
-        recompute: settings.recomputes(),
-    }
 }
 
 struct Run<O: Objective> {

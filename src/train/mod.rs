@@ -10,6 +10,7 @@ pub mod memory;
 pub mod metrics;
 pub mod objective;
 pub mod observer;
+mod options;
 pub mod prefetch;
 mod ranks;
 pub mod resume;
@@ -17,6 +18,7 @@ pub mod run_folder;
 pub mod sample;
 pub mod schedule;
 pub mod settings;
+pub mod speed;
 pub mod state;
 #[cfg(feature = "tasks")]
 pub mod task;
@@ -25,10 +27,11 @@ pub mod tensorboard;
 pub mod text;
 mod utilization;
 
-pub use engine::{Trained, optimizer_options, resume, train};
+pub use engine::{Trained, resume, train};
 pub use metrics::{EvaluationLine, Line, Metrics, StepLine};
 pub use objective::Objective;
 pub use observer::{NoObserver, Observer};
+pub use options::optimizer_options;
 pub use resume::StoppedRun;
 pub use schedule::Schedule;
 pub use settings::{Layers, Length, Settings, Stage, TaskSettings};

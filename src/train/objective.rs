@@ -63,6 +63,15 @@ pub trait Objective: Sized {
     fn settings(&self) -> &Settings;
     /// The settings, for the keys that the engine chooses before the run starts: `accumulate`, `recompute` and `ranks`.
     fn settings_mut(&mut self) -> &mut Settings;
+    /// Sets the batch that was measured: the key `batch`, and the steps that follow from it.
+    ///
+    /// # Errors
+    /// Those of assembling the data.
+    fn set_batch(&mut self, sequences: usize) -> Result<()> {
+        let settings = self.settings_mut();
+        (settings.batch, settings.measures_batch) = (sequences, false);
+        Ok(())
+    }
     /// The model's configuration.
     fn model(&self) -> &ModelConfig;
     /// The tokenizer that every checkpoint holds.

@@ -59,6 +59,8 @@ fn bad_input_is_one_line_that_names_it() {
         (vec!["pretrain", "--data", "there"], &["there: no text in the folder: expected *.txt or *.jsonl"]),
         (vec!["pretrain", "--data", "short.txt"], &["training part", "must be 129 or more for n_positions = 128"]),
         (vec!["plan", "--set", "n_layers=3"], &["--set n_layers=3", "\"n_layer\""]),
+        (vec!["plan", "--batch", "auto"], &["--batch auto: must be a number here"]),
+        (vec!["plan", "--batch", "most"], &["--batch most: expected a whole number or auto"]),
         (vec!["plan", "--longest", "--memory", "8 GB"], &["--memory 8 GB: expected a whole number of bytes"]),
         (
             vec!["plan", "--longest", "--memory", "1KiB"],
@@ -312,6 +314,30 @@ fn a_plan_with_time_measures_the_run() {
 }
 
 /// The output of `generate --interactive` for some lines on stdin.
+/// The batch that `batch = auto` has measured is a number in config.toml, with which the run resumes.
+#[test]
+fn a_measured_batch_is_that_of_the_run() {
+    let place = tempfile::tempdir().expect("folder");
+    write_inputs(place.path(), "steps = 1\nwarmup = 1\neval_every = 4\nsample_every = 0\n");
+    let run = |more: &str| {
+        let line = format!("pretrain {more}");
+        program::run(place.path(), &line.split_whitespace().collect::<Vec<_>>())
+    };
+    // Two sequences of 16 tokens do not fit in this memory, so that the number does not depend on the machine's speed.
+    let output = run("--data text.txt --config tiny.toml --batch auto --accumulate 3 --memory 680KiB --out run");
+    success(&output);
+    let messages = stderr(&output);
+    assert!(messages.contains("batch = 3: tokens per second by sequences: "), "{messages}");
+    let settings = std::fs::read_to_string(place.path().join("run/config.toml")).expect("settings");
+    assert!(settings.contains("\nbatch = 3\n"), "{settings}");
+    success(&run("--resume run --steps 2"));
+    let output = run("--data text.txt --config tiny.toml --batch auto --out other");
+    let (messages, all) = (stderr(&output), success(&output));
+    let chosen = messages.lines().find_map(|line| line.split_once("batch = ")?.1.split_once(": tokens per second"));
+    let settings = std::fs::read_to_string(place.path().join("other/config.toml")).expect("settings");
+    assert!(chosen.is_some_and(|(n, _)| settings.contains(&format!("\nbatch = {n}\n"))), "{messages}{all}{settings}");
+}
+
 fn interactive(folder: &Path, more: &[&str], lines: &[u8]) -> Output {
     let arguments = [&["generate", "--model", "model", "--interactive", "--greedy"], more].concat();
     let mut command = program::wgpt(folder, &arguments);

@@ -137,7 +137,7 @@ fn a_self_test_has_all_kernels_of_its_training() {
         layers.toml("tiny.toml", &tiny_toml("")).expect("settings");
         more.iter().for_each(|set| layers.set(set).expect("key=value"));
         let settings = layers.settings().expect("settings");
-        let options = wgpt::train::engine::optimizer_options(&settings, 1.0);
+        let options = wgpt::train::optimizer_options(&settings, 1.0);
         // Devices with pipelines of their own.
         let [trained, tested] = [(); 2].map(|()| adapter.narrowed(|_| {}));
         let config: &ModelConfig = &settings.model;

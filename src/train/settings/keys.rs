@@ -4,7 +4,7 @@ use super::bytes::Bytes;
 use super::key::{Group, Key, key};
 use super::run::{Length, Settings};
 use super::stage::Stage;
-use super::value::{LayerDecay, Optimizer, Precision, Range, ScheduleKind, Setting, Warmup};
+use super::value::{BatchChoice, LayerDecay, Optimizer, Precision, Range, ScheduleKind, Setting, Warmup};
 use crate::config::{KvGroups, KvNull, KvScale};
 use crate::data::padding::Padding;
 use crate::data::tokenizer::Pretokenizer;
@@ -97,12 +97,15 @@ pub static KEYS: &[Key] = &[
     key!(
         Training,
         "batch",
-        usize,
+        BatchChoice,
         Range::AtLeast(1.0),
         ["batch_size"],
-        "Sequences per optimizer step",
-        |s, v| (s.batch, s.batch_tokens) = (v, None),
-        |s| Some(s.batch)
+        "Sequences per optimizer step; auto: the fewest with which the adapter has its full speed, as measured before the run",
+        |s, v| {
+            (s.batch, s.batch_tokens) = (if let BatchChoice::Sequences(n) = v { n } else { s.batch }, None);
+            s.measures_batch = v == BatchChoice::Auto;
+        },
+        |s| Some(if s.measures_batch { BatchChoice::Auto } else { BatchChoice::Sequences(s.batch) })
     )
     .in_fine_tuning("Examples per optimizer step"),
     key!(Training, "accumulate", usize, Range::AtLeast(1.0),

@@ -48,6 +48,8 @@ pub struct Settings {
     pub batching: Padding,
     /// Sequences per step; for a task, examples per step.
     pub batch: usize,
+    /// Whether `batch` is to be replaced by the smallest batch of full speed on the device, before the run starts.
+    pub measures_batch: bool,
     /// Instead of `batch`: most tokens per step.
     pub batch_tokens: Option<usize>,
     /// Micro-batches of each rank per step; `None`: one, or as many as the memory needs.
@@ -114,6 +116,7 @@ impl Default for Settings {
             document_separator: None,
             batching: Padding::Packed,
             batch: 8,
+            measures_batch: false,
             batch_tokens: None,
             accumulate: None,
             ranks: None,

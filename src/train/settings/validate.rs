@@ -38,6 +38,10 @@ impl Settings {
         self.model.validate()?;
         let (batch, positions, parts) = (self.batch, self.model.n_positions, self.micro_batches());
         match self.batch_tokens {
+            _ if self.stage == Stage::FineTuning && self.measures_batch => {
+                Err(Error::value("batch", "auto", "must be a number in fine-tuning, where it changes what is learned"))
+            }
+            None if self.measures_batch => Ok(()),
             // Examples have different lengths, so micro-batches need not have the same number of them.
             _ if self.stage == Stage::FineTuning && parts > batch => {
                 Err(Error::value("accumulate", parts, format!("must be at most batch = {batch}")))

@@ -268,6 +268,34 @@ impl Setting for Warmup {
     }
 }
 
+/// The batch of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchChoice {
+    /// So many sequences.
+    Sequences(usize),
+    /// As many as the device needs for its full speed, which is measured.
+    Auto,
+}
+
+impl Setting for BatchChoice {
+    const HINT: &'static str = "N|auto";
+    fn read(raw: &RawValue) -> Result<Self, String> {
+        match raw {
+            RawValue::Text(text) | RawValue::Toml(toml::Value::String(text)) if text == "auto" => Ok(BatchChoice::Auto),
+            raw => usize::read(raw).map(BatchChoice::Sequences).map_err(|error| match error.as_str() {
+                "expected a whole number" => "expected a whole number or auto".into(),
+                _ => error,
+            }),
+        }
+    }
+    fn write(&self) -> toml::Value {
+        match self {
+            BatchChoice::Sequences(n) => n.write(),
+            BatchChoice::Auto => toml::Value::String("auto".into()),
+        }
+    }
+}
+
 /// The range of a number, which must be finite.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Range {
@@ -355,5 +383,9 @@ mod tests {
         assert_eq!(Warmup::read(&RawValue::Text("200".into())), Ok(Warmup::Steps(200)));
         assert!(Warmup::read(&RawValue::Text("1.5".into())).is_err());
         assert!(Warmup::read(&RawValue::Text("nan".into())).is_err());
+        let batch = |text: &str| BatchChoice::read(&RawValue::Text(text.into()));
+        assert_eq!((batch("auto"), batch("8")), (Ok(BatchChoice::Auto), Ok(BatchChoice::Sequences(8))));
+        assert_eq!(batch("most"), Err("expected a whole number or auto".into()));
+        assert_eq!(BatchChoice::read(&RawValue::Toml(BatchChoice::Auto.write())), Ok(BatchChoice::Auto));
     }
 }

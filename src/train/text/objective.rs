@@ -92,6 +92,10 @@ impl Objective for Pretraining {
         &mut self.settings
     }
 
+    fn set_batch(&mut self, sequences: usize) -> Result<()> {
+        self.set_sequences(sequences)
+    }
+
     fn model(&self) -> &ModelConfig {
         &self.settings.model
     }

@@ -106,6 +106,10 @@ impl Pretraining {
     }
 
     fn with_tokens(mut settings: Settings, text: Text, start: Start, out: RunPath) -> Result<Self> {
+        if settings.measures_batch {
+            // The smallest, until it is measured.
+            settings.batch = settings.micro_batches() * settings.ranks();
+        }
         let mut warnings = start.warnings;
         warnings.extend(text.all_warnings());
         let Text { tokenizer, corpus, token_bytes, source, .. } = text;
@@ -136,6 +140,18 @@ impl Pretraining {
             input_warnings: warnings,
             settings,
         })
+    }
+
+    /// Sets the key `batch`, and what follows from it.
+    ///
+    /// # Errors
+    /// As [`DataLoader::new`].
+    pub(super) fn set_sequences(&mut self, batch: usize) -> Result<()> {
+        (self.settings.batch, self.settings.measures_batch) = (batch, false);
+        let loader = self.data_loader()?;
+        self.steps = self.settings.steps(|epochs| loader.steps_in(epochs))?;
+        self.planned = (self.settings.micro_batches(), capacity(&self.settings, &loader, self.steps)?);
+        Ok(())
     }
 
     /// A loader of the run's batches, at the start of the data.
