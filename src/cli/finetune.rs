@@ -56,7 +56,8 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         }
         Some(seeds) => {
             let seeds: Vec<u64> = seeds.copied().collect();
-            each_seed(context, &settings, kind, &training::folder_of_runs(matches, name), &seeds)
+            let (out, _reserved) = training::folder_of_runs(matches, name)?;
+            each_seed(context, &settings, kind, &out, &seeds)
         }
     }
 }

@@ -6,6 +6,7 @@ use super::numbers::grouped;
 use super::stop::Done;
 use crate::data::tokenizer::Pretokenizer;
 use crate::store::atomic::write_reserved;
+use crate::store::containing_run;
 use crate::store::openai;
 use crate::store::reservation::Reservation;
 use clap::{Arg, ArgMatches, Command, value_parser};
@@ -45,6 +46,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         return Ok(());
     };
     let (dir, out) = (required::<PathBuf>(matches, "dir")?, required::<PathBuf>(matches, "out")?);
+    containing_run::refuse(out)?;
     let reservation = Reservation::of_nothing(out)?;
     let mut model = openai::import(dir, matches.get_one("n_head").copied().unwrap_or(openai::N_HEAD))?;
     if let (Some(tokenizer), Some(pretokenizer)) = (&model.tokenizer, matches.get_one("pretokenizer")) {

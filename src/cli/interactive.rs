@@ -28,7 +28,7 @@ pub(super) fn run(context: &mut Context<'_>, model: &Model, prompt: Option<&str>
     let generator = Generator::new(&device, &model.config, &model.parameters, 1)?;
     // While a line is read the flag is true, so that Ctrl-C ends the program. While a text is generated it is false, so that the
     // first Ctrl-C stops the text alone.
-    let stop = interrupt::flag()?;
+    let stop = interrupt::flag_of_ctrl_c()?;
     stop.store(true, Ordering::SeqCst);
     let terminal = std::io::stdin().is_terminal();
     if terminal {

@@ -26,6 +26,33 @@ pub(super) fn flag() -> Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
+/// As [`flag`], for a program with nothing to save: the other signals end it at once.
+///
+/// # Errors
+/// As [`flag`].
+#[cfg(unix)]
+pub(super) fn flag_of_ctrl_c() -> Result<Arc<AtomicBool>> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::flag::{register, register_conditional_shutdown};
+    let flag = Arc::new(AtomicBool::new(false));
+    let always = Arc::new(AtomicBool::new(true));
+    let shutdown =
+        |signal, when: &Arc<AtomicBool>| register_conditional_shutdown(signal, INTERRUPTED.into(), when.clone());
+    let all = [SIGTERM].into_iter().chain(hangup()).try_for_each(|signal| shutdown(signal, &always).map(drop));
+    let registered = all.and_then(|()| shutdown(SIGINT, &flag)).and_then(|_| register(SIGINT, flag.clone()));
+    registered.map_err(|e| Error::io("signal handler", e))?;
+    Ok(flag)
+}
+
+/// As [`flag`]: there is no other signal.
+///
+/// # Errors
+/// As [`flag`].
+#[cfg(windows)]
+pub(super) fn flag_of_ctrl_c() -> Result<Arc<AtomicBool>> {
+    flag()
+}
+
 /// SIGHUP, unless this process ignores it. Only Linux lists ignored signals; elsewhere SIGHUP keeps its default handling, so
 /// that `nohup` works.
 #[cfg(unix)]

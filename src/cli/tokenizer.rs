@@ -11,6 +11,7 @@ use crate::data::text_files::{self, TextFiles};
 use crate::data::tokenizer::words::WordCounts;
 use crate::data::tokenizer::{FILE_NAME, Tokenizer, unknown_warning};
 use crate::store::atomic::write_reserved;
+use crate::store::containing_run;
 use crate::store::model_folder;
 use crate::store::reservation::Reservation;
 use crate::train::Stage;
@@ -62,6 +63,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
 fn train(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let settings = options::layers(matches, Stage::Pretraining)?.settings()?;
     let out: &PathBuf = required(matches, "out")?;
+    containing_run::refuse(out)?;
     let reservation = Reservation::of_nothing(out)?;
     let sources = TextFiles::find(settings.data_files()?, settings.document_separator.as_deref())?;
     let separator_warning = sources.separator_warning()?;

@@ -71,9 +71,17 @@ fn free_folder(path: &Path) -> Result<RunPath> {
     reserved.find(Result::is_ok).unwrap_or_else(|| RunPath::reserve(path))
 }
 
-/// The folder that the runs of `--seeds` are in: the value of `--out`, else `runs/NAME-DATE-TIME`.
-pub(super) fn folder_of_runs(matches: &ArgMatches, name: &str) -> PathBuf {
-    matches.get_one::<PathBuf>("out").cloned().unwrap_or_else(|| default_folder(name))
+/// The folder that the runs of `--seeds` are in: the value of `--out`, which may exist, else a new one as [`new_folder`]. A new
+/// one is reserved for this process as long as the second value lives.
+///
+/// # Errors
+/// As [`RunPath::reserve`].
+pub(super) fn folder_of_runs(matches: &ArgMatches, name: &str) -> Result<(PathBuf, Option<RunPath>)> {
+    if let Some(out) = matches.get_one::<PathBuf>("out").filter(|out| out.is_dir()) {
+        return Ok((out.clone(), None));
+    }
+    let folder = new_folder(matches, name)?;
+    Ok((folder.to_path_buf(), Some(folder)))
 }
 
 fn default_folder(name: &str) -> PathBuf {

@@ -63,6 +63,17 @@ impl TextFiles {
     /// [`Error::File`] with the path of what is missing, is not a regular file, or is a folder without text.
     pub fn find(paths: &[PathBuf], separator: Option<&str>) -> Result<Self> {
         let (mut files, mut left_out) = (Vec::new(), None);
+        for (i, path) in paths.iter().enumerate().filter(|(_, path)| path.is_file()) {
+            let is_same = |other: &&PathBuf| same_file::is_same_file(path, other).unwrap_or(false);
+            if let Some(other) = paths[..i].iter().find(is_same) {
+                let found = if other == path {
+                    "is given twice".into()
+                } else {
+                    format!("is the same file as {}", other.display())
+                };
+                return Err(Error::file(path, found).expected("must be given once"));
+            }
+        }
         let mut known: HashSet<PathBuf> =
             paths.iter().filter(|path| path.is_file()).filter_map(|path| final_path(path).ok()).collect();
         for path in paths {

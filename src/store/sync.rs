@@ -24,11 +24,22 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
 
 /// What a file system that cannot sync folders means for the files in `folder`; `None` if it syncs them.
 pub fn weakness(folder: &Path) -> Option<String> {
-    let error = try_sync_folder(folder).err().filter(is_unsupported)?;
+    let unsupported = |result: io::Result<()>| result.err().filter(is_unsupported);
+    let (what, error) = unsupported(try_sync_file_in(folder))
+        .map(|error| ("files", error))
+        .or_else(|| unsupported(try_sync_folder(folder)).map(|error| ("folders", error)))?;
     Some(format!(
-        "{}: this file system cannot sync folders ({error}); after a power failure, the latest checkpoint may be missing",
-        named(folder).display()
+        "{}: this file system cannot sync {what} ({error}); after a power failure, the latest checkpoint may be {}",
+        named(folder).display(),
+        if what == "files" { "missing or damaged" } else { "missing" }
     ))
+}
+
+/// Syncs a file of a folder, if there is one.
+fn try_sync_file_in(folder: &Path) -> io::Result<()> {
+    let is_file = |entry: &std::fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_file());
+    let file = std::fs::read_dir(folder)?.filter_map(io::Result::ok).find(is_file);
+    file.map_or(Ok(()), |entry| if cfg!(unix) { File::open(entry.path())?.sync_all() } else { Ok(()) })
 }
 
 /// The path that messages have for a folder: the name of the current folder says more than `.`.
@@ -45,9 +56,12 @@ fn unless_unsupported(result: io::Result<()>) -> io::Result<()> {
 }
 
 /// Whether an error of opening or syncing means that this cannot be done here, rather than that it failed: EINVAL, ENOSYS,
-/// EOPNOTSUPP, or a folder that may be written but not opened for reading.
+/// EOPNOTSUPP, EBADF of file systems that sync only what is open for writing, or a folder that may be written but not opened
+/// for reading.
 fn is_unsupported(error: &io::Error) -> bool {
+    const EBADF: i32 = 9;
     matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported | ErrorKind::PermissionDenied)
+        || cfg!(unix) && error.raw_os_error() == Some(EBADF)
 }
 
 #[cfg(test)]
@@ -58,6 +72,7 @@ mod tests {
     fn only_errors_that_mean_unsupported_are_ignored() {
         let of = |kind: ErrorKind| unless_unsupported(Err(kind.into())).is_ok();
         assert!(of(ErrorKind::InvalidInput) && of(ErrorKind::Unsupported));
+        assert_eq!(unless_unsupported(Err(io::Error::from_raw_os_error(9))).is_ok(), cfg!(unix));
         assert!(!of(ErrorKind::StorageFull) && !of(ErrorKind::NotFound) && !of(ErrorKind::Other));
         let folder = tempfile::tempdir().expect("folder");
         sync_folder(folder.path()).expect("synced");

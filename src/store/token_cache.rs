@@ -68,7 +68,8 @@ pub struct TokenCache {
 impl TokenCache {
     /// The cache in `folder`; `None` caches nothing.
     pub fn new(folder: Option<PathBuf>) -> Self {
-        TokenCache { folder }
+        // From the root, as in the errors of its files.
+        TokenCache { folder: folder.map(|folder| std::path::absolute(&folder).unwrap_or(folder)) }
     }
 
     /// The entries of all texts of these sizes that are tokenized by `recipe`, a text that names tokenizer and settings.

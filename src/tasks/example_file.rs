@@ -12,6 +12,9 @@ use crate::{Error, Result};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
+/// Whole numbers below this are exact as f64: 2^53.
+pub(super) const EXACT: f64 = 9_007_199_254_740_992.0;
+
 /// The rows of a file.
 #[derive(Clone, Debug)]
 pub struct ExampleFile {
@@ -205,6 +208,13 @@ impl<'a> Row<'a> {
         let label = match self.cell(column)? {
             Cell::Text(text) => text.trim().to_string(),
             Cell::Json(Value::String(text)) => text.trim().to_string(),
+            // Whole numbers beyond 64 bits are read as floats, and different ones as the same.
+            Cell::Json(Value::Number(number))
+                if number.is_f64() && number.as_f64().is_some_and(|x| x.abs() >= EXACT) =>
+            {
+                let found = format!("`{column}` is a number of more than 15 digits");
+                return Err(self.error(found).expected("expected a smaller number, or the digits in quotes"));
+            }
             Cell::Json(Value::Number(number)) => number.to_string(),
             Cell::Json(Value::Bool(value)) => value.to_string(),
             Cell::Json(other) => return Err(self.wrong_type(column, other, "expected a word or a number")),

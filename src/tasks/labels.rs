@@ -1,6 +1,6 @@
 //! Warnings about the labels of a training file that probably are not the classes that the user meant.
 
-use super::example_file::visible;
+use super::example_file::{EXACT, visible};
 use super::record::Record;
 use crate::config::{Answers, Task, TaskKind};
 use crate::data::batch::Answer;
@@ -11,13 +11,15 @@ use std::path::Path;
 const LISTED: usize = 5;
 /// Numbers that are classes have this many examples each, at least on average.
 const EXAMPLES_PER_CLASS: usize = 5;
+/// So many examples have every candidate as an answer at times.
+const ENOUGH: usize = 10;
 /// So few labels may always be classes.
 const FEW: usize = 5;
 
 /// Warnings about labels that differ in spelling alone, about labels that look like numbers to predict, and about labels with
 /// one example. `path` is the training file.
 pub fn warnings(path: &Path, task: &Task, records: &[Record]) -> Vec<String> {
-    let Answers::Labels(labels) = &task.answers else { return Vec::new() };
+    let Answers::Labels(labels) = &task.answers else { return never_first(path, records).into_iter().collect() };
     let mut counts = vec![0usize; labels.len()];
     for record in records {
         if let Answer::Class(class) = record.answer {
@@ -55,6 +57,14 @@ pub fn warnings(path: &Path, task: &Task, records: &[Record]) -> Vec<String> {
     all
 }
 
+/// The warning that the first candidate is never the answer, as when indices are counted from 1.
+fn never_first(path: &Path, records: &[Record]) -> Option<String> {
+    let is_later = |record: &Record| matches!(record.answer, Answer::Class(1..));
+    (records.len() >= ENOUGH && records.iter().all(is_later)).then(|| {
+        format!("{}: the answer is never candidate 0; indices of candidates are counted from 0", path.display())
+    })
+}
+
 fn quoted<T: AsRef<str>>(labels: &[T]) -> impl Iterator<Item = String> {
     labels.iter().map(|label| format!("{:?}", label.as_ref()))
 }
@@ -81,7 +91,8 @@ fn alike(labels: &[String]) -> Vec<Vec<&str>> {
         let number = match seen.as_str() {
             "true" => Some(1.0),
             "false" => Some(0.0),
-            text => number(text),
+            // Larger whole numbers, such as ids, would be rounded.
+            text => number(text).filter(|number| number.abs() < EXACT),
         };
         number.map_or(seen, |number| number.to_string())
     };
@@ -125,12 +136,26 @@ mod tests {
             (&["Yes", "no", "yes"], r#""Yes" and "yes""#),
             (&["a\u{200b}", "a", "b"], r#""a\u{200b}" and "a""#),
             (&["a  b", "a b", "c"], r#""a  b" and "a b""#),
+            (&["9007199254740992", "9007199254740993", "a", "A"], r#""a" and "A""#),
         ] {
             assert_eq!(of(labels, 9), [message(groups)], "{labels:?}");
         }
         for good in [&["0", "1"][..], &["no", "yes", "maybe"], &["1", "2", "3", "4", "5"], &["0.5", "1"]] {
             assert_eq!(of(good, 9), [""; 0], "{good:?}");
         }
+    }
+
+    #[test]
+    fn answers_counted_from_1_are_named() {
+        let of = |classes: &[u32]| {
+            let texts = Texts::Choose("c".into(), vec!["a".into(), "b".into(), "c".into()]);
+            let record = |class: &u32| Record { line: 2, texts: texts.clone(), answer: Answer::Class(*class) };
+            let task = Task { kind: TaskKind::Choose, answers: Answers::Candidate };
+            warnings(Path::new("x.jsonl"), &task, &classes.iter().map(record).collect::<Vec<_>>())
+        };
+        let warning = "x.jsonl: the answer is never candidate 0; indices of candidates are counted from 0";
+        assert_eq!(of(&[1, 2, 1, 2, 2, 1, 1, 1, 2, 2]), [warning]);
+        assert_eq!((of(&[1, 2, 1]), of(&[1, 2, 1, 2, 2, 1, 1, 1, 2, 0])), (vec![], vec![]));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::observer::Observer;
 use super::options::optimizer_options;
 use super::prefetch::{Prefetch, ReadyBatch, dealt};
 use super::ranks::{RankError, Ranks, Step};
-use super::resume::StoppedRun;
+use super::resume::{SETTINGS, StoppedRun, pinned};
 use super::run_folder::{NewRun, RunFolder, SavedKernels};
 use super::schedule::Schedule;
 use super::settings::Bytes;
@@ -494,6 +494,8 @@ fn diverged(step: u32, checkpoint: &Path, key: &str) -> Error {
 
 /// The checkpoint of a position, without weights and moments.
 fn checkpoint<O: Objective>(objective: &O, position: Position) -> Result<Checkpoint> {
-    let (step, state) = (position.step, objective.state(position).to_keys()?);
+    let step = position.step;
+    let mut state = objective.state(position).to_keys()?;
+    state.insert(SETTINGS.into(), pinned(objective.settings(), O::MAY_CHANGE).into());
     Ok(Checkpoint { step, config: objective.model().clone(), tokenizer: objective.tokenizer().cloned(), state })
 }

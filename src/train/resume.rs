@@ -15,7 +15,11 @@ use crate::store::Model;
 use crate::store::model_folder::{LATEST, load_config};
 use crate::store::{checksums, optimizer};
 use crate::{Error, Result};
+use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
+
+/// The key of state.json with the settings that must not change.
+pub(super) const SETTINGS: &str = "settings";
 
 /// A stopped run, ready to continue. Nothing in its folder has been changed yet.
 #[derive(Debug)]
@@ -45,7 +49,9 @@ impl<O: Objective> StoppedRun<O> {
         let settings = layers.overridden_by(changes).run_settings()?;
         check_changes(&before, &settings, O::MAY_CHANGE)?;
         folder.set_keep(settings.keep);
-        let (checkpoint, moments, state) = load(&path).map_err(|error| with_undamaged(error, &folder, &path))?;
+        let (checkpoint, moments, state, settings_then) =
+            load(&path).map_err(|error| with_undamaged(error, &folder, &path))?;
+        check_edited(&dir.join(CONFIG), &before, settings_then, O::MAY_CHANGE)?;
         let kernels = folder.kernels()?;
         Ok(StoppedRun { folder, settings, checkpoint, moments, state, kernels })
     }
@@ -176,15 +182,16 @@ fn check_kind(dir: &Path, checkpoint: &Path, expected: Stage) -> Result<()> {
     }
 }
 
-fn load<S: RunState>(path: &Path) -> Result<(Model, Moments, S)> {
+fn load<S: RunState>(path: &Path) -> Result<(Model, Moments, S, Option<Value>)> {
     if !path.is_dir() {
         return Err(Error::file(path, format!("is not a folder, although {LATEST} names it")));
     }
-    let keys = checksums::verify(path)?.ok_or_else(|| Error::file(path.join(checksums::STATE), "is missing"))?;
+    let mut keys = checksums::verify(path)?.ok_or_else(|| Error::file(path.join(checksums::STATE), "is missing"))?;
+    let settings = keys.remove(SETTINGS);
     let state = S::from_keys(keys, path)?;
     let checkpoint = Model::read(path)?;
     let moments = optimizer::load(&path.join(optimizer::OPTIMIZER), &checkpoint.config)?;
-    Ok((checkpoint, moments, state))
+    Ok((checkpoint, moments, state, settings))
 }
 
 /// The error of a damaged checkpoint, with the names of the undamaged ones.
@@ -206,6 +213,31 @@ fn with_undamaged(error: Error, folder: &RunFolder, damaged: &Path) -> Error {
     };
     file.expected = Some(file.expected.map_or(advice.clone(), |expected| format!("{expected}; {advice}")));
     Error::File(file)
+}
+
+/// The settings that must not change when a run is resumed, by key, as in config.toml.
+pub(super) fn pinned(settings: &Settings, may_change: &[&str]) -> Map<String, Value> {
+    let keys = settings.stage.keys().filter(|key| !may_change.contains(&key.name));
+    keys.filter_map(|key| Some((key.name.to_string(), (key.get)(settings)?.to_string().into()))).collect()
+}
+
+/// Checks that config.toml has not been edited since the checkpoint, whose state.json has the settings of then.
+fn check_edited(config: &Path, now: &Settings, then: Option<Value>, may_change: &[&str]) -> Result<()> {
+    let Some(Value::Object(then)) = then else { return Ok(()) };
+    let now = pinned(now, may_change);
+    match then.iter().find(|(key, was)| now.get(*key).is_some_and(|is| is != *was)) {
+        None => Ok(()),
+        Some((key, was)) => {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+            let expected = format!(
+                "the run has {key} = {}, and only {} may change when it is resumed; other changes need a new run",
+                text(was),
+                one_of(may_change).replace(" or ", " and ")
+            );
+            Err(Error::file(config, format!("{key} = {}", now.get(key).map(text).unwrap_or_default()))
+                .expected(expected))
+        }
+    }
 }
 
 fn check_changes(before: &Settings, after: &Settings, may_change: &[&str]) -> Result<()> {

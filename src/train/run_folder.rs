@@ -12,8 +12,9 @@ use crate::store::atomic::{
     Existing, remove_folder, remove_leftovers, remove_partial, write_atomic, write_folder, write_reserved,
 };
 use crate::store::checksums;
+use crate::store::containing_run;
 use crate::store::lock::{self, Lock};
-use crate::store::model_folder::{BEST, CHECKPOINTS, LATEST, read_pointer};
+use crate::store::model_folder::{BEST, CHECKPOINTS, LATEST, MODEL, read_pointer};
 use crate::store::reservation::Reservation;
 use crate::store::sync::{self, sync_file};
 use crate::{Error, Result};
@@ -133,9 +134,10 @@ impl RunPath {
     /// Reserves the path of a new run. Its parent folders are created, and deleted again if they stay empty.
     ///
     /// # Errors
-    /// [`Error::File`] if something exists there, its parents cannot be folders, or another process creates the same run;
-    /// [`Error::Io`] if the parent folder cannot be written.
+    /// [`Error::File`] if something exists there, it is inside of another run, its parents cannot be folders, or another process
+    /// creates the same run; [`Error::Io`] if the parent folder cannot be written.
     pub fn reserve(path: &Path) -> Result<Self> {
+        containing_run::refuse(path)?;
         let reservation = Reservation::of_nothing(path)?;
         Ok(RunPath { path: path.to_path_buf(), reservation: Arc::new(Mutex::new(Some(reservation))) })
     }
@@ -416,7 +418,9 @@ impl RunFolder {
         // Checkpoints of later steps exist when the user resumed from an older one; the run replaces them when it gets there.
         let mut removable = self.steps()?;
         let best = self.best()?;
-        removable.retain(|s| *s != 0 && *s < step && Some(*s) != best);
+        // Something else of such a name is not the run's.
+        let is_checkpoint = |s: u32| self.checkpoint_path(s).join(MODEL).is_file();
+        removable.retain(|s| *s != 0 && *s < step && Some(*s) != best && is_checkpoint(*s));
         let surplus = removable.len().saturating_sub(self.keep.saturating_sub(1));
         let removed = removable[..surplus].iter().map(|step| remove_folder(&self.checkpoint_path(*step)));
         // All of them are tried.

@@ -375,10 +375,18 @@ fn each_line_is_continued_after_the_text_so_far() {
     assert!(stderr(&output).contains("stdin: line 1: not UTF-8"), "{}", stderr(&output));
 }
 
-/// Ctrl-C ends the text that is generated, not the program.
+/// Ctrl-C ends the text that is generated, not the program; SIGTERM ends the program.
 #[cfg(unix)]
 #[test]
 fn an_interrupted_text_does_not_end_the_program() {
+    for (signal, code) in [("-INT", 0), ("-TERM", 130)] {
+        assert_eq!(code_after(signal), Some(code), "{signal}");
+    }
+}
+
+/// The exit code of `generate --interactive` after a signal within a long text.
+#[cfg(unix)]
+fn code_after(signal: &str) -> Option<i32> {
     use std::io::Read;
     let place = tempfile::tempdir().expect("folder");
     untrained(&place.path().join("model"));
@@ -388,8 +396,8 @@ fn an_interrupted_text_does_not_end_the_program() {
     let mut output = child.stdout.take().expect("stdout");
     child.stdin.take().expect("stdin").write_all(b"Once\n").expect("write");
     output.read_exact(&mut [0; 20]).expect("some text");
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+    let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill");
     assert!(killed.success());
     output.read_to_end(&mut Vec::new()).expect("the rest");
-    assert_eq!(child.wait().expect("ends").code(), Some(0));
+    child.wait().expect("ends").code()
 }

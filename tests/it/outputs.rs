@@ -56,6 +56,22 @@ fn outputs_are_never_inputs_or_files_of_a_run() {
         assert_refused(&predict("link.tsv"), &["which is read: must be another file"]);
         std::fs::remove_file(folder.join("link.tsv")).expect("remove");
     }
+    let finetune =
+        format!("finetune classify --from-scratch {model} --train rows.tsv --valid rows.tsv --text text --label label");
+    let pretrain = format!("pretrain {model} --data text.txt");
+    for (command, out) in [
+        (pretrain.as_str(), "run/checkpoints/step-000007"),
+        (&pretrain, "run/new/sub"),
+        (&finetune, "run/../run/sub"),
+        (&format!("{finetune} --seeds 1,2"), "run"),
+        ("tokenizer train --data text.txt --vocab-size 270", "run/checkpoints/step-000007"),
+        ("import openai none", "run/imported"),
+    ] {
+        assert_refused(
+            &wgpt(folder, &format!("{command} --out {out}")),
+            &[out, "is inside of the run ", "must be elsewhere"],
+        );
+    }
     assert_eq!(snapshot(folder), before, "nothing changed");
 
     // A link to another file stays a link; its file is replaced.

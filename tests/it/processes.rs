@@ -85,6 +85,21 @@ fn runs_with_default_names_that_begin_together_have_folders_of_their_own() {
 }
 
 #[test]
+fn the_seeds_of_two_processes_have_folders_of_their_own() {
+    let place = place();
+    let place = place.path();
+    let words = "finetune classify --from-scratch --n-layer 1 --n-embd 16 --n-head 2 --n-positions 16 --vocab-size 270 --epochs 1 \
+                 --train rows.tsv --valid rows.tsv --text text --label label";
+    let run = |more: &[&str]| wgpt(place, &words.split_whitespace().chain(more.iter().copied()).collect::<Vec<_>>());
+    for output in together(vec![run(&["--seeds", "1"]), run(&["--seeds", "1"]), run(&[])]) {
+        success(&output);
+    }
+    let names = files::names(&place.join("runs"));
+    let of_seeds = names.iter().filter(|name| place.join("runs").join(name).join("seed-1/config.toml").is_file());
+    assert_eq!((names.len(), of_seeds.count()), (3, 2), "{names:?}");
+}
+
+#[test]
 fn seeds_are_checked_before_the_first_run() {
     let place = place();
     let place = place.path();

@@ -222,6 +222,11 @@ fn a_resumed_run_accepts_changes_of_some_settings_alone() {
         );
     }
     refused(&["steps=2"], "4 steps are done, but steps = 2: must be more to continue");
+    let config = run.join("config.toml");
+    let settings = std::fs::read_to_string(&config).expect("settings");
+    std::fs::write(&config, settings.replace("lr = 0.002", "lr = 0.5")).expect("edit");
+    refused(&[], "config.toml: lr = 0.5: the run has lr = 0.002, and only data, steps,");
+    std::fs::write(&config, settings).expect("restore");
     std::fs::write(place.path("other.txt"), stories(6, 6000)).expect("text");
     refused(&[&format!("data={}", place.path("other.txt").display())], "the training data differs from the run's");
     std::fs::rename(place.path("text.txt"), place.path("moved.txt")).expect("move");

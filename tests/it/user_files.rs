@@ -168,6 +168,36 @@ fn labels_that_look_wrong_are_named() {
 }
 
 #[test]
+fn columns_files_and_numbers_that_cannot_be_meant_are_refused() {
+    let place = Place::new(&[
+        (
+            "long.jsonl",
+            b"{\"text\": \"a\", \"label\": 123456789012345678901234567890}\n{\"text\": \"b\", \"label\": 1}\n",
+        ),
+        ("rows.tsv", b"text\tlabel\ngood\tyes\nbad\tno\n"),
+        ("one.tsv", b"text\tlabel\ngood\tyes\nfine\tyes\n"),
+        ("text.txt", story().as_bytes()),
+    ]);
+    place.refused(
+        &finetune("classify", "long.jsonl", "--text text --label label --out run"),
+        &["long.jsonl: line 1: `label` is a number of more than 15 digits", "or the digits in quotes"],
+    );
+    place.refused(
+        &finetune("classify", "rows.tsv", "--text text --label text --out run"),
+        &["label = text: is the column of text already: must be another"],
+    );
+    place.refused(&pretrain("text.txt ./text.txt", "--out run"), &["text.txt", "must be given once"]);
+    let line =
+        finetune("classify", "rows.tsv", "--text text --label label --best-by matthews --set warmup=1 --out run");
+    let output = place.wgpt(&line.replace("--valid rows.tsv", "--valid one.tsv"));
+    let (printed, notes) = (success(&output), stderr(&output));
+    assert!(notes.contains("one.tsv: all examples have the label \"yes\", so matthews is undefined"), "{notes}");
+    assert!(printed.contains("by the loss, because matthews is undefined"), "{printed}");
+    let notes = place.notes(&finetune("classify", "rows.tsv", "--text text --label label --set warmup=1 --out other"));
+    assert!(notes.contains("valid = rows.tsv is the training file"), "{notes}");
+}
+
+#[test]
 fn the_loss_chooses_the_best_epoch_where_the_metric_is_undefined() {
     let place = Place::new(&[("equal.tsv", b"a\tb\tscore\nx\ty\t3\nx\tz\t3\n")]);
     let line = finetune("similar", "equal.tsv", "--a a --b b --score score --out run --lr 0.01")

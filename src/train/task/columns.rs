@@ -33,6 +33,13 @@ impl TaskSettings {
         {
             return Err(Error::value(*name, column, format!("{kind} has the columns {}", names.join(", "))));
         }
+        let set: Vec<(&str, &String)> =
+            all.iter().filter_map(|(name, column)| Some((*name, column.as_ref()?))).collect();
+        for (i, (name, column)) in set.iter().enumerate() {
+            if let Some((other, _)) = set[..i].iter().find(|(_, before)| before == column) {
+                return Err(Error::value(*name, column, format!("is the column of {other} already: must be another")));
+            }
+        }
         let need = |name: &str, column: &Option<String>| {
             let missing = || Error::missing(name, format!("must name a column of the examples for {kind}"));
             column.clone().ok_or_else(missing)

@@ -1,6 +1,6 @@
 //! Preparing fine-tuning: settings, files, labels, the model and its new parameters are checked before an adapter is opened.
 
-use crate::config::{ModelConfig, Part, Task, TaskKind};
+use crate::config::{Answers, ModelConfig, Part, Task, TaskKind};
 use crate::data::tokenizer::Tokenizer;
 use crate::model::{Inference, initial_parameters};
 use crate::report::command::shell_word;
@@ -157,6 +157,22 @@ impl FineTuning {
             warnings.push(format!(
                 "{path}: all scores are equal, so {best_by} is undefined; the loss chooses the best epoch"
             ));
+        }
+        if let (Answers::Labels(labels), Some(class)) = (&task.answers, scores::one_class(&valid.all)) {
+            let (path, label) = (valid.path.display(), &labels[class as usize]);
+            let undefined = if best_by == "matthews" {
+                "matthews is undefined, and the loss chooses the best epoch"
+            } else {
+                "its scores say little"
+            };
+            warnings.push(format!("{path}: all examples have the label {label:?}, so {undefined}"));
+        }
+        for (key, part) in [("valid", Some(&valid)), ("test", test.as_ref())] {
+            if let Some(part) = part.filter(|part| same_file::is_same_file(&part.path, &train.path).unwrap_or(false)) {
+                let path = part.path.display();
+                warnings
+                    .push(format!("{key} = {path} is the training file: its scores say nothing about other examples"));
+            }
         }
         Ok(FineTuning {
             settings,

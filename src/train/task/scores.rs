@@ -41,6 +41,13 @@ pub fn all_scores_are_equal(examples: &[EncodedExample]) -> bool {
     scores.all(|score| Some(score) == first)
 }
 
+/// The class that all examples have; `None` where there are several, or none.
+pub fn one_class(examples: &[EncodedExample]) -> Option<u32> {
+    let mut classes = examples.iter().filter_map(class_of);
+    let first = classes.next()?;
+    classes.all(|class| class == first).then_some(first)
+}
+
 /// The value of a metric, negated for the loss, so that larger is better; `None` when it is undefined.
 pub fn rank(name: &str, values: &BTreeMap<&'static str, f64>) -> Option<f64> {
     values.get(name).map(|value| if name == "loss" { -value } else { *value })
@@ -78,6 +85,10 @@ fn compute_scores(task: &Task, examples: &[EncodedExample], answers: Vec<Predict
     let truth: Vec<Answer> = examples.iter().map(|example| example.answer).collect();
     let predicted: Vec<Answer> = answers.iter().map(|answer| answer_of(task, answer)).collect();
     let mut values = metrics::of_answers(task, &truth, &predicted);
+    if one_class(examples).is_some() {
+        // By convention 0, which would rank all epochs alike.
+        values.remove("matthews");
+    }
     let losses: Vec<f64> = truth
         .iter()
         .zip(&answers)

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 pub const EINTR: i32 = 4;
 pub const EIO: i32 = 5;
 pub const ENODEV: i32 = 19;
+pub const EBADF: i32 = 9;
 pub const EINVAL: i32 = 22;
 pub const ENOSPC: i32 = 28;
 pub const ENOLCK: i32 = 37;
