@@ -85,7 +85,7 @@
 //!
 //! # Plan the memory
 //!
-//! [`model::plan()`] computes what a training run allocates, without a device.
+//! [`model::plan()`] computes what a training run allocates, without a device; [`model::plan_mixed()`] does so for mixed precision.
 //!
 //! ```
 //! use wgpt::ModelConfig;

@@ -66,9 +66,9 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         writeln!(context.out, "accumulate = {}, recompute = {}\n", choice.accumulate, choice.recompute)?;
     }
     let capacity = of_windows(settings.micro_batches());
-    let memory = if ranks > 1 { "memory of each rank" } else { "memory" };
-    let mut table = Table::new(&[(memory, Align::Left), right("bytes")]);
-    for (kind, count) in parts_of(&model::plan(&config, capacity, settings.recomputes())) {
+    let heading = if ranks > 1 { "memory of each rank" } else { "memory" };
+    let mut table = Table::new(&[(heading, Align::Left), right("bytes")]);
+    for (kind, count) in parts_of(&memory::planned(&settings, &config, capacity, settings.recomputes())) {
         table.row([kind.to_string(), bytes(count as u64)]);
     }
     writeln!(context.out, "{table}")?;
@@ -159,8 +159,8 @@ fn parameters(model: &ModelConfig) -> Vec<(&'static str, u64)> {
     ]
 }
 
-fn parts_of(all: &Memory) -> [(&'static str, usize); 8] {
-    [
+fn parts_of(all: &Memory) -> Vec<(&'static str, usize)> {
+    let mut parts = vec![
         ("weights", all.weights),
         ("gradients", all.gradients),
         ("Adam's two moments", all.moments),
@@ -168,8 +168,10 @@ fn parts_of(all: &Memory) -> [(&'static str, usize); 8] {
         ("temporary activations", all.temporary),
         ("the head's chunk of logits", all.head),
         ("the batch's layout", all.layout),
-        ("total", all.total()),
-    ]
+    ];
+    parts.extend((all.half_copies > 0).then_some(("copies in f16", all.half_copies)));
+    parts.push(("total", all.total()));
+    parts
 }
 
 #[cfg(test)]
@@ -181,8 +183,11 @@ mod tests {
         let model = ModelConfig::default();
         let parts = parameters(&model);
         assert_eq!(parts.iter().take(5).map(|p| p.1).sum::<u64>(), parts[5].1);
-        let parts = parts_of(&model::plan(&model, Capacity { rows: 1024, sequences: 8 }, false));
-        assert_eq!(parts.iter().take(7).map(|p| p.1).sum::<usize>(), parts[7].1);
-        assert!(parts.iter().all(|part| part.1 > 0), "{parts:?}");
+        for plan in [model::plan, model::plan_mixed] {
+            let parts = parts_of(&plan(&model, Capacity { rows: 1024, sequences: 8 }, false));
+            let (total, parts) = parts.split_last().expect("parts");
+            assert_eq!(parts.iter().map(|part| part.1).sum::<usize>(), total.1);
+            assert!(parts.iter().all(|part| part.1 > 0), "{parts:?}");
+        }
     }
 }

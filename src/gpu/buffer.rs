@@ -4,7 +4,7 @@
 use super::Device;
 use super::device::within;
 use crate::{Error, Result, dims};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How a buffer is used: bound by kernels, written and read by the host.
 const USAGE: wgpu::BufferUsages =
@@ -20,6 +20,16 @@ pub struct Buffer {
     pub(super) raw: wgpu::Buffer,
     name: Arc<str>,
     words: u64,
+    half_copies: Arc<Mutex<Vec<HalfCopy>>>,
+}
+
+/// A range of a buffer with its copy in 16 bits.
+#[derive(Clone, Debug)]
+struct HalfCopy {
+    offset: u64,
+    words: u64,
+    scaled: bool,
+    copy: View,
 }
 
 impl Buffer {
@@ -34,7 +44,7 @@ impl Buffer {
         let descriptor = wgpu::BufferDescriptor { label: Some(name), size, usage: USAGE, mapped_at_creation: false };
         let raw = device.make(&format!("buffer `{name}` of {size} bytes"), |d| d.create_buffer(&descriptor))?;
         device.count_bytes(size);
-        Ok(Buffer { raw, name: name.into(), words })
+        Ok(Buffer { raw, name: name.into(), words, half_copies: Arc::default() })
     }
 
     /// The whole buffer.
@@ -89,7 +99,7 @@ impl View {
         if needed > size {
             return Err(BufferError::Size { name, found: size, needed });
         }
-        let buffer = Buffer { raw: buffer.clone(), name: name.clone(), words: size / 4 };
+        let buffer = Buffer { raw: buffer.clone(), name: name.clone(), words: size / 4, half_copies: Arc::default() };
         Ok(View { buffer, name, offset: offset / 4, words })
     }
 
@@ -129,6 +139,22 @@ impl View {
         let lies = self.same_buffer(outer) && self.offset >= outer.offset;
         let within = lies && self.offset + self.words <= outer.offset + outer.words;
         within.then(|| (self.offset - outer.offset) as u32)
+    }
+
+    /// The buffer for its numbers in 16 bits, of half as many words: one for all programs, made at the first call. `scaled`
+    /// tells the copy whose numbers are scaled from the one whose are not.
+    ///
+    /// # Errors
+    /// As [`Buffer::new`].
+    pub(super) fn half_copy(&self, device: &Device, scaled: bool) -> Result<View> {
+        let mut all = self.buffer.half_copies.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_own = |own: &&HalfCopy| (own.offset, own.words, own.scaled) == (self.offset, self.words, scaled);
+        if let Some(own) = all.iter().find(is_own) {
+            return Ok(own.copy.clone());
+        }
+        let copy = View::new(device, &format!("half copy of `{}`", self.name), self.words.div_ceil(2) as usize)?;
+        all.push(HalfCopy { offset: self.offset, words: self.words, scaled, copy: copy.clone() });
+        Ok(copy)
     }
 
     pub(super) fn same_buffer(&self, other: &View) -> bool {

@@ -4,7 +4,7 @@
 /// program was recorded with.
 pub trait LiveValues: 'static {
     /// Names a number of rows that depends on these values, such as the rows of the batch at hand.
-    type RowCount: Copy + Send + Sync + 'static;
+    type RowCount: Copy + PartialEq + Send + Sync + 'static;
 
     /// The number of rows that `count` names.
     fn row_count(&self, count: Self::RowCount) -> u32;

@@ -32,6 +32,7 @@ pub(super) const LIBRARIES: &[(&str, &str)] = &[
     ("input_buffer", include_str!("../../shaders/lib/input_buffer.wgsl")),
     ("input_image", include_str!("../../shaders/lib/input_image.wgsl")),
     ("matvec_norm", include_str!("../../shaders/lib/matvec_norm.wgsl")),
+    ("narrow", include_str!("../../shaders/lib/narrow.wgsl")),
     ("norm_params", include_str!("../../shaders/lib/norm_params.wgsl")),
     ("pack", include_str!("../../shaders/lib/pack.wgsl")),
     ("pack_u64", include_str!("../../shaders/lib/pack_u64.wgsl")),

@@ -10,6 +10,7 @@ mod compile;
 pub mod device;
 mod expression;
 mod fault;
+mod half_copy;
 pub mod image;
 mod image_copy;
 pub mod kernel;

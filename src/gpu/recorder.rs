@@ -1,6 +1,7 @@
 //! The recorder: checks dispatches and copies at capacity and writes them down as a [`Program`].
 
 use super::bind::Bind;
+use super::half_copy::CurrentCopies;
 use super::image_copy::ImageCopies;
 use super::kernel::Pipeline;
 use super::launch::LiveValues;
@@ -16,13 +17,20 @@ pub struct Recorder<V: LiveValues> {
     items: Vec<Item<V>>,
     parameters: Parameters,
     image_copies: ImageCopies,
+    half_copies: CurrentCopies<V::RowCount>,
 }
 
 impl<V: LiveValues> Recorder<V> {
     /// A recorder. `capacity` holds the largest values that the program will be run with.
     pub fn new(device: &Device, capacity: V) -> Self {
-        let (parameters, image_copies) = (Parameters::default(), ImageCopies::default());
-        Recorder { device: device.clone(), capacity, items: Vec::new(), parameters, image_copies }
+        Recorder {
+            device: device.clone(),
+            capacity,
+            items: Vec::new(),
+            parameters: Parameters::default(),
+            image_copies: ImageCopies::default(),
+            half_copies: CurrentCopies::default(),
+        }
     }
 
     /// A recorder of a program that [`Program::run_after_and_read`] runs after `first`: the parameters of both are then
@@ -43,13 +51,13 @@ impl<V: LiveValues> Recorder<V> {
 
     /// Fills a view with zeros.
     pub fn clear(&mut self, view: &View) {
-        self.image_copies.invalidate(view);
+        self.invalidate(view);
         self.items.push(Item::Clear { view: view.clone() });
     }
 
     /// Copies `from` over the start of `to`.
     pub fn copy(&mut self, from: &View, to: &View) {
-        self.image_copies.invalidate(to);
+        self.invalidate(to);
         self.items.push(Item::Copy { from: from.clone(), to: to.clone() });
     }
 
@@ -70,7 +78,7 @@ impl<V: LiveValues> Recorder<V> {
     /// [`Error::Kernel`] if the image has another layout or other columns, or is too small.
     pub fn copy_out_of_image(&mut self, from: &Image, to: &Matrix) -> Result<()> {
         check_copy(from, to)?;
-        self.image_copies.invalidate(&to.view);
+        self.invalidate(&to.view);
         self.items.push(Item::CopyOutOfImage { from: from.clone(), to: to.clone() });
         Ok(())
     }
@@ -94,12 +102,39 @@ impl<V: LiveValues> Recorder<V> {
         let operands = binds.iter().map(|bind| self.operand(bind)).collect::<Result<Vec<_>>>()?;
         let bind_group = self.bind_group(variant.stem, &pipeline, &operands);
         for view in binds.iter().filter(|bind| bind.writes()).filter_map(Bind::buffer) {
-            self.image_copies.invalidate(view);
+            self.invalidate(view);
         }
         let (stem, most_groups) = (variant.stem, launch.group_count());
         let dispatch = Dispatch { stem, pipeline, bind_group, plan: Box::new(plan), most_groups };
         self.items.push(Item::Dispatch(dispatch));
         Ok(())
+    }
+
+    /// The half copy of the first `rows` rows of a matrix: a view of half as many words. `fill` records the dispatch that writes
+    /// it, and is called where the copy does not have these rows as they are at this point of the program. `scaled` tells the
+    /// copy whose numbers are scaled from the one whose are not.
+    ///
+    /// # Errors
+    /// Those of `fill`, and [`Error::Device`] if memory is exhausted.
+    pub fn half_copy(
+        &mut self,
+        matrix: &Matrix,
+        rows: V::RowCount,
+        scaled: bool,
+        fill: impl FnOnce(&mut Self, &View) -> Result<()>,
+    ) -> Result<View> {
+        let copy = matrix.view.half_copy(&self.device, scaled)?;
+        if !self.half_copies.has(matrix, &copy, &rows) {
+            fill(self, &copy)?;
+            self.half_copies.add(matrix, &copy, rows);
+        }
+        Ok(copy)
+    }
+
+    /// Notes that a view is written: its copies are out of date.
+    fn invalidate(&mut self, written: &View) {
+        self.image_copies.invalidate(written);
+        self.half_copies.invalidate(written);
     }
 
     /// The program.

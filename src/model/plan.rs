@@ -1,6 +1,7 @@
 //! What training takes, without a device: memory, the longest sequence that fits, and operations.
 
 use super::activations::{Activations, Capacity, Entry, Lifetime, layout_capacity};
+use super::half_copies;
 use super::parameters::flat_bytes;
 use crate::config::{AttentionKind, MAX_SIZE, ModelConfig};
 use crate::ops::layout::LayoutBuffer;
@@ -23,12 +24,15 @@ pub struct Memory {
     pub head: usize,
     /// The batch: ids, positions and index lists.
     pub layout: usize,
+    /// Copies of weights and activations in f16, in mixed precision.
+    pub half_copies: usize,
 }
 
 impl Memory {
     /// The sum.
     pub fn total(&self) -> usize {
-        self.weights + self.gradients + self.moments + self.saved + self.temporary + self.head + self.layout
+        let parameters = self.weights + self.gradients + self.moments;
+        parameters + self.saved + self.temporary + self.head + self.layout + self.half_copies
     }
 }
 
@@ -51,7 +55,13 @@ pub fn plan(config: &ModelConfig, capacity: Capacity, recompute: bool) -> Memory
         temporary,
         head,
         layout: LayoutBuffer::words(&layout_capacity(config, capacity)) * 4,
+        half_copies: 0,
     }
+}
+
+/// As [`plan`], for mixed precision on an adapter with matrix units.
+pub fn plan_mixed(config: &ModelConfig, capacity: Capacity, recompute: bool) -> Memory {
+    Memory { half_copies: half_copies::bytes(config, capacity, recompute), ..plan(config, capacity, recompute) }
 }
 
 /// The longest sequence that trains alone (B = 1, N = P = T) in `bytes` bytes, and its memory; `None` if even one token does

@@ -1,10 +1,11 @@
 //! The choice of `accumulate` and `recompute` for a limit of memory (docs/spec.md section 6.1).
 
 use super::objective::Objective;
+use super::settings::value::Precision;
 use super::settings::{Settings, Stage};
 use crate::config::ModelConfig;
 use crate::data::data_loader::BatchSize;
-use crate::model::{Capacity, plan};
+use crate::model::{Capacity, Memory, plan, plan_mixed};
 use crate::{Error, Result};
 
 /// Rows of a micro-batch below which a device is not busy. Recomputation is preferred to smaller micro-batches.
@@ -38,7 +39,7 @@ pub fn choices(
         let capacity = capacity(accumulate)?;
         let is_small = accumulate > 1 && capacity.rows < BUSY_ROWS;
         for &recompute in &recomputes {
-            let bytes = plan(model, capacity, recompute).total() as u64;
+            let bytes = planned(settings, model, capacity, recompute).total() as u64;
             all.push((is_small, Choice { accumulate, recompute, bytes }));
         }
     }
@@ -108,7 +109,16 @@ pub fn capacity<O: Objective>(objective: &O) -> Result<Capacity> {
 /// # Errors
 /// Those of [`Objective::capacity`].
 pub fn planned_bytes<O: Objective>(objective: &O) -> Result<u64> {
-    Ok(plan(objective.model(), capacity(objective)?, objective.settings().recomputes()).total() as u64)
+    let settings = objective.settings();
+    Ok(planned(settings, objective.model(), capacity(objective)?, settings.recomputes()).total() as u64)
+}
+
+/// The memory of a training in the precision of the settings. `auto` counts as `mixed`, which takes more.
+pub fn planned(settings: &Settings, model: &ModelConfig, capacity: Capacity, recompute: bool) -> Memory {
+    match settings.precision {
+        Precision::F32 => plan(model, capacity, recompute),
+        Precision::Mixed | Precision::Auto => plan_mixed(model, capacity, recompute),
+    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! The speed of a model's training, from some steps on a device, and the batch that follows from it.
 
+use super::memory::planned;
 use super::options::optimizer_options;
 use super::settings::Settings;
 use crate::config::ModelConfig;
 use crate::data::batch::{Batch, Sequence};
 use crate::error::DeviceError;
 use crate::gpu::Device;
-use crate::model::{Capacity, Training, plan};
+use crate::model::{Capacity, Training};
 use crate::philox::{self, Stream, Words};
 use crate::{Error, Result};
 use std::time::Instant;
@@ -105,7 +106,8 @@ pub(super) fn fastest_sequences(
 ) -> Result<(usize, Vec<(usize, f64)>)> {
     let limit = settings.memory.map_or(u64::MAX, |memory| memory.0);
     let capacity = |sequences| Capacity::of_windows(&settings.model, sequences);
-    let bytes = |sequences| plan(&settings.model, capacity(sequences), settings.recomputes()).total() as u64;
+    let bytes =
+        |sequences| planned(settings, &settings.model, capacity(sequences), settings.recomputes()).total() as u64;
     let tokens_per_second = |sequences: usize| -> Result<f64> {
         let speed = measure(device, settings, parameters, capacity(sequences), SECONDS_A_SIZE)?;
         Ok((sequences * settings.model.n_positions * settings.micro_batches()) as f64 / speed.step_s)

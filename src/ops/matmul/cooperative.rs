@@ -1,5 +1,6 @@
 //! Products on matrix units: operands narrowed to f16 on the way, sums in f32 (`precision = mixed`).
 
+use super::half::Halves;
 use super::parts::{Group, Store};
 use crate::gpu::{Caps, Variant};
 use crate::ops::form::Form;
@@ -33,7 +34,8 @@ impl Tile {
     }
 
     fn workgroup_bytes(self) -> u32 {
-        (self.m + self.n) * 80 + self.group() * 32
+        // Rows of 80 bytes, 16 rows with 16 more; a fragment of each subgroup.
+        (self.m + self.n) / 16 * 1296 + self.group() * 32
     }
 
     /// Whether an adapter can run it.
@@ -74,7 +76,7 @@ pub(super) fn choose(caps: &Caps, sizes: [usize; 3], workspace: usize) -> Option
 }
 
 /// The variant of a tile.
-pub(super) fn variant(tile: Tile, form: Form, store: Store, epilogue: &'static str) -> Variant {
+pub(super) fn variant(tile: Tile, halves: Halves, form: Form, store: Store, epilogue: &'static str) -> Variant {
     RowAccess::Buffer { group: tile.group() }
         .apply(Variant::trusted("matmul_cooperative", SOURCE))
         .constant("TILE_M", tile.m)
@@ -82,6 +84,8 @@ pub(super) fn variant(tile: Tile, form: Form, store: Store, epilogue: &'static s
         .constant("SUB", tile.sub)
         .constant("A_TRANSPOSED", (form == Form::AtB).into())
         .constant("B_TRANSPOSED", (form == Form::ABt).into())
+        .constant("A_HALF", halves.a.into())
+        .constant("B_HALF", halves.b.into())
         .constant("ACCUMULATE", (store == Store::Add).into())
         .constant("PARTIAL", (store == Store::Part).into())
         .import("epilogue", epilogue)

@@ -5,6 +5,7 @@
 
 mod cooperative;
 mod few_rows;
+mod half;
 mod image;
 mod parts;
 mod product;
@@ -19,6 +20,7 @@ use parts::Store;
 use product::Sizes;
 
 pub use super::form::Form;
+pub use half::Halves;
 pub use product::{Epilogue, Matmul, Side};
 pub use tiled::{Tile, workspace_words};
 
@@ -50,6 +52,9 @@ pub enum Spec {
         sub: u32,
         /// Parts that K is divided into, as in `Tiled`.
         parts: u32,
+        /// Operands that are read as copies in f16.
+        #[serde(default)]
+        halves: Halves,
     },
     /// For a few rows: the kernel of [`matvec`], which divides K over a group.
     Rows,
@@ -89,16 +94,31 @@ impl Spec {
         self.parts() <= 1 || words.is_some_and(|words| words <= workspace)
     }
 
-    fn cooperative(cooperative::Tile { m, n, sub }: cooperative::Tile, parts: u32) -> Self {
-        Spec::Cooperative { tile_m: m, tile_n: n, sub, parts }
+    fn cooperative(cooperative::Tile { m, n, sub }: cooperative::Tile, parts: u32, halves: Halves) -> Self {
+        Spec::Cooperative { tile_m: m, tile_n: n, sub, parts, halves }
+    }
+
+    /// The operands that it reads as copies in f16.
+    pub fn halves(self) -> Halves {
+        if let Spec::Cooperative { halves, .. } = self { halves } else { Halves::default() }
+    }
+
+    /// The same with operands in f32.
+    pub fn without_halves(self) -> Self {
+        match self {
+            Spec::Cooperative { tile_m, tile_n, sub, parts, .. } => {
+                Spec::Cooperative { tile_m, tile_n, sub, parts, halves: Halves::default() }
+            }
+            other => other,
+        }
     }
 
     /// Whether an adapter can run it for this form.
     pub fn runs(self, caps: &Caps, form: Form) -> bool {
         match self {
             Spec::Tiled { tile_m: m, tile_n: n, rows, parts } => parts > 0 && Tile { m, n, rows }.runs(caps),
-            Spec::Cooperative { tile_m: m, tile_n: n, sub, parts } => {
-                parts > 0 && cooperative::Tile { m, n, sub }.runs(caps)
+            Spec::Cooperative { tile_m: m, tile_n: n, sub, parts, halves } => {
+                parts > 0 && cooperative::Tile { m, n, sub }.runs(caps) && Halves::all(form).contains(&halves)
             }
             Spec::Rows => form != Form::AtB,
             Spec::Image => caps.reads_images(),
@@ -138,11 +158,12 @@ pub fn choose(caps: &Caps, form: Form, sizes: [usize; 3], workspace: usize) -> S
     }
 }
 
-/// As [`choose`], for mixed precision: matrix units where the adapter has them, for all but a few rows.
+/// As [`choose`], for mixed precision: matrix units where the adapter has them, for all but a few rows, with copies in f16 of
+/// the operands that are worth one.
 pub fn choose_mixed(caps: &Caps, form: Form, sizes: [usize; 3], workspace: usize) -> Spec {
     let exact = choose(caps, form, sizes, workspace);
     match cooperative::choose(caps, sizes, workspace) {
-        Some((tile, parts)) if exact != Spec::Rows => Spec::cooperative(tile, parts),
+        Some((tile, parts)) if exact != Spec::Rows => Spec::cooperative(tile, parts, Halves::choose(form, sizes)),
         _ => exact,
     }
 }
@@ -152,7 +173,9 @@ pub fn specs(caps: &Caps, form: Form) -> Vec<Spec> {
     let mut all = Vec::new();
     for parts in [1, 3] {
         all.extend(tiled::tiles(caps).into_iter().map(|tile| Spec::tiled(tile, parts)));
-        all.extend(cooperative::tiles(caps).into_iter().map(|tile| Spec::cooperative(tile, parts)));
+        for halves in Halves::all(form) {
+            all.extend(cooperative::tiles(caps).into_iter().map(|tile| Spec::cooperative(tile, parts, halves)));
+        }
     }
     all.extend([Spec::Rows, Spec::Image].into_iter().filter(|spec| spec.runs(caps, form)));
     all
@@ -164,6 +187,7 @@ const EPILOGUES: [&str; 5] =
 /// Every variant that an adapter can run.
 pub fn variants(caps: &Caps) -> Vec<Variant> {
     let mut all = Vec::new();
+    all.extend(caps.multiplies_halves().then(half::variant));
     for form in [Form::AB, Form::ABt, Form::AtB] {
         for epilogue in EPILOGUES {
             let plain = epilogue == EPILOGUES[0];
@@ -175,8 +199,10 @@ pub fn variants(caps: &Caps) -> Vec<Variant> {
                 let looped = caps.compiles_with_fxc();
                 let tiles = tiled::tiles(caps).into_iter();
                 all.extend(tiles.map(|tile| tiled::variant(tile, looped, form, *store, epilogue)));
-                let tiles = cooperative::tiles(caps).into_iter();
-                all.extend(tiles.map(|tile| cooperative::variant(tile, form, *store, epilogue)));
+                for halves in Halves::all(form) {
+                    let tiles = cooperative::tiles(caps).into_iter();
+                    all.extend(tiles.map(|tile| cooperative::variant(tile, halves, form, *store, epilogue)));
+                }
             }
             for add in if plain { &[false, true][..] } else { &[false] } {
                 all.push(parts::sum_variant(*add, epilogue));
@@ -244,12 +270,12 @@ pub fn matmul(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matmul) ->
             let tile = Tile { m, n, rows };
             let looped = recorder.device().caps().compiles_with_fxc();
             let variant = |store, epilogue| tiled::variant(tile, looped, call.form, store, epilogue);
-            parts::record(recorder, call, sizes, (tile.group_of(), parts), variant)
+            parts::record(recorder, call, sizes, (tile.group_of(), parts, Halves::default()), variant)
         }
-        Spec::Cooperative { tile_m: m, tile_n: n, sub, parts } => {
+        Spec::Cooperative { tile_m: m, tile_n: n, sub, parts, halves } => {
             let tile = cooperative::Tile { m, n, sub };
-            let variant = |store, epilogue| cooperative::variant(tile, call.form, store, epilogue);
-            parts::record(recorder, call, sizes, (tile.group_of(), parts), variant)
+            let variant = |store, epilogue| cooperative::variant(tile, halves, call.form, store, epilogue);
+            parts::record(recorder, call, sizes, (tile.group_of(), parts, halves), variant)
         }
         Spec::Rows => few_rows::record(recorder, call, sizes),
     }

@@ -1,8 +1,9 @@
 //! The launches of the kernels that compute a product in tiles, with K divided into parts where tiles alone are too few groups
 //! for a GPU's processors.
 
+use super::half::{self, Halves};
 use super::product::{Matmul, Side, Sizes};
-use crate::gpu::{Bind, Launch, Recorder, Variant};
+use crate::gpu::{Bind, Launch, Matrix, Recorder, Variant, View};
 use crate::ops::form::Form;
 use crate::ops::grid::grid_of;
 use crate::ops::row_access::RowAccess;
@@ -93,7 +94,7 @@ pub(super) fn sum_variant(accumulate: bool, epilogue: &'static str) -> Variant {
         .import("epilogue", epilogue)
 }
 
-/// Records a product in `parts` parts of K.
+/// Records a product in `parts` parts of K, with some operands in f16.
 ///
 /// # Errors
 /// As [`super::matmul`].
@@ -101,22 +102,35 @@ pub(super) fn record(
     rec: &mut Recorder<StepValues>,
     call: &Matmul,
     s: Sizes,
-    (group, parts): (Group, u32),
+    (group, parts, halves): (Group, u32, Halves),
     variant: impl Fn(Store, &'static str) -> Variant,
 ) -> Result<()> {
     let epilogue = call.epilogue.file();
     let parts = if call.parts.is_some() { parts } else { 1 };
     let launch = Launches::new(rec, call, s, group, parts);
+    let [a, b] = &operands(rec, call, halves)?;
     let Some(workspace) = call.parts.filter(|_| parts > 1) else {
         let store = if call.accumulate { Store::Add } else { Store::Write };
-        return rec.dispatch(&variant(store, epilogue), &call.binds(), move |values| launch.tiles(values));
+        let mut binds = vec![Bind::Read(a), Bind::Read(b), call.output()];
+        call.epilogue_binds(&mut binds);
+        return rec.dispatch(&variant(store, epilogue), &binds, move |values| launch.tiles(values));
     };
     let workspace = &workspace.part(0, parts as usize * launch.part_packs as usize * 8);
-    let binds = [Bind::Read(&call.a.view), Bind::Read(&call.b.view), Bind::Write(workspace)];
+    let binds = [Bind::Read(a), Bind::Read(b), Bind::Write(workspace)];
     rec.dispatch(&variant(Store::Part, "epilogue_none"), &binds, move |values| launch.tiles(values))?;
     let mut binds = vec![Bind::Read(workspace), call.output()];
     call.epilogue_binds(&mut binds);
     rec.dispatch(&sum_variant(call.accumulate, epilogue), &binds, move |values| launch.sum(values))
+}
+
+/// A and B as the kernel reads them: in f32, or as copies in f16.
+fn operands(rec: &mut Recorder<StepValues>, call: &Matmul, halves: Halves) -> Result<[View; 2]> {
+    let b_rows = if call.form == Form::AtB { call.rows } else { RowCount::Fixed(call.b.rows as u32) };
+    let mut operand = |matrix: &Matrix, rows, side, is_half| match is_half {
+        true => half::copy(rec, matrix, rows, call.gradient == Some(side)),
+        false => Ok(matrix.view.clone()),
+    };
+    Ok([operand(call.a, call.rows, Side::A, halves.a)?, operand(call.b, b_rows, Side::B, halves.b)?])
 }
 
 /// Computes the launches of a product.

@@ -5,6 +5,7 @@ use wgpt::config::ModelConfig;
 use wgpt::config::{Answers, Task, TaskKind};
 use wgpt::gpu::{Caps, Device, Variant};
 use wgpt::model::{Capacity, Training, TrainingOptions};
+use wgpt::ops::kernels::Precision;
 use wgpt::train::settings::Settings;
 use wgpt::wgpu;
 
@@ -90,6 +91,11 @@ fn record(device: &Device, model: &Model) -> Result<()> {
         config.parameters().iter().map(|shape| vec![0.0; shape.rows * shape.columns]).collect()
     };
     let capacity = Capacity { rows: model.sequences * model.config.n_positions, sequences: model.sequences };
+    // In mixed precision, only the products differ, and only where there are matrix units.
+    let mixed = TrainingOptions { precision: Precision::Mixed, ..TrainingOptions::default() };
+    if device.caps().multiplies_halves() && model.config.attention_pattern == "F" && model.config.resid_pdrop == 0.0 {
+        Training::new(device, &model.config, &zeros(&model.config), capacity, mixed)?;
+    }
     let options = TrainingOptions::default();
     let training = Training::new(device, &model.config, &zeros(&model.config), capacity, options)?;
     for samples in SAMPLES {
