@@ -2,9 +2,14 @@
 //!
 //! `Display` composes one sentence from the fields. Exit codes are the program's business (`cli`), not the library's.
 
-use crate::terminal::{visible, visible_path};
+use crate::terminal::{shortened, visible_path};
 use std::fmt;
 use std::path::{Path, PathBuf};
+
+/// Most characters of a value or a place in a file that an error shows.
+const LONGEST_VALUE: usize = 200;
+/// Most characters of what an error says about a file or a value.
+const LONGEST_SENTENCE: usize = 1000;
 
 /// Everything that can fail.
 #[derive(Debug, thiserror::Error)]
@@ -80,8 +85,8 @@ pub struct InvalidValue {
 impl fmt::Display for InvalidValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let InvalidValue { name, origin, found, expected } = self;
-        // A value may be a text of a file, with line breaks.
-        let found = found.as_deref().map(visible);
+        // A value may be a text of a file, of any length and with line breaks.
+        let (name, found) = (shortened(name, LONGEST_VALUE), found.as_deref().map(|f| shortened(f, LONGEST_VALUE)));
         match (origin, &found) {
             (Origin::Argument, None) => write!(f, "{name}")?,
             (Origin::Argument, Some(found)) => write!(f, "{name} = {found}")?,
@@ -91,7 +96,7 @@ impl fmt::Display for InvalidValue {
             (Origin::Option, None) => write!(f, "--{}", name.replace('_', "-"))?,
             (Origin::Option, Some(found)) => write!(f, "--{} {found}", name.replace('_', "-"))?,
         }
-        expected.iter().try_for_each(|expected| write!(f, ": {}", visible(expected)))
+        expected.iter().try_for_each(|expected| write!(f, ": {}", shortened(expected, LONGEST_SENTENCE)))
     }
 }
 
@@ -112,10 +117,10 @@ impl fmt::Display for InvalidFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let InvalidFile { path, place, found, expected } = self;
         write!(f, "{}: ", visible_path(path))?;
-        place.iter().try_for_each(|place| write!(f, "{}: ", visible(place)))?;
-        // What was found may be a part of the file, with line breaks.
-        write!(f, "{}", visible(found))?;
-        expected.iter().try_for_each(|expected| write!(f, ": {}", visible(expected)))
+        place.iter().try_for_each(|place| write!(f, "{}: ", shortened(place, LONGEST_VALUE)))?;
+        // What was found may be a part of the file, of any length and with line breaks.
+        write!(f, "{}", shortened(found, LONGEST_SENTENCE))?;
+        expected.iter().try_for_each(|expected| write!(f, ": {}", shortened(expected, LONGEST_SENTENCE)))
     }
 }
 
@@ -267,6 +272,9 @@ mod tests {
     fn a_value_with_line_breaks_is_shown_on_one_line() {
         let error = Error::value("preset", "n\no", "expected\nano");
         assert_eq!(error.to_string(), "preset = n\\no: expected\\nano");
+        let long = Error::value("x".repeat(9000), "y".repeat(9000), "z".repeat(9000)).to_string();
+        assert!(long.contains("xx… = yy") && long.contains("yy…: zz") && long.ends_with("zz…"), "{long}");
+        assert!(Error::file("a", "x".repeat(9000)).at("y".repeat(9000)).to_string().len() < 1300);
     }
 
     #[test]

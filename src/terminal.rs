@@ -41,9 +41,20 @@ pub fn visible_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c == '\n' || c == '\t')
 }
 
-/// A path on one line, as [`visible`].
+/// The first `most` characters of a text on one line, as [`visible`], and an ellipsis where there are more.
+pub fn shortened(text: &str, most: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(most) {
+        None => visible(text),
+        Some((end, _)) => format!("{}…", visible(&text[..end])).into(),
+    }
+}
+
+/// A path on one line, as [`visible`]; an empty one is `""`.
 pub fn visible_path(path: &Path) -> String {
-    visible(&path.to_string_lossy()).into_owned()
+    match path.as_os_str().is_empty() {
+        true => "\"\"".into(),
+        false => visible(&path.to_string_lossy()).into_owned(),
+    }
 }
 
 /// The number of columns that a text without control characters takes in a terminal.
@@ -76,7 +87,8 @@ mod tests {
         ] {
             assert_eq!((visible(text).as_ref(), visible_lines(text).as_ref()), (shown, lines), "{text:?}");
         }
-        assert_eq!(visible_path(Path::new("a\x1b/b")), "a\\u{1b}/b");
+        assert_eq!([Path::new("a\x1b/b"), Path::new("")].map(visible_path), ["a\\u{1b}/b", "\"\""]);
+        assert_eq!(["ab\n", "abé\n", "abé\ncd"].map(|text| shortened(text, 4)), ["ab\\n", "abé\\n", "abé\\n…"]);
     }
 
     #[test]

@@ -4,7 +4,9 @@ use crate::error::{InvalidValue, Origin};
 use crate::{Error, Result};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// The option `--json`.
 pub(super) fn json_flag() -> Arg {
@@ -32,6 +34,19 @@ pub(super) fn path_argument(name: &'static str, value_name: &'static str) -> Arg
 /// [`Error::Value`] if it is not. The parser refuses such a command line before.
 pub(super) fn required<'a, T: Clone + Send + Sync + 'static>(matches: &'a ArgMatches, name: &str) -> Result<&'a T> {
     matches.get_one(name).ok_or_else(|| missing_option(name, "a value is required"))
+}
+
+/// A parser of whole numbers in a range.
+pub(super) fn whole_number<T>(
+    range: RangeInclusive<T>,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
+where
+    T: FromStr + PartialOrd + Display + Clone + Send + Sync + 'static,
+{
+    move |text| {
+        let number = text.trim().parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| format!("must be a whole number from {} to {}", range.start(), range.end()))
+    }
 }
 
 /// An error about the option `--name found`.

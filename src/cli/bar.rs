@@ -8,8 +8,12 @@ use std::time::{Duration, Instant};
 /// Time between two lines where there is no bar.
 pub(super) const PAUSE: Duration = Duration::from_secs(10);
 
-/// A bar on stderr; `None` where no bar can be drawn: no terminal, or one that cannot move its cursor (`TERM=dumb`).
+/// A bar on stderr; `None` where no bar can be drawn: no terminal, or one that cannot move its cursor (`TERM=dumb`, or empty).
 pub(super) fn bar(length: u64, template: &str) -> Option<ProgressBar> {
+    // An empty TERM names no terminal, as one that is not set.
+    if std::env::var_os("TERM").is_some_and(|name| name.is_empty()) {
+        return None;
+    }
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
     (!bar.is_hidden()).then(|| bar.with_style(style.progress_chars("━╸ ")))

@@ -1,6 +1,6 @@
 //! `wgpt check`: compares every kernel with its f64 oracle on this adapter.
 
-use super::arguments::{flag, json_flag};
+use super::arguments::{flag, json_flag, whole_number};
 use super::bar::Meter;
 use super::context::Context;
 use super::output::note;
@@ -10,7 +10,7 @@ use crate::report::{Align, Table};
 use crate::verify::all::{Outcomes, Thoroughness, check_all};
 use crate::verify::{Case, Purpose, cases};
 use crate::{Error, Result};
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command};
 use std::time::Instant;
 
 pub(super) fn command() -> Command {
@@ -22,7 +22,7 @@ pub(super) fn command() -> Command {
             Arg::new("runs")
                 .long("runs")
                 .value_name("N")
-                .value_parser(value_parser!(u32).range(1..=10_000))
+                .value_parser(whole_number(1..=10_000u32))
                 .help("Runs of each variant, which must give the same bits [default: 20 on GPUs, 2 on CPUs]"),
         )
         .arg(json_flag())

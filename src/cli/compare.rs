@@ -6,6 +6,7 @@ use super::numbers::{duration, grouped};
 use super::output::{note, output_file, write_all};
 use super::stop::Done;
 use crate::report::{Align, ComparedRun, Comparison, ComparisonPanel, Table, comparison_svg};
+use crate::terminal::visible_path;
 use crate::train::Stage;
 use crate::train::comparison::{Incomparable, SavedRun, Step, differences, incomparable};
 use crate::train::metrics::{EpochLine, EvaluationLine};
@@ -56,7 +57,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     if let (Some(file), Some(path)) = (file, out) {
         let picture = comparison_svg(&picture(&runs, &names, why));
         file.write(|file| write_all(file, path, &picture))?;
-        note(format_args!("curves: {}", path.display()));
+        note(format_args!("curves: {}", visible_path(path)));
     }
     Ok(())
 }

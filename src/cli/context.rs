@@ -2,6 +2,7 @@
 
 use super::output::note;
 use super::stop::Done;
+use crate::error::{InvalidValue, Origin};
 use crate::gpu::{Caps, Device};
 use crate::{Error, Result};
 use std::io::Write;
@@ -12,15 +13,46 @@ pub(super) struct Context<'a> {
     pub out: &'a mut dyn Write,
     /// The adapter that the user chose, by a part of its name or its index, or several for a training; none: the default.
     pub adapter: Option<String>,
+    /// Where the user chose it.
+    pub adapter_source: AdapterSource,
+}
+
+/// Where an adapter is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AdapterSource {
+    /// The option `--adapter`.
+    Option,
+    /// The environment variable `WGPT_ADAPTER`.
+    Environment,
 }
 
 impl Context<'_> {
+    /// Prints a warning if `--adapter` is given to a command that uses no device.
+    pub fn note_unused_adapter(&self, command: &str) {
+        if self.adapter.is_some() && self.adapter_source == AdapterSource::Option {
+            note(format_args!("warning: --adapter has no effect: `wgpt {command}` computes nothing on an adapter"));
+        }
+    }
+
+    /// An error about the adapter, with the name of its source.
+    fn with_source(&self, error: Error) -> Error {
+        match (error, self.adapter_source) {
+            (Error::Value(value), AdapterSource::Option) if value.name == "adapter" => {
+                Error::Value(InvalidValue { origin: Origin::Option, ..value })
+            }
+            (Error::Value(value), AdapterSource::Environment) if value.name == "adapter" => {
+                Error::Value(InvalidValue { name: "WGPT_ADAPTER".into(), ..value })
+            }
+            (error, _) => error,
+        }
+    }
+
     /// Opens the adapter, and names it on stderr.
     ///
     /// # Errors
     /// As [`Device::open`].
     pub fn open(&self) -> Result<Device> {
-        let device = Device::open(self.adapter.as_deref())?;
+        let device = Device::open(self.adapter.as_deref()).map_err(|error| self.with_source(error))?;
         let Caps { name, backend, driver, .. } = device.caps();
         note(format_args!("adapter: {name} ({backend}, {driver})"));
         Ok(device)
@@ -32,7 +64,7 @@ impl Context<'_> {
     /// As [`Device::select`].
     pub fn several(&self) -> Result<Option<Vec<usize>>> {
         let list = self.adapter.as_deref().filter(|list| list.contains(',') || list.trim() == "all");
-        list.map(Device::select).transpose()
+        list.map(Device::select).transpose().map_err(|error| self.with_source(error))
     }
 
     /// Opens a device for each rank of a training, and names them on stderr: one on each adapter that the user chose, or
@@ -45,7 +77,10 @@ impl Context<'_> {
         let indices = match (several, ranks.unwrap_or(1)) {
             (Some(several), _) => several,
             (None, 1) => return Ok(vec![self.open()?]),
-            (None, _) => self.adapter.as_deref().map_or(Ok(vec![0]), Device::select)?,
+            (None, _) => {
+                let selected = self.adapter.as_deref().map_or(Ok(vec![0]), Device::select);
+                selected.map_err(|error| self.with_source(error))?
+            }
         };
         let indices = match (indices.as_slice(), ranks) {
             ([index], Some(ranks)) => vec![*index; ranks],

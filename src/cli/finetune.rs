@@ -1,6 +1,6 @@
 //! `wgpt finetune`: fine-tunes a model on a task, in one run or one per seed, or resumes such a run.
 
-use super::arguments::invalid_option;
+use super::arguments::{invalid_option, missing_option, whole_number};
 use super::context::Context;
 use super::output::note;
 use super::stop::{Done, Stop};
@@ -27,7 +27,7 @@ pub(super) fn command() -> Command {
             .long("seeds")
             .value_name("N,N,…")
             .value_delimiter(',')
-            .value_parser(clap::value_parser!(u64).range(..=i64::MAX as u64))
+            .value_parser(whole_number(0..=i64::MAX as u64))
             .conflicts_with_all(["seed", "resume"])
             .help("Run once per seed, in OUT/seed-N, and report mean and range");
         let command = training::add_run_options(Command::new(name).about(about), name).arg(seeds);
@@ -44,6 +44,9 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let Some((name, matches)) = matches.subcommand() else { return Ok(()) };
     let kind: TaskKind = name.parse()?;
     let layers = options::layers(matches, Stage::FineTuning)?;
+    if matches.contains_id("seeds") && layers.is_on_command_line("seed") {
+        return Err(missing_option("seeds", "cannot be combined with --set seed").into());
+    }
     if let Some(run) = training::resumed(matches)? {
         return resume(context, run, kind, layers);
     }
@@ -87,7 +90,11 @@ fn each_seed(context: &mut Context<'_>, settings: &Settings, kind: TaskKind, out
     let (mut results, mut last) = (Vec::new(), None);
     for (seed, path) in seeds.iter().zip(paths) {
         note(format_args!("seed {seed}"));
-        let mut run = train(context, prepare(*seed, path)?)?.objective;
+        let trained = train(context, prepare(*seed, path)?);
+        if let Err(Stop::Interrupted) = &trained {
+            note_rest(kind, out, seeds, *seed);
+        }
+        let mut run = trained?.objective;
         let is_test = run.test_scores.is_some();
         let best_epoch = run.best.map(|best| best.epoch);
         let scores = run.test_scores.take().or(run.valid_scores.take());
@@ -118,6 +125,18 @@ fn each_seed(context: &mut Context<'_>, settings: &Settings, kind: TaskKind, out
     let part = if results.iter().any(|result| result.is_test) { "test" } else { "validation" };
     writeln!(context.out, "scores on the {part} examples; runs in {}", out.display())?;
     Ok(())
+}
+
+/// Prints which seeds are not trained after one of them was interrupted.
+fn note_rest(kind: TaskKind, out: &Path, seeds: &[u64], interrupted: u64) {
+    let rest: Vec<String> = seeds.iter().skip_while(|seed| **seed != interrupted).skip(1).map(u64::to_string).collect();
+    if !rest.is_empty() {
+        let (rest, out) = (rest.join(","), shell_word(out));
+        note(format_args!(
+            "seeds without a run: {rest}; `wgpt finetune {kind}` trains them with the same options, but with --seeds {rest} \
+             and --out {out}"
+        ));
+    }
 }
 
 fn mean(values: &[f64]) -> f64 {

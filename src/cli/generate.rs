@@ -7,7 +7,9 @@ use super::model_argument;
 use super::output::note;
 use super::sampling_options::{self, Options};
 use super::stop::{Done, Stop};
-use crate::data::read_file::without_byte_order_mark;
+use crate::data::file_errors::unreadable;
+use crate::data::file_kind::other_kind;
+use crate::data::read_file::{utf8, without_byte_order_mark};
 use crate::data::tokenizer::Tokenizer;
 use crate::data::tokenizer::stream::{StopWords, TextStream};
 use crate::model::Generator;
@@ -74,6 +76,10 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         return Err(Error::value("prompt", found, format!("must have 1 to {positions}, the model's positions")).into());
     }
 
+    let (k, ids) = (options.sampling.top_k, tokenizer.vocab_size());
+    if k > ids {
+        note(format_args!("warning: --top-k {k} has no effect: the model has {ids} tokens"));
+    }
     let device = context.open()?;
     let side_by_side = options.samples.min(Generator::max_samples(&device, &config));
     let mut generator = Generator::new(&device, &config, &parameters, side_by_side)?;
@@ -105,14 +111,14 @@ fn prompt(matches: &ArgMatches) -> Result<String> {
     let mut bytes = Vec::new();
     let read = match name {
         "-" => std::io::stdin().lock().read_to_end(&mut bytes).map(drop),
-        file => std::fs::read(Path::new(file)).map(|all| bytes = without_byte_order_mark(all)),
+        file => std::fs::read(Path::new(file)).map(|all| bytes = all),
     };
-    let name = if name == "-" { "stdin" } else { name };
-    read.map_err(|e| Error::file(name, format!("could not be read: {e}")))?;
-    String::from_utf8(bytes).map_err(|e| {
-        let place = format!("byte offset {}", e.utf8_error().valid_up_to());
-        Error::file(name, "not UTF-8").at(place).expected("expected UTF-8 text")
-    })
+    let path = Path::new(if name == "-" { "stdin" } else { name });
+    read.map_err(|e| unreadable(path, e))?;
+    if let Some(kind) = other_kind(&bytes).filter(|kind| name != "-" && !kind.may_be_text) {
+        return Err(kind.in_text(path));
+    }
+    utf8(path, if name == "-" { bytes } else { without_byte_order_mark(bytes) })
 }
 
 /// A sample that is generated. The first is printed while it is generated, the others when all are complete.

@@ -1,6 +1,6 @@
 //! `wgpt import`: converts the model files of another program into a model folder.
 
-use super::arguments::{path_argument, path_option, required};
+use super::arguments::{path_argument, path_option, required, whole_number};
 use super::context::Context;
 use super::numbers::grouped;
 use super::stop::Done;
@@ -9,7 +9,7 @@ use crate::store::atomic::write_reserved;
 use crate::store::containing_run;
 use crate::store::openai;
 use crate::store::reservation::Reservation;
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -22,7 +22,7 @@ pub(super) fn command() -> Command {
             Arg::new("n_head")
                 .long("n-head")
                 .value_name("N")
-                .value_parser(value_parser!(usize))
+                .value_parser(whole_number(1..=1usize << 20))
                 .default_value("12")
                 .help("Number of attention heads, which the files do not contain"),
         )

@@ -39,7 +39,7 @@ mod user_cache;
 
 use crate::gpu::quiet;
 use clap::{Arg, Command};
-use context::Context;
+use context::{AdapterSource, Context};
 use dispatch::Subcommand;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -90,6 +90,7 @@ pub fn main() -> ExitCode {
     };
     let option = matches.subcommand().and_then(|(_, matches)| matches.get_one::<String>("adapter").cloned());
     let environment = || std::env::var_os("WGPT_ADAPTER").map(|name| name.to_string_lossy().into_owned());
+    let adapter_source = if option.is_some() { AdapterSource::Option } else { AdapterSource::Environment };
     let adapter = option.or_else(environment).filter(|name| !name.is_empty());
     let mut stdout = std::io::stdout().lock();
     let mut terminal;
@@ -100,7 +101,10 @@ pub fn main() -> ExitCode {
         }
         false => &mut stdout,
     };
-    let mut context = Context { out, adapter };
+    let mut context = Context { out, adapter, adapter_source };
+    if let Some((name @ ("devices" | "compare" | "import" | "tokenizer"), _)) = matches.subcommand() {
+        context.note_unused_adapter(name);
+    }
     let done = dispatch::dispatch(&SUBCOMMANDS, &mut context, &matches);
     stop::exit_code(done.and_then(|()| Ok(context.out.flush()?)))
 }

@@ -4,6 +4,7 @@ use super::arguments::{path_option, required};
 use super::output::note;
 use crate::Result;
 use crate::store::Model;
+use crate::terminal::visible_path;
 use clap::{Arg, ArgMatches};
 use std::path::PathBuf;
 
@@ -26,7 +27,7 @@ pub(super) fn load(matches: &ArgMatches) -> Result<Model> {
     let dir: &PathBuf = required(matches, MODEL)?;
     let model = Model::load(dir)?;
     if let Some(folder) = model.folder.as_ref().filter(|folder| *folder != dir) {
-        note(format_args!("model: {}", folder.display()));
+        note(format_args!("model: {}", visible_path(folder)));
     }
     model.warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
     Ok(model)

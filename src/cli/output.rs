@@ -17,9 +17,17 @@ use std::path::{Path, PathBuf};
 const OF_RUN: [&str; 12] =
     [CONFIG, METRICS, SAMPLES, CURVE, KERNELS, LOCK, LATEST, BEST, CHECKPOINTS, PREDICTIONS, BASELINES, TENSORBOARD];
 
+/// Most characters of a note: more than a path has.
+const LONGEST_NOTE: usize = 8000;
+
 /// Writes a line on stderr, with escapes for control characters. A stderr that is closed is no error.
 pub(super) fn note(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "{}", visible_lines(&line.to_string()));
+    let line = line.to_string();
+    let (line, end) = match line.char_indices().nth(LONGEST_NOTE) {
+        Some((end, _)) => (&line[..end], "…"),
+        None => (line.as_str(), ""),
+    };
+    let _ = writeln!(std::io::stderr(), "{}{end}", visible_lines(line));
 }
 
 /// Writes text to a terminal, with escapes for control characters other than line ends and tabs.
@@ -62,11 +70,20 @@ pub(super) fn output_file<'a>(
     if path.is_dir() || path.file_name().is_none() {
         return wrong("must be the path of a file".into());
     }
+    if path == Path::new("-") {
+        return wrong("must be the path of a file, such as /dev/stdout; a file of this name is ./-".into());
+    }
+    if let (Ok(target), false) = (path.read_link(), path.exists()) {
+        return wrong(format!("is a link to {}, which does not exist: must be the path of a file", target.display()));
+    }
     let target = final_path(path).unwrap_or_else(|_| path.to_path_buf());
     let folder = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Ok(folder) = final_path(folder) else {
         return wrong(format!("the folder {} does not exist", folder.display()));
     };
+    if !folder.is_dir() {
+        return wrong(format!("{} is not a folder", path.parent().unwrap_or(path).display()));
+    }
     for input in inputs {
         match same_file::is_same_file(path, input) {
             Ok(true) => return wrong(format!("is {}, which is read: must be another file", input.display())),

@@ -5,6 +5,7 @@ use super::arguments::{flag, invalid_option, json_flag, missing_option};
 use super::context::Context;
 use super::numbers::{bytes, grouped};
 use super::options;
+use super::output::note;
 use super::plan_time;
 use super::stop::Done;
 use crate::config::ModelConfig;
@@ -12,7 +13,7 @@ use crate::data::data_loader::BatchSize;
 use crate::model::{self, Cache, Capacity, Memory};
 use crate::report::{Align, Table};
 use crate::train::settings::Bytes;
-use crate::train::{Stage, memory};
+use crate::train::{Pretraining, Stage, memory};
 use clap::{ArgMatches, Command};
 
 pub(super) fn command() -> Command {
@@ -29,7 +30,8 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
-    let mut settings = options::layers(matches, Stage::Pretraining)?.settings()?;
+    let layers = options::layers(matches, Stage::Pretraining)?;
+    let mut settings = layers.settings()?;
     if matches.get_flag("longest") {
         let limit = settings.memory.ok_or_else(|| missing_option("memory", "is needed with --longest"))?;
         return longest(context, &settings.model, limit, matches.get_flag("json"));
@@ -42,6 +44,13 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         return Err(
             invalid_option("ranks", settings.ranks(), "must be 1 with --time, which measures one device").into()
         );
+    }
+    Pretraining::check_tokenizer(&settings)?;
+    if !time {
+        context.note_unused_adapter("plan` without `--time");
+        for name in ["data", "document_separator"].into_iter().filter(|name| layers.is_on_command_line(name)) {
+            note(format_args!("warning: {name} has no effect without --time: the text is not read"));
+        }
     }
     let text = if time { plan_time::text(&settings)? } else { None };
     let config = settings.model.clone();

@@ -26,7 +26,9 @@ pub(super) fn text(settings: &Settings) -> Result<Option<Pretraining>> {
     }
     note_long_text(&settings.data);
     // Nothing is written there.
-    Pretraining::read(settings.clone(), None, Path::new("plan"), &token_cache()).map(Some)
+    let text = Pretraining::read(settings.clone(), None, Path::new("plan"), &token_cache())?;
+    text.warnings().iter().for_each(|warning| note(format_args!("warning: {warning}")));
+    Ok(Some(text))
 }
 
 /// Prints the time of a step and of the run and, where its text is known, of its first epoch and evaluations.

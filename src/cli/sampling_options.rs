@@ -1,6 +1,6 @@
 //! The options of `wgpt generate` that say how texts are sampled.
 
-use super::arguments::{flag, invalid_option};
+use super::arguments::{flag, invalid_option, missing_option};
 use crate::Result;
 use crate::data::tokenizer::stream::StopWords;
 use crate::model::sampling::Sampling;
@@ -60,6 +60,10 @@ impl Options {
         let number = |name: &str, is_valid: fn(f64) -> bool, must: &str| -> Result<f64> {
             text(name).trim().parse::<f64>().ok().filter(|x| is_valid(*x)).ok_or_else(|| wrong(name, must))
         };
+        let stop: Vec<String> = matches.get_many("stop").into_iter().flatten().cloned().collect();
+        if stop.iter().any(String::is_empty) {
+            return Err(missing_option("stop", "must be a text, but it is empty"));
+        }
         let temperature = number(
             "temperature",
             |t| (1e-3..=1e3).contains(&t),
@@ -75,7 +79,7 @@ impl Options {
                 seed: whole("seed", 0, u64::MAX)?,
                 sample_number: 0,
             },
-            stop: StopWords::new(matches.get_many::<String>("stop").into_iter().flatten().cloned()),
+            stop: StopWords::new(stop),
         })
     }
 }

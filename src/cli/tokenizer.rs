@@ -6,7 +6,9 @@ use super::options;
 use super::output::note;
 use super::stop::Done;
 use super::texts::note_folders;
-use crate::data::read_file::skip_byte_order_mark;
+use crate::data::file_errors::unreadable;
+use crate::data::file_kind::other_kind;
+use crate::data::read_file::{skip_byte_order_mark, utf8};
 use crate::data::text_files::{self, TextFiles};
 use crate::data::tokenizer::words::WordCounts;
 use crate::data::tokenizer::{FILE_NAME, Tokenizer, unknown_warning};
@@ -14,6 +16,7 @@ use crate::store::atomic::write_reserved;
 use crate::store::containing_run;
 use crate::store::model_folder;
 use crate::store::reservation::Reservation;
+use crate::terminal::shortened;
 use crate::train::Stage;
 use crate::{Error, Result};
 use clap::{ArgGroup, ArgMatches, Command};
@@ -66,12 +69,17 @@ fn train(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     containing_run::refuse(out)?;
     let reservation = Reservation::of_nothing(out)?;
     let sources = TextFiles::find(settings.data_files()?, settings.document_separator.as_deref())?;
-    let separator_warning = sources.separator_warning()?;
+    let mut warnings = sources.warnings()?;
     let mut words = WordCounts::new(settings.pretokenizer);
     sources.read(true, &mut |block| words.add(block))?;
     let tokenizer = Tokenizer::train_on(&words, settings.model.vocab_size)?;
     note_folders(&settings.data);
-    separator_warning.into_iter().for_each(|warning| note(format_args!("warning: {warning}")));
+    let (ids, size) = (tokenizer.vocab_size(), settings.model.vocab_size);
+    if ids < size {
+        warnings
+            .push(format!("vocab_size = {size}: the text has no more pairs to merge, so the tokenizer has {ids} ids"));
+    }
+    warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
     write_reserved(&reservation, |folder| model_folder::write_tokenizer(folder, &tokenizer, None))?;
     writeln!(context.out, "{} ids  {}", tokenizer.vocab_size(), out.join(FILE_NAME).display())?;
     Ok(())
@@ -105,13 +113,17 @@ fn encode(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
 fn decode(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let tokenizer = tokenizer(matches)?;
     let (mut input, name) = input(matches)?;
-    let mut text = String::new();
-    input.read_to_string(&mut text).map_err(|e| Error::file(&name, format!("could not be read: {e}")))?;
-    let id = |word: &str| {
-        let wrong = |_| Error::file(&name, format!("{word:?}")).expected("expected an id, a whole number, 0 or more");
-        word.parse::<u32>().map_err(wrong)
+    let mut bytes = Vec::new();
+    input.read_to_end(&mut bytes).map_err(|e| unreadable(&name, e))?;
+    let (text, last) = (utf8(&name, bytes)?, tokenizer.vocab_size().saturating_sub(1));
+    let id = |(i, word): (usize, &str)| {
+        let id = word.parse::<u32>().ok().filter(|id| *id as usize <= last);
+        id.ok_or_else(|| {
+            let found = format!("{:?}", shortened(word, 100));
+            Error::file(&name, found).at(format!("word {}", i + 1)).expected(format!("expected an id from 0 to {last}"))
+        })
     };
-    let ids = text.split_whitespace().map(id).collect::<Result<Vec<u32>>>()?;
+    let ids = text.split_whitespace().enumerate().map(id).collect::<Result<Vec<u32>>>()?;
     write!(context.out, "{}", tokenizer.decode(&ids)?)?;
     Ok(())
 }
@@ -130,8 +142,11 @@ fn input(matches: &ArgMatches) -> Result<(Box<dyn BufRead>, PathBuf)> {
     if path == Path::new(STDIN) {
         return Ok((Box::new(std::io::stdin().lock()), "stdin".into()));
     }
-    let unreadable = |e| Error::file(path, format!("could not be read: {e}"));
-    let mut file = BufReader::with_capacity(1 << 16, std::fs::File::open(path).map_err(unreadable)?);
-    skip_byte_order_mark(&mut file).map_err(unreadable)?;
+    let wrong = |e| unreadable(path, e);
+    let mut file = BufReader::with_capacity(1 << 16, std::fs::File::open(path).map_err(wrong)?);
+    if let Some(kind) = other_kind(file.fill_buf().map_err(wrong)?).filter(|kind| !kind.may_be_text) {
+        return Err(kind.in_text(path));
+    }
+    skip_byte_order_mark(&mut file).map_err(wrong)?;
     Ok((Box::new(file), path.into()))
 }

@@ -11,6 +11,7 @@ use crate::error::DeviceError;
 use crate::gpu::Device;
 use crate::report::command::shell_word;
 use crate::store::model_folder::{CHECKPOINTS, LATEST, read_pointer};
+use crate::terminal::visible_path;
 use crate::train::run_folder::RunPath;
 use crate::train::{Objective, StoppedRun, Trained, engine};
 use crate::{Error, Result};
@@ -121,7 +122,7 @@ pub(super) fn resume<O: Objective>(
 
 /// Prints a note that the run is complete. `longer` is the option that makes it longer.
 pub(super) fn note_complete<O: Objective>(run: &std::path::Path, stopped: &StoppedRun<O>, longer: &str) {
-    let (run, done) = (run.display(), stopped.step());
+    let (run, done) = (visible_path(run), stopped.step());
     note(format_args!("{run} is finished: {done} steps are done; to continue, use a larger {longer}"));
 }
 
@@ -148,7 +149,7 @@ fn advise(command: &str, error: &Error, checkpoint: Option<&Path>) {
     // A checkpoint that was begun before the error may be complete by now.
     let Some(run) = checkpoint.and_then(|checkpoint| checkpoint.ancestors().nth(2)) else { return };
     if let Ok(latest) = read_pointer(&run.join(LATEST)) {
-        note(format_args!("the latest checkpoint is {}", run.join(CHECKPOINTS).join(latest).display()));
+        note(format_args!("the latest checkpoint is {}", visible_path(&run.join(CHECKPOINTS).join(latest))));
         note(format_args!("to continue: wgpt {command} --resume {}", shell_word(run)));
     }
 }
@@ -173,7 +174,7 @@ fn run_with_progress<O: Objective>(
         }
     };
     if !trained.finished {
-        note(format_args!("stopped after {} steps, saved to {}", trained.steps, trained.checkpoint.display()));
+        note(format_args!("stopped after {} steps, saved to {}", trained.steps, visible_path(&trained.checkpoint)));
         note(format_args!("to continue: wgpt {command} --resume {}", shell_word(&trained.folder)));
         return Err(Stop::Interrupted);
     }

@@ -1,11 +1,8 @@
-//! A line of a JSON-lines file: an object whose keys are given once. Most readers of JSON take the last of two values without a
-//! word, so that a line with a key twice is a mistake that would go unnoticed.
+//! A line of a JSON-lines file: an object whose keys are given once.
 
 use super::file_errors::{json_type, not_json};
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
-use serde_json::error::Category;
+use super::unique_json::Unique;
 use serde_json::{Map, Value};
-use std::fmt;
 
 /// What is wrong with a line.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,44 +20,23 @@ pub(crate) enum WrongLine {
 /// # Errors
 /// [`WrongLine`].
 pub(crate) fn parse_object(text: &str) -> Result<Map<String, Value>, WrongLine> {
-    let wrong = |e: serde_json::Error| match e.classify() {
-        Category::Data => WrongLine::Repeated(e.to_string().replace(" at line 1 column ", " at column ")),
-        _ => WrongLine::NotJson(not_json(&e)),
-    };
-    if text.trim_start().starts_with('{') {
-        return serde_json::from_str::<Keys>(text).map(|keys| keys.0).map_err(wrong);
-    }
-    match serde_json::from_str::<Value>(text) {
-        Ok(value) => Err(WrongLine::NotAnObject(json_type(&value))),
-        Err(e) => Err(wrong(e)),
+    match serde_json::from_str::<Unique>(text) {
+        Ok(Unique(Value::Object(keys))) => Ok(keys),
+        Ok(Unique(value)) => Err(WrongLine::NotAnObject(json_type(&value))),
+        Err(e) if e.is_data() => Err(WrongLine::Repeated(e.to_string().replace(" at line 1 column ", " at column "))),
+        Err(e) => Err(WrongLine::NotJson(match unseen(text.trim_end()) {
+            Some(why) => format!("not JSON: {why}"),
+            None => not_json(&e),
+        })),
     }
 }
 
-struct Keys(Map<String, Value>);
-
-impl<'de> Deserialize<'de> for Keys {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Unique;
-        impl<'de> Visitor<'de> for Unique {
-            type Value = Keys;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Keys, A::Error> {
-                let mut keys = Map::new();
-                while let Some(key) = entries.next_key::<String>()? {
-                    if keys.contains_key(&key) {
-                        return Err(A::Error::custom(format!("the key `{}` twice", key.escape_debug())));
-                    }
-                    keys.insert(key, entries.next_value()?);
-                }
-                Ok(Keys(keys))
-            }
-        }
-        deserializer.deserialize_map(Unique)
+/// What a line has that an editor does not show, and that no line of JSON may have there.
+pub(crate) fn unseen(text: &str) -> Option<&'static str> {
+    if text.starts_with('\u{feff}') {
+        return Some("a byte-order mark before it, which only the beginning of a file may have");
     }
+    text.contains('\r').then_some("a carriage return inside of the line, but lines must end in LF or CRLF")
 }
 
 #[cfg(test)]

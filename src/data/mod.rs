@@ -25,7 +25,9 @@ pub mod text_files;
 pub mod text_folder;
 pub mod text_format;
 mod text_reader;
+mod text_warnings;
 pub mod tokenizer;
+pub(crate) mod unique_json;
 pub mod windows;
 
 pub use batch::{Batch, Sequence};

@@ -1,7 +1,7 @@
 //! Reads whole files of text: settings, tables, and the JSON of models, tokenizers and runs.
 
-use super::file_errors::unreadable;
-use super::file_kind::{OtherKind, other_kind};
+use super::file_errors::{not_utf8, unreadable};
+use super::file_kind::{OtherKind, WEIGHTS, other_kind};
 use crate::{Error, Result};
 use std::fs::File;
 use std::io::{BufRead, Read};
@@ -55,9 +55,17 @@ pub(crate) fn read_named_text_bytes(path: &Path) -> Result<Vec<u8>> {
 pub(crate) fn text_bytes(path: &Path, read: std::io::Result<Vec<u8>>) -> Result<Vec<u8>> {
     let bytes = read.map_err(|e| unreadable(path, e))?;
     match other_kind(&bytes) {
-        Some(kind) => Err(kind.in_file(path)),
+        Some(kind) => Err(kind.in_text(path)),
         None => Ok(without_byte_order_mark(bytes)),
     }
+}
+
+/// The text of bytes that were read.
+///
+/// # Errors
+/// [`Error::File`] with the offset of the first byte that is not UTF-8.
+pub(crate) fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String> {
+    String::from_utf8(bytes).map_err(|e| not_utf8(path, e.utf8_error().valid_up_to() as u64))
 }
 
 /// Skips a byte-order mark and returns its length.
@@ -88,5 +96,15 @@ impl OtherKind {
     /// The error about a file of this kind.
     pub(crate) fn in_file(self, path: &Path) -> Error {
         Error::file(path, self.found).expected(self.expected)
+    }
+
+    /// The error about a file of this kind where a text is expected.
+    pub(crate) fn in_text(self, path: &Path) -> Error {
+        match self.expected {
+            WEIGHTS => {
+                Error::file(path, self.found).expected("expected UTF-8 text, to which its program can export it")
+            }
+            _ => self.in_file(path),
+        }
     }
 }

@@ -9,9 +9,9 @@ use super::block_builder::BlockBuilder;
 use super::file_errors::unreadable;
 use super::file_kind::other_kind;
 use super::read_file::{final_path, skip_byte_order_mark};
-use super::text_folder::{LeftOut, texts_in};
+use super::text_folder::{LeftOut, is_own, texts_in};
 pub use super::text_format::TextFormat;
-use super::text_reader::{Found, READ_BYTES, find_separator, read_json_lines, read_text_file};
+use super::text_reader::{READ_BYTES, read_json_lines, read_text_file};
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
@@ -78,6 +78,10 @@ impl TextFiles {
             paths.iter().filter(|path| path.is_file()).filter_map(|path| final_path(path).ok()).collect();
         for path in paths {
             if path.is_dir() {
+                if is_own(path) {
+                    let error = Error::file(path, "the folder of a run, a model or a tokenizer");
+                    return Err(error.expected("expected text: files, or a folder with them"));
+                }
                 for (path, format) in texts_in(path, &mut known, left_out.get_or_insert_default())? {
                     files.push(TextFile::new(&path, format, false)?);
                 }
@@ -92,32 +96,6 @@ impl TextFiles {
     /// What is left out of folders; `None` without folders.
     pub fn left_out(&self) -> Option<&LeftOut> {
         self.left_out.as_ref()
-    }
-
-    /// A warning about a separator that ends no document.
-    ///
-    /// # Errors
-    /// [`Error::File`] with the path of a file that cannot be read.
-    pub fn separator_warning(&self) -> Result<Option<String>> {
-        let Some(separator) = &self.separator else { return Ok(None) };
-        let shown = format!("document_separator = {separator:?}");
-        let mut texts = self.files.iter().filter(|file| file.format == TextFormat::Text).peekable();
-        if texts.peek().is_none() {
-            return Ok(Some(format!("{shown} has no effect: in JSON lines, each line is a document")));
-        }
-        let mut inside = false;
-        for file in texts {
-            let reader = File::open(&file.path).map_err(|e| unreadable(&file.path, e))?;
-            let mut reader = BufReader::with_capacity(READ_BYTES, reader);
-            match find_separator(&mut reader, separator).map_err(|e| unreadable(&file.path, e))? {
-                Found::Line => return Ok(None),
-                Found::InsideOfLines => inside = true,
-                Found::Nowhere => {}
-            }
-        }
-        let why =
-            if inside { "it occurs inside of lines, but it must be a line by itself" } else { "it does not occur" };
-        Ok(Some(format!("{shown} ends no document: {why}; each file is one document")))
     }
 
     /// The files.
@@ -171,7 +149,7 @@ impl TextFiles {
             let start = reader.fill_buf().map_err(|e| unreadable(&file.path, e))?;
             // A page of HTML may be a text to learn.
             if let Some(kind) = other_kind(start).filter(|kind| !kind.may_be_text) {
-                return Err(kind.in_file(&file.path));
+                return Err(kind.in_text(&file.path));
             }
             let offset = skip_byte_order_mark(&mut reader).map_err(|e| unreadable(&file.path, e))?;
             match file.format {
@@ -496,7 +474,17 @@ mod tests {
         refused(b"{\"text\": \"a\"", "line 3: not JSON: EOF while parsing an object at column 12");
         refused(b"{\"text\": \"a\"} {", "line 3: not JSON: trailing characters at column 15");
         refused(b"[\"text\"]", "line 3: not a JSON object: expected {\"text\": \"…\"}");
-        refused(b"{\"txt\": \"a\"}", "line 3: no key `text`: expected the document's text in it");
+        refused(b"{\"txt\": \"a\"}", "line 3: no key `text`: expected the document's text in it; the keys are `txt`");
+        refused(b"{}", "line 3: no key `text`: expected the document's text in it");
+        refused(b"{\"text\": null}", "line 3: `text` is null: expected a string");
+        refused(
+            b"{\"text\": \"a\"}\r{\"text\": \"b\"}",
+            "line 3: not JSON: a carriage return inside of the line, but lines must end in LF or CRLF",
+        );
+        refused(
+            "\u{feff}{\"text\": \"a\"}".as_bytes(),
+            "line 3: not JSON: a byte-order mark before it, which only the beginning of a file may have",
+        );
         refused(b"{\"text\": [\"a\"]}", "line 3: `text` is a list: expected a string");
         refused(b"{\"text\": 7}", "line 3: `text` is a number: expected a string");
         refused(b"{\"text\": \"\xe9\"}", "byte offset 28: not UTF-8: expected UTF-8 text");

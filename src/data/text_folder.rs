@@ -107,10 +107,12 @@ pub(super) fn texts_in(
                 });
             }
         };
+        let path = entry.path();
         if !entry.file_type().is_file() {
+            // A pipe or a device.
+            skipped.other += usize::from(!entry.file_type().is_dir() && TextFormat::by_extension(path).is_some());
             continue;
         }
-        let path = entry.path();
         match TextFormat::by_extension(path) {
             Some(format) => {
                 let canonical = final_path(path).map_err(|e| unreadable(path, e))?;
@@ -149,7 +151,7 @@ fn is_hidden(path: &Path) -> bool {
 }
 
 /// Whether a folder is that of a run, a model or a tokenizer.
-fn is_own(folder: &Path) -> bool {
+pub(super) fn is_own(folder: &Path) -> bool {
     OWN.iter().any(|names| names.iter().all(|name| folder.join(name).exists()))
 }
 

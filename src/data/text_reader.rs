@@ -1,8 +1,8 @@
 //! Reads text files and JSON lines into blocks.
 
 use super::block_builder::BlockBuilder;
-use super::file_errors::{json_type, unreadable};
-use super::json_line::{WrongLine, parse_object};
+use super::file_errors::{json_type, listed, not_utf8, unreadable};
+use super::json_line::{WrongLine, parse_object, unseen};
 use super::read_file::skip_byte_order_mark;
 use crate::{Error, Result};
 use std::io::{BufRead, Read};
@@ -10,10 +10,6 @@ use std::path::Path;
 
 /// Bytes that are read at a time.
 pub(super) const READ_BYTES: usize = 1 << 16;
-
-fn not_utf8(path: &Path, offset: u64) -> Error {
-    Error::file(path, "not UTF-8").at(format!("byte offset {offset}")).expected("expected UTF-8 text")
-}
 
 /// Reads a text file line by line, a long line in parts. A line that equals `separator` ends a document. `offset` is that
 /// of the first byte, for errors.
@@ -119,7 +115,7 @@ pub(super) fn read_json_lines(
             continue;
         }
         let wrong = |found: String| Error::file(path, found).at(format!("line {number}"));
-        if !text.starts_with('{') {
+        if !text.starts_with('{') && unseen(text).is_none() {
             return Err(wrong("not a JSON object".into()).expected("expected {\"text\": \"…\"}"));
         }
         let mut keys = parse_object(text).map_err(|found| match found {
@@ -129,8 +125,11 @@ pub(super) fn read_json_lines(
         })?;
         match keys.remove("text") {
             Some(serde_json::Value::String(text)) => blocks.push(&text)?,
-            None | Some(serde_json::Value::Null) => {
-                return Err(wrong("no key `text`".into()).expected("expected the document's text in it"));
+            None => {
+                let names = listed(keys.keys().map(String::as_str));
+                let keys = if names.is_empty() { String::new() } else { format!("; the keys are {names}") };
+                let expected = format!("expected the document's text in it{keys}");
+                return Err(wrong("no key `text`".into()).expected(expected));
             }
             Some(other) => {
                 return Err(wrong(format!("`text` is {}", json_type(&other))).expected("expected a string"));

@@ -1,16 +1,21 @@
 //! The confusion table of a classification task; for many labels, a list of the most frequent mistakes.
 
 use super::table::{Align, Table};
+use crate::terminal::shortened;
 
 /// The largest number of labels that get a column each.
 const MAX_COLUMNS: usize = 12;
 /// Length of the list of mistakes.
 const MAX_MISTAKES: usize = 20;
 
+/// Most characters of a label that are shown.
+const LONGEST_LABEL: usize = 40;
+
 /// The table of `counts[right label][predicted label]`. Rows are the right labels, columns the predicted ones; the last
 /// column is the share of right predictions in the row.
 pub fn confusion_table(labels: &[String], counts: &[Vec<u64>]) -> Table {
-    let name = |i: usize| labels.get(i).map_or("", String::as_str);
+    let labels: Vec<_> = labels.iter().map(|label| shortened(label, LONGEST_LABEL)).collect();
+    let name = |i: usize| labels.get(i).map_or("", |label| &**label);
     if labels.len() > MAX_COLUMNS {
         let mut table = Table::new(&[("right", Align::Left), ("given", Align::Left), ("times", Align::Right)]);
         let cells = counts.iter().enumerate().flat_map(|(t, row)| row.iter().enumerate().map(move |(p, n)| (t, p, *n)));
@@ -22,7 +27,7 @@ pub fn confusion_table(labels: &[String], counts: &[Vec<u64>]) -> Table {
         return table;
     }
     let mut heads = vec![("right \\ given", Align::Left)];
-    heads.extend(labels.iter().map(|label| (label.as_str(), Align::Right)));
+    heads.extend(labels.iter().map(|label| (&**label, Align::Right)));
     heads.push(("right", Align::Right));
     let mut table = Table::new(&heads);
     for (t, row) in counts.iter().enumerate() {
@@ -51,6 +56,8 @@ no                         1  200   19  90.9 %
 yes                        0    0    0       –
 ";
         assert_eq!(table.to_string(), expected);
+        let long = confusion_table(&["x".repeat(9000), "no".into()], &[vec![1, 2], vec![0, 9]]).to_string();
+        assert!(long.contains(&format!("{}…  ", "x".repeat(40))) && long.len() < 1000, "{long}");
     }
 
     #[test]

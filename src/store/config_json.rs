@@ -5,6 +5,8 @@
 //! attention, or without its head, and report nothing.
 
 use crate::config::{Answers, KvGroups, KvNull, KvScale, ModelConfig, Task, TaskKind};
+use crate::data::file_errors::json_type;
+use crate::data::unique_json;
 use crate::error::InvalidValue;
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -109,8 +111,10 @@ fn summary() -> [(&'static str, Value); 4] {
 /// # Errors
 /// [`Error::File`] naming the file and the key.
 pub fn from_json(bytes: &[u8], path: &Path) -> Result<ModelConfig> {
-    let keys: Map<String, Value> =
-        serde_json::from_slice(bytes).map_err(|e| Error::file(path, format!("is not a JSON object: {e}")))?;
+    let keys = match unique_json::parse(bytes, path, "is not a JSON object")? {
+        Value::Object(keys) => keys,
+        other => return Err(Error::file(path, format!("is not a JSON object, but {}", json_type(&other)))),
+    };
     let keys = Keys { keys: &keys, path };
     let kind = keys.text("model_type", "openai-gpt")?;
     if !["openai-gpt", "wgpt"].contains(&kind) {

@@ -275,7 +275,7 @@ fn open_shards(dir: &Path, path: &Path) -> Result<Weights> {
     }
     let shards: Vec<&String> = entries.iter().map(|(_, shard)| shard).collect::<BTreeSet<_>>().into_iter().collect();
     if let Some(missing) = shards.iter().find(|shard| !dir.join(shard).is_file()) {
-        return bad(&format!("{missing:?}"), "must be the name of a file in the same folder".into());
+        return bad(&format!("{missing:?} is missing"), "must be a file in the same folder".into());
     }
     let weights = Weights::open(path, &shards.iter().map(|shard| dir.join(shard)).collect::<Vec<_>>())?;
     for (tensor, shard) in &entries {

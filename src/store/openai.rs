@@ -21,6 +21,8 @@ pub const PARTS: usize = 10;
 /// Number of heads of the published model.
 pub const N_HEAD: usize = 12;
 
+/// The first bytes of a .npy file.
+const NPY: &[u8] = b"\x93NUMPY";
 /// Number of tensors before the layers.
 const TABLES: usize = 2;
 /// Number of tensors of a layer.
@@ -74,8 +76,11 @@ fn published_order(config: &ModelConfig) -> Vec<ParameterShape> {
 
 /// The model's configuration, derived from the shapes.
 fn config(bytes: &[u8], path: &Path, n_head: usize) -> Result<ModelConfig> {
-    let shapes: Vec<Vec<usize>> =
-        serde_json::from_slice(bytes).map_err(|e| Error::file(path, format!("is not a list of shapes: {e}")))?;
+    let shapes: Vec<Vec<usize>> = serde_json::from_slice(bytes).map_err(|e| {
+        let place = format!("line {}, column {}", e.line(), e.column());
+        let error = Error::file(path, "is not a list of shapes").at(place);
+        error.expected("must be a list with a list of whole numbers for each tensor")
+    })?;
     let ([positions, tokens], layers) = match shapes.split_first_chunk::<TABLES>() {
         Some((tables, layers)) if !layers.is_empty() && layers.len() % LAYER_TENSORS == 0 => (tables, layers.len()),
         _ => {
@@ -112,7 +117,7 @@ struct Part {
 impl Part {
     fn open(path: PathBuf) -> Result<Self> {
         let map = mmap::map(&path)?;
-        let start = header(&map).map_err(|problem| match other_kind(&map) {
+        let start = header(&map).map_err(|problem| match other_kind(&map).filter(|_| !map.starts_with(NPY)) {
             Some(kind) => kind.in_file(&path),
             None => problem.in_file(&path),
         })?;
@@ -146,8 +151,7 @@ impl Problem {
 fn header(bytes: &[u8]) -> Result<usize, Problem> {
     let problem = |found: String, expected: &str| Problem { found, expected: expected.into() };
     let damaged = || problem("is damaged".into(), "must be a complete .npy file of NumPy");
-    let Some(([version, _], rest)) = bytes.strip_prefix(b"\x93NUMPY").and_then(|rest| rest.split_first_chunk::<2>())
-    else {
+    let Some(([version, _], rest)) = bytes.strip_prefix(NPY).and_then(|rest| rest.split_first_chunk::<2>()) else {
         return Err(damaged());
     };
     let (length, width) = match (version, rest) {

@@ -6,7 +6,7 @@
 use super::mmap;
 use super::sync::sync_file;
 use crate::config::{ModelConfig, ParameterKind, ParameterShape};
-use crate::data::file_kind::other_kind;
+use crate::data::file_kind::{beginning_of_text, other_kind};
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use safetensors::{SafeTensorError, SafeTensors};
@@ -219,6 +219,10 @@ impl TensorFile {
         let (length, header) = SafeTensors::read_metadata(&map).map_err(|e| {
             if let Some(kind) = other_kind(&map) {
                 return kind.in_file(path);
+            }
+            if let Some(text) = beginning_of_text(&map) {
+                let found = format!("a text, which begins with {text:?}");
+                return Error::file(path, found).expected("expected a safetensors file: download it again");
             }
             let why = match e {
                 SafeTensorError::HeaderTooSmall => "the length of the header is cut off".into(),
@@ -550,6 +554,8 @@ pub(crate) mod tests {
             (b"\x80\x02}q\0.", "a Python pickle"),
             (b"<!DOCTYPE html><html><title>404</title>", "an HTML page"),
             (b"\x1f\x8b\x08\0\0\0\0\0\0\0", "compressed by gzip"),
+            (b"\x93NUMPY\x01\0", "a NumPy array"),
+            (b"Entry not found", "a text, which begins with \"Entry not found\": expected a safetensors file"),
         ] {
             std::fs::write(&path, bytes).expect("write");
             let error = load_parameters(&path, &small().0).expect_err(what);

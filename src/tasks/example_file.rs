@@ -5,7 +5,7 @@
 //! or the user, has blanks around them or invisible characters in them.
 
 use super::table_text::{self, Rows, at, lines};
-use crate::data::file_errors::json_type;
+use crate::data::file_errors::{json_type, listed};
 use crate::data::json_line::{WrongLine, parse_object};
 use crate::data::read_file::read_text_bytes;
 use crate::{Error, Result};
@@ -57,11 +57,6 @@ pub(super) fn visible(name: &str) -> String {
 /// Characters without width: soft hyphen, zero-width spaces and joiners, marks of direction, byte-order mark.
 const ZERO_WIDTH: [char; 8] =
     ['\u{ad}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{200e}', '\u{200f}', '\u{2060}', '\u{feff}'];
-
-/// The names of columns or keys, for an error: what cannot be seen is escaped.
-fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    names.map(|name| format!("`{}`", name.escape_debug())).collect::<Vec<_>>().join(", ")
-}
 
 /// The index of the only name that equals `wanted`, or else of the only one that looks the same. `Err` has the number of
 /// such names.
@@ -140,6 +135,17 @@ impl ExampleFile {
         self.rows.iter().map(|(line, cells)| Row { file: self, line: *line, cells })
     }
 
+    /// What to say about the separator of a table that seems to have one column because it has another separator.
+    fn other_separator(&self) -> &'static str {
+        let Some([only]) = self.header.as_deref() else { return "" };
+        let is_csv = self.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+        match only.text.contains([';', ',', '\t', '|']) {
+            true if is_csv => "; in a .csv, commas must separate the columns",
+            true => "; in a .tsv, tabs must separate the columns",
+            false => "",
+        }
+    }
+
     /// An error about a line of the file.
     pub fn error(&self, line: usize, found: impl std::fmt::Display) -> Error {
         at(&self.path, line, found)
@@ -155,7 +161,7 @@ impl<'a> Row<'a> {
                     Err(0) => {
                         let error = self.file.error(1, format!("no column `{}`", column.escape_debug()));
                         let names = listed(header.iter().map(|name| name.text.as_str()));
-                        Err(error.expected(format!("the columns are {names}")))
+                        Err(error.expected(format!("the columns are {names}{}", self.file.other_separator())))
                     }
                     Err(_) => {
                         let found = format!("two columns `{}`", column.escape_debug());
@@ -298,7 +304,12 @@ fn table(mut rows: Rows, path: &Path, quotes: &str) -> Result<Table> {
         false => Ok((line, cells)),
     });
     let Some(first) = rows.next() else { return Ok((Some(Vec::new()), Vec::new())) };
-    let header: Vec<Name> = first?.1.iter().map(|name| Name::new(name)).collect();
+    let (line, names) = first?;
+    if names.first().is_some_and(|name| name.starts_with("sep=")) {
+        let error = at(path, line, "`sep=`, which tells Excel the separator");
+        return Err(error.expected("expected the names of the columns, without such a line before them"));
+    }
+    let header: Vec<Name> = names.iter().map(|name| Name::new(name)).collect();
     let row = |row: Result<(usize, Vec<String>)>| {
         let (line, cells) = row?;
         if cells.len() != header.len() {
@@ -422,7 +433,7 @@ mod tests {
                 assert_eq!(message_of(name, bytes, of), *message);
             }
         };
-        let cases: [(&str, &[u8], &str); 24] = [
+        let cases: [(&str, &[u8], &str); 28] = [
             ("x.tsv", b"b\tc\n1\t2", "x.tsv: line 1: no column `a`: the columns are `b`, `c`"),
             ("x.tsv", b"a\ta\n1\t2", "x.tsv: line 1: two columns `a`: expected one"),
             ("x.tsv", b"a\tb\n1\t2\n3", "x.tsv: line 3: 1 columns: expected 2, as in the first line"),
@@ -436,6 +447,26 @@ mod tests {
             ("x.jsonl", b"{\"a\": \"b\"}\n{\"a\": \"\"}", "x.jsonl: line 2: `a` is empty: expected text"),
             ("x.jsonl", b"{\"a\": null}", "x.jsonl: line 1: `a` is null: expected a string"),
             ("x.jsonl", b"{\"b\": 1, \"c\": 2}", "x.jsonl: line 1: no key `a`: the keys are `b`, `c`"),
+            (
+                "x.csv",
+                b"a;b\n1;2\n",
+                "x.csv: line 1: no column `a`: the columns are `a;b`; in a .csv, commas must separate the columns",
+            ),
+            (
+                "x.tsv",
+                b"a,b\n1,2\n",
+                "x.tsv: line 1: no column `a`: the columns are `a,b`; in a .tsv, tabs must separate the columns",
+            ),
+            (
+                "x.csv",
+                b"sep=,\na,b\n1,2\n",
+                "x.csv: line 1: `sep=`, which tells Excel the separator: expected the names of the columns, without such a line before them",
+            ),
+            (
+                "x.jsonl",
+                b"{\"a\": \"1\"}\r{\"a\": \"2\"}",
+                "x.jsonl: line 1: not JSON: a carriage return inside of the line, but lines must end in LF or CRLF",
+            ),
             ("x.jsonl", b"[]", "x.jsonl: line 1: a list: expected an object with a key for each column"),
             ("x.jsonl", b"{}\n{", "x.jsonl: line 2: not JSON: EOF while parsing an object at column 1"),
             ("x.tsv", b"a\n1\n\n2\n", "x.tsv: line 3: an empty line: expected a row"),

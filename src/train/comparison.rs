@@ -37,6 +37,9 @@ impl SavedRun {
     /// # Errors
     /// [`Error::File`] when it is not a run's folder, or one of its files cannot be read.
     pub fn open(path: &Path) -> Result<Self> {
+        if !path.is_dir() {
+            return Err(Error::file(path, "is not a folder").expected("must be the folder of a run"));
+        }
         if let Some(missing) = [CONFIG, METRICS, LATEST].into_iter().find(|name| !path.join(name).is_file()) {
             let error = Error::file(path, format!("{missing} is missing"));
             return Err(error.expected("must be the folder of a run"));

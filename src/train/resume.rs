@@ -70,8 +70,11 @@ impl<O: Objective> StoppedRun<O> {
         let (objective, dir) = (make(self)?, self.folder.path());
         let (was, is, key) = (self.state.position().data, objective.identity(), O::DATA_KEY);
         if was != is {
-            let found =
-                format!("the training data differs from the run's ({} tokens instead of {})", is.tokens, was.tokens);
+            let how = match is.tokens == was.tokens {
+                true => "as many tokens, but others or in another order".to_string(),
+                false => format!("{} tokens instead of {}", is.tokens, was.tokens),
+            };
+            let found = format!("the training data differs from the run's ({how})");
             return Err(Error::file(dir, found).expected(format!("{key} must name the same data")));
         }
         objective.check_inputs(&self.state)?;

@@ -316,7 +316,11 @@ impl RunFolder {
             return Ok(None);
         }
         let bytes = read_text_bytes(&path)?;
-        let invalid = |e| Error::file(&path, e).expected("without this file, kernels are chosen again");
+        let invalid = |e: serde_json::Error| {
+            let place = format!("line {}, column {}", e.line(), e.column());
+            let expected = "must be as the run wrote it; without this file, kernels are chosen again";
+            Error::file(&path, "is not a list of kernels").at(place).expected(expected)
+        };
         serde_json::from_slice(&bytes).map(Some).map_err(invalid)
     }
 

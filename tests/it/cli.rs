@@ -24,6 +24,8 @@ fn refused(words: &[&str], environment: &[(&str, &str)], expected: &[&str]) {
     put("empty.txt", b"");
     put("latin1.txt", b"caf\xe9");
     put("short.txt", b"Too short.");
+    put("twice.toml", b"lr = 1\nlr = 2\n");
+    put("utf16.txt", b"h\0i\0 \0t\0");
     put("wrong.toml", b"lr = 1\nlerning_rate = 2\n");
     std::fs::create_dir(folder.path().join("there")).expect("folder");
     let before = files::names(folder.path());
@@ -46,6 +48,13 @@ fn bad_input_is_one_line_that_names_it() {
         (pretrain(&["--batch", "6", "--accumulate", "4"]), &["batch = 6: must be divisible by accumulate = 4"]),
         (pretrain(&["--lr", "-1"]), &["--lr -1: must be above 0"]),
         (pretrain(&["--vocab-size", "100"]), &["vocab_size = 100", "at least 256"]),
+        (pretrain(&["--tokenizer", ""]), &["--tokenizer : expected the path of a file or a folder, but it is empty"]),
+        (pretrain(&["--set", "init="]), &["--set init=: expected the path of a file"]),
+        (vec!["pretrain", "--data", ""], &["--data : expected the path of a file"]),
+        (vec!["pretrain", "--config", ""], &["\"\": the path is empty: expected the path of a file"]),
+        (pretrain(&["--config", "twice.toml"]), &["twice.toml: line 2: the key `lr` is given twice"]),
+        (pretrain(&["--dropout", "1"]), &["--dropout 1: must be at least 0 and below 1"]),
+        (pretrain(&["--set", "attn_pdrop=nan"]), &["--set attn_pdrop=nan: must be a finite number"]),
         (pretrain(&["--kv-factor", "0"]), &["kv_factor = 0: must be 1 or more"]),
         (pretrain(&["--set", "local_block=0"]), &["local_block = 0: must be 1 or more"]),
         (pretrain(&["--attention-pattern", "LMX"]), &["attention_pattern = \"LMX\": must be one or more letters of F"]),
@@ -58,6 +67,12 @@ fn bad_input_is_one_line_that_names_it() {
         (vec!["pretrain", "--data", "none.txt"], &["none.txt: could not be read"]),
         (vec!["pretrain", "--data", "there"], &["there: no text in the folder: expected *.txt or *.jsonl"]),
         (vec!["pretrain", "--data", "short.txt"], &["training part", "must be 129 or more for n_positions = 128"]),
+        (vec!["plan", "--tokenizer", "none", "--vocab-size", "5"], &["none: could not be read"]),
+        (vec!["compare", "none", "there"], &["none: is not a folder: must be the folder of a run"]),
+        (
+            vec!["finetune", "classify", "--seeds", "1", "--set", "seed=7"],
+            &["--seeds: cannot be combined with --set seed"],
+        ),
         (vec!["plan", "--set", "n_layers=3"], &["--set n_layers=3", "\"n_layer\""]),
         (vec!["plan", "--batch", "auto"], &["--batch auto: must be a number here"]),
         (vec!["plan", "--batch", "most"], &["--batch most: expected a whole number or auto"]),
@@ -76,17 +91,24 @@ fn bad_input_is_one_line_that_names_it() {
             &["attention_pattern = \"lm\"", "one or more letters of F"],
         ),
         (vec!["bench", "attention", "--out", "there"], &["--out there: must be the path of a file"]),
+        (vec!["bench", "attention", "--out", "-"], &["--out -: must be the path of a file"]),
+        (vec!["bench", "attention", "--out", "text.txt/a.svg"], &["--out text.txt/a.svg: text.txt is not a folder"]),
         (vec!["bench", "attention", "--out", "none/a.svg"], &["--out none/a.svg: the folder none does not exist"]),
         (generate(&["--temperature", "0"]), &["--temperature 0: must be a number from 0.001", "--greedy"]),
         (generate(&["--temperature", "-1"]), &["--temperature -1: must be"]),
         (generate(&["--top-p", "1.5"]), &["--top-p 1.5: must be above 0 and at most 1"]),
         (generate(&["--top-k", "-3"]), &["--top-k -3: must be a whole number from 0"]),
         (generate(&["--samples", "0"]), &["--samples 0: must be a whole number from 1"]),
+        (generate(&["--stop", ""]), &["--stop: must be a text, but it is empty"]),
         (generate(&["--seed", "x"]), &["--seed x: must be a whole number, 0 or more"]),
         (generate(&[]), &["none: is not a folder"]),
         (
             vec!["generate", "--model", "there", "--prompt-file", "latin1.txt"],
             &["latin1.txt: byte offset 3: not UTF-8"],
+        ),
+        (
+            vec!["generate", "--model", "there", "--prompt-file", "utf16.txt"],
+            &["utf16.txt: UTF-16 text: expected UTF-8 text"],
         ),
         (vec!["generate", "--model", "there", "--prompt-file", "none.txt"], &["none.txt: could not be read"]),
         (vec!["demo", "--steps", "0"], &["--steps 0: must be 1 or more"]),
@@ -101,7 +123,12 @@ fn an_unknown_adapter_is_named() {
     let expected = &["\"Voodoo 2\": expected one of 0 "];
     refused(&["pretrain", "--data", "text.txt", "--adapter", "Voodoo 2"], &[], expected);
     refused(&["--adapter", "Voodoo 2", "check"], &[], expected);
-    refused(&["bench", "kernels"], &[("WGPT_ADAPTER", "Voodoo 2")], expected);
+    refused(
+        &["bench", "kernels"],
+        &[("WGPT_ADAPTER", "Voodoo 2")],
+        &["WGPT_ADAPTER = \"Voodoo 2\": expected one of 0 "],
+    );
+    refused(&["check", "--adapter", "Voodoo 2"], &[("WGPT_ADAPTER", "0")], &["--adapter \"Voodoo 2\": expected one"]);
     let expected = &["\"99\": there is no adapter with this index: expected one of 0 "];
     refused(&["pretrain", "--data", "text.txt", "--adapter", "99"], &[], expected);
     refused(&["check", "--adapter", " 99"], &[], &["there is no adapter with this index"]);
@@ -121,7 +148,7 @@ fn an_unknown_adapter_is_named() {
 fn a_terminal_that_cannot_move_its_cursor_has_plain_lines() {
     let folder = tempfile::tempdir().expect("folder");
     write_inputs(folder.path(), "steps = 2\nwarmup = 1\n");
-    for (term, is_plain) in [("dumb", true), ("none", true), ("xterm", false)] {
+    for (term, is_plain) in [("dumb", true), ("none", true), ("", true), ("xterm", false)] {
         let own = wgpt(folder.path(), &[]).get_program().to_string_lossy().into_owned();
         let line = format!("'{own}' pretrain --data text.txt --config tiny.toml --self-test=false --out run-{term}");
         let mut terminal = std::process::Command::new("script");
@@ -145,6 +172,21 @@ fn wrong_arguments_have_exit_code_2() {
     for words in [&["pretrain", "--no-such-option"][..], &["no-such-command"], &[], &["bench"]] {
         let output = run(words);
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{words:?}");
+    }
+    for (words, message) in [
+        (&["bench", "step", "--steps", "1.5"][..], "must be a whole number from 3 to 100000"),
+        (&["finetune", "classify", "--seeds", "1.0"], "must be a whole number from 0 to "),
+    ] {
+        let output = run(words);
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        assert!(stderr(&output).contains(message), "{}", stderr(&output));
+    }
+    for (words, warning) in [
+        (&["devices", "--adapter", "xyz"][..], "warning: --adapter has no effect: `wgpt devices`"),
+        (&["plan", "--data", "none.txt"], "warning: data has no effect without --time"),
+    ] {
+        let output = run(words);
+        assert!(output.status.success() && stderr(&output).contains(warning), "{}", stderr(&output));
     }
     for words in [&["--help"][..], &["--version"], &["pretrain", "--help"]] {
         assert_eq!(run(words).status.code(), Some(0), "{words:?}");

@@ -332,8 +332,8 @@ fn the_tokenizer_command_trains_encodes_and_decodes() {
     refused(&["encode", "--tokenizer", "d"], b"", "d: no tokenizer: expected tokenizer.json, or vocab.json and");
     refused(&["encode", "--tokenizer", "none"], b"", "none: could not be read");
     refused(&["encode", "--model", "t", "none"], b"", "t: has no config.json");
-    refused(&["decode", "--tokenizer", "t"], b"1 300", "id = 300: expected less than vocab_size = 300");
-    refused(&["decode", "--tokenizer", "t"], b"1 x", "stdin: \"x\": expected an id");
+    refused(&["decode", "--tokenizer", "t"], b"1 300", "stdin: word 2: \"300\": expected an id from 0 to 299");
+    refused(&["decode", "--tokenizer", "t"], b"1 x", "stdin: word 2: \"x\": expected an id");
     let output = tokenizer(&place, &["encode"], b"");
     assert!(output.status.code() == Some(2) && stderr(&output).contains("required"), "{output:?}");
     assert!(!place.path("u").exists());

@@ -83,7 +83,9 @@ fn damaged_files_are_named() {
     with("params_0.npy", &npy(&odd), &|| {
         assert_error("", "tensor `transformer.positions_embed.weight`, element 7: NaN: must be finite");
     });
-    with("params_shapes.json", b"[[9,24]", &|| assert_error("params_shapes.json", "is not a list of shapes"));
+    with("params_shapes.json", b"[[9,24]", &|| {
+        assert_error("params_shapes.json", "line 1, column 7: is not a list of shapes: must be a list with a list of")
+    });
     let tokens = (0..60)
         .map(|i| char::from_u32(0x3b1 + i).expect("a letter").to_string())
         .chain(["<unk>".to_string(), "a</w>".to_string()]);

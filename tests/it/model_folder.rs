@@ -156,7 +156,7 @@ fn shards_are_one_model_and_their_index_is_checked() {
         assert_error(&dir, &path, &format!("weight_map: {name:?}: must be the name of a file in the same folder"));
     }
     put(&path, &with("h.0.ln_1.bias", "c.safetensors"));
-    assert_error(&dir, &path, "weight_map: \"c.safetensors\": must be the name of a file in the same folder");
+    assert_error(&dir, &path, "weight_map: \"c.safetensors\" is missing: must be a file in the same folder");
     put(&path, &with("h.0.ln_1.bias", "b.safetensors"));
     assert_error(&dir, &path, "weight_map: \"h.0.ln_1.bias\": must be in \"b.safetensors\", which does not hold it");
     put(&path, &with("h.7.ln_1.bias", "a.safetensors"));
@@ -191,6 +191,8 @@ fn shards_are_one_model_and_their_index_is_checked() {
     put(&path, &index.to_string());
     assert_error(&dir, &path, "tensor `transformer.h.0.ln_1.weight`: is missing: must have shape [6]");
     std::fs::write(dir.join("b.safetensors"), b"cut").expect("write");
+    assert!(refused(&dir).contains("b.safetensors: a text, which begins with \"cut\": expected a safetensors file"));
+    std::fs::write(dir.join("b.safetensors"), b"\x07\0\0").expect("write");
     assert!(refused(&dir).contains("b.safetensors: is not a complete safetensors file (3 bytes)"));
 }
 

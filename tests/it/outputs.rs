@@ -35,6 +35,8 @@ fn outputs_are_never_inputs_or_files_of_a_run() {
     for (out, why) in [
         ("none/x.tsv", "the folder none does not exist"),
         ("run", "must be the path of a file"),
+        ("-", "must be the path of a file"),
+        ("rows.tsv/x", "rows.tsv is not a folder"),
         ("run/config.toml", "is a file of"),
         ("run/../run/lock", "is a file of"),
         ("run/predictions.tsv", "is a file of"),
@@ -54,6 +56,9 @@ fn outputs_are_never_inputs_or_files_of_a_run() {
     {
         std::os::unix::fs::symlink("rows.tsv", folder.join("link.tsv")).expect("link");
         assert_refused(&predict("link.tsv"), &["which is read: must be another file"]);
+        std::fs::remove_file(folder.join("link.tsv")).expect("remove");
+        std::os::unix::fs::symlink("gone", folder.join("link.tsv")).expect("link");
+        assert_refused(&predict("link.tsv"), &["--out link.tsv: is a link to gone, which does not exist"]);
         std::fs::remove_file(folder.join("link.tsv")).expect("remove");
     }
     let finetune =

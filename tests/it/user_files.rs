@@ -271,6 +271,20 @@ fn a_separator_without_effect_is_named() {
     assert!(notes.contains(warning), "{notes}");
     let line = "tokenizer train --data inline.txt --document-separator <|end|> --vocab-size 260 --out tokenizer";
     assert!(place.notes(line).contains(warning));
+    // Files of which some have it as a line; texts of other formats.
+    place.put("rows.txt", "{\"text\": \"one two\"}\n".repeat(9).as_bytes());
+    place.put("table.csv", b"a,b\n1,2\n");
+    let line = "tokenizer train --data lines.txt inline.txt rows.txt table.csv --document-separator <|end|> --vocab-size 9000 \
+                --out another";
+    let notes = place.notes(line);
+    for warning in [
+        "\"<|end|>\" ends no document of inline.txt: it occurs inside of lines",
+        "warning: rows.txt: JSON, which is read as plain text",
+        "warning: table.csv: a table, which is read as plain text",
+        "warning: vocab_size = 9000: the text has no more pairs to merge",
+    ] {
+        assert!(notes.contains(warning), "{warning}: {notes}");
+    }
 }
 
 #[test]
@@ -389,6 +403,25 @@ fn files_that_are_not_what_their_names_say_are_named() {
             place.refused(line, &[name, what]);
             place.put(name, &good);
         }
+    }
+    place.put("ids.txt", b"7 99999");
+    place.put("zip.txt", b"\x1f\x8b\x08\0\0\0\0\0");
+    place.refused(
+        "tokenizer decode --model model ids.txt",
+        &["ids.txt: word 2: \"99999\": expected an id from 0 to 279"],
+    );
+    place.refused("tokenizer decode --model model zip.txt", &["zip.txt: compressed by gzip: expected it decompressed"]);
+    place.refused("tokenizer encode --model model zip.txt", &["zip.txt: compressed by gzip"]);
+    place.refused(
+        &pretrain("model", "--out run"),
+        &["model: the folder of a run, a model or a tokenizer: expected text"],
+    );
+    let config = std::fs::read_to_string(place.path("model/config.json")).expect("read");
+    place.put("model/config.json", config.replacen('{', "{\"n_layer\": 5,", 1).as_bytes());
+    place.refused(&commands[0].1, &["config.json: the key `n_layer` twice at line ", "expected each key once"]);
+    place.put("model/config.json", config.as_bytes());
+    for name in ["ids.txt", "zip.txt"] {
+        std::fs::remove_file(place.path(name)).expect("remove");
     }
     assert_eq!(files::names(place.root()), before);
     let vocabulary = json!({"[UNK]": 0, "a": 1, "##b": 2}).to_string();

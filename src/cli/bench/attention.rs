@@ -2,7 +2,7 @@
 //! the mean over the five layers of LMLML. Each program is compared with the oracle before it is timed.
 
 use super::timing::seconds_per_run;
-use crate::cli::arguments::{json_flag, path_option};
+use crate::cli::arguments::{json_flag, path_option, whole_number};
 use crate::cli::context::Context;
 use crate::cli::numbers::{bytes, grouped};
 use crate::cli::output::{note, output_file, write_all};
@@ -15,7 +15,7 @@ use crate::reference::attention::{Rules, Seen, forward_of, head_scale, split};
 use crate::reference::kv_compress;
 use crate::report::{Align, Line, Panel, Panels, Table, panels_svg};
 use crate::{Error, Result};
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command};
 use std::path::PathBuf;
 
 /// The attention patterns that are timed: one layer of each kind.
@@ -40,7 +40,7 @@ pub(super) fn command() -> Command {
                 .value_name("N,N,…")
                 .value_delimiter(',')
                 .default_value("512,1024,2048,4096,8192,16384")
-                .value_parser(value_parser!(u32).range(1..=1 << 20))
+                .value_parser(whole_number(1..=1u32 << 20))
                 .help("Sequence lengths, in tokens"),
         )
         .arg(path_option("out", "FILE").help("Write an SVG with time and memory per token to FILE"))

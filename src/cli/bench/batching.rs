@@ -54,6 +54,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let mut settings = options::layers(matches, Stage::Pretraining)?.settings()?;
     settings.batching = Padding::Packed;
     let run = Pretraining::read(settings, None, Path::new("bench"), &token_cache())?;
+    run.warnings().iter().for_each(|warning| note(format_args!("warning: {warning}")));
     let mut loader = run.data_loader()?;
     let batches = (0..BATCHES).map(|_| loader.next_batch()).collect::<Result<Vec<Batch>>>()?;
     let shares = Padding::ALL.iter().map(|padding| share_in_run(&run, *padding)).collect::<Result<Vec<f64>>>()?;

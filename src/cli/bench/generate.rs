@@ -4,7 +4,7 @@
 use super::fixture;
 use super::profile::by_kernel;
 use super::timing::median;
-use crate::cli::arguments::{flag, json_flag, required};
+use crate::cli::arguments::{flag, json_flag, required, whole_number};
 use crate::cli::context::Context;
 use crate::cli::numbers::bytes;
 use crate::cli::stop::Done;
@@ -15,7 +15,7 @@ use crate::ops::StepValues;
 use crate::report::{Align, Table};
 use crate::train::settings::PRESETS;
 use crate::{Error, Result};
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command};
 use std::time::Instant;
 
 /// Bytes that one copy reads.
@@ -30,12 +30,8 @@ const TOKENS_PER_COPY: usize = 8;
 const TOLERANCE: f64 = 1e-4;
 
 pub(super) fn command() -> Command {
-    let number = |name: &'static str, default: &'static str, most: i64| {
-        Arg::new(name)
-            .long(name)
-            .value_name("N")
-            .default_value(default)
-            .value_parser(value_parser!(u32).range(1..=most))
+    let number = |name: &'static str, default: &'static str, most: u32| {
+        Arg::new(name).long(name).value_name("N").default_value(default).value_parser(whole_number(1..=most))
     };
     Command::new("generate")
         .about("Time one generated token, and reading the weights once at the adapter's copy rate")
@@ -65,7 +61,7 @@ pub(super) fn command() -> Command {
             Arg::new("n-positions")
                 .long("n-positions")
                 .value_name("N")
-                .value_parser(value_parser!(u32).range(8..=1 << 20))
+                .value_parser(whole_number(8..=1u32 << 20))
                 .help("Positions of the model, in tokens [default: the preset's]"),
         )
         .arg(

@@ -6,7 +6,7 @@
 use super::fixture::{self, LEARNING_RATE};
 use super::profile::{KernelTime, by_grid, by_kernel};
 use super::timing::median;
-use crate::cli::arguments::{flag, json_flag, required};
+use crate::cli::arguments::{flag, json_flag, required, whole_number};
 use crate::cli::context::Context;
 use crate::cli::numbers::bytes;
 use crate::cli::stop::Done;
@@ -18,7 +18,7 @@ use crate::ops::kernels::Precision;
 use crate::report::{Align, Table};
 use crate::train::settings::PRESETS;
 use crate::{Error, Result};
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command};
 use std::time::Instant;
 
 /// Steps before those that are timed.
@@ -41,12 +41,12 @@ pub(super) fn command() -> Command {
         .arg(number("preset", "NAME", "nano").value_parser(PRESETS).help("Preset that gives the model's size"))
         .arg(
             number("batch", "B", "8")
-                .value_parser(value_parser!(u32).range(1..=1 << 16))
+                .value_parser(whole_number(1..=1u32 << 16))
                 .help("Sequences in the batch, each as long as the model's positions"),
         )
         .arg(
             number("steps", "N", "10")
-                .value_parser(value_parser!(u32).range(3..=100_000))
+                .value_parser(whole_number(3..=100_000u32))
                 .help("Steps that the median is taken over; three more run before them"),
         )
         .arg(

@@ -9,6 +9,7 @@ use super::file_names::{GPT1_FILES, other_tokenizer};
 use super::json::{self, END_OF_WORD, FILE_NAME, byte_symbols};
 use super::pretokenizer::Pretokenizer;
 use crate::data::text_files::read_text;
+use crate::data::unique_json;
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
@@ -24,8 +25,7 @@ impl Tokenizer {
     /// not those of the vocabulary.
     pub fn from_gpt1_files(vocabulary: &Path, merges: &Path) -> Result<Self> {
         let text = read_text(vocabulary)?;
-        let vocab: Value =
-            serde_json::from_str(&text).map_err(|e| Error::file(vocabulary, format!("not JSON: {e}")))?;
+        let vocab = unique_json::parse(text.as_bytes(), vocabulary, "not JSON")?;
         let Some(tokens) = vocab.as_object() else {
             return Err(Error::file(vocabulary, "not an object").expected("expected an object of tokens and ids"));
         };
@@ -94,11 +94,15 @@ fn merges_of(
     let text = read_text(path)?;
     let (mut list, mut results) = (Vec::new(), HashSet::new());
     for (line, text) in (1..).zip(text.lines()) {
+        let wrong =
+            |expected: String| Error::file(path, format!("{text:?}")).at(format!("line {line}")).expected(expected);
+        if text.contains('\r') {
+            let error = Error::file(path, "a carriage return inside of the line").at(format!("line {line}"));
+            return Err(error.expected("expected lines that end in LF or CRLF"));
+        }
         if text.starts_with("#version") || text.trim().is_empty() {
             continue;
         }
-        let wrong =
-            |expected: String| Error::file(path, format!("{text:?}")).at(format!("line {line}")).expected(expected);
         let Some([left, right]) = text.split_once(' ').map(|(left, right)| [left, right]) else {
             return Err(wrong("expected two tokens with a space between them".into()));
         };
@@ -173,6 +177,13 @@ mod tests {
         std::fs::write(&file, lines[..lines.len() - 19].join("\n")).expect("write");
         let error = Tokenizer::from_gpt1_files(&vocabulary, &file).expect_err("cut off").to_string();
         assert!(error.contains("merges.txt: ") && error.contains("the file may be cut off"), "{error}");
+        std::fs::write(&file, merges.replace('\n', "\r")).expect("write");
+        let error = Tokenizer::from_gpt1_files(&vocabulary, &file).expect_err("CR").to_string();
+        assert!(error.contains("merges.txt: line 1: a carriage return inside of the line"), "{error}");
+        std::fs::write(&vocabulary, vocab.to_string().replacen('{', "{\"!\": 7,", 1)).expect("write");
+        let error = Tokenizer::from_gpt1_files(&vocabulary, &file).expect_err("twice").to_string();
+        assert!(error.contains("vocab.json: the key `!` twice"), "{error}");
+        std::fs::write(&vocabulary, vocab.to_string()).expect("write");
         std::fs::write(&file, format!("{}\nh ###\n", lines[0])).expect("write");
         let error = Tokenizer::from_gpt1_files(&vocabulary, &file).expect_err("others").to_string();
         assert!(error.contains("merges.txt: line 2: \"h ###\": expected \"###\" in vocab.json"), "{error}");

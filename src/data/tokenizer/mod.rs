@@ -27,6 +27,7 @@ pub mod words;
 
 use self::task::TaskTokens;
 use super::read_file::read_text_bytes;
+use super::unique_json;
 use crate::config::Task;
 use crate::{Error, Result};
 use serde_json::{Value, json};
@@ -129,8 +130,7 @@ impl Tokenizer {
     /// [`Error::File`] for what is not a BPE of one of the three pipelines, for ids that are beyond the vocabulary or given
     /// twice, and for merges with tokens that are not in the vocabulary.
     pub fn from_json(bytes: &[u8], path: &Path) -> Result<Self> {
-        let value: Value = serde_json::from_slice(bytes).map_err(|e| Error::file(path, format!("not JSON: {e}")))?;
-        Self::from_value(value, path)
+        Self::from_value(unique_json::parse(bytes, path, "not JSON")?, path)
     }
 
     fn from_value(value: Value, path: &Path) -> Result<Self> {

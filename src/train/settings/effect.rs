@@ -58,6 +58,16 @@ impl Settings {
         };
         of_layers(AttentionKind::Local, 'L', &["local_block"]);
         of_layers(AttentionKind::Compressed, 'M', &["kv_factor", "kv_groups", "kv_shared", "kv_null", "kv_scale"]);
+        let (positions, block, factor) = (self.model.n_positions, self.model.local_block, self.model.kv_factor);
+        if self.model.has(AttentionKind::Local) && is_set("local_block") && block >= positions {
+            all.push((
+                "local_block",
+                format!("{block} is not below n_positions = {positions}: L layers have full attention"),
+            ));
+        }
+        if self.model.has(AttentionKind::Compressed) && is_set("kv_factor") && factor > positions {
+            all.push(("kv_factor", format!("{factor} is above n_positions = {positions}: nothing is compressed")));
+        }
         if let (Some(tokens), true) = (self.batch_tokens, is_set("batch")) {
             all.push(("batch", format!("batch_tokens = {tokens} replaces it")));
         }
@@ -109,6 +119,8 @@ mod tests {
             named(stage, &["local_block=64"], "local_block");
             named(stage, &["kv_factor=4"], "kv_factor");
             named(stage, &["kv_shared=true", "attention_pattern=FL"], "kv_shared");
+            named(stage, &["n_positions=32", "local_block=64", "attention_pattern=L"], "local_block");
+            named(stage, &["n_positions=32", "kv_factor=64", "attention_pattern=M"], "kv_factor");
             named(stage, &["local_block=64", "attention_pattern=FFFFL"], "local_block");
             assert_eq!(warnings(stage, &["local_block=64", "attention_pattern=LM", "kv_factor=2"], 1000), [""; 0]);
         }

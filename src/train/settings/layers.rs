@@ -6,7 +6,7 @@ use super::stage::Stage;
 use super::task::TaskSettings;
 use super::value::{Range, RawValue, Setting};
 use crate::config::ModelConfig;
-use crate::data::read_file::read_named_text_bytes;
+use crate::data::read_file::{read_named_text_bytes, utf8};
 use crate::data::tokenizer::Tokenizer;
 use crate::error::{InvalidValue, Origin};
 use crate::store::model_folder::{load_config, resolve};
@@ -57,8 +57,7 @@ impl Layers {
     /// [`Error::File`] when it cannot be read, is not UTF-8, or is not TOML without tables.
     pub fn file(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let not_utf8 = |_| Error::file(path, "not UTF-8").expected("expected UTF-8 text");
-        let text = String::from_utf8(read_named_text_bytes(path)?).map_err(not_utf8)?;
+        let text = utf8(path, read_named_text_bytes(path)?)?;
         self.toml(&path.display().to_string(), &text)
     }
 
@@ -70,7 +69,11 @@ impl Layers {
         let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
             let start = e.span().map_or(0, |s| s.start).min(text.len());
             let line = 1 + text.as_bytes()[..start].iter().filter(|b| **b == b'\n').count();
-            Error::file(name, e.message().trim().replace('\n', ", ")).at(format!("line {line}"))
+            let mut message = e.message().trim().replace('\n', ", ");
+            if let ("duplicate key", Some(key)) = (message.as_str(), e.span().and_then(|span| text.get(span))) {
+                message = format!("the key `{}` is given twice", key.trim());
+            }
+            Error::file(name, message).at(format!("line {line}"))
         })?;
         for (key, value) in table {
             if value.is_table() {
@@ -101,6 +104,11 @@ impl Layers {
     pub fn overridden_by(mut self, others: Layers) -> Layers {
         self.entries.extend(others.entries);
         self
+    }
+
+    /// Whether `--set` or an option gives a key.
+    pub fn is_on_command_line(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key && !matches!(entry.origin, Origin::File(_)))
     }
 
     /// Adds the value of the option that has the key's name.
@@ -182,7 +190,10 @@ impl Layers {
             }
         }
         let fixed = |key: &Key| key.group == Group::Model && !FREE_WITH_INIT.contains(&key.name);
-        for (_, _, key, entry) in sorted.iter().filter(|(_, _, key, _)| model.is_some() && fixed(key)) {
+        // The value that counts is the last one of a key.
+        let is_last = |i: usize| sorted[i + 1..].iter().all(|(_, _, key, _)| key.name != sorted[i].2.name);
+        let of_model = sorted.iter().enumerate().filter(|(_, (_, _, key, _))| model.is_some() && fixed(key));
+        for (_, (_, _, key, entry)) in of_model.filter(|(i, _)| is_last(*i)) {
             if let Some(value) = (key.get)(&model_settings).filter(|value| Some(value) != (key.get)(&settings).as_ref())
             {
                 return Err(

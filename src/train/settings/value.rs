@@ -111,24 +111,31 @@ impl Setting for bool {
 impl Setting for std::path::PathBuf {
     const HINT: &'static str = "PATH";
     fn read(raw: &RawValue) -> Result<Self, String> {
-        String::read(raw).map(Into::into).map_err(|_| "expected a path in quotes".into())
+        let path = String::read(raw).map_err(|_| "expected a path in quotes")?;
+        if path.is_empty() { Err(EMPTY_PATH.into()) } else { Ok(path.into()) }
     }
     fn write(&self) -> toml::Value {
         toml::Value::String(self.to_string_lossy().into_owned())
     }
 }
 
+/// What is expected in place of an empty path, as that of a variable of the shell that is not set.
+const EMPTY_PATH: &str = "expected the path of a file or a folder, but it is empty";
+
 /// One path, or a list of them.
 impl Setting for Vec<std::path::PathBuf> {
     const HINT: &'static str = "FILE|DIR";
     fn read(raw: &RawValue) -> Result<Self, String> {
-        match raw {
-            RawValue::Text(text) => Some(vec![text.into()]),
-            RawValue::Toml(toml::Value::String(text)) => Some(vec![text.into()]),
-            RawValue::Toml(toml::Value::Array(all)) => all.iter().map(|v| v.as_str().map(Into::into)).collect(),
+        let paths: Option<Vec<&str>> = match raw {
+            RawValue::Text(text) | RawValue::Toml(toml::Value::String(text)) => Some(vec![text]),
+            RawValue::Toml(toml::Value::Array(all)) => all.iter().map(toml::Value::as_str).collect(),
             RawValue::Toml(_) => None,
+        };
+        let paths = paths.ok_or("expected a path in quotes, or a list of them")?;
+        if paths.iter().any(|path| path.is_empty()) {
+            return Err(EMPTY_PATH.into());
         }
-        .ok_or_else(|| "expected a path in quotes, or a list of them".into())
+        Ok(paths.into_iter().map(Into::into).collect())
     }
     fn write(&self) -> toml::Value {
         match self.as_slice() {

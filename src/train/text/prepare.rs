@@ -6,6 +6,7 @@ use crate::data::baseline::{Baseline, baseline};
 use crate::data::batch::Batch;
 use crate::data::corpus::Corpus;
 use crate::data::data_loader::{BatchSize, DataLoader};
+use crate::data::padding::Padding;
 use crate::data::tokenizer::Tokenizer;
 use crate::data::windows::Windows;
 use crate::model::Capacity;
@@ -83,6 +84,14 @@ impl Pretraining {
         let tokenizer = start.tokenizer.clone();
         let text = tokens::from_files(&settings, tokenizer, cache, |corpus| check_parts(corpus, &settings))?;
         Self::with_tokens(settings, text, start, out.into())
+    }
+
+    /// Checks the tokenizer of the settings, without reading the text.
+    ///
+    /// # Errors
+    /// [`Error::Value`] when it has more ids than `vocab_size`; [`Error::File`] when it cannot be read.
+    pub fn check_tokenizer(settings: &Settings) -> Result<()> {
+        tokens::tokenizer(settings, None).map(drop)
     }
 
     /// As [`Pretraining::new`], for a text in memory.
@@ -194,6 +203,12 @@ impl Pretraining {
                 "vocab_size = {rows}: the tokenizer has {ids} ids, so {unused} rows of the token embedding are never used"
             ));
         }
+        let batching = self.settings.batching;
+        if self.training.is_stream() && batching != Padding::Packed {
+            all.push(format!(
+                "batching = {batching} has no effect: all sequences of one stream of text are of one length"
+            ));
+        }
         if let TokenSource::NotSaved(Some(reason)) = &self.token_source {
             all.push(reason.clone());
         }
@@ -294,7 +309,7 @@ fn check_part(part: &str, corpus: &Corpus, positions: usize) -> Result<()> {
         let found = format!("{tokens} in {} documents", corpus.document_count());
         (found, "one document must have 2 or more: use more text".into())
     };
-    Err(Error::value(format!("tokens of the {part} part"), found, expected))
+    Err(Error::value(format!("data: tokens of the {part} part"), found, expected))
 }
 
 #[cfg(test)]
@@ -328,6 +343,8 @@ mod tests {
         let change = |s: &mut Settings| (s.length, s.warmup) = (Length::Steps(100), Warmup::Steps(100));
         let warnings = prepare(&text, change).expect("prepared").warnings();
         assert!(warnings[0].starts_with("warmup = 100 is not below"), "{warnings:?}");
+        let warnings = prepare(&text, |s| s.batching = Padding::Grouped).expect("prepared").warnings();
+        assert!(warnings[0].starts_with("batching = grouped has no effect"), "{warnings:?}");
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub(in crate::train) fn from_files(
     check: impl Fn(&Corpus) -> Result<()>,
 ) -> Result<Text> {
     let sources = TextFiles::find(settings.data_files()?, settings.document_separator.as_deref())?;
-    let warnings: Vec<String> = sources.separator_warning()?.into_iter().collect();
+    let warnings = sources.warnings()?;
     let trained = format!("trained {} {}", settings.model.vocab_size, settings.pretokenizer);
     let recipe = tokenizer.as_ref().map_or(Ok(trained.clone()), Tokenizer::to_json)?;
     let entries = cache.entries(&sources, &recipe);
