@@ -6,13 +6,9 @@
 #   scripts/compilers.sh -- --write          # rewrites all tables and that of docs/performance.md, after a change of kernels
 # --dev: with the debug build instead of the release build.
 #
-# WGPT_DRIVERS is a folder with the command `gpu CHIP PROGRAM ARGUMENT...`, which runs a program on Mesa's Vulkan driver for a
-# chip, over the null device of Mesa's drm-shim: everything compiles, nothing is executed. Without it, the drivers are
-# unpacked by the script of the folder `shared` beside this checkout. Without that, there is nothing to run, and the script
-# ends with a reason and exit code 0.
+# scripts/drivers.sh says where the drivers come from; without them, the script ends with a reason and exit code 0.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-target=${CARGO_TARGET_DIR:-target}
 
 skip() {
     echo "skipped: compilers of GPUs: $*"
@@ -33,15 +29,8 @@ done
 [ ${#chips[@]} -gt 0 ] || chips=(navi31 navi21 gfx1201 ampere m1 adreno740)
 [ $# -gt 0 ] || set -- --check
 
-drivers=${WGPT_DRIVERS:-}
-if [ -z "$drivers" ]; then
-    shared=../shared
-    unpack=${shared}/tools/vulkan-drivers.sh
-    [ -e "$unpack" ] || skip "WGPT_DRIVERS is not set, and there is no $unpack"
-    drivers=$target/vulkan-drivers
-    bash "$unpack" "$drivers" >"$target/vulkan-drivers.log" 2>&1 ||
-        skip "$unpack could not unpack the drivers, see $target/vulkan-drivers.log"
-fi
+# shellcheck source=scripts/drivers.sh
+. scripts/drivers.sh
 [ -x "$drivers/gpu" ] || skip "there is no program $drivers/gpu"
 
 cargo build --locked --quiet --profile "$profile" -p compilers
