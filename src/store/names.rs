@@ -12,6 +12,10 @@ const PORTS: [&str; 2] = ["COM", "LPT"];
 /// # Errors
 /// [`Error::File`] with the reason.
 pub fn check(path: &Path) -> Result<()> {
+    if path == Path::new("-") {
+        return Err(Error::file(path, "stands for stdout elsewhere")
+            .expected("must be the path of a folder; one of this name is ./-"));
+    }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     match wrong_on_windows(&name).filter(|_| cfg!(windows)) {
         Some(why) => Err(Error::file(path, why).expected("must have another name")),

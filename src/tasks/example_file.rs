@@ -211,6 +211,10 @@ impl<'a> Row<'a> {
     /// # Errors
     /// As [`Row::text`].
     pub fn label(&self, column: &str) -> Result<String> {
+        self.word(column, "expected a word or a number")
+    }
+
+    fn word(&self, column: &str, expected: &str) -> Result<String> {
         let label = match self.cell(column)? {
             Cell::Text(text) => text.trim().to_string(),
             Cell::Json(Value::String(text)) => text.trim().to_string(),
@@ -223,10 +227,10 @@ impl<'a> Row<'a> {
             }
             Cell::Json(Value::Number(number)) => number.to_string(),
             Cell::Json(Value::Bool(value)) => value.to_string(),
-            Cell::Json(other) => return Err(self.wrong_type(column, other, "expected a word or a number")),
+            Cell::Json(other) => return Err(self.wrong_type(column, other, expected)),
         };
         if label.is_empty() {
-            return Err(self.error(format!("`{column}` is empty")).expected("expected a word or a number"));
+            return Err(self.error(format!("`{column}` is empty")).expected(expected));
         }
         Ok(label)
     }
@@ -236,9 +240,13 @@ impl<'a> Row<'a> {
     /// # Errors
     /// [`Error::File`] with file and line: no such column, or not a number.
     pub fn number(&self, column: &str) -> Result<f32> {
-        let label = self.label(column)?;
-        let number = label.parse::<f32>().ok().filter(|number| number.is_finite());
-        number.ok_or_else(|| self.error(format!("`{column}` is {label:?}")).expected("expected a number"))
+        let word = self.word(column, "expected a number")?;
+        let number = word.parse::<f32>().ok();
+        number.filter(|number| number.is_finite()).ok_or_else(|| {
+            let is_large = number.is_some_and(f32::is_infinite) && word.contains(|c: char| c.is_ascii_digit());
+            let expected = if is_large { "expected a number below 3.4e38" } else { "expected a number" };
+            self.error(format!("`{column}` is {word:?}")).expected(expected)
+        })
     }
 
     /// A list of texts.
@@ -505,9 +513,9 @@ mod tests {
         ];
         check(&cases, &list);
         let number = |file: &ExampleFile| file.rows().try_for_each(|row| row.number("a").map(drop));
-        for word in ["x", "nan", "inf", "1e99"] {
+        for (word, below) in [("x", ""), ("nan", ""), ("inf", ""), ("1e99", " below 3.4e38")] {
             let message = message_of("x.tsv", format!("a\n2.5\n{word}").as_bytes(), number);
-            assert_eq!(message, format!("x.tsv: line 3: `a` is {word:?}: expected a number"));
+            assert_eq!(message, format!("x.tsv: line 3: `a` is {word:?}: expected a number{below}"));
         }
         let message =
             message_of("x.jsonl", b"{\"a\": [1]}", |file| file.rows().try_for_each(|row| row.label("a").map(drop)));

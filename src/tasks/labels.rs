@@ -6,6 +6,7 @@ use crate::config::{Answers, Task, TaskKind};
 use crate::data::batch::Answer;
 use std::collections::BTreeMap;
 use std::path::Path;
+use unicode_normalization::UnicodeNormalization;
 
 /// The number of labels or groups that a warning lists at most.
 const LISTED: usize = 5;
@@ -82,12 +83,14 @@ fn number(label: &str) -> Option<f64> {
     label.parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| number + 0.0)
 }
 
-/// Groups of labels that differ in case, in blanks, in characters without width or in the form of a number alone; `true` and
-/// `false` are 1 and 0.
+/// Groups of labels that differ in case, in blanks, in characters without width, in the Unicode form of a character, in quotes
+/// around them or in the form of a number alone; `true` and `false` are 1 and 0.
 fn alike(labels: &[String]) -> Vec<Vec<&str>> {
     let meaning = |label: &str| {
-        let seen = visible(label).to_lowercase();
+        let seen = visible(label).nfkc().collect::<String>().to_lowercase();
         let seen = seen.split_whitespace().collect::<Vec<_>>().join(" ");
+        let unquoted = seen.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).map(String::from);
+        let seen = unquoted.unwrap_or(seen);
         let number = match seen.as_str() {
             "true" => Some(1.0),
             "false" => Some(0.0),
@@ -134,6 +137,8 @@ mod tests {
             (&["-0", "0", "007", "7"], r#""-0" and "0", "007" and "7""#),
             (&["1", "True", "true", "x"], r#""1" and "True" and "true""#),
             (&["Yes", "no", "yes"], r#""Yes" and "yes""#),
+            (&["cafe\u{301}", "café", "\u{ff11}", "1"], "\"\u{ff11}\" and \"1\", \"cafe\\u{301}\" and \"café\""),
+            (&["\"yes\"", "yes", "no"], r#""\"yes\"" and "yes""#),
             (&["a\u{200b}", "a", "b"], r#""a\u{200b}" and "a""#),
             (&["a  b", "a b", "c"], r#""a  b" and "a b""#),
             (&["9007199254740992", "9007199254740993", "a", "A"], r#""a" and "A""#),

@@ -77,6 +77,9 @@ fn outputs_are_never_inputs_or_files_of_a_run() {
             &[out, "is inside of the run ", "must be elsewhere"],
         );
     }
+    for command in [&pretrain, &finetune, "tokenizer train --data text.txt --vocab-size 270", "import openai none"] {
+        assert_refused(&wgpt(folder, &format!("{command} --out -")), &["-: stands for stdout", "./-"]);
+    }
     assert_eq!(snapshot(folder), before, "nothing changed");
 
     // A link to another file stays a link; its file is replaced.

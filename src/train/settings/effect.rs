@@ -12,7 +12,8 @@ impl Settings {
     pub fn warnings(&self, steps: u32) -> Vec<String> {
         let without_effect =
             self.without_effect().into_iter().map(|(name, why)| format!("{name} has no effect: {why}"));
-        self.short_schedule(steps).into_iter().chain(without_effect).collect()
+        let idle = self.ranks_without_work().into_iter();
+        self.short_schedule(steps).into_iter().chain(idle).chain(without_effect).collect()
     }
 
     /// Sets `pretokenizer` to that of the run's tokenizer. A warning if another one was set.
@@ -22,6 +23,13 @@ impl Settings {
         self.pretokenizer = is;
         let is_set = was != is && was != Settings::default().pretokenizer;
         is_set.then(|| format!("pretokenizer = {was} has no effect: the run's tokenizer splits text as {is}"))
+    }
+
+    /// A warning about ranks for which a step has no sequence.
+    fn ranks_without_work(&self) -> Option<String> {
+        let (ranks, batch) = (self.ranks(), self.batch);
+        let is_idle = self.batch_tokens.is_none() && !self.measures_batch && batch < ranks;
+        is_idle.then(|| format!("batch = {batch}: {} of ranks = {ranks} have nothing to do", ranks - batch))
     }
 
     /// A warning about a warm-up that leaves no step for the schedule.
