@@ -6,7 +6,7 @@ use super::numbers::grouped;
 use super::stop::Done;
 use crate::data::tokenizer::Pretokenizer;
 use crate::store::atomic::write_reserved;
-use crate::store::containing_run;
+use crate::store::folder_kind;
 use crate::store::openai;
 use crate::store::reservation::Reservation;
 use clap::{Arg, ArgMatches, Command};
@@ -46,7 +46,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         return Ok(());
     };
     let (dir, out) = (required::<PathBuf>(matches, "dir")?, required::<PathBuf>(matches, "out")?);
-    containing_run::refuse(out)?;
+    folder_kind::refuse_inside(out)?;
     let reservation = Reservation::of_nothing(out)?;
     let mut model = openai::import(dir, matches.get_one("n_head").copied().unwrap_or(openai::N_HEAD))?;
     if let (Some(tokenizer), Some(pretokenizer)) = (&model.tokenizer, matches.get_one("pretokenizer")) {

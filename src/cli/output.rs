@@ -3,8 +3,8 @@
 use super::arguments::invalid_option;
 use crate::data::read_file::final_path;
 use crate::store::atomic::AtomicFile;
-use crate::store::checksums::STATE;
-use crate::store::model_folder::{BEST, CHECKPOINTS, CONFIG as MODEL_CONFIG, LATEST};
+use crate::store::folder_kind::{is_checkpoint, is_model};
+use crate::store::model_folder::{BEST, CHECKPOINTS, LATEST};
 use crate::store::names::is_device;
 use crate::terminal::visible_lines;
 use crate::train::run_folder::{BASELINES, CONFIG, CURVE, KERNELS, LOCK, METRICS, PREDICTIONS, SAMPLES};
@@ -114,7 +114,7 @@ fn owner(path: &Path) -> Option<&Path> {
     path.ancestors().skip(1).find(|folder| {
         let name = path.strip_prefix(folder).ok().and_then(|inner| inner.components().next());
         let is_of_run = name.is_some_and(|name| OF_RUN.iter().any(|own| name.as_os_str().eq_ignore_ascii_case(own)));
-        (is_of_run && has(folder, &[CONFIG, METRICS, LATEST])) || has(folder, &[STATE]) || has(folder, &[MODEL_CONFIG])
+        (is_of_run && has(folder, &[CONFIG, METRICS, LATEST])) || is_checkpoint(folder) || is_model(folder)
     })
 }
 

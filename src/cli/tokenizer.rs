@@ -13,7 +13,7 @@ use crate::data::text_files::{self, TextFiles};
 use crate::data::tokenizer::words::WordCounts;
 use crate::data::tokenizer::{FILE_NAME, Tokenizer, unknown_warning};
 use crate::store::atomic::write_reserved;
-use crate::store::containing_run;
+use crate::store::folder_kind;
 use crate::store::model_folder;
 use crate::store::reservation::Reservation;
 use crate::terminal::shortened;
@@ -66,7 +66,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
 fn train(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let settings = options::layers(matches, Stage::Pretraining)?.settings()?;
     let out: &PathBuf = required(matches, "out")?;
-    containing_run::refuse(out)?;
+    folder_kind::refuse_inside(out)?;
     let reservation = Reservation::of_nothing(out)?;
     let sources = TextFiles::find(settings.data_files()?, settings.document_separator.as_deref())?;
     let mut warnings = sources.warnings()?;

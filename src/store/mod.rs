@@ -10,7 +10,7 @@
 pub mod atomic;
 pub mod checksums;
 pub mod config_json;
-pub mod containing_run;
+pub mod folder_kind;
 pub mod in_use;
 pub mod lock;
 pub mod mmap;

@@ -12,7 +12,7 @@ use crate::store::atomic::{
     Existing, remove_folder, remove_leftovers, remove_partial, write_atomic, write_folder, write_reserved,
 };
 use crate::store::checksums;
-use crate::store::containing_run;
+use crate::store::folder_kind;
 use crate::store::lock::{self, Lock};
 use crate::store::model_folder::{BEST, CHECKPOINTS, LATEST, MODEL, read_pointer};
 use crate::store::reservation::Reservation;
@@ -137,7 +137,7 @@ impl RunPath {
     /// [`Error::File`] if something exists there, it is inside of another run, its parents cannot be folders, or another process
     /// creates the same run; [`Error::Io`] if the parent folder cannot be written.
     pub fn reserve(path: &Path) -> Result<Self> {
-        containing_run::refuse(path)?;
+        folder_kind::refuse_inside(path)?;
         let reservation = Reservation::of_nothing(path)?;
         Ok(RunPath { path: path.to_path_buf(), reservation: Arc::new(Mutex::new(Some(reservation))) })
     }

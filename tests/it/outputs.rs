@@ -92,6 +92,14 @@ fn outputs_are_never_inputs_or_files_of_a_run() {
         let (replaced, printed) = (std::fs::read(folder.join("old.tsv")).expect("read"), predict("/dev/stdout").stdout);
         assert_eq!(String::from_utf8(replaced), String::from_utf8(printed));
     }
+    // Files of other programs make no folder a model or a checkpoint.
+    std::fs::create_dir_all(folder.join("other/inner")).expect("folder");
+    for name in ["config.json", "state.json"] {
+        std::fs::write(folder.join("other").join(name), "{}").expect("write");
+    }
+    success(&predict("other/inner/answers.tsv"));
+    success(&wgpt(folder, "tokenizer train --data text.txt --vocab-size 270 --out other/inner/tokenizer"));
+    assert_refused(&predict(&of_checkpoint), &["is a file of"]);
     // A new file in a run's folder is not one of the run.
     success(&predict("run/mine.tsv"));
     success(&eval("run/mine.txt"));
