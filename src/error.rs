@@ -21,9 +21,9 @@ pub enum Error {
     /// A file or folder that was given is missing, damaged, or not what it should be.
     #[error("{0}")]
     File(InvalidFile),
-    /// No adapter was found at all.
-    #[error("{0}")]
-    NoAdapter(String),
+    /// The machine has no adapter.
+    #[error("no adapter with Vulkan, Metal or DX12 was found: the driver of a GPU, or a software driver, is missing")]
+    NoAdapter,
     /// The device refused a request or was lost.
     #[error("device: {0}")]
     Device(DeviceError),
@@ -41,7 +41,10 @@ pub enum Error {
     },
     /// A loss, a gradient norm or an answer is NaN or infinite.
     #[error("{0}")]
-    NotFinite(String),
+    NotFinite(NotFinite),
+    /// A thread or a rank, named here, ended before others had its results. If it failed, its own error is reported as well.
+    #[error("{0} ended early")]
+    Ended(String),
     /// A file could not be read or written while running.
     #[error("{path}: {source}", path = visible_path(.path))]
     Io {
@@ -111,11 +114,30 @@ pub struct InvalidFile {
     pub found: String,
     /// What would be right.
     pub expected: Option<String>,
+    /// The kind of fault, for callers that act on it.
+    pub fault: FileFault,
+}
+
+/// The kind of fault that a file or folder has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileFault {
+    /// It is not what was expected there.
+    #[default]
+    Contents,
+    /// The system refuses to read it; a missing file is [`std::io::ErrorKind::NotFound`].
+    Unreadable(std::io::ErrorKind),
+    /// It was changed or cut off after it was written: its checksum or its length is wrong.
+    Damaged,
+    /// Another process writes it. A later attempt may succeed.
+    InUse,
+    /// It exists, where a new one should be written.
+    Exists,
 }
 
 impl fmt::Display for InvalidFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let InvalidFile { path, place, found, expected } = self;
+        let InvalidFile { path, place, found, expected, fault: _ } = self;
         write!(f, "{}: ", visible_path(path))?;
         place.iter().try_for_each(|place| write!(f, "{}: ", shortened(place, LONGEST_VALUE)))?;
         // What was found may be a part of the file, of any length and with line breaks.
@@ -147,6 +169,30 @@ impl fmt::Display for InvalidDispatch {
     }
 }
 
+/// A number that is NaN or infinite, in training, evaluation or generation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotFinite {
+    /// The quantity, such as "loss".
+    pub quantity: String,
+    /// The training step, if it was in one or in an evaluation after one.
+    pub step: Option<u32>,
+    /// Where else: "predicted token 3", "example 3 of dev.tsv".
+    pub place: Option<String>,
+    /// The run's latest checkpoint, whose weights are finite.
+    pub checkpoint: Option<PathBuf>,
+}
+
+impl fmt::Display for NotFinite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NotFinite { quantity, step, place, checkpoint } = self;
+        step.iter().try_for_each(|step| write!(f, "step {step}: "))?;
+        place.iter().try_for_each(|place| write!(f, "{place}: "))?;
+        write!(f, "the {quantity} is not finite")?;
+        let path = checkpoint.as_deref().map(visible_path);
+        path.iter().try_for_each(|path| write!(f, "; the last good checkpoint is {path}"))
+    }
+}
+
 /// What a device refused, or what happened to it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -172,32 +218,47 @@ pub enum DeviceError {
         /// The amount allowed.
         allowed: u64,
     },
-    /// The driver rejects a request, or the calls came in an order that does not work.
-    #[error("{0}")]
-    Rejected(String),
-    /// Kernels compute wrongly on the device's driver.
+    /// The driver rejects a request.
+    #[error("{what}: {message}")]
+    Rejected {
+        /// What was requested.
+        what: String,
+        /// The driver's message.
+        message: String,
+    },
+    /// All places of a [`crate::gpu::Ring`] hold results that were not read yet.
+    #[error("`{tensor}`: every slot of the readback ring is in flight")]
+    ReadbackFull {
+        /// The tensor that was to be read.
+        tensor: String,
+    },
+    /// The device computes wrongly.
     #[error("{0}")]
     WrongResults(WrongResults),
 }
 
-/// Kernels whose results differ from those of their f64 implementations.
+/// Results that differ from those of the f64 implementations, or from known ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WrongResults {
-    /// Their names, as in [`crate::ops::ALL`].
+    /// The kernels that are wrong, by their names in [`crate::ops::ALL`]; none if it is not known which.
     pub kernels: Vec<String>,
     /// The adapter's name.
     pub adapter: String,
     /// The driver and its version.
     pub driver: String,
-    /// The case that failed first, with the number found and the number expected.
+    /// What failed first, with the number found and the number expected.
     pub fault: String,
 }
 
 impl fmt::Display for WrongResults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let WrongResults { kernels, adapter, driver, fault } = self;
-        let kernels = kernels.iter().map(|kernel| format!("`{kernel}`")).collect::<Vec<_>>().join(", ");
-        write!(f, "{adapter} with driver {driver} computes wrongly: kernel {kernels}: {fault}")
+        write!(f, "{adapter} with driver {driver} computes wrongly: ")?;
+        if !kernels.is_empty() {
+            let kernels = kernels.iter().map(|kernel| format!("`{kernel}`")).collect::<Vec<_>>().join(", ");
+            write!(f, "kernel {kernels}: ")?;
+        }
+        write!(f, "{fault}")
     }
 }
 
@@ -222,6 +283,11 @@ impl Error {
     pub fn file(path: impl AsRef<Path>, found: impl fmt::Display) -> Self {
         let (path, found) = (path.as_ref().to_path_buf(), found.to_string());
         Error::File(InvalidFile { path, found, ..InvalidFile::default() })
+    }
+
+    /// An [`Error::File`] about a file that the system refuses to read.
+    pub fn unreadable(path: impl AsRef<Path>, source: &std::io::Error) -> Self {
+        Error::file(path, format!("could not be read: {source}")).with_fault(FileFault::Unreadable(source.kind()))
     }
 
     /// An [`Error::Kernel`]: `kernel: found`.
@@ -253,9 +319,29 @@ impl Error {
         self
     }
 
-    /// An [`Error::Device`] with the driver's message or the reason for a refusal.
-    pub fn device(message: impl Into<String>) -> Self {
-        Error::Device(DeviceError::Rejected(message.into()))
+    /// The same error with the kind of fault that the file has.
+    #[must_use]
+    pub fn with_fault(mut self, fault: FileFault) -> Self {
+        if let Error::File(file) = &mut self {
+            file.fault = fault;
+        }
+        self
+    }
+
+    /// An [`Error::Device`] with what was requested and the driver's message.
+    pub fn rejected(what: impl Into<String>, message: impl fmt::Display) -> Self {
+        Error::Device(DeviceError::Rejected { what: what.into(), message: message.to_string() })
+    }
+
+    /// An [`Error::NotFinite`] about a quantity at a place.
+    pub fn not_finite(quantity: impl Into<String>, place: impl Into<String>) -> Self {
+        let (quantity, place) = (quantity.into(), Some(place.into()));
+        Error::NotFinite(NotFinite { quantity, place, ..NotFinite::default() })
+    }
+
+    /// An [`Error::NotFinite`] about a quantity in a training step.
+    pub fn not_finite_in_step(quantity: impl Into<String>, step: u32) -> Self {
+        Error::NotFinite(NotFinite { quantity: quantity.into(), step: Some(step), ..NotFinite::default() })
     }
 
     /// An [`Error::Io`] about a file that could not be read or written while running.
@@ -293,9 +379,25 @@ mod tests {
     fn a_file_error_names_path_place_and_both_values() {
         let error = Error::file("a/b.tsv", "2 fields").at("line 3").expected("expected 4");
         assert_eq!(error.to_string(), "a/b.tsv: line 3: 2 fields: expected 4");
-        assert!(error.is_invalid_input() && !Error::device("lost").is_invalid_input());
+        assert!(error.is_invalid_input() && !Error::rejected("buffer", "no").is_invalid_input());
+        let InvalidFile { fault, found, .. } = match Error::unreadable("a", &std::io::ErrorKind::NotFound.into()) {
+            Error::File(file) => file,
+            error => panic!("{error:?}"),
+        };
+        assert_eq!(fault, FileFault::Unreadable(std::io::ErrorKind::NotFound));
+        assert!(found.starts_with("could not be read: "), "{found}");
         let odd = Error::file("a\n", "key `x\n\u{1b}`").at("`\r`").expected("expected `y\n`");
         assert_eq!(odd.to_string(), "a\\n: `\\r`: key `x\\n\\u{1b}`: expected `y\\n`");
+    }
+
+    #[test]
+    fn a_number_that_is_not_finite_has_its_step_place_and_checkpoint() {
+        assert_eq!(
+            Error::not_finite("loss", "predicted token 3").to_string(),
+            "predicted token 3: the loss is not finite"
+        );
+        let error = NotFinite { step: Some(7), checkpoint: Some("a/b".into()), quantity: "loss".into(), place: None };
+        assert_eq!(error.to_string(), "step 7: the loss is not finite; the last good checkpoint is a/b");
     }
 
     #[test]

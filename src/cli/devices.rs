@@ -4,6 +4,7 @@ use super::arguments::json_flag;
 use super::context::Context;
 use super::numbers::bytes;
 use super::stop::Done;
+use crate::Error;
 use crate::gpu::{AdapterKind, Caps, Device};
 use clap::{ArgMatches, Command};
 
@@ -21,7 +22,7 @@ struct Row<'a> {
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let all = Device::list();
     if all.is_empty() {
-        return Err(Device::none_found().into());
+        return Err(Error::NoAdapter.into());
     }
     for (index, caps) in all.iter().enumerate() {
         if matches.get_flag("json") {

@@ -167,7 +167,7 @@ impl Printer<'_, '_> {
             self.token(i, id).map_err(|stop| {
                 stopped = Some(stop);
                 // This error only ends the sampling; the real one is in `stopped`.
-                Error::device("stopped")
+                Error::Ended("the sampling".into())
             })
         });
         match stopped {

@@ -44,8 +44,7 @@ pub(super) fn run(context: &mut Context<'_>, model: &Model, prompt: Option<&str>
             let _ = write!(std::io::stderr(), "{PROMPT}");
         }
         let mut line = Vec::new();
-        let read =
-            input.read_until(b'\n', &mut line).map_err(|e| Error::file("stdin", format!("could not be read: {e}")))?;
+        let read = input.read_until(b'\n', &mut line).map_err(|e| Error::unreadable("stdin", &e))?;
         if read == 0 {
             break;
         }
@@ -178,7 +177,7 @@ impl Answer<'_> {
         if let Err(error) = write!(self.out, "{text}").and_then(|()| self.out.flush()) {
             self.failed = Some(error.into());
             // This error only ends the sampling; the real one is in `failed`.
-            return Err(Error::device("stopped"));
+            return Err(Error::Ended("the sampling".into()));
         }
         Ok(self.is_open())
     }

@@ -22,6 +22,18 @@ pub(super) enum Stop {
     Interrupted,
 }
 
+/// What to install on a machine without an adapter.
+const INSTALL: &str = if cfg!(windows) {
+    "install the driver of the GPU's maker (AMD, Intel, NVIDIA), which brings Vulkan and DX12; on a machine without a GPU, \
+     Windows 10 and newer have a software adapter for DX12, Microsoft Basic Render Driver"
+} else if cfg!(target_os = "macos") {
+    "Metal is part of macOS, so there is nothing to install: run wgpt on a Mac with a GPU that has Metal, outside of virtual \
+     machines without GPU access"
+} else {
+    "on Debian or Ubuntu `apt-get install mesa-vulkan-drivers libvulkan1` brings a software driver for Vulkan and those of \
+     AMD and Intel; for NVIDIA install its own driver"
+};
+
 /// How a subcommand ends.
 pub(super) type Done = Result<(), Stop>;
 
@@ -64,7 +76,7 @@ pub(super) fn exit_code(done: Done) -> ExitCode {
     }
 }
 
-/// What can be done about an error of the device in a command without settings of a run.
+/// What can be done about an error of the device, or the lack of one, in a command without settings of a run.
 fn advice(error: &Error) -> Option<&'static str> {
     match error {
         Error::Device(DeviceError::OutOfMemory { .. } | DeviceError::Limit { .. }) => Some(
@@ -75,13 +87,14 @@ fn advice(error: &Error) -> Option<&'static str> {
             "the device was lost: its driver was reset, as after work that took too long, or it was removed; if this happens \
              again, update the driver, or choose another adapter of `wgpt devices` by --adapter",
         ),
+        Error::NoAdapter => Some(INSTALL),
         _ => None,
     }
 }
 
 fn code_of(error: &Error) -> u8 {
     match error {
-        Error::NoAdapter(_) => 3,
+        Error::NoAdapter => 3,
         error if error.is_invalid_input() => 2,
         _ => 1,
     }
@@ -95,8 +108,14 @@ mod tests {
     fn exit_codes_are_those_of_the_spec() {
         assert_eq!(code_of(&Error::value("lr", -1, "must be above 0")), 2);
         assert_eq!(code_of(&Error::file("a.txt", "is empty")), 2);
-        assert_eq!(code_of(&Error::NoAdapter("none".into())), 3);
-        assert_eq!(code_of(&Error::device("lost")), 1);
-        assert_eq!(code_of(&Error::NotFinite("loss".into())), 1);
+        assert_eq!(code_of(&Error::NoAdapter), 3);
+        assert_eq!(code_of(&Error::rejected("buffer", "no")), 1);
+        assert_eq!(code_of(&Error::not_finite_in_step("loss", 3)), 1);
+    }
+
+    #[test]
+    fn what_to_install_is_of_this_system() {
+        assert_eq!(INSTALL.contains("apt-get"), cfg!(not(any(windows, target_os = "macos"))), "{INSTALL}");
+        assert_eq!(INSTALL.contains("DX12"), cfg!(windows), "{INSTALL}");
     }
 }

@@ -7,13 +7,13 @@ use super::output::note;
 use super::progress::Progress;
 use super::self_test::self_test;
 use super::stop::Stop;
-use crate::error::DeviceError;
+use crate::error::{DeviceError, NotFinite};
 use crate::gpu::Device;
 use crate::report::command::shell_word;
 use crate::store::model_folder::{CHECKPOINTS, LATEST, read_pointer};
 use crate::terminal::visible_path;
 use crate::train::run_folder::RunPath;
-use crate::train::{Objective, StoppedRun, Trained, engine};
+use crate::train::{Objective, Stage, StoppedRun, Trained, engine};
 use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use std::path::{Path, PathBuf};
@@ -126,9 +126,14 @@ pub(super) fn note_complete<O: Objective>(run: &std::path::Path, stopped: &Stopp
     note(format_args!("{run} is finished: {done} steps are done; to continue, use a larger {longer}"));
 }
 
-/// Prints what can be done after an error of the device or of a file, and how the run continues.
-fn advise(command: &str, error: &Error, checkpoint: Option<&Path>) {
+/// Prints what can be done after an error of the training, the device or a file, and how the run continues.
+fn advise(command: &str, stage: Stage, error: &Error, checkpoint: Option<&Path>) {
     match error {
+        Error::NotFinite(NotFinite { checkpoint: Some(checkpoint), .. }) => {
+            let (key, checkpoint) = (stage.model_key(), shell_word(checkpoint));
+            note(format_args!("try a smaller lr or a longer warmup, from the start or with --{key} {checkpoint}"));
+            return;
+        }
         Error::Device(DeviceError::OutOfMemory { .. } | DeviceError::Limit { .. }) => {
             note(
                 "the device has too little memory for this run: use a larger accumulate or recompute = true (memory = BYTES \
@@ -169,7 +174,7 @@ fn run_with_progress<O: Objective>(
     let trained = match trained {
         Ok(trained) => trained,
         Err(error) => {
-            advise(command, &error, progress.checkpoint());
+            advise(command, O::STAGE, &error, progress.checkpoint());
             return Err(Stop::Advised(error));
         }
     };

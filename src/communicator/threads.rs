@@ -68,7 +68,7 @@ impl ThreadRank {
         // Ranks that met have met, even if one of them has ended since.
         while meeting.met == met {
             if let Some(rank) = meeting.ended {
-                return Err(Error::device(format!("rank {rank} of {} has ended", self.size())));
+                return Err(Error::Ended(format!("rank {rank} of {}", self.size())));
             }
             meeting = self.shared.changed.wait(meeting).unwrap_or_else(PoisonError::into_inner);
         }
@@ -223,7 +223,7 @@ mod tests {
             for (rank, error) in all.into_iter().enumerate().filter(|(rank, _)| *rank != 1) {
                 let error = error.expect("error");
                 // Another rank may have seen the end first, and have ended as well.
-                assert!(error.contains("has ended"), "rank {rank} of {size}: {error}");
+                assert!(error.contains("ended early"), "rank {rank} of {size}: {error}");
             }
         }
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 pub(crate) fn unreadable(path: &Path, e: std::io::Error) -> Error {
     match path.as_os_str().is_empty() {
         true => Error::file(path, "the path is empty").expected("expected the path of a file or a folder"),
-        false => Error::file(path, format!("could not be read: {e}")),
+        false => Error::unreadable(path, &e),
     }
 }
 

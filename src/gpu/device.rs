@@ -188,11 +188,6 @@ impl Device {
         adapters::all().iter().map(|a| caps(a, a.features() & wanted(), &limits(a))).collect()
     }
 
-    /// The error for a machine without an adapter, with what to install on this system.
-    pub fn none_found() -> Error {
-        Error::NoAdapter(adapters::INSTALL.into())
-    }
-
     /// Opens a device on an adapter, selected by its index in [`Device::list`] or a part of its name; without a selector, on
     /// the first. Devices are opened one at a time in a process.
     ///
@@ -246,7 +241,7 @@ impl Device {
     /// The adapters of this machine: at least one.
     fn found() -> Result<Vec<wgpu::Adapter>> {
         let all = adapters::all();
-        if all.is_empty() { Err(Self::none_found()) } else { Ok(all) }
+        if all.is_empty() { Err(Error::NoAdapter) } else { Ok(all) }
     }
 
     fn open_adapter(adapter: &wgpu::Adapter) -> Result<Device> {
@@ -445,20 +440,22 @@ impl Device {
         let polled = self.0.device.poll(how);
         // A submission that wgpu refused is recorded as a fault, with the reason; waiting for it fails as well, without.
         self.check()?;
-        polled.map(drop).map_err(|e| Error::device(e.to_string()))
+        polled.map(drop).map_err(|e| Error::rejected("polling the device", e))
     }
 
     /// Reports the first error that no scope caught.
     pub(super) fn check(&self) -> Result<()> {
         let fault = || self.0.fault.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(DeviceError::Rejected(_)) = fault() {
+        if let Some(DeviceError::Rejected { .. }) = fault() {
             // What is made on a lost device is refused before wgpu reports the loss, which it does once nothing is submitted.
             let _ = self.0.device.poll(wgpu::PollType::wait_indefinitely());
         }
         Err(Error::Device(match fault() {
             None => return Ok(()),
             // Another thread may still be about to report the loss. Nothing else makes a resource invalid in silence.
-            Some(DeviceError::Rejected(message)) if message.contains(" is invalid") => DeviceError::Lost(message),
+            Some(DeviceError::Rejected { message, .. }) if message.contains(" is invalid") => {
+                DeviceError::Lost(message)
+            }
             Some(fault) => fault,
         }))
     }

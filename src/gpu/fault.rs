@@ -6,7 +6,7 @@ use crate::error::DeviceError;
 pub(super) fn open_error(adapter: &str, message: String) -> DeviceError {
     match message.to_lowercase().contains("memory") {
         true => DeviceError::OutOfMemory { what: format!("opening {adapter}"), message },
-        false => DeviceError::Rejected(format!("{adapter}: {message}")),
+        false => DeviceError::Rejected { what: format!("opening {adapter}"), message },
     }
 }
 
@@ -26,7 +26,7 @@ pub(super) fn device_error(what: &str, error: &wgpu::Error) -> DeviceError {
         wgpu::Error::OutOfMemory { .. } => DeviceError::OutOfMemory { what: what.into(), message },
         // wgpu reports what is done after a loss as errors of these calls.
         _ if message.contains("device is lost") || message.contains("device lost") => DeviceError::Lost(message),
-        _ => DeviceError::Rejected(format!("{what}: {message}")),
+        _ => DeviceError::Rejected { what: what.into(), message },
     }
 }
 
@@ -42,6 +42,6 @@ mod tests {
             open_error("A", "Not enough memory left.".into()).to_string(),
             "out of memory for opening A: Not enough memory left."
         );
-        assert_eq!(open_error("A", "no".into()).to_string(), "A: no");
+        assert_eq!(open_error("A", "no".into()).to_string(), "opening A: no");
     }
 }

@@ -80,12 +80,12 @@ impl Image {
     /// The current contents of matrices with equal columns, one below the other.
     ///
     /// # Errors
-    /// [`Error::Device`] if they do not fit into a texture or differ in columns.
+    /// [`Error::Device`] if they do not fit into a texture, [`Error::Value`] if they differ in columns.
     pub fn stacked(device: &Device, name: &str, matrices: &[&Matrix]) -> Result<Self> {
         let columns = matrices.first().map_or(1, |m| m.columns);
         if let Some(other) = matrices.iter().find(|m| m.columns != columns) {
-            let message = format!("image `{name}`: `{}` has {} columns, not {columns}", other.view.name, other.columns);
-            return Err(Error::device(message));
+            let expected = format!("must be {columns}, as in the others of image `{name}`");
+            return Err(Error::value(format!("columns of `{}`", other.view.name), other.columns, expected));
         }
         let rows = matrices.iter().map(|m| m.rows).sum();
         let image = Self::new(device, name, rows, columns)?;

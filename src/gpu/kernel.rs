@@ -261,7 +261,7 @@ impl Source for Checked {
         let errors: Vec<_> = scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop())).collect();
         errors.first().map_or(Ok(pipeline), |error| {
             Err(match device_error(&format!("compiling kernel `{}`", self.stem), error) {
-                DeviceError::Rejected(_) => Failure::Shader(error.to_string()),
+                DeviceError::Rejected { .. } => Failure::Shader(error.to_string()),
                 error => Failure::Device(error),
             })
         })

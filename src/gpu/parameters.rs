@@ -90,7 +90,10 @@ impl Parameters {
                 mapped_at_creation: true,
             };
             let staging = device.make("parameters of an encoded program", |d| d.create_buffer(&descriptor))?;
-            staging.get_mapped_range_mut(..).map_err(|e| Error::device(e.to_string()))?.copy_from_slice(&bytes);
+            let mut mapped =
+                staging.get_mapped_range_mut(..).map_err(|e| Error::rejected("mapping of parameters", e))?;
+            mapped.copy_from_slice(&bytes);
+            drop(mapped);
             staging.unmap();
             encoder.copy_buffer_to_buffer(&staging, 0, buffer, offset, bytes.len() as u64);
         }

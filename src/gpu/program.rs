@@ -10,6 +10,7 @@ use super::kernel::Pipeline;
 use super::launch::{LiveValues, Plan};
 use super::parameters::Parameters;
 use super::{Device, Image, Launch, Matrix, Ring, View};
+use crate::error::DeviceError;
 use crate::{Error, Result};
 use std::borrow::BorrowMut;
 
@@ -175,7 +176,7 @@ impl<V: LiveValues> Program<V> {
 fn check_not_full(ring: &Ring, view: &View) -> Result<()> {
     match ring.is_full() {
         false => Ok(()),
-        true => Err(Error::device(format!("`{}`: every slot of the readback ring is in flight", view.name))),
+        true => Err(Error::Device(DeviceError::ReadbackFull { tensor: view.name.to_string() })),
     }
 }
 

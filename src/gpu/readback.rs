@@ -128,9 +128,9 @@ impl Mapping {
         let result = self.state().result.clone();
         match result {
             None => Ok(None),
-            Some(Err(e)) => Err(Error::device(format!("readback: {e}"))),
+            Some(Err(e)) => Err(Error::rejected("readback", e)),
             Some(Ok(())) => {
-                let range = self.buffer.get_mapped_range(..).map_err(|e| Error::device(format!("readback: {e}")))?;
+                let range = self.buffer.get_mapped_range(..).map_err(|e| Error::rejected("readback", e))?;
                 let bytes: &[u8] = &range;
                 let word = |b: &[u8]| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]);
                 Ok(Some(bytes.chunks_exact(4).map(word).collect()))

@@ -213,7 +213,7 @@ impl Generator {
 
     /// The logits [S, V] from the words read back, which complete a token.
     fn receive_logits(&mut self, words: Option<Vec<u32>>) -> Result<Vec<f32>> {
-        let words = words.ok_or_else(|| Error::device("the logits were not read back"))?;
+        let words = words.ok_or_else(|| Error::rejected("readback of the logits", "nothing was read"))?;
         self.length += 1;
         Ok(dims::unpad_rows(bytemuck::cast_slice(&words), self.config.vocab_size))
     }

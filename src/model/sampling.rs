@@ -45,7 +45,7 @@ impl Sampling {
         // -0 + 0 = 0: both zeros rank as equal.
         let mut all: Vec<Candidate> = finite.map(|(x, id)| (x + 0.0, id)).collect();
         let Some(&(most, best)) = all.iter().min_by(|a, b| order(a, b)) else {
-            return Err(Error::NotFinite(format!("token {token}: no logit is finite")));
+            return Err(Error::not_finite("largest logit", format!("token {token}")));
         };
         if self.temperature <= 0.0 {
             return Ok(best);

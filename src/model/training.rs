@@ -450,7 +450,7 @@ impl Training {
         while let Some(oldest) = self.submitted.front().map(|submitted| submitted.step) {
             let words = self.readback.wait()?;
             if !self.receive(words) {
-                return Err(Error::device(format!("step {oldest}: no result was read back")));
+                return Err(Error::rejected(format!("readback of step {oldest}"), "nothing was read"));
             }
         }
         Ok(self.results.drain(..).collect())

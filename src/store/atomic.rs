@@ -6,6 +6,7 @@ use super::names;
 use super::reservation::Reservation;
 use super::sync::{sync_file, sync_folder};
 use crate::data::read_file::final_path;
+use crate::error::FileFault;
 use crate::{Error, Result};
 use std::ffi::OsString;
 use std::fs::File;
@@ -49,7 +50,8 @@ pub fn write_folder(dir: &Path, existing: Existing, fill: impl FnOnce(&Path) -> 
 pub fn write_reserved(reservation: &Reservation, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let dir = reservation.path();
     if dir.symlink_metadata().is_ok() && !is_empty_folder(dir) {
-        return Err(Error::file(dir, "already exists").expected("must be a new or empty folder"));
+        let error = Error::file(dir, "already exists").expected("must be a new or empty folder");
+        return Err(error.with_fault(FileFault::Exists));
     }
     write_over(dir, fill)
 }
@@ -181,7 +183,8 @@ impl AtomicFile {
         let file = match lock::acquire(&partial).map_err(failed)? {
             Lock::Held(file) | Lock::Unsupported { file, .. } => file,
             Lock::Busy => {
-                return Err(Error::file(path, "another process is writing this file").expected("must be another file"));
+                let error = Error::file(path, "another process is writing this file").expected("must be another file");
+                return Err(error.with_fault(FileFault::InUse));
             }
         };
         Ok(AtomicFile { path: own, target, partial: Some(partial), file })
@@ -301,9 +304,9 @@ mod tests {
         let fails = |existing| {
             let error = write_folder(&dir, existing, |partial| {
                 std::fs::write(partial.join("half"), "half").expect("write");
-                Err(Error::device("full disk"))
+                Err(Error::rejected("a", "full disk"))
             });
-            assert_eq!(error.expect_err("fails").to_string(), "device: full disk");
+            assert_eq!(error.expect_err("fails").to_string(), "device: a: full disk");
         };
         fails(Existing::Refuse);
         assert_eq!(names(folder.path()), [""; 0], "a failure leaves nothing");
@@ -345,9 +348,9 @@ mod tests {
         assert_eq!(names(folder.path()), ["latest"]);
         let fails = write_atomic_with(&path, |file| {
             file.write_all(b"half").expect("write");
-            Err::<(), Error>(Error::device("half written"))
+            Err::<(), Error>(Error::rejected("a", "half written"))
         });
-        assert_eq!(fails.expect_err("half").to_string(), "device: half written");
+        assert_eq!(fails.expect_err("half").to_string(), "device: a: half written");
         assert_eq!(std::fs::read(&path).expect("read"), b"step-000200");
         assert_eq!(names(folder.path()), ["latest"]);
         let error = write_atomic(&folder.path().join("none/file"), b"").expect_err("no folder");

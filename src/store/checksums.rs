@@ -6,6 +6,7 @@
 use super::atomic::write_file;
 use super::sha256;
 use crate::data::read_file::read_text_bytes;
+use crate::error::FileFault;
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -50,7 +51,7 @@ pub fn verify(folder: &Path) -> Result<Option<Map<String, Value>>> {
     if !path.exists() {
         return Ok(None);
     }
-    let damaged = |why: &str| Error::file(&path, "is damaged").expected(why);
+    let damaged = |why: &str| Error::file(&path, "is damaged").expected(why).with_fault(FileFault::Damaged);
     let text = String::from_utf8(read_text_bytes(&path)?).map_err(|_| damaged("must be UTF-8"))?;
     let mut state: Map<String, Value> = serde_json::from_str(&text).map_err(|e| damaged(&e.to_string()))?;
     let own = state.remove("checksum");
@@ -74,9 +75,10 @@ pub fn verify(folder: &Path) -> Result<Option<Map<String, Value>>> {
             return Err(Error::file(&path, format!("{name:?}")).at("files").expected(expected));
         }
         let path = folder.join(name);
-        let actual = sha256::of_file(&path).map_err(|e| Error::file(&path, format!("could not be read: {e}")))?;
+        let actual = sha256::of_file(&path).map_err(|e| Error::unreadable(&path, &e))?;
         if *checksum != actual.as_str() {
-            return Err(Error::file(&path, "is damaged").expected(format!("its checksum differs from {STATE}")));
+            let error = Error::file(&path, "is damaged").expected(format!("its checksum differs from {STATE}"));
+            return Err(error.with_fault(FileFault::Damaged));
         }
     }
     Ok(Some(state))

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use crate::data::read_file::open_regular;
+use crate::error::FileFault;
 use crate::{Error, Result};
 use bytemuck::AnyBitPattern;
 use std::fs::File;
@@ -37,7 +38,7 @@ impl Deref for Contents {
 /// # Errors
 /// [`Error::File`] with the path if the file is missing, is a folder, or cannot be read.
 pub fn map(path: &Path) -> Result<Contents> {
-    let unreadable = |e: std::io::Error| Error::file(path, format!("could not be read: {e}"));
+    let unreadable = |e: std::io::Error| Error::unreadable(path, &e);
     if path.is_dir() {
         return Err(Error::file(path, "is a folder").expected("must be a file"));
     }
@@ -81,7 +82,8 @@ impl<T: AnyBitPattern> Numbers<T> {
             Ok(numbers) if numbers.len() as u64 == count => Ok(Numbers { contents, element: PhantomData }),
             _ => {
                 let bytes = count * size_of::<T>() as u64;
-                Err(Error::file(path, format!("{} bytes", contents.len())).expected(format!("must be {bytes}")))
+                let error = Error::file(path, format!("{} bytes", contents.len())).expected(format!("must be {bytes}"));
+                Err(error.with_fault(FileFault::Damaged))
             }
         }
     }

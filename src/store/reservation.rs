@@ -3,6 +3,7 @@
 
 use super::lock::{self, Lock};
 use super::names;
+use crate::error::FileFault;
 use crate::{Error, Result};
 use std::ffi::OsString;
 use std::fs::File;
@@ -49,7 +50,9 @@ impl Reservation {
         }
         let (lock, created) = lock(parent, &lock_path)?;
         let mut reservation = Reservation { dir: dir.to_path_buf(), lock_path, lock: None, created };
-        let in_use = |found: String, expected: String| Err(Error::file(dir, found).expected(expected));
+        let in_use = |found: String, expected: String| {
+            Err(Error::file(dir, found).expected(expected).with_fault(FileFault::InUse))
+        };
         match lock {
             Lock::Held(file) | Lock::Unsupported { file, created: true, .. } => {
                 reservation.lock = Some(file);
@@ -75,7 +78,10 @@ impl Reservation {
     /// As [`Reservation::new`], and [`Error::File`] if something exists.
     pub fn of_nothing(dir: &Path) -> Result<Self> {
         let check = || match dir.symlink_metadata() {
-            Ok(_) => Err(Error::file(dir, "exists already").expected("must be the path of a new folder")),
+            Ok(_) => {
+                let error = Error::file(dir, "exists already").expected("must be the path of a new folder");
+                Err(error.with_fault(FileFault::Exists))
+            }
             Err(_) => Ok(()),
         };
         check()?;

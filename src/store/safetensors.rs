@@ -7,6 +7,7 @@ use super::mmap;
 use super::sync::sync_file;
 use crate::config::{ModelConfig, ParameterKind, ParameterShape};
 use crate::data::file_kind::{beginning_of_text, other_kind};
+use crate::error::FileFault;
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use safetensors::{SafeTensorError, SafeTensors};
@@ -230,7 +231,8 @@ impl TensorFile {
                 SafeTensorError::MetadataIncompleteBuffer => "the tensors do not end where the file ends".into(),
                 e => e.to_string(),
             };
-            Error::file(path, format!("is not a complete safetensors file ({} bytes)", map.len())).expected(why)
+            let found = format!("is not a complete safetensors file ({} bytes)", map.len());
+            Error::file(path, found).expected(why).with_fault(FileFault::Damaged)
         })?;
         Ok(TensorFile { path: path.to_path_buf(), start: size_of::<u64>() + length, map, header })
     }

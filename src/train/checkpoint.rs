@@ -99,7 +99,7 @@ impl Saving {
         match thread {
             Some(Ok(path)) => path,
             Some(Err(panic)) => std::panic::resume_unwind(panic),
-            None => Err(Error::device("the checkpoint was awaited already")),
+            None => Err(Error::Ended("the thread that saves a checkpoint".into())),
         }
     }
 }

@@ -20,15 +20,14 @@ use super::state::{Position, RunState};
 use super::tensorboard::Events;
 use super::utilization::Meter;
 use crate::data::data_loader::Cursor;
-use crate::error::DeviceError;
+use crate::error::{DeviceError, NotFinite};
 use crate::gpu::Device;
 use crate::model::{StepResult, Training};
 use crate::philox;
 use crate::report::Curve;
-use crate::report::command::shell_word;
 use crate::{Error, Result};
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -365,7 +364,7 @@ impl<O: Objective> Run<O> {
             self.folder.draw(&self.curve)?;
             self.finish_saving(observer)?;
             let checkpoint = self.folder.checkpoint_path(self.saved);
-            return Err(diverged(result.halted.unwrap_or(result.step), &checkpoint, O::STAGE.model_key()));
+            return Err(diverged(result.halted.unwrap_or(result.step), checkpoint));
         }
         self.examples += u64::from(result.examples);
         let (elapsed_s, tokens_per_second) = self.clock.record_step(u64::from(result.tokens));
@@ -483,13 +482,10 @@ impl<O: Objective> Run<O> {
     }
 }
 
-/// The error of a step whose loss or gradient norm is not finite. `key` names the option that starts from a checkpoint.
-fn diverged(step: u32, checkpoint: &Path, key: &str) -> Error {
-    let (checkpoint, word) = (checkpoint.display(), shell_word(checkpoint));
-    Error::NotFinite(format!(
-        "step {step}: the loss or the gradient norm is not finite; the last good checkpoint is {checkpoint}; try a smaller lr \
-         or a longer warmup, from the start or with --{key} {word}"
-    ))
+/// The error of a step whose loss or gradient norm is not finite.
+fn diverged(step: u32, checkpoint: PathBuf) -> Error {
+    let (quantity, checkpoint) = ("loss or the gradient norm".into(), Some(checkpoint));
+    Error::NotFinite(NotFinite { quantity, step: Some(step), place: None, checkpoint })
 }
 
 /// The checkpoint of a position, without weights and moments.

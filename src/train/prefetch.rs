@@ -83,7 +83,7 @@ impl Prefetch {
     /// # Errors
     /// The error of the thread.
     pub(super) fn next(&self) -> Result<ReadyBatch> {
-        let ended = |_| Error::device("the thread that prepares batches ended early");
+        let ended = |_| Error::Ended("the thread that prepares batches".into());
         self.batches.recv().map_err(ended)?
     }
 }
@@ -104,13 +104,13 @@ mod tests {
         let batches = Prefetch::new(move || {
             made += 1;
             match made {
-                4 => Err(Error::device("end of text")),
+                4 => Err(Error::Ended("the text".into())),
                 n => Ok(batch(n)),
             }
         });
         let batches = batches.expect("thread");
         assert_eq!([(); 3].map(|()| batches.next().expect("batch").counts.targets), [1, 2, 3]);
-        assert_eq!(batches.next().err().expect("error").to_string(), "device: end of text");
+        assert_eq!(batches.next().err().expect("error").to_string(), "the text ended early");
         assert!(batches.next().err().expect("ended").to_string().contains("ended early"));
     }
 

@@ -125,7 +125,7 @@ impl Ranks {
         let Others { communicator, same_results, .. } = &mut self.others;
         let done = match communicator {
             Some(communicator) => take_step(&mut self.training, communicator.as_mut(), *same_results, &own, step),
-            None => Err(Failure::Own(Error::device("the ranks have ended"))),
+            None => Err(Failure::Own(Error::Ended("the other ranks".into()))),
         };
         done.map_err(|failure| Box::new(self.failed(failure)))
     }

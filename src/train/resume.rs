@@ -7,6 +7,7 @@ use super::run_folder::{CONFIG, RunFolder, SavedKernels};
 use super::settings::value::one_of;
 use super::settings::{Layers, Length, Settings, Stage};
 use super::state::RunState;
+use crate::error::FileFault;
 use crate::gpu::{Caps, Device};
 use crate::model::{Capacity, Moments, Training, TrainingOptions};
 use crate::ops::kernels::Kernels;
@@ -189,7 +190,8 @@ fn load<S: RunState>(path: &Path) -> Result<(Model, Moments, S, Option<Value>)> 
     if !path.is_dir() {
         return Err(Error::file(path, format!("is not a folder, although {LATEST} names it")));
     }
-    let mut keys = checksums::verify(path)?.ok_or_else(|| Error::file(path.join(checksums::STATE), "is missing"))?;
+    let missing = || Error::file(path.join(checksums::STATE), "is missing").with_fault(FileFault::Damaged);
+    let mut keys = checksums::verify(path)?.ok_or_else(missing)?;
     let settings = keys.remove(SETTINGS);
     let state = S::from_keys(keys, path)?;
     let checkpoint = Model::read(path)?;

@@ -4,6 +4,7 @@
 use super::metrics::{self, Line, Metrics};
 use super::settings::Settings;
 use crate::data::read_file::read_text_bytes;
+use crate::error::FileFault;
 use crate::gpu::Caps;
 use crate::model::Training;
 use crate::ops::kernels::ChosenSpecs;
@@ -217,7 +218,7 @@ impl RunFolder {
         let (lock, no_locks) = match lock::acquire(&path).map_err(|e| Error::io(&path, e))? {
             Lock::Busy => {
                 let error = Error::file(dir, "another process is training this run");
-                return Err(error.expected("only one process at a time can"));
+                return Err(error.expected("only one process at a time can").with_fault(FileFault::InUse));
             }
             Lock::Held(lock) => (lock, None),
             Lock::Unsupported { file, reason, .. } => {
@@ -480,7 +481,7 @@ fn check_entries(dir: &Path) -> Result<()> {
         if !folder.is_dir() {
             continue;
         }
-        let unreadable = |e| Error::file(&folder, format!("could not be read: {e}"));
+        let unreadable = |e| Error::unreadable(&folder, &e);
         for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
             let kind = entry.file_type().map_err(unreadable)?;

@@ -88,7 +88,7 @@ fn steps(training: &mut Training, settings: &Settings, batch: &Batch, count: usi
     }
     let results = training.wait_for_results()?;
     match results.iter().find(|result| !result.loss.is_finite() || result.halted.is_some()) {
-        Some(result) => Err(Error::NotFinite(format!("step {}: the loss is {}", result.step, result.loss))),
+        Some(result) => Err(Error::not_finite_in_step("loss", result.step)),
         None => Ok(()),
     }
 }

@@ -2,6 +2,8 @@
 //! the mean over the five layers of LMLML. Each program is compared with the oracle before it is timed.
 
 use super::timing::seconds_per_run;
+use super::wrong_results::wrong_results;
+use crate::Result;
 use crate::cli::arguments::{json_flag, path_option, whole_number};
 use crate::cli::context::Context;
 use crate::cli::numbers::{bytes, grouped};
@@ -14,7 +16,6 @@ use crate::philox::{Stream, Words};
 use crate::reference::attention::{Rules, Seen, forward_of, head_scale, split};
 use crate::reference::kv_compress;
 use crate::report::{Align, Line, Panel, Panels, Table, panels_svg};
-use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command};
 use std::path::PathBuf;
 
@@ -134,10 +135,11 @@ fn measure(device: &Device, length: usize) -> Result<Vec<Row>> {
         let errors = check(&layer, &config, &parameters)?;
         if errors.iter().any(|error| error.is_nan() || *error > TOLERANCE) {
             let [forward, backward] = errors;
-            return Err(Error::device(format!(
+            let fault = format!(
                 "attention {pattern}, {length} tokens: relative error {forward:.1e} forward, {backward:.1e} backward: \
                  expected at most {TOLERANCE:.0e}"
-            )));
+            );
+            return Err(wrong_results(device, fault));
         }
         let bytes = attention_bytes(&config, Capacity { rows: length, sequences: 1 });
         for (direction, program) in [&layer.forward, &layer.backward].into_iter().enumerate() {

@@ -2,6 +2,7 @@
 //! token, the time, and the loss, which must be the same in each layout.
 
 use super::timing::median;
+use super::wrong_results::wrong_results;
 use crate::cli::arguments::json_flag;
 use crate::cli::context::Context;
 use crate::cli::options;
@@ -138,7 +139,7 @@ fn measure(
                     layout.nats += outcome.nats;
                 }
             }
-            check_agreement(&outcomes, i)?;
+            check_agreement(&outcomes, i).map_err(|fault| wrong_results(device, fault))?;
         }
         targets += f64::from(batch.target_count);
     }
@@ -175,21 +176,21 @@ fn step(training: &mut Training, micro_batches: &[Batch], targets: u32, key: [u3
     training.optimizer_step(0.0)?;
     let results = training.wait_for_results()?;
     let seconds = start.elapsed().as_secs_f64();
-    let Some(result) = results.last() else { return Err(Error::device("the step has no result")) };
+    let Some(result) = results.last() else { return Err(Error::rejected("readback of a step", "nothing was read")) };
     let (nats, grad_norm) = (result.loss * f64::from(result.tokens), f64::from(result.grad_norm));
     Ok((seconds, Outcome { nats, grad_norm }))
 }
 
 /// Checks that all layouts of a batch have the loss and the gradient of the first, which is packed.
-fn check_agreement(outcomes: &[Outcome], batch: usize) -> Result<()> {
+fn check_agreement(outcomes: &[Outcome], batch: usize) -> Result<(), String> {
     let [packed, others @ ..] = outcomes else { return Ok(()) };
     for (other, padding) in others.iter().zip(&Padding::ALL[1..]) {
         let close = |a: f64, b: f64| (a - b).abs() <= TOLERANCE * b.abs(); // false if one is NaN
         if !(close(other.nats, packed.nats) && close(other.grad_norm, packed.grad_norm)) {
-            return Err(Error::device(format!(
+            return Err(format!(
                 "batch {batch} {padding}: loss {} and gradient norm {}: expected those of packed, {} and {}",
                 other.nats, other.grad_norm, packed.nats, packed.grad_norm
-            )));
+            ));
         }
     }
     Ok(())
@@ -208,8 +209,8 @@ mod tests {
         };
         assert!(check(&[[3.0, 1.0], [3.0001, 1.0], [2.9999, 1.00009]], 0).is_ok());
         let error = check(&[[3.0, 1.0], [3.0, 1.0], [3.0, 1.1]], 4).expect_err("another gradient");
-        let message = "device: batch 4 padded: loss 3 and gradient norm 1.1: expected those of packed, 3 and 1";
-        assert_eq!(error.to_string(), message);
+        let message = "batch 4 padded: loss 3 and gradient norm 1.1: expected those of packed, 3 and 1";
+        assert_eq!(error, message);
         assert!(check(&[[3.0, 1.0], [f64::NAN, 1.0]], 0).is_err());
     }
 }

@@ -4,6 +4,8 @@
 use super::fixture;
 use super::profile::by_kernel;
 use super::timing::median;
+use super::wrong_results::wrong_results;
+use crate::Result;
 use crate::cli::arguments::{flag, json_flag, required, whole_number};
 use crate::cli::context::Context;
 use crate::cli::numbers::bytes;
@@ -14,7 +16,6 @@ use crate::model::{Capacity, Generator, Inference};
 use crate::ops::StepValues;
 use crate::report::{Align, Table};
 use crate::train::settings::PRESETS;
-use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command};
 use std::time::Instant;
 
@@ -190,8 +191,8 @@ fn measure(
     let loss = nats / rows as f64;
     let agrees = (loss - loss_forward).abs() <= TOLERANCE * loss_forward; // false if one is NaN
     if !agrees {
-        let message = format!("{preset}: loss {loss} by token, {loss_forward} in one pass: expected the same loss");
-        return Err(Error::device(message));
+        let fault = format!("{preset}: loss {loss} by token, {loss_forward} in one pass: expected the same loss");
+        return Err(wrong_results(device, fault));
     }
     let (second, copy_rate) = (median(&mut seconds), median(&mut rates));
     let weights_bytes = 4 * weights_read(model) as u64;

@@ -8,6 +8,7 @@ mod kernels;
 mod profile;
 mod step;
 mod timing;
+mod wrong_results;
 
 use super::context::Context;
 use super::dispatch::{self, Subcommand};

@@ -6,6 +6,7 @@
 use super::fixture::{self, LEARNING_RATE};
 use super::profile::{KernelTime, by_grid, by_kernel};
 use super::timing::median;
+use super::wrong_results::wrong_results;
 use crate::cli::arguments::{flag, json_flag, required, whole_number};
 use crate::cli::context::Context;
 use crate::cli::numbers::bytes;
@@ -105,17 +106,15 @@ fn losses_ok(work: &Work, found: [f32; 2]) -> Option<bool> {
 }
 
 impl Row {
-    /// # Errors
-    /// [`Error::Device`] where the losses are known and differ: then the device has not done the work.
-    fn check_losses(&self) -> Result<()> {
+    /// Where the losses are known and differ, the device has not done the work: returns how they differ.
+    fn check_losses(&self) -> Result<(), String> {
         let (Some([first, fifth]), Some(false)) = (known_losses(&self.preset, self.batch), self.losses_ok) else {
             return Ok(());
         };
-        Err(Error::device(format!(
-            "{}: losses {:.4} and {:.4} after five steps, expected {first:.4} and {fifth:.4}; \
-             `wgpt check` says which kernel is wrong",
-            self.adapter, self.loss_first, self.loss_5
-        )))
+        Err(format!(
+            "losses {:.4} and {:.4} after five steps, expected {first:.4} and {fifth:.4}; `wgpt check` says which kernel is wrong",
+            self.loss_first, self.loss_5
+        ))
     }
 }
 
@@ -154,7 +153,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     if matches.get_flag("json") {
         row.profile = timings.map(by_grid);
         context.json(&row)?;
-        return Ok(row.check_losses()?);
+        return Ok(row.check_losses().map_err(|fault| wrong_results(&device, fault))?);
     }
     let mut table = Table::new(&[("training step", Align::Left), ("", Align::Right)]);
     table.row(["time, ms".to_string(), format!("{:.2}", row.step_ms)]);
@@ -169,7 +168,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     if let Some(timings) = timings {
         write!(context.out, "\n{}", by_kernel(timings))?;
     }
-    Ok(row.check_losses()?)
+    Ok(row.check_losses().map_err(|fault| wrong_results(&device, fault))?)
 }
 
 /// Trains for the steps of the warm-up and those that are timed. `begin`: when the first step counts from.
@@ -192,13 +191,16 @@ fn measure(device: &Device, work: &Work, begin: Instant) -> Result<(Row, Trainin
         for result in results {
             let loss = result.loss as f32;
             if !loss.is_finite() || result.halted.is_some() {
-                return Err(Error::NotFinite(format!("step {}: the loss is {loss}", result.step)));
+                return Err(Error::not_finite_in_step("loss", result.step));
             }
             losses.push(loss);
         }
     }
     let (Some(loss_first), Some(loss_5)) = (losses.first().copied(), losses.get(5).copied()) else {
-        return Err(Error::device(format!("{} losses of {} steps", losses.len(), WARM_UP + steps)));
+        return Err(Error::rejected(
+            "readback of the steps",
+            format!("{} losses of {}", losses.len(), WARM_UP + steps),
+        ));
     };
     let seconds = median(&mut times[WARM_UP..]);
     // The same steps without reading a loss between them, as in a training run.
@@ -209,7 +211,7 @@ fn measure(device: &Device, work: &Work, begin: Instant) -> Result<(Row, Trainin
     let results = training.wait_for_results()?;
     let step_ms_pipelined = start.elapsed().as_secs_f64() * 1e3 / *steps as f64;
     if let Some(result) = results.iter().find(|result| !result.loss.is_finite() || result.halted.is_some()) {
-        return Err(Error::NotFinite(format!("step {}: the loss is {}", result.step, result.loss)));
+        return Err(Error::not_finite_in_step("loss", result.step));
     }
     let tokens = batch.rows() as f64;
     let row = Row {
@@ -245,6 +247,6 @@ mod tests {
         assert_eq!(losses, ["6.2754", "6.0952"]);
         row.check_losses().expect("the known losses");
         let wrong = Row { loss_5: 0.0, losses_ok: losses_ok(&work, [row.loss_first, 0.0]), ..row };
-        assert!(wrong.check_losses().expect_err("another loss").to_string().contains("expected 6.2754 and 6.0952"));
+        assert!(wrong.check_losses().expect_err("another loss").contains("expected 6.2754 and 6.0952"));
     }
 }

@@ -12,7 +12,7 @@ pub enum Stage {
 
 impl Stage {
     /// The key that names the model to start from.
-    pub(in crate::train) fn model_key(self) -> &'static str {
+    pub fn model_key(self) -> &'static str {
         match self {
             Stage::Pretraining => "init",
             Stage::FineTuning => "model",

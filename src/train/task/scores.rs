@@ -4,6 +4,7 @@ use super::examples::Examples;
 use crate::config::{Answers, Task, TaskKind};
 use crate::model::{Inference, Prediction};
 use crate::tasks::{Answer, EncodedExample, metrics, pack};
+use crate::terminal::visible_path;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -75,8 +76,8 @@ pub fn score(inference: &mut Inference, task: &Task, examples: &Examples) -> Res
         answers.extend(inference.answers(&pack(&examples.all[range])?)?);
     }
     if let Some(i) = answers.iter().position(|a| !a.loss.is_finite() || a.logits.iter().any(|x| !x.is_finite())) {
-        let path = examples.path.display();
-        return Err(Error::NotFinite(format!("{path}: the answer to example {} is not finite", i + 1)));
+        let path = visible_path(&examples.path);
+        return Err(Error::not_finite("answer", format!("example {} of {path}", i + 1)));
     }
     Ok(compute_scores(task, &examples.all, answers))
 }

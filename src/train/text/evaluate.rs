@@ -46,17 +46,17 @@ impl Losses {
     /// and its loss.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] with the token's number in the text, [`Error::Device`] when the number of losses is not the
+    /// [`Error::NotFinite`] with the token's number in the text, [`Error::Value`] when the number of losses is not the
     /// number of rows, and the errors of `each`.
     pub fn add(&mut self, batch: &Batch, losses: &[f32], mut each: impl FnMut(u32, f32) -> Result<()>) -> Result<()> {
         if losses.len() != batch.rows() {
-            return Err(Error::device(format!("{} losses for {} rows", losses.len(), batch.rows())));
+            return Err(Error::value("losses", losses.len(), format!("must be {}, one for each row", batch.rows())));
         }
         let mut nats = 0.0;
         for (target, loss) in batch.targets.iter().zip(losses).filter(|(target, _)| **target != IGNORED) {
             self.tokens += 1;
             if !loss.is_finite() {
-                return Err(Error::NotFinite(format!("the loss of predicted token {} is {loss}", self.tokens)));
+                return Err(Error::not_finite("loss", format!("predicted token {}", self.tokens)));
             }
             nats += f64::from(*loss);
             each(*target, *loss)?;
@@ -180,7 +180,7 @@ mod tests {
         let error = losses.add(&batch, &[1.0, 0.0, f32::NAN], |_, _| Ok(())).expect_err("NaN");
         assert_eq!(
             (error.to_string().as_str(), error.is_invalid_input()),
-            ("the loss of predicted token 6 is NaN", false)
+            ("predicted token 6: the loss is not finite", false)
         );
         assert!(losses.add(&batch, &[1.0], |_, _| Ok(())).is_err());
     }

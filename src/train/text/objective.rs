@@ -6,6 +6,7 @@ use crate::config::ModelConfig;
 use crate::data::corpus::Corpus;
 use crate::data::data_loader::Cursor;
 use crate::data::tokenizer::Tokenizer;
+use crate::error::NotFinite;
 use crate::model::{Capacity, StepResult, Training, initial_parameters};
 use crate::ops::layout::LayoutCapacity;
 use crate::report::{Curve, Reference};
@@ -204,7 +205,10 @@ impl Objective for Pretraining {
         for batch in self.evaluation_batches(Capacity { rows, sequences }) {
             let row_losses = training.evaluate(&batch)?;
             losses.add(&batch, &row_losses, |_, _| Ok(())).map_err(|error| match error {
-                Error::NotFinite(message) => Error::NotFinite(format!("step {step}: in the held-out text, {message}")),
+                Error::NotFinite(number) => {
+                    let place = number.place.map(|place| format!("held-out text: {place}"));
+                    Error::NotFinite(NotFinite { step: Some(step), place, ..number })
+                }
                 error => error,
             })?;
         }
