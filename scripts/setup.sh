@@ -109,6 +109,19 @@ need_toolchain() {
     command -v rustup >/dev/null && { rustup toolchain list | grep "^$1" >/dev/null || rustup toolchain install "$1" --profile minimal; }
 }
 
+# need_mpi: for .ci/run: what the feature mpi is built and tested with. Fails if it cannot be installed.
+need_mpi() {
+    command -v mpicc >/dev/null && command -v mpirun >/dev/null && has_libclang && return 0
+    on_debian && apt_install ".ci/run builds the feature mpi with them" libopenmpi-dev openmpi-bin libclang-dev &&
+        command -v mpicc >/dev/null
+}
+
+has_libclang() {
+    local ldconfig
+    ldconfig=$(PATH=$PATH:/usr/sbin:/sbin ldconfig -p 2>/dev/null || true)
+    grep -q 'libclang\(-[0-9.]*\)\?\.so' <<<"$ldconfig" || compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null
+}
+
 # need_shellcheck: for .ci/run.
 need_shellcheck() {
     command -v shellcheck >/dev/null || apt_install ".ci/run checks the shell scripts with it" shellcheck

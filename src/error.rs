@@ -45,6 +45,16 @@ pub enum Error {
     /// A thread or a rank, named here, ended before others had its results. If it failed, its own error is reported as well.
     #[error("{0} ended early")]
     Ended(String),
+    /// Another rank of a training has left.
+    #[error("rank {rank} of {size} has ended{reason}", reason = after_colon(.reason))]
+    Rank {
+        /// Its number.
+        rank: usize,
+        /// The number of ranks.
+        size: usize,
+        /// Its own error, where it could tell it.
+        reason: Option<String>,
+    },
     /// A file could not be read or written while running.
     #[error("{path}: {source}", path = visible_path(.path))]
     Io {
@@ -53,6 +63,10 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
+}
+
+fn after_colon(text: &Option<String>) -> String {
+    text.as_ref().map_or(String::new(), |text| format!(": {text}"))
 }
 
 /// `Result` with this crate's [`Error`].

@@ -1,5 +1,6 @@
 //! What every subcommand is given: where results go, and which adapter to open.
 
+use super::job::Job;
 use super::output::note;
 use super::stop::Done;
 use crate::error::{InvalidValue, Origin};
@@ -15,6 +16,8 @@ pub(super) struct Context<'a> {
     pub adapter: Option<String>,
     /// Where the user chose it.
     pub adapter_source: AdapterSource,
+    /// The other processes of a training.
+    pub job: Job,
 }
 
 /// Where an adapter is chosen.
@@ -53,8 +56,7 @@ impl Context<'_> {
     /// As [`Device::open`].
     pub fn open(&self) -> Result<Device> {
         let device = Device::open(self.adapter.as_deref()).map_err(|error| self.with_source(error))?;
-        let Caps { name, backend, driver, .. } = device.caps();
-        note(format_args!("adapter: {name} ({backend}, {driver})"));
+        Self::note_adapter(None, device.caps());
         Ok(device)
     }
 
@@ -67,12 +69,25 @@ impl Context<'_> {
         list.map(Device::select).transpose().map_err(|error| self.with_source(error))
     }
 
-    /// Opens a device for each rank of a training, and names them on stderr: one on each adapter that the user chose, or
-    /// `ranks` on a single one.
+    /// Opens a device for each rank of a training in this process, and names them on stderr: one on each adapter that the user
+    /// chose, or `ranks` on a single one. A rank of an MPI job has one device, on an adapter that its number on the machine
+    /// chooses from those of `--adapter`, or from all.
     ///
     /// # Errors
     /// As [`Device::open`]; [`Error::Value`] for several adapters in another number than `ranks`.
     pub fn open_ranks(&self, ranks: Option<usize>) -> Result<Vec<Device>> {
+        if let Some(size) = self.job.size() {
+            return match ranks {
+                Some(ranks) if ranks != size => {
+                    Err(Error::value("ranks", ranks, format!("expected {size}, the number of MPI's processes")))
+                }
+                _ => {
+                    let device = self.open_by_rank()?;
+                    Self::note_adapter(Some(0), device.caps());
+                    Ok(vec![device])
+                }
+            };
+        }
         let several = self.several()?;
         let indices = match (several, ranks.unwrap_or(1)) {
             (Some(several), _) => several,
@@ -92,11 +107,27 @@ impl Context<'_> {
         };
         let devices = Device::open_each(&indices)?;
         for (rank, device) in devices.iter().enumerate() {
-            let Caps { name, backend, driver, .. } = device.caps();
-            let of_rank = if devices.len() > 1 { format!(" of rank {rank}") } else { String::new() };
-            note(format_args!("adapter{of_rank}: {name} ({backend}, {driver})"));
+            Self::note_adapter((devices.len() > 1).then_some(rank), device.caps());
         }
         Ok(devices)
+    }
+
+    /// Opens the device of this rank of an MPI job.
+    ///
+    /// # Errors
+    /// As [`Device::open`].
+    pub fn open_by_rank(&self) -> Result<Device> {
+        let list = self.adapter.as_deref().unwrap_or("all");
+        let indices = Device::select(list).map_err(|error| self.with_source(error))?;
+        let index = self.job.adapter(&indices).ok_or(Error::NoAdapter)?;
+        Device::open_each(&[index])?.pop().ok_or(Error::NoAdapter)
+    }
+
+    /// Names an adapter on stderr.
+    pub fn note_adapter(rank: Option<usize>, caps: &Caps) {
+        let Caps { name, backend, driver, .. } = caps;
+        let of_rank = rank.map_or(String::new(), |rank| format!(" of rank {rank}"));
+        note(format_args!("adapter{of_rank}: {name} ({backend}, {driver})"));
     }
 
     /// Writes one line of JSON.

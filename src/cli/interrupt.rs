@@ -1,4 +1,5 @@
-//! Interruption of a run by Ctrl-C, SIGTERM, or the end of its terminal (SIGHUP); on Windows by Ctrl-C.
+//! Interruption of a run by Ctrl-C, SIGTERM, SIGUSR1 (which launchers pass on), or the end of its terminal (SIGHUP); on Windows
+//! by Ctrl-C.
 //!
 //! After the first signal the run finishes its step and saves; the second signal ends the program at once. A SIGHUP that is
 //! ignored, as under `nohup`, stays ignored.
@@ -14,16 +15,29 @@ use std::sync::atomic::AtomicBool;
 /// [`Error::Io`] where the system accepts no signal handler.
 #[cfg(unix)]
 pub(super) fn flag() -> Result<Arc<AtomicBool>> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
     use signal_hook::flag::{register, register_conditional_shutdown};
     let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM].into_iter().chain(hangup()) {
+    for signal in [SIGINT, SIGTERM, SIGUSR1].into_iter().chain(hangup()) {
         // The order matters: the shutdown handler runs first, so the first signal finds the flag false.
         let registered = register_conditional_shutdown(signal, INTERRUPTED.into(), flag.clone())
             .and_then(|_| register(signal, flag.clone()));
         registered.map_err(|e| Error::io("signal handler", e))?;
     }
     Ok(flag)
+}
+
+/// Calls `notice` on a thread at every SIGTERM, with which mpirun ends a job a second before it kills it.
+///
+/// # Errors
+/// [`Error::Io`] where the system accepts no signal handler.
+#[cfg(all(unix, feature = "mpi"))]
+pub(super) fn at_termination(notice: impl Fn() + Send + 'static) -> Result<()> {
+    let failed = |e| Error::io("signal handler", e);
+    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM]).map_err(failed)?;
+    let work = move || signals.forever().for_each(|_| notice());
+    std::thread::Builder::new().name("signals".into()).spawn(work).map_err(failed)?;
+    Ok(())
 }
 
 /// As [`flag`], for a program with nothing to save: the other signals end it at once.

@@ -19,6 +19,7 @@ mod generate;
 mod import;
 mod interactive;
 mod interrupt;
+mod job;
 mod model_argument;
 mod numbers;
 mod options;
@@ -41,6 +42,7 @@ use crate::gpu::quiet;
 use clap::{Arg, Command};
 use context::{AdapterSource, Context};
 use dispatch::Subcommand;
+use job::Job;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
@@ -101,12 +103,25 @@ pub fn main() -> ExitCode {
         }
         false => &mut stdout,
     };
-    let mut context = Context { out, adapter, adapter_source };
+    let mut context = Context { out, adapter, adapter_source, job: Job::default() };
     if let Some((name @ ("devices" | "compare" | "import" | "tokenizer"), _)) = matches.subcommand() {
         context.note_unused_adapter(name);
     }
-    let done = dispatch::dispatch(&SUBCOMMANDS, &mut context, &matches);
+    let done = match matches.subcommand() {
+        Some(("pretrain" | "finetune" | "demo", _)) => train(&mut context, &matches),
+        _ => dispatch::dispatch(&SUBCOMMANDS, &mut context, &matches),
+    };
     stop::exit_code(done.and_then(|()| Ok(context.out.flush()?)))
+}
+
+/// Runs a command that trains: in an MPI job, on rank 0 alone, with which the other ranks train.
+fn train(context: &mut Context<'_>, matches: &clap::ArgMatches) -> stop::Done {
+    context.job = Job::join()?;
+    #[cfg(feature = "mpi")]
+    if context.job.follower().is_some() {
+        return training::follow(context);
+    }
+    dispatch::dispatch(&SUBCOMMANDS, context, matches)
 }
 
 #[cfg(test)]

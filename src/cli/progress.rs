@@ -5,15 +5,17 @@ use super::interrupt;
 use super::numbers::{bytes, grouped};
 use super::output::note;
 use crate::Result;
-use crate::terminal::{truncated, visible, visible_lines};
+use crate::report::command::shell_word;
+use crate::store::model_folder::{CHECKPOINTS, LATEST, read_pointer};
+use crate::terminal::{truncated, visible, visible_lines, visible_path};
 use crate::train::metrics::{TaskStepLine, Utilization};
 use crate::train::observer::Description;
 use crate::train::{EvaluationLine, Line, Observer, StepLine};
 use indicatif::ProgressBar;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// Columns that are shown of a sample.
@@ -26,7 +28,7 @@ pub(super) struct Progress {
     /// Whether the run's folder has been shown.
     folder_shown: bool,
     /// The latest checkpoint.
-    checkpoint: Option<PathBuf>,
+    checkpoint: Arc<Mutex<Option<PathBuf>>>,
     /// When the last line was printed where there is no bar.
     printed: Option<Instant>,
     stop: Arc<AtomicBool>,
@@ -42,7 +44,7 @@ impl Progress {
             bar: None,
             steps: 0,
             folder_shown: false,
-            checkpoint: None,
+            checkpoint: Arc::default(),
             printed: None,
             stop: interrupt::flag()?,
             rank_speeds: Vec::new(),
@@ -87,8 +89,25 @@ impl Progress {
     }
 
     /// The latest checkpoint, saved or resumed from; `None` before the first.
-    pub(super) fn checkpoint(&self) -> Option<&Path> {
-        self.checkpoint.as_deref()
+    pub(super) fn checkpoint(&self) -> Option<PathBuf> {
+        self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_checkpoint(&self, checkpoint: &Path) {
+        *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint.to_path_buf());
+    }
+
+    /// Names the latest checkpoint when SIGTERM arrives: another rank may have ended, and this one is then killed.
+    ///
+    /// # Errors
+    /// As [`interrupt::at_termination`].
+    #[cfg(all(unix, feature = "mpi"))]
+    pub(super) fn name_checkpoint_at_end(&self, command: &str) -> Result<()> {
+        let (latest, command) = (self.checkpoint.clone(), command.to_string());
+        interrupt::at_termination(move || {
+            let latest = latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            latest.iter().for_each(|latest| note_latest(&command, latest));
+        })
     }
 
     /// Removes the bar.
@@ -96,6 +115,15 @@ impl Progress {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// Prints the latest checkpoint of a run and how it continues, given an earlier checkpoint.
+pub(super) fn note_latest(command: &str, checkpoint: &Path) {
+    let Some(run) = checkpoint.ancestors().nth(2) else { return };
+    if let Ok(latest) = read_pointer(&run.join(LATEST)) {
+        note(format_args!("the latest checkpoint is {}", visible_path(&run.join(CHECKPOINTS).join(latest))));
+        note(format_args!("to continue: wgpt {command} --resume {}", shell_word(run)));
     }
 }
 
@@ -115,7 +143,7 @@ impl Observer for Progress {
 
     fn resumed(&mut self, step: u32, checkpoint: &Path) {
         self.folder_shown = true;
-        self.checkpoint = Some(checkpoint.to_path_buf());
+        self.set_checkpoint(checkpoint);
         self.print(&format!("resumed from {} after {} steps", checkpoint.display(), grouped(step.into())));
         if let Some(bar) = &self.bar {
             bar.set_position(step.into());
@@ -168,7 +196,7 @@ impl Observer for Progress {
     }
 
     fn saved(&mut self, checkpoint: &Path) {
-        self.checkpoint = Some(checkpoint.to_path_buf());
+        self.set_checkpoint(checkpoint);
         if let Some(run) = checkpoint.ancestors().nth(2).filter(|_| !self.folder_shown) {
             self.folder_shown = true;
             self.print(&format!("run: {}; Ctrl-C saves a checkpoint and stops", run.display()));

@@ -3,23 +3,54 @@
 use super::output::note;
 use super::user_cache::passed_tests;
 use crate::Result;
+use crate::config::ModelConfig;
 use crate::gpu::Device;
+use crate::model::TrainingOptions;
 use crate::train::Objective;
 use crate::train::optimizer_options;
+#[cfg(feature = "mpi")]
+use crate::train::ranks::Setup;
 use crate::verify::self_test::{SelfTest, Workload};
+
+/// What a self-test depends on.
+pub(super) struct SelfTested {
+    model: ModelConfig,
+    options: TrainingOptions,
+    writes_samples: bool,
+    /// The key `self_test`.
+    wanted: bool,
+}
+
+impl SelfTested {
+    /// For a run of this process.
+    pub fn of<O: Objective>(objective: &O) -> Self {
+        let settings = objective.settings();
+        SelfTested {
+            model: objective.model().clone(),
+            options: optimizer_options(settings, objective.lm_coef()),
+            writes_samples: O::WRITES_SAMPLES,
+            wanted: settings.self_test,
+        }
+    }
+
+    /// For a run of another process.
+    #[cfg(feature = "mpi")]
+    pub fn by(setup: &Setup) -> Self {
+        let Setup { options, self_test, writes_samples, .. } = *setup;
+        SelfTested { model: setup.config(), options, writes_samples, wanted: self_test }
+    }
+}
 
 /// Tests the kernels that a run needs on each device, unless this test passed before or the key `self_test` is false.
 ///
 /// # Errors
 /// As [`SelfTest::run`]. Such a test is not remembered.
-pub(super) fn self_test<O: Objective>(devices: &[Device], objective: &O) -> Result<()> {
-    let settings = objective.settings();
-    if !settings.self_test {
+pub(super) fn self_test(devices: &[Device], run: &SelfTested) -> Result<()> {
+    if !run.wanted {
         return Ok(());
     }
-    let options = optimizer_options(settings, objective.lm_coef());
-    let (precision, arithmetic) = (options.precision, options.adam.arithmetic);
-    let test = SelfTest::new(objective.model(), Workload { precision, arithmetic, samples: O::WRITES_SAMPLES });
+    let (precision, arithmetic) = (run.options.precision, run.options.adam.arithmetic);
+    let test = SelfTest::new(&run.model, Workload { precision, arithmetic, samples: run.writes_samples });
     let passed = passed_tests();
     let mut tested = Vec::new();
     for device in devices {

@@ -4,16 +4,16 @@ use super::arguments::missing_option;
 use super::clock;
 use super::context::Context;
 use super::output::note;
-use super::progress::Progress;
-use super::self_test::self_test;
+use super::progress::{Progress, note_latest};
+use super::self_test::{SelfTested, self_test};
+#[cfg(feature = "mpi")]
+use super::stop::Done;
 use super::stop::Stop;
 use crate::error::{DeviceError, NotFinite};
-use crate::gpu::Device;
 use crate::report::command::shell_word;
-use crate::store::model_folder::{CHECKPOINTS, LATEST, read_pointer};
 use crate::terminal::visible_path;
 use crate::train::run_folder::RunPath;
-use crate::train::{Objective, Stage, StoppedRun, Trained, engine};
+use crate::train::{Devices, Objective, Stage, StoppedRun, Trained, engine};
 use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use std::path::{Path, PathBuf};
@@ -98,7 +98,7 @@ pub(super) fn train<O: Objective>(
 ) -> Result<Trained<O>, Stop> {
     let ranks = objective.settings().ranks;
     run_with_progress(context, command, notes, ranks, |devices, progress| {
-        self_test(devices, &objective)?;
+        self_test(devices.local(), &SelfTested::of(&objective))?;
         engine::train(devices, objective, progress)
     })
 }
@@ -112,10 +112,10 @@ pub(super) fn resume<O: Objective>(
     stopped: StoppedRun<O>,
     objective: O,
 ) -> Result<Trained<O>, Stop> {
-    let several = context.several()?.is_some_and(|adapters| adapters.len() > 1);
+    let several = context.job.size().is_some() || context.several()?.is_some_and(|adapters| adapters.len() > 1);
     let ranks = objective.settings().ranks.filter(|_| !several);
     run_with_progress(context, command, notes, ranks, |devices, progress| {
-        self_test(devices, &objective)?;
+        self_test(devices.local(), &SelfTested::of(&objective))?;
         engine::resume(devices, stopped, objective, progress)
     })
 }
@@ -148,15 +148,22 @@ fn advise(command: &str, stage: Stage, error: &Error, checkpoint: Option<&Path>)
             "the model would not learn what its loss says: update the driver, or choose another adapter of `wgpt devices` by \
              --adapter; `wgpt check` tests every kernel and lists those that are wrong",
         ),
-        Error::Device(_) | Error::Io { .. } => {}
+        Error::Device(_) | Error::Io { .. } | Error::Rank { .. } | Error::Ended(_) => {}
         _ => return,
     }
     // A checkpoint that was begun before the error may be complete by now.
-    let Some(run) = checkpoint.and_then(|checkpoint| checkpoint.ancestors().nth(2)) else { return };
-    if let Ok(latest) = read_pointer(&run.join(LATEST)) {
-        note(format_args!("the latest checkpoint is {}", visible_path(&run.join(CHECKPOINTS).join(latest))));
-        note(format_args!("to continue: wgpt {command} --resume {}", shell_word(run)));
-    }
+    checkpoint.iter().for_each(|checkpoint| note_latest(command, checkpoint));
+}
+
+/// A rank of an MPI job other than rank 0: opens its adapter, and trains with rank 0 until that ends.
+#[cfg(feature = "mpi")]
+pub(super) fn follow(context: &Context<'_>) -> Done {
+    // Rank 0 decides when to stop: a signal to all ranks must not end this one first.
+    let _stop = super::interrupt::flag()?;
+    let device = context.open_by_rank().inspect_err(|error| context.job.leave(error))?;
+    Context::note_adapter(context.job.follower(), device.caps());
+    context.job.follow(&device, |device, setup| self_test(std::slice::from_ref(device), &SelfTested::by(setup)))?;
+    Ok(())
 }
 
 fn run_with_progress<O: Objective>(
@@ -164,17 +171,21 @@ fn run_with_progress<O: Objective>(
     command: &str,
     notes: &[String],
     ranks: Option<usize>,
-    train: impl FnOnce(&[Device], &mut Progress) -> Result<Trained<O>>,
+    train: impl FnOnce(Devices<'_>, &mut Progress) -> Result<Trained<O>>,
 ) -> Result<Trained<O>, Stop> {
     let devices = context.open_ranks(ranks)?;
     notes.iter().for_each(note);
     let mut progress = Progress::new()?;
-    let trained = train(&devices, &mut progress);
+    #[cfg(all(unix, feature = "mpi"))]
+    if context.job.size().is_some() {
+        progress.name_checkpoint_at_end(command)?;
+    }
+    let trained = train(context.job.devices(&devices), &mut progress);
     progress.end();
     let trained = match trained {
         Ok(trained) => trained,
         Err(error) => {
-            advise(command, O::STAGE, &error, progress.checkpoint());
+            advise(command, O::STAGE, &error, progress.checkpoint().as_deref());
             return Err(Stop::Advised(error));
         }
     };

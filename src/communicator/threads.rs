@@ -1,6 +1,6 @@
 //! Ranks that are threads of one process.
 
-use super::Communicator;
+use super::{Communicator, check_messages, ended};
 use crate::{Error, Result};
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -21,6 +21,8 @@ struct Shared {
     contributions: Vec<RwLock<Vec<f32>>>,
     /// By rank: the sums of the part of the values that this rank adds up.
     sums: Vec<RwLock<Vec<f32>>>,
+    /// By rank: the message to it, or from it.
+    messages: Vec<Mutex<Vec<u8>>>,
 }
 
 /// The barrier.
@@ -30,15 +32,16 @@ struct Meeting {
     waiting: usize,
     /// How many times all ranks have met.
     met: u64,
-    /// The first rank that has ended.
-    ended: Option<usize>,
+    /// The first rank that has ended, and why.
+    ended: Option<(usize, String)>,
 }
 
 /// Connects `size` ranks. Each belongs to one thread.
 pub fn thread_ranks(size: usize) -> Vec<ThreadRank> {
     let empty = || (0..size).map(|_| RwLock::default()).collect();
-    let shared = Shared { meeting: Mutex::default(), changed: Condvar::new(), contributions: empty(), sums: empty() };
-    let shared = Arc::new(shared);
+    let messages = (0..size).map(|_| Mutex::default()).collect();
+    let (contributions, sums) = (empty(), empty());
+    let shared = Arc::new(Shared { meeting: Mutex::default(), changed: Condvar::new(), contributions, sums, messages });
     (0..size).map(|rank| ThreadRank { rank, shared: shared.clone() }).collect()
 }
 
@@ -57,6 +60,10 @@ impl ThreadRank {
         self.shared.meeting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn message(&self, rank: usize) -> MutexGuard<'_, Vec<u8>> {
+        self.shared.messages[rank].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn meet(&self) -> Result<()> {
         let mut meeting = self.meeting();
         let met = meeting.met;
@@ -67,8 +74,8 @@ impl ThreadRank {
         }
         // Ranks that met have met, even if one of them has ended since.
         while meeting.met == met {
-            if let Some(rank) = meeting.ended {
-                return Err(Error::Ended(format!("rank {rank} of {}", self.size())));
+            if let Some((rank, reason)) = &meeting.ended {
+                return Err(ended(*rank, self.size(), reason));
             }
             meeting = self.shared.changed.wait(meeting).unwrap_or_else(PoisonError::into_inner);
         }
@@ -135,16 +142,41 @@ impl Communicator for ThreadRank {
         self.meet()
     }
 
+    fn scatter(&mut self, messages: Vec<Vec<u8>>) -> Result<Vec<u8>> {
+        if self.rank == 0 {
+            check_messages(&messages, self.size())?;
+            messages.into_iter().enumerate().for_each(|(rank, message)| *self.message(rank) = message);
+        }
+        self.meet()?;
+        let own = std::mem::take(&mut *self.message(self.rank));
+        // The next operation replaces messages.
+        self.meet()?;
+        Ok(own)
+    }
+
+    fn gather(&mut self, message: Vec<u8>) -> Result<Vec<Vec<u8>>> {
+        *self.message(self.rank) = message;
+        self.meet()?;
+        let ranks = if self.rank == 0 { 0..self.size() } else { 0..0 };
+        let all = ranks.map(|rank| std::mem::take(&mut *self.message(rank))).collect();
+        self.meet()?;
+        Ok(all)
+    }
+
     fn barrier(&mut self) -> Result<()> {
         self.meet()
+    }
+
+    fn leave(&mut self, reason: &str) {
+        let rank = self.rank;
+        self.meeting().ended.get_or_insert_with(|| (rank, reason.to_string()));
+        self.shared.changed.notify_all();
     }
 }
 
 impl Drop for ThreadRank {
     fn drop(&mut self) {
-        let rank = self.rank;
-        self.meeting().ended.get_or_insert(rank);
-        self.shared.changed.notify_all();
+        self.leave("");
     }
 }
 
@@ -210,20 +242,46 @@ mod tests {
     }
 
     #[test]
+    fn messages_go_to_each_rank_and_come_back() {
+        for size in 1..=5 {
+            let all = on_ranks(size, |mut rank| {
+                let mut received = Vec::new();
+                for turn in 0..3u8 {
+                    let messages = (0..size as u8).map(|to| vec![to; usize::from(to * turn)]).collect();
+                    let own = rank.scatter(if rank.rank() == 0 { messages } else { Vec::new() }).expect("scatter");
+                    received.push(rank.gather(own).expect("gather"));
+                }
+                received
+            });
+            for (rank, received) in all.into_iter().enumerate() {
+                for (turn, messages) in received.into_iter().enumerate() {
+                    let expected: Vec<Vec<u8>> = (0..size).map(|from| vec![from as u8; from * turn]).collect();
+                    assert_eq!(messages, if rank == 0 { expected } else { Vec::new() }, "{rank} of {size}, {turn}");
+                }
+            }
+        }
+        let refused = on_ranks(1, |mut rank| rank.scatter(Vec::new()).expect_err("no message").to_string());
+        assert!(refused[0].contains("messages = 0: expected 1, one for each rank"), "{refused:?}");
+    }
+
+    #[test]
     fn a_rank_that_ends_ends_the_operations_of_the_others() {
         for size in 2..=5 {
             let all = on_ranks(size, |mut rank| {
                 rank.barrier().expect("all are there");
                 match rank.rank() {
-                    1 => None,
+                    1 => {
+                        rank.leave("for a reason");
+                        None
+                    }
                     n if n % 2 == 0 => Some(rank.all_reduce(&mut [1.0, 2.0]).expect_err("one has ended").to_string()),
                     _ => Some(rank.barrier().expect_err("one has ended").to_string()),
                 }
             });
             for (rank, error) in all.into_iter().enumerate().filter(|(rank, _)| *rank != 1) {
                 let error = error.expect("error");
-                // Another rank may have seen the end first, and have ended as well.
-                assert!(error.contains("ended early"), "rank {rank} of {size}: {error}");
+                let expected = format!("rank 1 of {size} has ended: for a reason");
+                assert!(error.contains(&expected), "rank {rank} of {size}: {error}");
             }
         }
     }

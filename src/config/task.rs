@@ -20,7 +20,7 @@ choice! {
 }
 
 /// The meaning of a head's outputs, and the loss that follows from it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Answers {
     /// Classes, in the order of the outputs: cross-entropy.
     Labels(Vec<String>),
@@ -31,7 +31,7 @@ pub enum Answers {
 }
 
 /// A task: how examples are encoded, and what is predicted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Task {
     /// How an example becomes token sequences.
     pub kind: TaskKind,

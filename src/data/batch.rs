@@ -16,7 +16,7 @@ pub struct Sequence {
 }
 
 /// The true answer of an example of a task.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Answer {
     /// The index of a class, or of the right candidate, from 0.
     Class(u32),
@@ -27,7 +27,7 @@ pub enum Answer {
 }
 
 /// An example of a task in a batch. The task head reads the last row of each of its sequences.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Example {
     /// Its sequences.
     pub sequences: Range<usize>,
@@ -36,7 +36,7 @@ pub struct Example {
 }
 
 /// Numbers that the losses of a step are divided by, over all micro-batches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LossCounts {
     /// Targets of the language-model loss.
     pub targets: u32,
@@ -51,7 +51,7 @@ impl From<u32> for LossCounts {
 }
 
 /// B sequences in N rows. Sequences may have any length, also 0 and 1.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Batch {
     /// \[N\] ids.
     pub ids: Vec<u32>,

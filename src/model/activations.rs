@@ -10,7 +10,7 @@ use crate::ops::{column_sum, kv_compress, layer_norm, matmul};
 use std::convert::Infallible;
 
 /// The largest batch that activations are allocated for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Capacity {
     /// N, rows of a micro-batch.
     pub rows: usize,

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 /// How the embeddings and the layers learn. The task's head and the three rows that fine-tuning adds to the token table
 /// always learn, at the full rate.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Learning {
     /// ξ: layer l, counted from 1 at the bottom, learns at lr·ξ^(L−l), the embeddings at lr·ξ^L. At 1 all rates are the same.
     pub layer_lr_decay: f64,

@@ -21,7 +21,7 @@ use crate::{Error, Result, philox};
 use std::collections::VecDeque;
 
 /// What stays the same over the steps of a run, besides the model: the optimizer's constants and the loss.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct TrainingOptions {
     /// The optimizer's constants.
     pub adam: AdamW,
@@ -231,6 +231,11 @@ impl Training {
     /// The model's configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// The options.
+    pub fn options(&self) -> &TrainingOptions {
+        &self.options
     }
 
     /// The device.

@@ -31,7 +31,7 @@ pub struct Kernels {
 }
 
 /// The number types of a program's products. Everything else is in f32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Precision {
     /// All in f32.
     #[default]

@@ -83,7 +83,7 @@ impl State {
 }
 
 /// Which implementation of Adam is reproduced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Arithmetic {
     /// torch.optim.AdamW
     Torch,
@@ -92,7 +92,7 @@ pub enum Arithmetic {
 }
 
 /// The optimizer's constants.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct AdamW {
     /// β1
     pub beta1: f64,

@@ -10,9 +10,10 @@ use super::objective::{Objective, StepTime};
 use super::observer::Observer;
 use super::options::optimizer_options;
 use super::prefetch::{Prefetch, ReadyBatch, dealt};
-use super::ranks::{RankError, Ranks, Step};
+use super::ranks::{Devices, Ranks, Start, Step};
 use super::resume::{SETTINGS, StoppedRun, pinned};
-use super::run_folder::{NewRun, RunFolder, SavedKernels};
+use super::run_folder::{NewRun, RunFolder};
+use super::saved_kernels::SavedKernels;
 use super::schedule::Schedule;
 use super::settings::Bytes;
 use super::speed::fastest_sequences;
@@ -59,14 +60,20 @@ pub struct Trained<O> {
 /// # Errors
 /// [`Error::Device`] and [`Error::Kernel`] when the device refuses a request, [`Error::Io`] for the run's folder,
 /// [`Error::NotFinite`] with the step whose loss or gradient norm is NaN or infinite.
-pub fn train<O: Objective>(devices: &[Device], mut objective: O, observer: &mut dyn Observer) -> Result<Trained<O>> {
-    set_ranks(&mut objective, devices.len());
+pub fn train<'a, O: Objective>(
+    devices: impl Into<Devices<'a>>,
+    mut objective: O,
+    observer: &mut dyn Observer,
+) -> Result<Trained<O>> {
+    let devices = devices.into();
+    set_ranks(&mut objective, devices.size());
     let parameters = objective.take_parameters();
-    measure_batch(devices, &mut objective, &parameters, observer)?;
-    let models = allocate(devices, &mut objective, &parameters, observer)?;
+    measure_batch(&devices, &mut objective, &parameters, observer)?;
+    let models = allocate(devices.local(), &mut objective, &parameters, observer)?;
     drop(parameters);
     observer.started(&objective.description());
-    let mut run = Run::start(objective, models, observer)?;
+    let ranks = connected(models, devices, &objective, None)?;
+    let mut run = Run::start(objective, ranks, observer)?;
     run.train(observer)?;
     run.end(observer)
 }
@@ -80,21 +87,21 @@ fn set_ranks<O: Objective>(objective: &mut O, devices: usize) {
 
 /// Replaces `batch = auto` by what the first device needs for its full speed, times the number of devices.
 fn measure_batch<O: Objective>(
-    devices: &[Device],
+    devices: &Devices<'_>,
     objective: &mut O,
     parameters: &[Vec<f32>],
     observer: &mut dyn Observer,
 ) -> Result<()> {
     let settings = objective.settings().clone();
-    let (Some(device), true) = (devices.first(), settings.measures_batch) else { return Ok(()) };
+    let (Some(device), true) = (devices.local().first(), settings.measures_batch) else { return Ok(()) };
     observer.noted("batch = auto: measuring steps of more and more sequences");
     let (sequences, speeds) = fastest_sequences(device, &settings, parameters)?;
-    let parts = settings.micro_batches() * devices.len();
+    let parts = settings.micro_batches() * devices.size();
     let shown = speeds
         .iter()
         .map(|(sequences, speed)| format!("{} with {}", speed.round(), sequences * settings.micro_batches()));
     let speeds = shown.collect::<Vec<_>>().join(", ");
-    let on_each = if devices.len() > 1 { " on the first adapter" } else { "" };
+    let on_each = if devices.size() > 1 { " on the first adapter" } else { "" };
     observer.noted(&format!("batch = {}: tokens per second{on_each} by sequences: {speeds}", sequences * parts));
     objective.set_batch(sequences * parts)
 }
@@ -136,26 +143,28 @@ fn allocate<O: Objective>(
 ///
 /// # Errors
 /// As [`train`]; [`Error::File`] for a metrics.jsonl that cannot be read.
-pub fn resume<O: Objective>(
-    devices: &[Device],
+pub fn resume<'a, O: Objective>(
+    devices: impl Into<Devices<'a>>,
     stopped: StoppedRun<O>,
     mut objective: O,
     observer: &mut dyn Observer,
 ) -> Result<Trained<O>> {
+    let devices = devices.into();
     let ranks = objective.settings().ranks();
-    if ranks != devices.len() {
+    if ranks != devices.size() {
         observer.warned(&format!(
             "the run was started with ranks = {ranks} and continues with {}; the last digits may differ from those of an \
              uninterrupted run",
-            devices.len()
+            devices.size()
         ));
-        set_ranks(&mut objective, devices.len());
+        set_ranks(&mut objective, devices.size());
     }
     let options = optimizer_options(objective.settings(), objective.lm_coef());
-    let models = stopped.models(devices, memory::capacity(&objective)?, options, observer)?;
+    let models = stopped.models(devices.local(), memory::capacity(&objective)?, options, observer)?;
     observer.started(&objective.description());
     observer.resumed(stopped.step(), &stopped.checkpoint_path());
-    let mut run = Run::resume(objective, models, stopped)?;
+    let ranks = connected(models, devices, &objective, stopped.kernels.as_ref())?;
+    let mut run = Run::resume(objective, ranks, stopped)?;
     run.train(observer)?;
     run.end(observer)
 }
@@ -192,15 +201,14 @@ struct Run<O: Objective> {
 
 impl<O: Objective> Run<O> {
     /// Evaluates the initial model where the objective does so at step 0, and creates the run's folder.
-    fn start(mut objective: O, models: Vec<Training>, observer: &mut dyn Observer) -> Result<Self> {
-        let (kernels, meter) = (SavedKernels::of(&models)?, Self::meter(&objective, &models));
-        let mut ranks = Ranks::new(models)?;
+    fn start(mut objective: O, mut ranks: Ranks, observer: &mut dyn Observer) -> Result<Self> {
+        let kernels = ranks.kernels()?;
         let clock = Clock::new(Duration::ZERO);
         let data = objective.identity();
         let mut position = Position { step: 0, updates: 0, cursor: Cursor::default(), data, elapsed_ms: 0, sampled: 0 };
         let mut curve = objective.curve();
         let evaluates = objective.due(&position).evaluation;
-        let lines = if evaluates { objective.evaluate(&mut ranks.training, &position)? } else { Vec::new() };
+        let lines = if evaluates { evaluate(&mut objective, &mut ranks, &position, observer)? } else { Vec::new() };
         for line in &lines {
             objective.plot(line, &mut curve);
             observer.recorded(line);
@@ -218,22 +226,18 @@ impl<O: Objective> Run<O> {
         let checkpoint = checkpoint(&objective, position.clone())?;
         let folder = RunFolder::create(objective.out(), &new, |folder| checkpoint.write(folder, &ranks.training))?;
         observer.saved(&folder.checkpoint_path(0));
-        Self::new(objective, ranks, position, folder, kernels, curve, clock, meter, &lines)
-    }
-
-    fn meter(objective: &O, models: &[Training]) -> Meter {
-        Meter::new(models, optimizer_options(objective.settings(), 0.0).precision)
+        Self::new(objective, ranks, position, folder, kernels, curve, clock, &lines)
     }
 
     /// Truncates the folder's files to the checkpoint and continues from there.
-    fn resume(mut objective: O, models: Vec<Training>, stopped: StoppedRun<O>) -> Result<Self> {
+    fn resume(mut objective: O, ranks: Ranks, stopped: StoppedRun<O>) -> Result<Self> {
         let StoppedRun { folder, state, .. } = stopped;
         let position = state.position();
         let lines = folder.truncate(position.step, position.sampled)?;
         objective.restore(&state, &lines, &folder)?;
         let mut curve = objective.curve();
         lines.iter().for_each(|line| objective.plot(line, &mut curve));
-        let (kernels, meter) = (SavedKernels::of(&models)?, Self::meter(&objective, &models));
+        let kernels = ranks.kernels()?;
         folder.write_settings(objective.settings())?;
         folder.write_kernels(&kernels)?;
         // The process may have ended between the checkpoint and the file that names it as the best.
@@ -241,7 +245,7 @@ impl<O: Objective> Run<O> {
             folder.name_best(step)?;
         }
         let clock = Clock::new(Duration::from_millis(position.elapsed_ms));
-        Self::new(objective, Ranks::new(models)?, position, folder, kernels, curve, clock, meter, &lines)
+        Self::new(objective, ranks, position, folder, kernels, curve, clock, &lines)
     }
 
     #[expect(clippy::too_many_arguments, reason = "all that a run consists of")]
@@ -253,7 +257,6 @@ impl<O: Objective> Run<O> {
         kernels: SavedKernels,
         curve: Curve,
         clock: Clock,
-        meter: Meter,
         lines: &[Line],
     ) -> Result<Self> {
         let elapsed_s = clock.elapsed().as_secs_f64();
@@ -271,6 +274,11 @@ impl<O: Objective> Run<O> {
             is_finish_done: false,
             learning_epoch: None,
             examples: 0,
+            meter: Meter::new(
+                ranks.training().config(),
+                ranks.peers().iter().map(|rank| rank.peak).sum(),
+                ranks.devices(),
+            ),
             objective,
             ranks,
             rank_tokens: VecDeque::new(),
@@ -279,7 +287,6 @@ impl<O: Objective> Run<O> {
             kernels,
             curve,
             clock,
-            meter,
         })
     }
 
@@ -287,7 +294,7 @@ impl<O: Objective> Run<O> {
         self.warn(observer);
         let micro_batches = self.objective.settings().micro_batches() * self.ranks.size();
         let batches = self.objective.batches(self.position.cursor, micro_batches)?;
-        let batches = Prefetch::new(dealt(batches, self.ranks.capacities()))?;
+        let batches = Prefetch::new(dealt(batches, self.ranks.size(), self.ranks.capacity()))?;
         self.clock.resume();
         while !self.objective.is_finished(&self.position) {
             if observer.stop() {
@@ -334,15 +341,11 @@ impl<O: Objective> Run<O> {
             lr: self.schedule.rate(done),
             learning: is_new_epoch.then(|| self.objective.learning(batch.epoch)),
         };
-        let tokens: Vec<u64> = batch.shares.iter().map(|share| share.tokens).collect();
-        let seconds = self.ranks.step(batch.shares, &step).map_err(|failed| {
-            let RankError { error, rank } = *failed;
-            rank.iter().for_each(|rank| observer.warned(&format!("{rank} has failed, which ends the run")));
-            error
-        })?;
+        let seconds = self.ranks.step(&batch.own, batch.others, &step);
+        let seconds = seconds.inspect_err(|_| warn_of_failure(&self.ranks, observer))?;
         if !seconds.is_empty() {
-            observer.measured(&self.clock.record_ranks(&tokens, &seconds));
-            self.rank_tokens.push_back(tokens);
+            observer.measured(&self.clock.record_ranks(&batch.rank_tokens, &seconds));
+            self.rank_tokens.push_back(batch.rank_tokens);
         }
         let progress = self.ranks.training.progress();
         (self.position.step, self.position.updates) = (progress.step, progress.updates);
@@ -383,7 +386,7 @@ impl<O: Objective> Run<O> {
     }
 
     fn evaluate(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        for line in self.objective.evaluate(&mut self.ranks.training, &self.position)? {
+        for line in evaluate(&mut self.objective, &mut self.ranks, &self.position, observer)? {
             self.write(&line)?;
             self.objective.plot(&line, &mut self.curve);
             self.folder.draw(&self.curve)?;
@@ -480,6 +483,34 @@ impl<O: Objective> Run<O> {
             objective: self.objective,
         })
     }
+}
+
+/// The lines of an evaluation.
+fn evaluate<O: Objective>(
+    objective: &mut O,
+    ranks: &mut Ranks,
+    position: &Position,
+    observer: &mut dyn Observer,
+) -> Result<Vec<Line>> {
+    objective.evaluate(ranks, position).inspect_err(|_| warn_of_failure(ranks, observer))
+}
+
+/// Tells which rank has failed, after an error.
+fn warn_of_failure(ranks: &Ranks, observer: &mut dyn Observer) {
+    let warning = ranks.failed().map(|rank| format!("{rank} has failed, which ends the run"));
+    warning.iter().for_each(|warning| observer.warned(warning));
+}
+
+/// The ranks of a run, with the models of this process. `kernels` is the kernels.json of a run that is resumed.
+fn connected<O: Objective>(
+    models: Vec<Training>,
+    devices: Devices<'_>,
+    objective: &O,
+    kernels: Option<&SavedKernels>,
+) -> Result<Ranks> {
+    let (capacity, self_test) = (memory::capacity(objective)?, objective.settings().self_test);
+    let start = Start { capacity, kernels, self_test, writes_samples: O::WRITES_SAMPLES };
+    Ranks::new(models, devices.into_communicator(), &start)
 }
 
 /// The error of a step whose loss or gradient norm is not finite.

@@ -2,6 +2,7 @@
 
 use super::metrics::Line;
 use super::observer::Description;
+use super::ranks::Ranks;
 use super::run_folder::{RunFolder, RunPath};
 use super::settings::{Settings, Stage};
 use super::state::{Identity, Position, RunState};
@@ -135,7 +136,7 @@ pub trait Objective: Sized {
     ///
     /// # Errors
     /// [`crate::Error::NotFinite`], [`crate::Error::Device`].
-    fn evaluate(&mut self, training: &mut Training, position: &Position) -> Result<Vec<Line>>;
+    fn evaluate(&mut self, ranks: &mut Ranks, position: &Position) -> Result<Vec<Line>>;
     /// A text that the model generates, for samples.txt.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Prepares the next batches on a thread while the device works, so that the device does not wait for the host.
 
 use super::objective::{Batches, StepBatch};
-use crate::data::batch::LossCounts;
+use crate::data::batch::{Batch, LossCounts};
 use crate::data::data_loader::Cursor;
 use crate::ops::layout::{BatchLayout, LayoutCapacity};
 use crate::{Error, Result};
@@ -10,10 +10,14 @@ use std::sync::mpsc::{Receiver, sync_channel};
 /// Most finished batches that wait, besides the one that the thread is working on.
 const AHEAD: usize = 2;
 
-/// The batch of one step, dealt to the ranks and laid out.
+/// The batch of one step, dealt to the ranks.
 pub struct ReadyBatch {
-    /// The part of each rank.
-    pub shares: Vec<Share>,
+    /// The part of rank 0, laid out.
+    pub own: Vec<BatchLayout>,
+    /// The micro-batches of each of the others; there may be none.
+    pub others: Vec<Vec<Batch>>,
+    /// Targets of each rank.
+    pub rank_tokens: Vec<u64>,
     /// Targets and examples of all of them.
     pub counts: LossCounts,
     /// The epoch of its data, counted from 0.
@@ -22,32 +26,28 @@ pub struct ReadyBatch {
     pub next: Cursor,
 }
 
-/// The micro-batches of one step that a rank trains on. There may be none.
-#[derive(Default)]
-pub struct Share {
-    /// The micro-batches, in order.
-    pub layouts: Vec<BatchLayout>,
-    /// Their targets.
-    pub tokens: u64,
-}
-
-/// Deals batches to ranks of these capacities, in order and in equal numbers of micro-batches, and lays them out.
+/// Deals batches to ranks of this capacity, in order and in equal numbers of micro-batches, and lays out those of rank 0.
 pub(super) fn dealt(
     mut batches: Batches,
-    ranks: Vec<LayoutCapacity>,
+    ranks: usize,
+    capacity: LayoutCapacity,
 ) -> impl FnMut() -> Result<ReadyBatch> + Send + 'static {
     move || {
         let StepBatch { micro_batches, epoch, next } = batches()?;
-        let mut counts = LossCounts::default();
-        let mut shares: Vec<Share> = ranks.iter().map(|_| Share::default()).collect();
-        for (i, batch) in micro_batches.iter().enumerate() {
+        let (mut counts, mut rank_tokens) = (LossCounts::default(), vec![0; ranks]);
+        let mut shares: Vec<Vec<Batch>> = vec![Vec::new(); ranks];
+        let parts = micro_batches.len();
+        for (i, batch) in micro_batches.into_iter().enumerate() {
             let LossCounts { targets, examples } = batch.loss_counts();
             (counts.targets, counts.examples) = (counts.targets + targets, counts.examples + examples);
-            let rank = i * ranks.len() / micro_batches.len();
-            shares[rank].layouts.push(ranks[rank].lay_out(batch)?);
-            shares[rank].tokens += u64::from(targets);
+            let rank = i * ranks / parts;
+            rank_tokens[rank] += u64::from(targets);
+            shares[rank].push(batch);
         }
-        Ok(ReadyBatch { shares, counts, epoch, next })
+        let others = shares.split_off(shares.len().min(1));
+        let own = shares.iter().flatten();
+        let own = own.map(|batch| capacity.lay_out(batch)).collect::<Result<_>>()?;
+        Ok(ReadyBatch { own, others, rank_tokens, counts, epoch, next })
     }
 }
 
@@ -95,7 +95,8 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn batch(targets: u32) -> ReadyBatch {
-        ReadyBatch { shares: vec![], counts: targets.into(), epoch: 0, next: Cursor::default() }
+        let (own, others, rank_tokens) = Default::default();
+        ReadyBatch { own, others, rank_tokens, counts: targets.into(), epoch: 0, next: Cursor::default() }
     }
 
     #[test]

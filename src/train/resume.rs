@@ -3,7 +3,8 @@
 
 use super::objective::Objective;
 use super::observer::Observer;
-use super::run_folder::{CONFIG, RunFolder, SavedKernels};
+use super::run_folder::{CONFIG, RunFolder};
+use super::saved_kernels::SavedKernels;
 use super::settings::value::one_of;
 use super::settings::{Layers, Length, Settings, Stage};
 use super::state::RunState;
@@ -31,7 +32,7 @@ pub struct StoppedRun<O: Objective> {
     pub(super) checkpoint: Model,
     moments: Moments,
     pub(super) state: O::State,
-    kernels: Option<SavedKernels>,
+    pub(super) kernels: Option<SavedKernels>,
 }
 
 impl<O: Objective> StoppedRun<O> {

@@ -2,12 +2,10 @@
 //! exists can be resumed, and invalid input leaves no folder. The process that trains the run holds a lock on it.
 
 use super::metrics::{self, Line, Metrics};
+use super::saved_kernels::{KERNELS, SavedKernels};
 use super::settings::Settings;
 use crate::data::read_file::read_text_bytes;
 use crate::error::FileFault;
-use crate::gpu::Caps;
-use crate::model::Training;
-use crate::ops::kernels::ChosenSpecs;
 use crate::report::{Curve, curve_svg};
 use crate::store::atomic::{
     Existing, remove_folder, remove_leftovers, remove_partial, write_atomic, write_folder, write_reserved,
@@ -34,8 +32,6 @@ pub const METRICS: &str = "metrics.jsonl";
 pub const SAMPLES: &str = "samples.txt";
 /// The curve of losses and learning rate.
 pub const CURVE: &str = "loss.svg";
-/// The kernel variants in use.
-pub const KERNELS: &str = "kernels.json";
 /// The best epoch's answers at the end of a fine-tuning run.
 pub const PREDICTIONS: &str = "predictions.tsv";
 /// What simple methods reach on the validation and the test examples of fine-tuning.
@@ -60,68 +56,6 @@ pub struct NewRun<'a> {
     pub kernels: &'a SavedKernels,
     /// Other files: name and contents.
     pub files: &'a [(String, Vec<u8>)],
-}
-
-/// kernels.json: the kernel variants in use, and the adapter that they were chosen for.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SavedKernels {
-    /// The adapter's name.
-    pub adapter: String,
-    /// `vulkan`, `metal` or `dx12`.
-    pub backend: String,
-    /// The driver and its version.
-    pub driver: String,
-    /// Specs by shape.
-    pub specs: ChosenSpecs,
-    /// The same for adapters of other ranks that differ from this one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub others: Vec<SavedKernels>,
-}
-
-impl SavedKernels {
-    /// The Specs in use on an adapter.
-    pub fn new(caps: &Caps, specs: ChosenSpecs) -> Self {
-        let Caps { name, backend, driver, .. } = caps.clone();
-        SavedKernels { adapter: name, backend, driver, specs, others: Vec::new() }
-    }
-
-    /// The Specs in use by the ranks of a run, by their models.
-    ///
-    /// # Errors
-    /// [`Error::Value`] without a model.
-    pub(super) fn of(models: &[Training]) -> Result<Self> {
-        let mut all: Vec<SavedKernels> = Vec::new();
-        for model in models {
-            let saved = SavedKernels::new(model.device().caps(), model.kernels().chosen());
-            if !all.iter().any(|other| other.is_of(model.device().caps())) {
-                all.push(saved);
-            }
-        }
-        let others = all.split_off(all.len().min(1));
-        let first = all.pop().ok_or_else(|| Error::value("devices", 0, "expected 1 or more"))?;
-        Ok(SavedKernels { others, ..first })
-    }
-
-    /// With the Specs that the first rank has chosen by now: evaluations and samples may need more.
-    pub(super) fn with_first(self, training: &Training) -> Self {
-        SavedKernels { specs: training.kernels().chosen(), ..self }
-    }
-
-    /// Whether they were chosen for this adapter, with any version of its driver.
-    pub(super) fn is_of(&self, caps: &Caps) -> bool {
-        (&self.adapter, &self.backend) == (&caps.name, &caps.backend)
-    }
-
-    /// Those chosen for an adapter.
-    pub(super) fn for_adapter(&self, caps: &Caps) -> Option<&Self> {
-        std::iter::once(self).chain(&self.others).find(|saved| saved.is_of(caps))
-    }
-
-    fn to_json(&self) -> Result<String> {
-        let text = serde_json::to_string_pretty(self).map_err(|e| Error::file(KERNELS, e))?;
-        Ok(text + "\n")
-    }
 }
 
 /// The path of a run's folder. That of a new run is reserved for this process until the folder exists.
@@ -530,7 +464,7 @@ mod tests {
             lines: &[Line::Evaluation(evaluation)],
             samples: true,
             curve: &Curve::default(),
-            kernels: &SavedKernels::new(&Caps::webgpu_defaults(), ChosenSpecs::default()),
+            kernels: &SavedKernels::new(&crate::gpu::Caps::webgpu_defaults(), Default::default()),
             files: &[("stories.txt".into(), b"once".to_vec())],
         };
         RunFolder::create(&RunPath::from(dir), &new, |folder| checkpoint().write_files(folder))

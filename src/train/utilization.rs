@@ -1,8 +1,9 @@
 //! How much of its devices a run uses: the rate of arithmetic, its share of the peak, and the memory.
 
 use super::metrics::Utilization;
+use crate::config::ModelConfig;
 use crate::gpu::{Caps, Device, Peak};
-use crate::model::{Training, step_flops};
+use crate::model::step_flops;
 use crate::ops::kernels::Precision;
 
 /// Turns tokens per second into [`Utilization`].
@@ -12,24 +13,22 @@ pub(super) struct Meter {
     /// The peak of all devices together, in FLOP/s, where it is known for each.
     peak: Option<f64>,
     devices: Vec<Device>,
-    /// The memory of the device that uses most.
+    /// The memory of the device of this process that uses most.
     device_bytes: u64,
 }
 
 /// The peak of an adapter in FLOP/s, for the number types of a run's products.
-fn peak(caps: &Caps, precision: Precision) -> Option<f64> {
+pub(super) fn peak(caps: &Caps, precision: Precision) -> Option<f64> {
     let peak = Peak::of(caps)?;
     let on_matrix_units = precision != Precision::F32 && caps.multiplies_halves();
     Some(1e12 * peak.mixed.filter(|_| on_matrix_units).unwrap_or(peak.f32))
 }
 
 impl Meter {
-    /// For the models of a run, one on each device.
-    pub(super) fn new(models: &[Training], precision: Precision) -> Self {
+    /// For a model, the peak of all devices, and those of this process.
+    pub(super) fn new(model: &ModelConfig, peak: Option<f64>, devices: Vec<Device>) -> Self {
         const TOKENS: usize = 1 << 16;
-        let devices: Vec<Device> = models.iter().map(|model| model.device().clone()).collect();
-        let flops_per_token = models.first().map_or(0.0, |model| step_flops(model.config(), TOKENS)) / TOKENS as f64;
-        let peak = devices.iter().map(|device| peak(device.caps(), precision)).sum();
+        let flops_per_token = step_flops(model, TOKENS) / TOKENS as f64;
         let mut meter = Meter { flops_per_token, peak, devices, device_bytes: 0 };
         meter.measure_memory();
         meter

@@ -17,7 +17,7 @@ use wgpt::philox::{Stream, Words};
 use wgpt::store::{Model, checksums, config_json, openai, safetensors};
 use wgpt::tasks::example_file::ExampleFile;
 use wgpt::tasks::{AnswerColumn, Columns, Inputs};
-use wgpt::train::run_folder::SavedKernels;
+use wgpt::train::saved_kernels::SavedKernels;
 use wgpt::train::task::FineTuningState;
 use wgpt::train::text::objective::PretrainingState;
 use wgpt::train::{Layers, Stage, metrics};

@@ -29,6 +29,8 @@ mod killed;
 mod kills;
 mod model;
 mod model_folder;
+#[cfg(all(unix, feature = "mpi"))]
+mod mpi;
 mod outputs;
 mod pretrain;
 mod processes;

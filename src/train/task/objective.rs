@@ -18,6 +18,7 @@ use crate::tasks::{Answer, EncodedExample, pack};
 use crate::train::metrics::{EpochLine, Line, TaskStepLine, TestLine};
 use crate::train::objective::{Batches, Due, Objective, StepBatch, StepTime};
 use crate::train::observer::Description;
+use crate::train::ranks::Ranks;
 use crate::train::resume::StoppedRun;
 use crate::train::run_folder::{BASELINES, PREDICTIONS, RunFolder, RunPath};
 use crate::train::settings::{Settings, Stage};
@@ -274,8 +275,8 @@ impl Objective for FineTuning {
         })
     }
 
-    fn evaluate(&mut self, training: &mut Training, position: &Position) -> Result<Vec<Line>> {
-        let Some(scores) = self.score(training, |run| Some(&run.valid))? else { return Ok(Vec::new()) };
+    fn evaluate(&mut self, ranks: &mut Ranks, position: &Position) -> Result<Vec<Line>> {
+        let Some(scores) = self.score(ranks.training(), |run| Some(&run.valid))? else { return Ok(Vec::new()) };
         let (epoch, step) = (position.cursor.epoch, position.step);
         let train_loss = self.train_loss / self.train.all.len() as f64;
         self.train_loss = 0.0;

@@ -15,6 +15,7 @@ use crate::store::{config_json, sha256};
 use crate::train::metrics::{EvaluationLine, Line, StepLine};
 use crate::train::objective::{Batches, Due, Objective, StepBatch, StepTime};
 use crate::train::observer::Description;
+use crate::train::ranks::Ranks;
 use crate::train::resume::StoppedRun;
 use crate::train::run_folder::{CONFIG, METRICS, RunFolder, RunPath};
 use crate::train::sample::{Sampling, SamplingLimits, sample};
@@ -199,19 +200,18 @@ impl Objective for Pretraining {
         })
     }
 
-    fn evaluate(&mut self, training: &mut Training, position: &Position) -> Result<Vec<Line>> {
+    fn evaluate(&mut self, ranks: &mut Ranks, position: &Position) -> Result<Vec<Line>> {
         let (mut losses, step) = (Losses::default(), position.step);
-        let LayoutCapacity { rows, sequences, .. } = training.batch_capacity();
-        for batch in self.evaluation_batches(Capacity { rows, sequences }) {
-            let row_losses = training.evaluate(&batch)?;
-            losses.add(&batch, &row_losses, |_, _| Ok(())).map_err(|error| match error {
+        let LayoutCapacity { rows, sequences, .. } = ranks.training().batch_capacity();
+        ranks.evaluate(self.evaluation_batches(Capacity { rows, sequences }), |batch, row_losses| {
+            losses.add(batch, row_losses, |_, _| Ok(())).map_err(|error| match error {
                 Error::NotFinite(number) => {
                     let place = number.place.map(|place| format!("held-out text: {place}"));
                     Error::NotFinite(NotFinite { step: Some(step), place, ..number })
                 }
                 error => error,
-            })?;
-        }
+            })
+        })?;
         let Evaluation { loss, perplexity, bits_per_byte, .. } = losses.evaluation(self.held_out_bytes);
         let valid_bits_per_byte = bits_per_byte.filter(|_| self.held_out_is_known);
         let line = EvaluationLine { step, valid_loss: loss, valid_perplexity: perplexity, valid_bits_per_byte };

@@ -88,3 +88,14 @@ impl Observer for StopAfter {
         self.0.replace(self.0.get().saturating_sub(1)) == 0
     }
 }
+
+/// The losses of a run's steps and evaluations.
+pub fn losses(run: &Path) -> Vec<f64> {
+    let loss = |line: Line| match line {
+        Line::Step(line) => Some(f64::from(line.loss)),
+        Line::Evaluation(line) => Some(line.valid_loss),
+        Line::TaskStep(line) => Some(line.loss),
+        _ => None,
+    };
+    metrics_without_times(run).into_iter().filter_map(loss).collect()
+}
