@@ -14,10 +14,14 @@ mod with_mpi {
     use crate::{Error, Result};
 
     /// This process as a rank of an MPI job, if it is one of several.
-    #[derive(Default)]
     pub struct Job(Option<MpiJob>);
 
     impl Job {
+        /// No job: this process is alone.
+        pub fn none() -> Self {
+            Job(None)
+        }
+
         /// Joins the job that this process belongs to.
         ///
         /// # Errors
@@ -75,10 +79,14 @@ mod without_mpi {
     use crate::{Error, Result};
 
     /// No MPI job: this program was built without MPI.
-    #[derive(Default)]
     pub struct Job;
 
     impl Job {
+        /// No job: this process is alone.
+        pub fn none() -> Self {
+            Job
+        }
+
         /// Refuses to be one of several processes, which would all train the same model.
         ///
         /// # Errors

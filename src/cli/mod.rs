@@ -103,7 +103,7 @@ pub fn main() -> ExitCode {
         }
         false => &mut stdout,
     };
-    let mut context = Context { out, adapter, adapter_source, job: Job::default() };
+    let mut context = Context { out, adapter, adapter_source, job: Job::none() };
     if let Some((name @ ("devices" | "compare" | "import" | "tokenizer"), _)) = matches.subcommand() {
         context.note_unused_adapter(name);
     }
