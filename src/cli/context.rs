@@ -18,6 +18,8 @@ pub(super) struct Context<'a> {
     pub adapter_source: AdapterSource,
     /// The other processes of a training.
     pub job: Job,
+    /// The ranks of a run, if its adapter is Mesa's software driver and nothing else is chosen.
+    pub software_ranks: Option<usize>,
 }
 
 /// Where an adapter is chosen.
@@ -89,6 +91,13 @@ impl Context<'_> {
             };
         }
         let several = self.several()?;
+        let ranks = match (ranks, &several, self.software_ranks) {
+            (None, None, Some(by_default)) if self.is_software()? => {
+                note(format_args!("{by_default} ranks share the cores; --ranks 1 trains on one device"));
+                Some(by_default)
+            }
+            _ => ranks,
+        };
         let indices = match (several, ranks.unwrap_or(1)) {
             (Some(several), _) => several,
             (None, 1) => return Ok(vec![self.open()?]),
@@ -110,6 +119,14 @@ impl Context<'_> {
             Self::note_adapter((devices.len() > 1).then_some(rank), device.caps());
         }
         Ok(devices)
+    }
+
+    /// Whether the adapter that the user chose, or the default, is Mesa's software driver.
+    fn is_software(&self) -> Result<bool> {
+        let selected = self.adapter.as_deref().map_or(Ok(vec![0]), Device::select);
+        let selected = selected.map_err(|error| self.with_source(error))?;
+        let all = Device::list();
+        Ok(selected.iter().all(|index| all.get(*index).is_some_and(Caps::is_lavapipe)))
     }
 
     /// Opens the device of this rank of an MPI job.

@@ -10,6 +10,7 @@ mod check;
 mod clock;
 mod compare;
 mod context;
+mod cores;
 mod demo;
 mod devices;
 mod dispatch;
@@ -103,7 +104,7 @@ pub fn main() -> ExitCode {
         }
         false => &mut stdout,
     };
-    let mut context = Context { out, adapter, adapter_source, job: Job::none() };
+    let mut context = Context { out, adapter, adapter_source, job: Job::none(), software_ranks: None };
     if let Some((name @ ("devices" | "compare" | "import" | "tokenizer"), _)) = matches.subcommand() {
         context.note_unused_adapter(name);
     }
@@ -116,6 +117,7 @@ pub fn main() -> ExitCode {
 
 /// Runs a command that trains: in an MPI job, on rank 0 alone, with which the other ranks train.
 fn train(context: &mut Context<'_>, matches: &clap::ArgMatches) -> stop::Done {
+    context.software_ranks = cores::ranks(matches, context.adapter.as_deref());
     context.job = Job::join()?;
     #[cfg(feature = "mpi")]
     if context.job.follower().is_some() {

@@ -130,18 +130,21 @@ impl Caps {
         ]
     }
 
+    /// Whether it is lavapipe, Mesa's software driver llvmpipe for Vulkan.
+    pub fn is_lavapipe(&self) -> bool {
+        self.backend == "vulkan" && (self.name.contains("llvmpipe") || self.name.contains("lavapipe"))
+    }
+
     /// Whether kernels for CPU adapters run on it, which read operands as images and use eight lanes as one register. Only
-    /// lavapipe, Mesa's software driver llvmpipe for Vulkan: its loads from images are fast, and it drops stores past the
-    /// end of a buffer, which these kernels rely on.
+    /// lavapipe: its loads from images are fast, and it drops stores past the end of a buffer, which these kernels rely on.
     pub fn reads_images(&self) -> bool {
-        let known = self.backend == "vulkan" && (self.name.contains("llvmpipe") || self.name.contains("lavapipe"));
-        known && self.kind == AdapterKind::Cpu && self.subgroup == (8, 8) && self.int64
+        self.is_lavapipe() && self.kind == AdapterKind::Cpu && self.subgroup == (8, 8) && self.int64
     }
 
     /// Turns of all loops of an invocation after which the driver ends the loops silently; `None` where it does not. llvmpipe
     /// does (`LP_MAX_TGSI_LOOP_ITERATIONS` in its source).
     pub fn loop_turns(&self) -> Option<usize> {
-        let known = self.backend == "vulkan" && (self.name.contains("llvmpipe") || self.name.contains("lavapipe"));
+        let known = self.is_lavapipe();
         known.then_some(65_535)
     }
 

@@ -24,6 +24,7 @@ pub mod quiet;
 pub mod readback;
 mod recorder;
 mod template;
+pub mod threads;
 pub mod wgsl;
 
 pub use bind::Bind;

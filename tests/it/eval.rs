@@ -201,7 +201,7 @@ fn a_loss_that_is_not_finite_leaves_no_file() {
     let error = stderr(&output);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{error}");
     assert!(
-        error.lines().last().is_some_and(|line| line.starts_with("error: the loss of predicted token 1 is ")),
+        error.lines().last().is_some_and(|line| line.starts_with("error: predicted token 1: the loss is not finite")),
         "{error}"
     );
     assert_eq!(std::fs::read(place.join("losses.tsv")).expect("read"), b"what was there");

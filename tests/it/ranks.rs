@@ -174,6 +174,44 @@ fn a_killed_run_of_two_ranks_resumes_bit_for_bit() {
     assert_one_line(&refused, 2, &["--ranks 0: must be at least 1 and below 65"]);
 }
 
+/// Mesa's software driver trains small models with a device for each core, unless its threads are limited.
+#[test]
+fn the_cores_are_divided_among_ranks() {
+    if !device().caps().is_lavapipe() {
+        println!("skipped: the adapter is not lavapipe");
+        return;
+    }
+    let place = tempfile::tempdir().expect("folder");
+    let place = place.path();
+    write_inputs(place, "steps = 2\nwarmup = 1\nsample_every = 0\n");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let train = |line: &str, threads: Option<&str>| {
+        let mut command = program(place, &format!("{TRAIN} {line}"));
+        command.env_remove("LP_NUM_THREADS").envs(threads.map(|threads| ("LP_NUM_THREADS", threads)));
+        let output = command.output().expect("the program starts");
+        success(&output);
+        stderr(&output)
+    };
+    let text = train("--batch 8 --out divided", None);
+    let settings = std::fs::read_to_string(place.join("divided/config.toml")).expect("settings");
+    match cores {
+        1 => assert!(!settings.contains("\nranks = ") && !text.contains("of rank"), "{text}"),
+        _ => {
+            assert!(settings.contains("\nranks = 2\n"), "{settings}");
+            assert!(text.contains("2 ranks share the cores; --ranks 1 trains on one device"), "{text}");
+        }
+    }
+    for (run, line, threads) in [
+        ("limited", "--batch 8", Some("1")),
+        ("few", "--batch 7", None),
+        ("single", "--batch 8 --ranks 1", None),
+        ("measured", "--batch auto", None),
+    ] {
+        let text = train(&format!("{line} --out {run}"), threads);
+        assert!(text.contains("\nadapter: ") || text.starts_with("adapter: "), "{run}: {text}");
+    }
+}
+
 #[test]
 fn fine_tuning_on_two_devices_has_the_losses_of_one() {
     let place = tempfile::tempdir().expect("folder");
