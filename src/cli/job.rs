@@ -97,7 +97,11 @@ mod without_mpi {
             match SIZES.into_iter().find(several) {
                 Some(name) => {
                     let found = std::env::var(name).unwrap_or_default();
-                    Err(Error::value(name, found, "expected 1: this wgpt was built without the feature mpi"))
+                    Err(Error::value(
+                        name,
+                        found,
+                        "expected 1: this wgpt was built without the feature mpi, with which several processes train together",
+                    ))
                 }
                 None => Ok(Job),
             }

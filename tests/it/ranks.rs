@@ -212,6 +212,23 @@ fn the_cores_are_divided_among_ranks() {
     }
 }
 
+/// Processes that know nothing of each other would all train the same model.
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn several_processes_without_mpi_are_refused() {
+    let place = tempfile::tempdir().expect("folder");
+    let place = place.path();
+    write_inputs(place, "");
+    let one_of = |size: &str| program(place, &format!("{TRAIN} --steps 1")).env("OMPI_COMM_WORLD_SIZE", size).output();
+    let refused = one_of("4").expect("the program starts");
+    assert_one_line(
+        &refused,
+        2,
+        &["OMPI_COMM_WORLD_SIZE = 4: expected 1: this wgpt was built without the feature mpi"],
+    );
+    success(&one_of("1").expect("the program starts"));
+}
+
 #[test]
 fn fine_tuning_on_two_devices_has_the_losses_of_one() {
     let place = tempfile::tempdir().expect("folder");
