@@ -81,7 +81,8 @@
 //! [`gpu::Matrix::from_wgpu`], records programs into its command encoder by [`gpu::Program::encode_into`], and reads results
 //! back by futures, such as [`gpu::Matrix::read_async`]. `examples/embed.rs` does all four. The methods of [`Training`],
 //! [`Inference`] and [`Generator`] that read from the device have a form that is a future, too, such as
-//! [`Inference::logits_async`]. A future never blocks: it completes when the caller polls the device.
+//! [`Inference::logits_async`]. A future never blocks: it completes when the caller polls the device,
+//! as [`Device::block_on`] does.
 //!
 //! # Plan the memory
 //!

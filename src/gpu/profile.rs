@@ -99,7 +99,7 @@ impl<V: LiveValues> Program<V> {
         }
         encoder.copies().resolve_query_set(&set, 0..count, &resolved, 0);
         self.device.queue().submit([encoder.finish()]);
-        let words = readback::read_words(&self.device, "timestamps", &resolved, size / 4)?;
+        let words = self.device.block_on(readback::read_words(&self.device, "timestamps", &resolved, 0, size / 4))?;
         let period = f64::from(self.device.queue().get_timestamp_period());
         let tick = |i: usize| u64::from(words[2 * i]) | u64::from(words[2 * i + 1]) << 32;
         for (i, timing) in timings.iter_mut().enumerate() {

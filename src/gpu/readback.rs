@@ -4,9 +4,28 @@ use super::{Device, Matrix, View};
 use crate::{Error, Result, dims};
 use std::collections::VecDeque;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
+
+impl Device {
+    /// Completes a future that reads from this device, such as [`View::read_async`]: waits for the device until it is ready.
+    ///
+    /// # Errors
+    /// Those of the future, and [`Error::Device`] if the device is lost.
+    pub fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        let (mut future, mut context) = (pin!(future), Context::from_waker(Waker::noop()));
+        loop {
+            if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
+                return result;
+            }
+            self.wait()?;
+            // The device is done, but another thread that polls it may be about to report the mapping.
+            std::thread::yield_now();
+        }
+    }
+}
 
 impl View {
     /// Reads the view after everything submitted so far. Blocks until the device has finished.
@@ -14,9 +33,7 @@ impl View {
     /// # Errors
     /// [`Error::Device`] if the device is lost.
     pub fn read<T: bytemuck::Pod>(&self, device: &Device) -> Result<Vec<T>> {
-        let (name, offset) = (&self.name, self.offset * 4);
-        let words = copy_out(device, name, &self.buffer.raw, offset, self.words)?.wait(device)?;
-        Ok(bytemuck::cast_slice(&words).to_vec())
+        device.block_on(self.read_async(device))
     }
 
     /// Reads the view after everything submitted so far, as a future that never blocks: the copy is submitted now, and the
@@ -28,13 +45,8 @@ impl View {
         &self,
         device: &Device,
     ) -> impl Future<Output = Result<Vec<T>>> + Send + use<T> {
-        let (device, staging) =
-            (device.clone(), copy_out(device, &self.name, &self.buffer.raw, self.offset * 4, self.words));
-        async move {
-            let words = staging?.words().await?;
-            device.check()?;
-            Ok(bytemuck::cast_slice(&words).to_vec())
-        }
+        let words = read_words(device, &self.name, &self.buffer.raw, self.offset * 4, self.words);
+        async move { Ok(bytemuck::cast_slice(&words.await?).to_vec()) }
     }
 }
 
@@ -44,7 +56,7 @@ impl Matrix {
     /// # Errors
     /// As [`View::read`].
     pub fn read(&self, device: &Device) -> Result<Vec<f32>> {
-        Ok(unpad(&self.view.read(device)?, self.rows, self.columns))
+        device.block_on(self.read_async(device))
     }
 
     /// Reads all rows without padding, as a future that never blocks: see [`View::read_async`].
@@ -53,20 +65,30 @@ impl Matrix {
     /// As [`View::read_async`].
     pub fn read_async(&self, device: &Device) -> impl Future<Output = Result<Vec<f32>>> + Send + use<> {
         let (padded, rows, columns) = (self.view.read_async(device), self.rows, self.columns);
-        async move { Ok(unpad(&padded.await?, rows, columns)) }
+        async move {
+            let padded = padded.await?;
+            Ok(dims::unpad_rows(&padded[..dims::floats(rows, columns).min(padded.len())], columns))
+        }
     }
 }
 
-fn unpad(padded: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    dims::unpad_rows(&padded[..dims::floats(rows, columns).min(padded.len())], columns)
-}
-
-/// Reads the first words of a buffer that can be copied from, after everything submitted so far. Waits.
+/// Reads `words` words of a buffer from byte `offset` on, as [`View::read_async`] does.
 ///
 /// # Errors
 /// [`Error::Device`] if the device is lost.
-pub(super) fn read_words(device: &Device, name: &str, buffer: &wgpu::Buffer, words: u64) -> Result<Vec<u32>> {
-    copy_out(device, name, buffer, 0, words)?.wait(device)
+pub(super) fn read_words(
+    device: &Device,
+    name: &str,
+    buffer: &wgpu::Buffer,
+    offset: u64,
+    words: u64,
+) -> impl Future<Output = Result<Vec<u32>>> + Send + use<> {
+    let (device, staging) = (device.clone(), copy_out(device, name, buffer, offset, words));
+    async move {
+        let words = staging?.words().await;
+        device.check()?;
+        words
+    }
 }
 
 /// Submits the copy of `words` words from byte `offset` of a buffer on, and requests the mapping of the copy.
@@ -259,9 +281,9 @@ impl Ring {
     /// [`Error::Device`] if the device is lost.
     pub async fn wait_async(&mut self) -> Result<Option<Vec<u32>>> {
         let Some(oldest) = self.in_flight.front() else { return Ok(None) };
-        let words = oldest.mapping.words().await?;
+        let words = oldest.mapping.words().await;
         self.device.check()?;
         self.release_oldest(None);
-        Ok(Some(words))
+        words.map(Some)
     }
 }

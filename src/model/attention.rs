@@ -74,7 +74,15 @@ impl LayerAttention {
     /// # Errors
     /// [`Error::Device`].
     pub fn output(&self) -> Result<Vec<f32>> {
-        self.activations.blocks[0].attention.read(&self.device)
+        self.device.block_on(self.output_async())
+    }
+
+    /// As [`LayerAttention::output`], as a future that never blocks: see [`crate::gpu::View::read_async`].
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn output_async(&self) -> impl Future<Output = Result<Vec<f32>>> + Send + use<> {
+        self.activations.blocks[0].attention.read_async(&self.device)
     }
 
     /// The gradients of q, k, v side by side [P, 3C], dense. Waits.
@@ -82,6 +90,14 @@ impl LayerAttention {
     /// # Errors
     /// [`Error::Device`].
     pub fn gradients(&self) -> Result<Vec<f32>> {
-        self.activations.dqkv.read(&self.device)
+        self.device.block_on(self.gradients_async())
+    }
+
+    /// As [`LayerAttention::gradients`], as a future that never blocks: see [`crate::gpu::View::read_async`].
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn gradients_async(&self) -> impl Future<Output = Result<Vec<f32>>> + Send + use<> {
+        self.activations.dqkv.read_async(&self.device)
     }
 }

@@ -18,10 +18,21 @@ impl Training {
     /// # Errors
     /// [`Error::Device`](crate::Error::Device).
     pub fn accumulated(&self) -> Result<Vec<f32>> {
-        let mut all = self.parameters.read_packed(&self.device, ParameterData::Gradients)?;
-        let state: Vec<f32> = self.state.read(&self.device)?;
-        all.extend(LOSS_SUMS.map(|word| state[word]));
-        Ok(all)
+        self.device.block_on(self.accumulated_async())
+    }
+
+    /// As [`Training::accumulated`], as a future: see [`Training::read_async`].
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device).
+    pub fn accumulated_async(&self) -> impl Future<Output = Result<Vec<f32>>> + Send + use<> {
+        let gradients = self.parameters.read_packed_async(&self.device, ParameterData::Gradients);
+        let state = self.state.read_async::<f32>(&self.device);
+        async move {
+            let (mut all, state) = (gradients.await?, state.await?);
+            all.extend(LOSS_SUMS.map(|word| state[word]));
+            Ok(all)
+        }
     }
 
     /// Takes an optimizer step with `accumulated` in place of what was accumulated here: the sum of
@@ -44,7 +55,15 @@ impl Training {
     /// # Errors
     /// [`Error::Device`](crate::Error::Device).
     pub fn packed_weights(&self) -> Result<Vec<f32>> {
-        self.parameters.read_packed(&self.device, ParameterData::Weights)
+        self.device.block_on(self.packed_weights_async())
+    }
+
+    /// As [`Training::packed_weights`], as a future: see [`Training::read_async`].
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device).
+    pub fn packed_weights_async(&self) -> impl Future<Output = Result<Vec<f32>>> + Send + use<> {
+        self.parameters.read_packed_async(&self.device, ParameterData::Weights)
     }
 
     /// Replaces the weights by what [`Training::packed_weights`] returned, here or on another device.

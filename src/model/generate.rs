@@ -101,6 +101,11 @@ impl Generator {
         (cached / rows).min(fit(config.vocab_size)).clamp(1, 64)
     }
 
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// The model's configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
@@ -136,8 +141,7 @@ impl Generator {
     /// # Errors
     /// [`Error::Value`] for a prompt without a token, past P, or with an id past V.
     pub fn start(&mut self, prompt: &[u32]) -> Result<Vec<f32>> {
-        let last = self.submit_prompt(prompt)?;
-        self.next(&vec![last; self.samples])
+        self.device.clone().block_on(self.start_async(prompt))
     }
 
     /// As [`Generator::start`], as a future that never blocks: it completes when the caller polls the device after the prompt
@@ -174,11 +178,7 @@ impl Generator {
     /// # Errors
     /// [`Error::Value`] for more or fewer ids than samples, an id past V, or samples that already have P tokens.
     pub fn next(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
-        // The logits of a future that was dropped.
-        self.readback.wait()?;
-        self.submit_tokens(ids)?;
-        let words = self.readback.wait()?;
-        self.receive_logits(words)
+        self.device.clone().block_on(self.next_async(ids))
     }
 
     /// As [`Generator::next`], as a future that never blocks: see [`Generator::start_async`]. When it is dropped before it

@@ -121,10 +121,7 @@ impl Inference {
     /// # Errors
     /// [`crate::Error::Value`] for a batch past capacity.
     pub fn losses(&mut self, batch: &Batch) -> Result<Vec<f32>> {
-        match self.submit_losses(batch)? {
-            Some(losses) => losses.read(&self.device),
-            None => Ok(Vec::new()),
-        }
+        self.device.clone().block_on(self.losses_async(batch))
     }
 
     /// As [`Inference::losses`], as a future that never blocks: it completes when the caller polls the device after the batch
@@ -154,9 +151,7 @@ impl Inference {
     /// # Errors
     /// [`Error::Value`] for a model without a task and a batch past capacity.
     pub fn answers(&mut self, batch: &Batch) -> Result<Vec<Prediction>> {
-        let Some(SubmittedAnswers { losses, logits }) = self.submit_answers(batch)? else { return Ok(Vec::new()) };
-        let (losses, logits) = (losses.read(&self.device)?, logits.read(&self.device)?);
-        Ok(self.predictions(batch, losses, &logits))
+        self.device.clone().block_on(self.answers_async(batch))
     }
 
     /// As [`Inference::answers`], as a future that never blocks: see [`Inference::losses_async`].
@@ -211,13 +206,7 @@ impl Inference {
     /// # Errors
     /// [`crate::Error::Value`] for a batch past capacity.
     pub fn logits(&mut self, batch: &Batch) -> Result<Vec<f32>> {
-        let values = self.layout.upload(&self.device, batch)?;
-        let device = self.device.clone();
-        let mut all = Vec::with_capacity(batch.rows() * self.config.vocab_size);
-        for chunk in self.submit_forward(batch, &values)? {
-            all.extend(chunk.submit(batch, &values)?.read(&device)?);
-        }
-        Ok(all)
+        self.device.clone().block_on(self.logits_async(batch))
     }
 
     /// As [`Inference::logits`], as a future that never blocks: it completes after the caller has polled the device once for

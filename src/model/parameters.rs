@@ -236,8 +236,7 @@ impl Parameters {
     /// # Errors
     /// [`Error::Device`].
     pub fn read(&self, device: &Device, data: ParameterData) -> Result<Vec<Vec<f32>>> {
-        let slabs = (0..self.slabs.len()).map(|slab| self.flat(data, slab).view.read(device));
-        Ok(self.dense(&slabs.collect::<Result<Vec<_>>>()?))
+        device.block_on(self.read_async(device, data))
     }
 
     /// As [`Parameters::read`], as a future that never blocks: see [`View::read_async`]. The copies are submitted now.
@@ -249,15 +248,8 @@ impl Parameters {
         device: &Device,
         data: ParameterData,
     ) -> impl Future<Output = Result<Vec<Vec<f32>>>> + Send + use<> {
-        let copies: Vec<_> = (0..self.slabs.len()).map(|slab| self.flat(data, slab).view.read_async(device)).collect();
-        let parameters = self.clone();
-        async move {
-            let mut slabs = Vec::new();
-            for copy in copies {
-                slabs.push(copy.await?);
-            }
-            Ok(parameters.dense(&slabs))
-        }
+        let (slabs, parameters) = (self.read_slabs(device, data), self.clone());
+        async move { Ok(parameters.dense(&slabs.await?)) }
     }
 
     /// All tensors with the padding of their rows, one after another in the config's order: the same floats on every device.
@@ -266,13 +258,43 @@ impl Parameters {
     /// # Errors
     /// [`Error::Device`].
     pub fn read_packed(&self, device: &Device, data: ParameterData) -> Result<Vec<f32>> {
-        let slabs = (0..self.slabs.len()).map(|slab| self.flat(data, slab).view.read::<f32>(device));
-        let slabs = slabs.collect::<Result<Vec<_>>>()?;
-        let mut packed = Vec::with_capacity(self.shapes.iter().map(floats).sum());
-        for (shape, place) in self.shapes.iter().zip(&self.places) {
-            packed.extend_from_slice(&slabs[place.slab][place.offset..place.offset + floats(shape)]);
+        device.block_on(self.read_packed_async(device, data))
+    }
+
+    /// As [`Parameters::read_packed`], as a future that never blocks: see [`Parameters::read_async`].
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn read_packed_async(
+        &self,
+        device: &Device,
+        data: ParameterData,
+    ) -> impl Future<Output = Result<Vec<f32>>> + Send + use<> {
+        let (slabs, parameters) = (self.read_slabs(device, data), self.clone());
+        async move {
+            let slabs = slabs.await?;
+            let mut packed = Vec::with_capacity(parameters.shapes.iter().map(floats).sum());
+            for (shape, place) in parameters.shapes.iter().zip(&parameters.places) {
+                packed.extend_from_slice(&slabs[place.slab][place.offset..place.offset + floats(shape)]);
+            }
+            Ok(packed)
         }
-        Ok(packed)
+    }
+
+    /// Submits the copies of all slabs.
+    fn read_slabs(
+        &self,
+        device: &Device,
+        data: ParameterData,
+    ) -> impl Future<Output = Result<Vec<Vec<f32>>>> + Send + use<> {
+        let copies: Vec<_> = (0..self.slabs.len()).map(|slab| self.flat(data, slab).view.read_async(device)).collect();
+        async move {
+            let mut slabs = Vec::new();
+            for copy in copies {
+                slabs.push(copy.await?);
+            }
+            Ok(slabs)
+        }
     }
 
     /// Writes what [`Parameters::read_packed`] returns, before the next submission.

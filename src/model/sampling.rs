@@ -119,12 +119,7 @@ pub fn sample(
     sampling: Sampling,
     each: &mut dyn FnMut(usize, u32) -> Result<bool>,
 ) -> Result<()> {
-    let Some(mut texts) = Continuations::new(generator, prompt, limits, sampling)? else { return Ok(()) };
-    let mut logits = generator.start(prompt)?;
-    while texts.draw(&logits, each)? {
-        logits = generator.next(&texts.last)?;
-    }
-    Ok(())
+    generator.device().clone().block_on(sample_async(generator, prompt, limits, sampling, each))
 }
 
 /// As [`sample`], as a future that never blocks: it completes after the caller has polled the device once for each token or

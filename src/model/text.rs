@@ -1,7 +1,7 @@
 //! Generating text: a prompt is encoded, continued and decoded as its tokens come.
 
 use super::generate::Generator;
-use super::sampling::{Sampling, SamplingLimits, sample, sample_async};
+use super::sampling::{Sampling, SamplingLimits, sample_async};
 use crate::Result;
 use crate::data::tokenizer::Tokenizer;
 use crate::data::tokenizer::stream::TextStream;
@@ -11,7 +11,7 @@ impl Generator {
     /// continuation as one text. Waits.
     ///
     /// # Errors
-    /// As [`sample`], and [`crate::Error::Value`] for a prompt that the tokenizer cannot encode.
+    /// As [`sample_async`], and [`crate::Error::Value`] for a prompt that the tokenizer cannot encode.
     pub fn text(
         &mut self,
         tokenizer: &Tokenizer,
@@ -19,12 +19,7 @@ impl Generator {
         max_length: usize,
         sampling: Sampling,
     ) -> Result<String> {
-        let mut text = String::new();
-        self.stream_text(tokenizer, prompt, max_length, sampling, &mut |part| {
-            text.push_str(part);
-            Ok(())
-        })?;
-        Ok(text)
+        self.device().clone().block_on(self.text_async(tokenizer, prompt, max_length, sampling))
     }
 
     /// As [`Generator::text`], as a future that never blocks: see [`sample_async`].
@@ -59,11 +54,7 @@ impl Generator {
         sampling: Sampling,
         each: &mut dyn FnMut(&str) -> Result<()>,
     ) -> Result<()> {
-        let prompt = tokenizer.encode(prompt)?;
-        let limits = SamplingLimits { max_length, vocab_size: tokenizer.vocab_size() };
-        let mut text = FirstSample::new(tokenizer, &prompt, each)?;
-        sample(self, &prompt, limits, sampling, &mut |number, id| text.push(number, id))?;
-        text.finish()
+        self.device().clone().block_on(self.stream_text_async(tokenizer, prompt, max_length, sampling, each))
     }
 
     /// As [`Generator::stream_text`], as a future that never blocks: see [`sample_async`].

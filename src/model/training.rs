@@ -263,7 +263,7 @@ impl Training {
     /// # Errors
     /// [`Error::Device`].
     pub fn moments(&self) -> Result<Moments> {
-        Ok(Moments { first: self.read(ParameterData::FirstMoments)?, second: self.read(ParameterData::SecondMoments)? })
+        self.device.block_on(self.moments_async())
     }
 
     /// As [`Training::moments`], as a future: see [`Training::read_async`].
@@ -466,9 +466,7 @@ impl Training {
     /// # Errors
     /// [`Error::Value`] for a batch past capacity.
     pub fn evaluate(&mut self, batch: &Batch) -> Result<Vec<f32>> {
-        let mut losses = self.submit_evaluation(batch)?.read(&self.device)?;
-        losses.truncate(batch.rows());
-        Ok(losses)
+        self.device.clone().block_on(self.evaluate_async(batch))
     }
 
     /// As [`Training::evaluate`], as a future that never blocks: it completes when the caller polls the device after the batch
@@ -493,9 +491,7 @@ impl Training {
     /// # Errors
     /// [`Error::Value`] for a batch past capacity.
     pub fn logits(&mut self, batch: &Batch) -> Result<Vec<f32>> {
-        let mut logits = self.submit_logits(batch)?.read(&self.device)?;
-        logits.truncate(batch.rows() * self.config.vocab_size);
-        Ok(logits)
+        self.device.clone().block_on(self.logits_async(batch))
     }
 
     /// As [`Training::logits`], as a future that never blocks: see [`Training::evaluate_async`].
@@ -533,7 +529,7 @@ impl Training {
     /// # Errors
     /// [`Error::Device`].
     pub fn hidden(&self, i: usize, rows: usize) -> Result<Vec<f32>> {
-        self.block_output(i).rows_from(0, rows).read(&self.device)
+        self.device.block_on(self.hidden_async(i, rows))
     }
 
     /// As [`Training::hidden`], as a future that never blocks: see [`Training::evaluate_async`].
@@ -569,7 +565,7 @@ impl Training {
     /// # Errors
     /// [`Error::Device`].
     pub fn read(&self, data: ParameterData) -> Result<Vec<Vec<f32>>> {
-        self.parameters.read(&self.device, data)
+        self.device.block_on(self.read_async(data))
     }
 
     /// As [`Training::read`], as a future that never blocks: it completes when the caller polls the device after the copies
