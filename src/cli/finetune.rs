@@ -9,6 +9,8 @@ use crate::config::{Answers, Task, TaskKind};
 use crate::report::command::shell_word;
 use crate::report::{Align, Table, confusion_table};
 use crate::train::run_folder::{CURVE, PREDICTIONS, RunPath};
+use crate::train::settings::keys::COLUMNS;
+use crate::train::task::column_keys;
 use crate::train::task::scores::{self, Scores};
 use crate::train::{FineTuning, Layers, Settings, Stage, StoppedRun, Trained};
 use crate::{Error, Result};
@@ -17,12 +19,13 @@ use std::path::Path;
 
 pub(super) fn command() -> Command {
     let tasks = [
-        ("classify", "Classify a text"),
-        ("entail", "Classify an ordered pair of texts, such as premise and hypothesis"),
-        ("similar", "Classify or score an unordered pair of texts"),
-        ("choose", "Choose one of several candidates for a context"),
+        (TaskKind::Classify, "Classify a text"),
+        (TaskKind::Entail, "Classify an ordered pair of texts, such as premise and hypothesis"),
+        (TaskKind::Similar, "Classify or score an unordered pair of texts"),
+        (TaskKind::Choose, "Choose one of several candidates for a context"),
     ];
-    let task = |(name, about)| {
+    let task = |(kind, about): (TaskKind, &'static str)| {
+        let name = kind.name();
         let seeds = Arg::new("seeds")
             .long("seeds")
             .value_name("N,N,…")
@@ -31,13 +34,43 @@ pub(super) fn command() -> Command {
             .conflicts_with_all(["seed", "resume"])
             .help("Run once per seed, in OUT/seed-N, and report mean and range");
         let command = training::add_run_options(Command::new(name).about(about), name).arg(seeds);
-        options::add(command, Stage::FineTuning)
+        let command = options::add(command, Stage::FineTuning).override_usage(usage(kind));
+        COLUMNS.iter().fold(command, |command, key| command.mut_arg(key, |arg| column_of(kind, arg)))
     };
     Command::new("finetune")
-        .about("Fine-tune a model on a task, with the loss L3 = L2 + lm_coef * L1")
+        .about("Fine-tune a model on a task: classify a text or a pair of texts, score a pair, or choose between candidates")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands(tasks.map(task))
+}
+
+fn usage(kind: TaskKind) -> String {
+    let columns = column_keys(kind).iter().filter(|key| **key != "score").map(|key| format!(" --{key} <TEXT>"));
+    let columns = columns.collect::<String>().replace(
+        "--label <TEXT>",
+        match kind {
+            TaskKind::Similar => "<--label <TEXT>|--score <TEXT>>",
+            _ => "--label <TEXT>",
+        },
+    );
+    format!(
+        "wgpt finetune {kind} --model <PATH> --train <PATH> --valid <PATH>{columns} [OPTIONS]\n       \
+         wgpt finetune {kind} --resume <RUN> [OPTIONS]"
+    )
+}
+
+/// The option for a column as a task has it: its help without what it is in other tasks. Columns of other tasks are left out
+/// of the help.
+fn column_of(kind: TaskKind, option: Arg) -> Arg {
+    let help = option.get_help().map(ToString::to_string).unwrap_or_default();
+    let own = help
+        .split("; ")
+        .filter_map(|part| part.split_once(": "))
+        .find(|(tasks, _)| tasks.split(", ").any(|task| task == kind.name()));
+    match own {
+        Some((_, help)) => option.help(help[..1].to_uppercase() + &help[1..]),
+        None => option.hide(true),
+    }
 }
 
 pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
@@ -240,4 +273,28 @@ pub(super) fn score_text(scores: Option<&Scores>, name: &str) -> String {
 
 pub(super) fn digits(value: f64) -> String {
     format!("{value:.4}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_of_a_task_has_its_own_columns() {
+        let help = |task: &str| {
+            let mut finetune = command();
+            let task = finetune.find_subcommand_mut(task).expect("a task");
+            task.render_long_help().to_string()
+        };
+        let choose = help("choose");
+        assert!(choose.contains("          Column of the right candidate's index, from 0, or its text"), "{choose}");
+        assert!(
+            choose.contains("--valid <PATH> --context <TEXT> --choices <TEXT> --label <TEXT> [OPTIONS]"),
+            "{choose}"
+        );
+        assert!(!choose.contains("--premise") && !choose.contains("entail"), "{choose}");
+        let similar = help("similar");
+        assert!(similar.contains(" --a <TEXT> --b <TEXT> <--label <TEXT>|--score <TEXT>> [OPTIONS]"), "{similar}");
+        assert!(help("entail").contains("          Column of the label\n"));
+    }
 }

@@ -48,6 +48,14 @@ fn options(stage: Stage, has: impl Fn(&Key) -> bool) -> Vec<Arg> {
     stage.keys().filter(|key| has(key)).map(|key| option(key, &defaults, stage)).collect()
 }
 
+/// A default value: small numbers as in 6.25e-5, texts without quotes.
+fn shown(value: &toml::Value) -> String {
+    match value {
+        toml::Value::Float(x) if *x != 0.0 && x.abs() < 1e-3 => format!("{x:e}"),
+        value => value.to_string().trim_matches('"').into(),
+    }
+}
+
 fn option(key: &'static Key, defaults: &Settings, stage: Stage) -> Arg {
     // The preset nano gives the defaults of pretraining and of the model.
     let is_of_preset = key.name != PRESET && (stage == Stage::Pretraining || key.group == Group::Model);
@@ -55,13 +63,19 @@ fn option(key: &'static Key, defaults: &Settings, stage: Stage) -> Arg {
     let help = key.fine_tuning_help.filter(|_| stage == Stage::FineTuning).unwrap_or(key.help);
     let help = match (key.get)(defaults) {
         Some(toml::Value::Array(_)) | None => help.into(),
-        Some(value) => format!("{help} [{label}: {}]", value.to_string().trim_matches('"')),
+        Some(value) => format!("{help} [{label}: {}]", shown(&value)),
+    };
+    let heading = match (stage, key.group) {
+        (Stage::FineTuning, Group::Model) => {
+            "Model, with from_scratch; another has its own settings, apart from dropout"
+        }
+        _ => key.group.heading(),
     };
     let arg = Arg::new(key.name)
         .long(LONG.get(key.name).map_or(key.name, String::as_str))
         .value_name(key.hint)
         .help(help)
-        .help_heading(key.group.heading())
+        .help_heading(heading)
         .action(ArgAction::Append);
     match key.name {
         DATA => arg.num_args(1..), // --data *.txt
@@ -112,7 +126,7 @@ mod tests {
     fn every_key_is_an_option() {
         for (stage, texts) in [
             (Stage::Pretraining, ["[default in nano: 0.002]", "Sequences per optimizer step", "; must divide batch"]),
-            (Stage::FineTuning, ["[default: 0.0000625]", "Examples per optimizer step", "; at most batch"]),
+            (Stage::FineTuning, ["[default: 6.25e-5]", "Examples per optimizer step", "; at most batch"]),
         ] {
             let mut command = add(Command::new("train"), stage);
             command.clone().debug_assert();

@@ -14,7 +14,8 @@ use std::path::Path;
 const COMMAND: &str = "pretrain";
 
 pub(super) fn command() -> Command {
-    let command = Command::new(COMMAND).about("Train a model on text");
+    let usage = "wgpt pretrain --data <FILE|DIR>... [OPTIONS]\n       wgpt pretrain --resume <RUN> [OPTIONS]";
+    let command = Command::new(COMMAND).about("Train a model on text").override_usage(usage);
     options::add(training::add_run_options(command, "<preset>"), Stage::Pretraining)
 }
 

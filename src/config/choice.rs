@@ -10,11 +10,16 @@ macro_rules! choice {
         impl $name {
             /// The names of all variants, in their order.
             pub const NAMES: &'static [&'static str] = &[$($text),+];
+
+            /// The name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
         }
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(match self { $(Self::$variant => $text),+ })
+                f.write_str(self.name())
             }
         }
 

@@ -44,11 +44,10 @@ pub static KEYS: &[Key] = &[
         f32,
         Range::From(0.0, 1.0),
         ["pdrop"],
-        "Dropout probability in all four places",
+        "Dropout probability on the embedding, attention probabilities, and the outputs of attention and MLP",
         |s, v| s.model.set_dropout(v),
         one_dropout
-    )
-    .in_fine_tuning("Dropout probability on the embedding, attention probabilities, and the outputs of attention and MLP"),
+    ),
     dropout_key!(resid_pdrop, "Dropout probability on the outputs of attention and MLP"),
     dropout_key!(embd_pdrop, "Dropout probability on the embedding"),
     dropout_key!(attn_pdrop, "Dropout probability on attention probabilities"),
@@ -107,7 +106,7 @@ pub static KEYS: &[Key] = &[
         },
         |s| Some(if s.measures_batch { BatchChoice::Auto } else { BatchChoice::Sequences(s.batch) })
     )
-    .in_fine_tuning("Examples per optimizer step"),
+    .in_fine_tuning("Examples per optimizer step; auto is for pretraining alone"),
     key!(Training, "accumulate", usize, Range::AtLeast(1.0),
         ["gradient_accumulation", "gradient_accumulation_steps", "grad_accum"], "Micro-batches per optimizer step; must divide batch",
         |s, v| s.accumulate = Some(v), |s| Some(s.micro_batches()))
@@ -210,7 +209,7 @@ pub(crate) static TASK_KEYS: &[Key] = &[
     key!(Task, "test", PathBuf => task.test?, ["test_file"], "Test examples, evaluated once with the weights of the best epoch"),
     key!(Task, "text", String => task.text?, ["sentence"], "classify: column of the text"),
     key!(Task, "label", String => task.label?, ["labels", "target"],
-        "Column of the label; choose: the right candidate's index, from 0, or its text"),
+        "classify, entail, similar: column of the label; choose: column of the right candidate's index, from 0, or its text"),
     key!(Task, "premise", String => task.premise?, [], "entail: column of the first text"),
     key!(Task, "hypothesis", String => task.hypothesis?, [], "entail: column of the second text"),
     key!(Task, "a", String => task.a?, [], "similar: column of one text"),

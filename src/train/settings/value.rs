@@ -233,7 +233,7 @@ choice! {
 
 choice! {
     /// The number types of products.
-    Precision, "f32" {
+    Precision, "f32|mixed|auto" {
         /// All in f32.
         F32 = "f32",
         /// Operands in f16, sums in f32, on matrix units.

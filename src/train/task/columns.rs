@@ -5,6 +5,16 @@ use crate::tasks::{AnswerColumn, Columns, Inputs};
 use crate::train::settings::TaskSettings;
 use crate::{Error, Result};
 
+/// The keys that name the columns of a task.
+pub(crate) fn column_keys(kind: TaskKind) -> &'static [&'static str] {
+    match kind {
+        TaskKind::Classify => &["text", "label"],
+        TaskKind::Entail => &["premise", "hypothesis", "label"],
+        TaskKind::Similar => &["a", "b", "label", "score"],
+        TaskKind::Choose => &["context", "choices", "label"],
+    }
+}
+
 impl TaskSettings {
     /// The columns of a task.
     ///
@@ -23,12 +33,7 @@ impl TaskSettings {
             ("context", context),
             ("choices", choices),
         ];
-        let names: &[&str] = match kind {
-            TaskKind::Classify => &["text", "label"],
-            TaskKind::Entail => &["premise", "hypothesis", "label"],
-            TaskKind::Similar => &["a", "b", "label", "score"],
-            TaskKind::Choose => &["context", "choices", "label"],
-        };
+        let names = column_keys(kind);
         if let Some((name, Some(column))) = all.iter().find(|(name, column)| column.is_some() && !names.contains(name))
         {
             return Err(Error::value(*name, column, format!("{kind} has the columns {}", names.join(", "))));

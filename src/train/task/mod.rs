@@ -7,6 +7,8 @@ pub mod prepare;
 pub mod scores;
 pub mod state;
 
+#[cfg(feature = "cli")]
+pub(crate) use columns::column_keys;
 pub use examples::Examples;
 pub use prepare::FineTuning;
 pub use scores::Scores;
