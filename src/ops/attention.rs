@@ -5,7 +5,7 @@
 use super::layout::{LayoutBuffer, kind_index};
 use super::row_access::RowAccess;
 use super::rows::{BlockCount, RowCount};
-use super::shapes::check_shapes;
+use super::shapes::{ListNeed, MatrixNeed, check_shapes};
 use super::tiles::{TILE_WORDS, tiled_turns};
 use super::values::StepValues;
 use crate::config::AttentionKind;
@@ -375,8 +375,11 @@ impl Attention<'_> {
 pub fn forward(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Attention) -> Result<()> {
     call.check(recorder.capacity())?;
     let (n, c) = (recorder.capacity().rows, call.y.columns);
-    let lists = [(call.log_sum_exp, n as usize * call.heads)];
-    check_shapes("attention", &[(call.queries, n, call.queries.columns), (call.y, n, c)], &lists)?;
+    let matrices = [
+        MatrixNeed { matrix: call.queries, rows: n, columns: call.queries.columns },
+        MatrixNeed { matrix: call.y, rows: n, columns: c },
+    ];
+    check_shapes("attention", &matrices, &[ListNeed { list: call.log_sum_exp, words: n as usize * call.heads }])?;
     let (rows, key_rows) = (RowCount::Rows.into(), call.kv.rows.into());
     let (table, y) = (Bind::Read(&call.layout.table), Bind::Write(&call.y.view));
     let lse = Bind::Write(call.log_sum_exp);
@@ -410,10 +413,11 @@ pub fn backward(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Attentio
     call.check(recorder.capacity())?;
     let (n, c) = (recorder.capacity().rows, call.y.columns);
     let (queries, kv) = (call.queries, call.kv.matrix);
-    let lists = [(call.log_sum_exp, n as usize * call.heads), (to.delta, n as usize * call.heads)];
-    let dkv = (to.dkv, kv.rows as u32, kv.columns);
-    let all = [(queries, n, queries.columns), (call.y, n, c), (to.dy, n, c), (to.dq, n, queries.columns), dkv];
-    check_shapes("attention_backward", &all, &lists)?;
+    let of_queries = [queries, to.dq].map(|matrix| MatrixNeed { matrix, rows: n, columns: queries.columns });
+    let of_outputs = [call.y, to.dy].map(|matrix| MatrixNeed { matrix, rows: n, columns: c });
+    let of_keys = [MatrixNeed { matrix: to.dkv, rows: kv.rows as u32, columns: kv.columns }];
+    let lists = [call.log_sum_exp, to.delta].map(|list| ListNeed { list, words: n as usize * call.heads });
+    check_shapes("attention_backward", &[&of_queries[..], &of_outputs, &of_keys].concat(), &lists)?;
     let (rows, key_rows) = (RowCount::Rows.into(), call.kv.rows.into());
     let image = |m| Bind::Image(m, rows);
     let (table, lse) = (&call.layout.table, call.log_sum_exp);

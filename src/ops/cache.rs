@@ -7,7 +7,7 @@
 use super::grid::grid_of;
 use super::row_access::RowAccess;
 use super::rows::RowCount;
-use super::shapes::{check_shapes, check_tensor};
+use super::shapes::{ListNeed, check_shapes, check_tensor};
 use super::values::StepValues;
 use crate::gpu::{Bind, Caps, Launch, Recorder, Tensor, Variant, View};
 use crate::{Error, Result, dims};
@@ -208,7 +208,7 @@ pub fn decode(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Decode) ->
     check_tensor(kernel, call.y, b as usize, c)?;
     check_tensor(kernel, call.qkv, b as usize, 3 * c)?;
     check_tensor(kernel, call.cache, 1, 2 * c)?;
-    check_shapes(kernel, &[], &[(call.spans, Span::WORDS * b as usize)])?;
+    check_shapes(kernel, &[], &[ListNeed { list: call.spans, words: Span::WORDS * b as usize }])?;
     let (scale, columns, grid) = (call.scale, c as u32, move |values: &StepValues| [values.rows, heads as u32, 1]);
     let variant = decode_variant(spec, head_dim, call.own);
     let spans = Bind::Read(call.spans);

@@ -2,7 +2,7 @@
 
 use super::row_access::RowAccess;
 use super::rows::{BlockCount, RowCount};
-use super::shapes::check_shapes;
+use super::shapes::{MatrixNeed, check_shapes};
 use super::values::StepValues;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Result, dims};
@@ -74,8 +74,12 @@ pub fn column_sum(rec: &mut Recorder<StepValues>, access: RowAccess, call: &Colu
     let ColumnSum { input, partial, output, rows } = *call;
     let partial = &Matrix::over(partial.view.clone(), input.rows.div_ceil(BLOCK), input.columns);
     let n = rows.at(rec.capacity());
-    let matrices =
-        [(input, n, input.columns), (partial, n.div_ceil(BLOCK as u32), input.columns), (output, 1, input.columns)];
+    let columns = input.columns;
+    let matrices = [
+        MatrixNeed { matrix: input, rows: n, columns },
+        MatrixNeed { matrix: partial, rows: n.div_ceil(BLOCK as u32), columns },
+        MatrixNeed { matrix: output, rows: 1, columns },
+    ];
     check_shapes("column_sum", &matrices, &[])?;
     let block = match access {
         RowAccess::Image => BLOCK as u32,

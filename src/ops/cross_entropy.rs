@@ -3,7 +3,7 @@
 use super::grid::grid_of;
 use super::row_access::{RowAccess, rows_a_group};
 use super::rows::RowCount;
-use super::shapes::check_shapes;
+use super::shapes::{ListNeed, MatrixNeed, check_shapes};
 use super::values::StepValues;
 use crate::gpu::{AdapterKind, Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Result, dims};
@@ -76,8 +76,9 @@ pub fn cross_entropy(recorder: &mut Recorder<StepValues>, access: RowAccess, cal
     let quads = dims::pitch(call.logits.columns) as u32 / 4;
     let (rows, weight) = (call.rows, call.weight);
     let n = rows.at(recorder.capacity());
-    let lists = [(call.targets, n as usize), (call.losses, n as usize)];
-    check_shapes("cross_entropy", &[(call.logits, n, call.logits.columns)], &lists)?;
+    let lists = [call.targets, call.losses].map(|list| ListNeed { list, words: n as usize });
+    let logits = MatrixNeed { matrix: call.logits, rows: n, columns: call.logits.columns };
+    check_shapes("cross_entropy", &[logits], &lists)?;
     let mut binds = vec![Bind::Update(&call.logits.view), Bind::Read(call.targets), Bind::Write(call.losses)];
     binds.extend(access.updated(call.logits, rows));
     let (variant, a_group) = variant(recorder.device().caps(), access, call.logits.columns);

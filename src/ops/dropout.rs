@@ -3,7 +3,7 @@
 use super::grid::grid_of;
 use super::row_access::RowAccess;
 use super::rows::RowCount;
-use super::shapes::check_shapes;
+use super::shapes::{ListNeed, MatrixNeed, check_shapes};
 use super::values::StepValues;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Result, dims, philox};
@@ -53,8 +53,8 @@ pub fn dropout(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &Dr
     }
     let count = call.rows;
     let n = count.at(recorder.capacity());
-    let lists = [(call.positions, n as usize), (call.sequences, n as usize)];
-    check_shapes("dropout", &[(call.x, n, call.x.columns)], &lists)?;
+    let lists = [call.positions, call.sequences].map(|list| ListNeed { list, words: n as usize });
+    check_shapes("dropout", &[MatrixNeed { matrix: call.x, rows: n, columns: call.x.columns }], &lists)?;
     let packs = dims::pitch(call.x.columns) as u32 / 8;
     let mut binds = vec![Bind::Update(&call.x.view), Bind::Read(call.positions), Bind::Read(call.sequences)];
     binds.extend(access.updated(call.x, count));

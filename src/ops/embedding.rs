@@ -4,7 +4,7 @@
 use super::grid::grid_of;
 use super::row_access::RowAccess;
 use super::rows::RowCount;
-use super::shapes::check_shapes;
+use super::shapes::{ListNeed, MatrixNeed, check_shapes};
 use super::values::StepValues;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Result, dims};
@@ -73,8 +73,12 @@ pub fn embedding(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &
     let (n, c) = (recorder.capacity().rows, call.x.columns);
     check_shapes(
         "embedding",
-        &[(call.tokens, 1, c), (call.positions_embed, 1, c), (call.x, n, c)],
-        &[(call.ids, n as usize), (call.positions, n as usize)],
+        &[
+            MatrixNeed { matrix: call.tokens, rows: 1, columns: c },
+            MatrixNeed { matrix: call.positions_embed, rows: 1, columns: c },
+            MatrixNeed { matrix: call.x, rows: n, columns: c },
+        ],
+        &[call.ids, call.positions].map(|list| ListNeed { list, words: n as usize }),
     )?;
     let packs = dims::pitch(c) as u32 / 8;
     let all = |m: &Matrix| RowCount::Fixed(m.rows as u32);
@@ -129,8 +133,17 @@ pub struct EmbeddingBackward<'a> {
 /// [`crate::Error::Kernel`].
 pub fn backward(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &EmbeddingBackward) -> Result<()> {
     let (capacity, c, table) = (*recorder.capacity(), call.dx.columns, call.table);
-    let lists = [(call.owners, 3 * table.owners(&capacity) as usize), (call.rows, capacity.rows as usize)];
-    check_shapes("embedding_backward", &[(call.dx, capacity.rows, c), (call.gradient, 1, c)], &lists)?;
+    check_shapes(
+        "embedding_backward",
+        &[
+            MatrixNeed { matrix: call.dx, rows: capacity.rows, columns: c },
+            MatrixNeed { matrix: call.gradient, rows: 1, columns: c },
+        ],
+        &[
+            ListNeed { list: call.owners, words: 3 * table.owners(&capacity) as usize },
+            ListNeed { list: call.rows, words: capacity.rows as usize },
+        ],
+    )?;
     let quads = dims::pitch(c) as u32 / 4;
     let binds = [
         access.input(call.dx, RowCount::Rows),

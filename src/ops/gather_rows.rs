@@ -3,7 +3,7 @@
 use super::grid::grid_of;
 use super::row_access::RowAccess;
 use super::rows::RowCount;
-use super::shapes::check_shapes;
+use super::shapes::{ListNeed, MatrixNeed, check_shapes};
 use super::values::StepValues;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Result, dims};
@@ -65,8 +65,11 @@ fn record(
     [x_rows, out_rows]: [RowCount; 2],
 ) -> Result<()> {
     let (capacity, c, count) = (*recorder.capacity(), call.input.columns, call.count);
-    let all = [(call.input, x_rows.at(&capacity), c), (call.output, out_rows.at(&capacity), c)];
-    check_shapes(variant.stem, &all, &[(call.index, count.at(&capacity) as usize)])?;
+    let all = [
+        MatrixNeed { matrix: call.input, rows: x_rows.at(&capacity), columns: c },
+        MatrixNeed { matrix: call.output, rows: out_rows.at(&capacity), columns: c },
+    ];
+    check_shapes(variant.stem, &all, &[ListNeed { list: call.index, words: count.at(&capacity) as usize }])?;
     let packs = dims::pitch(c) as u32 / 8;
     let out = match out_rows {
         RowCount::Fixed(_) => Bind::Update(&call.output.view),

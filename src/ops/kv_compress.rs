@@ -11,7 +11,7 @@ use super::kernels::Kernels;
 use super::matmul::{self, Epilogue, Form, Matmul, Side};
 use super::row_access::RowAccess;
 use super::rows::{BlockCount, RowCount};
-use super::shapes::check_shapes;
+use super::shapes::{ListNeed, MatrixNeed, check_shapes};
 use super::values::StepValues;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Error, Result};
@@ -136,7 +136,7 @@ impl Compress<'_> {
         is_aligned(self.c(), self.group_width()) && self.first_column.is_multiple_of(8)
     }
 
-    fn check(&self, rec: &Recorder<StepValues>, more: &[(&Matrix, u32, usize)]) -> Result<()> {
+    fn check(&self, rec: &Recorder<StepValues>, more: &[MatrixNeed]) -> Result<()> {
         let (c, width) = (self.c(), self.group_width());
         let fits = width > 0 && width * self.factor == self.weight.rows && c.is_multiple_of(width);
         if !fits || self.first_column + c > self.x.columns {
@@ -150,9 +150,12 @@ impl Compress<'_> {
         }
         let (n, s) = (self.rows.at(rec.capacity()), self.slots.at(rec.capacity()));
         let [rows, columns] = workspace_shape(s as usize, c, self.factor, width);
-        let mut all = vec![(self.x, n, self.x.columns), (self.workspace, rows as u32, columns)];
+        let mut all = vec![
+            MatrixNeed { matrix: self.x, rows: n, columns: self.x.columns },
+            MatrixNeed { matrix: self.workspace, rows: rows as u32, columns },
+        ];
         all.extend(more);
-        check_shapes("kv_compress", &all, &[(self.slot_rows, s as usize)])
+        check_shapes("kv_compress", &all, &[ListNeed { list: self.slot_rows, words: s as usize }])
     }
 
     /// Kernels that read single columns read them from buffers only.
@@ -242,7 +245,7 @@ pub fn forward(
     output: &Matrix,
 ) -> Result<()> {
     let s = call.slots.at(rec.capacity());
-    call.check(rec, &[(output, s, call.c())])?;
+    call.check(rec, &[MatrixNeed { matrix: output, rows: s, columns: call.c() }])?;
     if call.is_full() {
         call.record_gather(rec, access)?;
         return call.product(
@@ -252,7 +255,7 @@ pub fn forward(
             Epilogue::Bias(bias),
         );
     }
-    check_shapes("kv_compress", &[], &[(bias, call.c())])?;
+    check_shapes("kv_compress", &[], &[ListNeed { list: bias, words: call.c() }])?;
     let (slots, params, call) = (call.slots, call.params(output.pitch()), *call);
     let flops = call.flops(1);
     let weights = RowCount::Fixed(call.weight.rows as u32);
@@ -300,10 +303,14 @@ pub struct Gradients<'a> {
 pub fn backward(rec: &mut Recorder<StepValues>, access: RowAccess, call: &Compress, to: &Gradients) -> Result<()> {
     let (capacity, c) = (*rec.capacity(), call.c());
     let (n, s) = (call.rows.at(&capacity), call.slots.at(&capacity));
-    let dweight = to.parameters.map(|gradients| (gradients.weight, call.weight.rows as u32, c));
-    let tensors = [(to.dy, s, c), (to.dx, n, call.x.columns)].into_iter().chain(dweight).collect::<Vec<_>>();
+    let mut tensors = vec![
+        MatrixNeed { matrix: to.dy, rows: s, columns: c },
+        MatrixNeed { matrix: to.dx, rows: n, columns: call.x.columns },
+    ];
+    let weight_rows = call.weight.rows as u32;
+    tensors.extend(to.parameters.map(|of| MatrixNeed { matrix: of.weight, rows: weight_rows, columns: c }));
     call.check(rec, &tensors)?;
-    check_shapes("kv_compress_backward", &[], &[(to.tail_rows, capacity.tail_rows as usize)])?;
+    check_shapes("kv_compress_backward", &[], &[ListNeed { list: to.tail_rows, words: capacity.tail_rows as usize }])?;
     let slots = call.slots;
     if call.is_full() {
         call.product(rec, Form::ABt, Operands { a: to.dy, b: call.weight, c: call.workspace }, Epilogue::None)?;

@@ -5,7 +5,7 @@ use super::column_sum;
 use super::grid::grid_of;
 use super::row_access::{RowAccess, rows_a_group};
 use super::rows::RowCount;
-use super::shapes::check_shapes;
+use super::shapes::{ListNeed, MatrixNeed, check_shapes};
 use super::values::StepValues;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
 use crate::{Error, Result, dims, philox};
@@ -109,7 +109,7 @@ pub struct BranchDropout<'a> {
 impl BranchDropout<'_> {
     /// The parameters of the mask, apart from the key of the step.
     fn params(&self, stem: &str, rows: u32, params: Params) -> Result<Params> {
-        check_shapes(stem, &[], &[(self.positions, rows as usize), (self.sequences, rows as usize)])?;
+        check_shapes(stem, &[], &[self.positions, self.sequences].map(|list| ListNeed { list, words: rows as usize }))?;
         let start = |list: &View| {
             let error = || Error::kernel(stem, "not a part of the table").at(&*list.name);
             list.start_in(self.table).ok_or_else(error)
@@ -153,9 +153,10 @@ pub struct LayerNorm<'a> {
 /// [`crate::Error::Kernel`].
 pub fn layer_norm(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &LayerNorm) -> Result<()> {
     let (n, columns) = (recorder.capacity().rows, call.x.columns);
-    let wide = [call.x, call.branch, call.sum, call.y].map(|m| (m, n, columns));
-    let all = [&wide[..], &[(call.gain, 1, columns), (call.bias, 1, columns)]].concat();
-    check_shapes("layer_norm", &all, &[(call.stats, 2 * n as usize)])?;
+    let wide = [call.x, call.branch, call.sum, call.y].map(|matrix| MatrixNeed { matrix, rows: n, columns });
+    let one_row = [call.gain, call.bias].map(|matrix| MatrixNeed { matrix, rows: 1, columns });
+    let all = [&wide[..], &one_row].concat();
+    check_shapes("layer_norm", &all, &[ListNeed { list: call.stats, words: 2 * n as usize }])?;
     let (rows, one) = (RowCount::Rows, RowCount::Fixed(1));
     let mut binds = vec![
         access.input(call.x, rows),
@@ -226,13 +227,14 @@ pub struct LayerNormBackward<'a> {
 /// [`crate::Error::Kernel`].
 pub fn backward(recorder: &mut Recorder<StepValues>, access: RowAccess, call: &LayerNormBackward) -> Result<()> {
     let (n, columns) = (recorder.capacity().rows, call.dy.columns);
-    let mut matrices = [call.dy, call.sum, call.dsum].map(|m| (m, n, columns)).to_vec();
-    matrices.extend([(call.gain, 1, columns), (call.partial, partial_rows(n as usize) as u32, columns)]);
-    matrices.extend(call.branch.map(|branch| (branch.dbranch, n, columns)));
+    let mut matrices = [call.dy, call.sum, call.dsum].map(|matrix| MatrixNeed { matrix, rows: n, columns }).to_vec();
+    matrices.push(MatrixNeed { matrix: call.gain, rows: 1, columns });
+    matrices.push(MatrixNeed { matrix: call.partial, rows: partial_rows(n as usize) as u32, columns });
+    matrices.extend(call.branch.map(|branch| MatrixNeed { matrix: branch.dbranch, rows: n, columns }));
     if let Some(NormGradients { branch_bias, gain, bias }) = call.gradients {
-        matrices.extend([branch_bias, gain, bias].map(|m| (m, 1, columns)));
+        matrices.extend([branch_bias, gain, bias].map(|matrix| MatrixNeed { matrix, rows: 1, columns }));
     }
-    check_shapes("layer_norm_backward", &matrices, &[(call.stats, 2 * n as usize)])?;
+    check_shapes("layer_norm_backward", &matrices, &[ListNeed { list: call.stats, words: 2 * n as usize }])?;
     let block = block_rows(access, n);
     let sums = SUMS * dims::pitch(columns);
     let partial = Matrix::over(call.partial.view.clone(), n.div_ceil(block) as usize, sums);

@@ -6,7 +6,7 @@
 use super::form::Form;
 use super::row_access::RowAccess;
 use super::rows::{BlockCount, RowCount};
-use super::shapes::{check_shapes, check_tensor};
+use super::shapes::{ListNeed, MatrixNeed, check_shapes, check_tensor};
 use super::values::StepValues;
 use crate::error::DeviceError;
 use crate::gpu::{Bind, Caps, Device, Image, ImageLayout, Launch, Matrix, Recorder, Tensor, Variant, View};
@@ -351,14 +351,14 @@ fn check_operands(call: &Matvec, m: u32, k: usize, n: usize) -> Result<()> {
     let mut lists = Vec::new();
     let tensor = |tensor: &Tensor, columns| check_tensor("matvec", tensor, m as usize, columns);
     if let Some(norm) = &call.norm {
-        matrices.extend([(norm.gain, 1, k), (norm.bias, 1, k)]);
+        matrices.extend([norm.gain, norm.bias].map(|matrix| MatrixNeed { matrix, rows: 1, columns: k }));
         norm.keep.map_or(Ok(()), |keep| tensor(keep, k))?;
     }
     match &call.epilogue {
         Epilogue::None => {}
-        Epilogue::Bias(bias) | Epilogue::BiasGelu(bias) => lists.push((*bias, n)),
+        Epilogue::Bias(bias) | Epilogue::BiasGelu(bias) => lists.push(ListNeed { list: bias, words: n }),
         Epilogue::BiasResidual { bias, residual } => {
-            lists.push((*bias, n));
+            lists.push(ListNeed { list: bias, words: n });
             tensor(residual, n)?;
         }
     }

@@ -3,7 +3,7 @@
 use super::grid::grid_of;
 use super::row_access::RowAccess;
 use super::rows::{BlockCount, RowCount};
-use super::shapes::check_shapes;
+use super::shapes::{ListNeed, MatrixNeed, check_shapes};
 use super::values::StepValues;
 use crate::data::batch::LossCounts;
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
@@ -215,7 +215,8 @@ pub fn loss_sum(
         Losses::Tokens => (RowCount::Rows, offset_of!(DeviceState, loss_sum)),
         Losses::Examples => (RowCount::Examples, offset_of!(DeviceState, task_sum)),
     };
-    check_shapes("loss_sum", &[], &[(losses, rows.at(rec.capacity()) as usize), (state, STATE_WORDS)])?;
+    let losses_need = ListNeed { list: losses, words: rows.at(rec.capacity()) as usize };
+    check_shapes("loss_sum", &[], &[losses_need, ListNeed { list: state, words: STATE_WORDS }])?;
     let (binds, word) = ([Bind::Read(losses), Bind::Update(state)], (offset / 4) as u32);
     rec.dispatch(&list_variant(access, "loss_sum", LOSS_SUM), &binds, move |values| {
         Launch::new(LossParams { count: rows.at(values), word, pad: [0; 2] }, [1, 1, 1])
@@ -233,7 +234,8 @@ pub fn norm_partials(floats: usize) -> usize {
 /// [`Error::Kernel`].
 pub fn global_norm(rec: &mut Recorder<StepValues>, access: RowAccess, gradient: &Matrix, partial: &View) -> Result<()> {
     let least = norm_partials(gradient.rows * FLAT_COLUMNS);
-    check_shapes("global_norm", &[(gradient, gradient.rows as u32, FLAT_COLUMNS)], &[(partial, least)])?;
+    let gradient_need = MatrixNeed { matrix: gradient, rows: gradient.rows as u32, columns: FLAT_COLUMNS };
+    check_shapes("global_norm", &[gradient_need], &[ListNeed { list: partial, words: least }])?;
     let quads = (gradient.rows * FLAT_COLUMNS / 4) as u32;
     let rows = RowCount::Fixed(gradient.rows as u32);
     let binds = [access.input(gradient, rows), Bind::Write(partial)];
@@ -261,7 +263,8 @@ pub struct StepEnd<'a> {
 /// [`Error::Kernel`].
 pub fn step_state(rec: &mut Recorder<StepValues>, access: RowAccess, end: &StepEnd) -> Result<()> {
     let StepEnd { partial, partials, state, clip } = *end;
-    check_shapes("step_state", &[], &[(partial, partials), (state, STATE_WORDS)])?;
+    let lists = [ListNeed { list: partial, words: partials }, ListNeed { list: state, words: STATE_WORDS }];
+    check_shapes("step_state", &[], &lists)?;
     let binds = [Bind::Read(partial), Bind::Update(state)];
     rec.dispatch(&list_variant(access, "step_state", STEP_STATE), &binds, move |values| {
         let params = StateParams { partials: partials as u32, step: values.step, clip, pad: 0 };
@@ -310,7 +313,8 @@ pub fn adamw(
 ) -> Result<()> {
     let tensors = [slab.values, slab.gradients, slab.first_moments, slab.second_moments];
     let all = slab.values.rows as u32;
-    check_shapes("adamw", &tensors.map(|t| (t, all, FLAT_COLUMNS)), &[(state, STATE_WORDS)])?;
+    let flat = tensors.map(|matrix| MatrixNeed { matrix, rows: all, columns: FLAT_COLUMNS });
+    check_shapes("adamw", &flat, &[ListNeed { list: state, words: STATE_WORDS }])?;
     let ParameterRange { start, end, .. } = range;
     if start % 64 != 0 || end % 64 != 0 || start > end || end > slab.values.rows * FLAT_COLUMNS {
         let expected = format!("expected multiples of 64 within {all} rows of {FLAT_COLUMNS}");

@@ -3,19 +3,39 @@
 use crate::gpu::{Matrix, Tensor, View};
 use crate::{Error, Result, dims};
 
-/// Refuses tensors that are smaller than what a kernel touches at capacity. A matrix comes with the rows it must have at
-/// least and the columns it must have exactly; a list comes with the words it must have at least.
+/// What a kernel touches of a matrix at capacity.
+#[derive(Clone, Copy)]
+pub(super) struct MatrixNeed<'a> {
+    pub matrix: &'a Matrix,
+    /// The rows that it must have at least.
+    pub rows: u32,
+    /// The columns that it must have.
+    pub columns: usize,
+}
+
+/// What a kernel touches of a list at capacity.
+#[derive(Clone, Copy)]
+pub(super) struct ListNeed<'a> {
+    pub list: &'a View,
+    /// The words that it must have at least.
+    pub words: usize,
+}
+
+/// Refuses tensors that are smaller than what a kernel touches at capacity.
 ///
 /// # Errors
 /// [`Error::Kernel`] with the tensor's name, its shape and the shape expected.
-pub(super) fn check_shapes(kernel: &str, matrices: &[(&Matrix, u32, usize)], lists: &[(&View, usize)]) -> Result<()> {
-    for (matrix, rows, columns) in matrices {
+pub(super) fn check_shapes(kernel: &str, matrices: &[MatrixNeed], lists: &[ListNeed]) -> Result<()> {
+    for MatrixNeed { matrix, rows, columns } in matrices {
         check_shape(kernel, &matrix.view.name, [matrix.rows, matrix.columns], [*rows as usize, *columns])?;
     }
-    let words = matrices.iter().map(|(matrix, rows, columns)| (&matrix.view, dims::floats(*rows as usize, *columns)));
-    match words.chain(lists.iter().copied()).find(|(view, words)| view.words < *words as u64) {
-        Some((view, words)) => {
-            let error = Error::kernel(kernel, format!("{} words", view.words)).at(&*view.name);
+    let words = matrices.iter().map(|MatrixNeed { matrix, rows, columns }| {
+        let words = dims::floats(*rows as usize, *columns);
+        ListNeed { list: &matrix.view, words }
+    });
+    match words.chain(lists.iter().copied()).find(|need| need.list.words < need.words as u64) {
+        Some(ListNeed { list, words }) => {
+            let error = Error::kernel(kernel, format!("{} words", list.words)).at(&*list.name);
             Err(error.expected(format!("expected {words} at least")))
         }
         None => Ok(()),

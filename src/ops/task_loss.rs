@@ -3,7 +3,7 @@
 use super::grid::grid_of;
 use super::row_access::RowAccess;
 use super::rows::RowCount;
-use super::shapes::check_shapes;
+use super::shapes::{ListNeed, MatrixNeed, check_shapes};
 use super::values::StepValues;
 use crate::config::{Answers, Task};
 use crate::gpu::{Bind, Caps, Launch, Matrix, Recorder, Variant, View};
@@ -83,8 +83,13 @@ pub fn task_loss(rec: &mut Recorder<StepValues>, access: RowAccess, call: &TaskL
     let l = call.scores.columns;
     let access = if access == RowAccess::Image && l > MANY { RowAccess::buffer(l) } else { access };
     let (rows, count) = (RowCount::Sequences.at(rec.capacity()), RowCount::Examples.at(rec.capacity()) as usize);
-    let matrices = [call.scores, call.logits, call.dlogits].map(|m| (m, rows, l));
-    check_shapes("task_loss", &matrices, &[(call.examples, 3 * count), (call.bias, l), (call.losses, count)])?;
+    let matrices = [call.scores, call.logits, call.dlogits].map(|matrix| MatrixNeed { matrix, rows, columns: l });
+    let lists = [
+        ListNeed { list: call.examples, words: 3 * count },
+        ListNeed { list: call.bias, words: l },
+        ListNeed { list: call.losses, words: count },
+    ];
+    check_shapes("task_loss", &matrices, &lists)?;
     let binds = [
         Bind::Read(call.examples),
         Bind::Read(call.bias),

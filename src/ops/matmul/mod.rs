@@ -12,7 +12,7 @@ mod product;
 mod tiled;
 
 use super::matvec;
-use super::shapes::check_shapes;
+use super::shapes::{ListNeed, MatrixNeed, check_shapes};
 use super::values::StepValues;
 use crate::gpu::{Caps, Matrix, Recorder, Variant};
 use crate::{Error, Result, dims};
@@ -248,19 +248,26 @@ pub fn matmul(recorder: &mut Recorder<StepValues>, spec: Spec, call: &Matmul) ->
     let sizes = Sizes { m: m as u32, n: n as u32, k: k as u32 };
     let rows = call.rows.at(recorder.capacity());
     let (c_rows, b_rows) = if call.form == Form::AtB { (sizes.m, rows) } else { (rows, b.rows as u32) };
-    let mut all = vec![(a, rows, a.columns), (b, b_rows, b.columns), (c, c_rows, n)];
+    let mut all = vec![
+        MatrixNeed { matrix: a, rows, columns: a.columns },
+        MatrixNeed { matrix: b, rows: b_rows, columns: b.columns },
+        MatrixNeed { matrix: c, rows: c_rows, columns: n },
+    ];
     let mut lists = Vec::new();
     match &call.epilogue {
         Epilogue::None => {}
-        Epilogue::Bias(bias) => lists.push((*bias, n)),
+        Epilogue::Bias(bias) => lists.push(ListNeed { list: bias, words: n }),
         Epilogue::BiasGelu { bias, pre } => {
-            lists.push((*bias, n));
-            all.push((*pre, c_rows, n));
+            lists.push(ListNeed { list: bias, words: n });
+            all.push(MatrixNeed { matrix: pre, rows: c_rows, columns: n });
         }
-        Epilogue::GeluBackward(x) | Epilogue::Residual(x) => all.push((*x, c_rows, n)),
+        Epilogue::GeluBackward(x) | Epilogue::Residual(x) => {
+            all.push(MatrixNeed { matrix: x, rows: c_rows, columns: n });
+        }
     }
     if let Some(parts) = call.parts.filter(|_| spec.parts() > 1) {
-        lists.push((parts, spec.parts() as usize * c_rows as usize * dims::pitch(n)));
+        let words = spec.parts() as usize * c_rows as usize * dims::pitch(n);
+        lists.push(ListNeed { list: parts, words });
     }
     check_shapes("matmul", &all, &lists)?;
     match spec {
