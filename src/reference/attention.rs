@@ -57,6 +57,31 @@ pub struct Rules<'a> {
     pub scale: f64,
 }
 
+/// Queries, keys and values, or the gradients of these.
+#[derive(Clone, Copy, Debug)]
+pub struct Qkv<T> {
+    /// \[n,c\].
+    pub q: T,
+    /// \[m,c\].
+    pub k: T,
+    /// \[m,c\].
+    pub v: T,
+}
+
+impl<T> Qkv<T> {
+    /// The result of `f` for each.
+    pub fn map<U>(self, mut f: impl FnMut(T) -> U) -> Qkv<U> {
+        Qkv { q: f(self.q), k: f(self.k), v: f(self.v) }
+    }
+}
+
+impl<T> Qkv<Vec<T>> {
+    /// Their numbers.
+    pub fn as_slices(&self) -> Qkv<&[T]> {
+        Qkv { q: &self.q, k: &self.k, v: &self.v }
+    }
+}
+
 /// Dropout on the probabilities.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout<'a> {
@@ -98,14 +123,15 @@ pub fn head_scale(c: usize, heads: usize) -> f64 {
 }
 
 /// q, k and v of qkv \[n,3c\], which holds them side by side.
-pub fn split(qkv: &[f64], c: usize) -> [Vec<f64>; 3] {
-    [0, 1, 2].map(|part| qkv.chunks_exact(3 * c).flat_map(|row| &row[part * c..(part + 1) * c]).copied().collect())
+pub fn split(qkv: &[f64], c: usize) -> Qkv<Vec<f64>> {
+    let part = |part: usize| qkv.chunks_exact(3 * c).flat_map(|row| &row[part * c..(part + 1) * c]).copied().collect();
+    Qkv { q: part(0), k: part(1), v: part(2) }
 }
 
 /// The inverse of [`split`].
-pub fn join(parts: [&[f64]; 3], c: usize) -> Vec<f64> {
-    let rows = parts[0].len() / c;
-    (0..rows).flat_map(|r| parts.into_iter().flat_map(move |p| &p[r * c..(r + 1) * c])).copied().collect()
+pub fn join<T: Copy>(Qkv { q, k, v }: Qkv<&[T]>, c: usize) -> Vec<T> {
+    let rows = q.len() / c;
+    (0..rows).flat_map(|r| [q, k, v].into_iter().flat_map(move |part| &part[r * c..(r + 1) * c])).copied().collect()
 }
 
 impl Rules<'_> {
@@ -164,14 +190,14 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// The forward pass over \[q, k, v\].
-pub fn forward(x: [&[f64]; 3], rules: &Rules, dropout: Option<&Dropout>) -> Forward {
+/// The forward pass.
+pub fn forward(x: Qkv<&[f64]>, rules: &Rules, dropout: Option<&Dropout>) -> Forward {
     forward_of(x, rules, dropout, |_| true)
 }
 
 /// As [`forward`], of the packed rows that are `wanted` alone: the others stay 0.
 pub fn forward_of(
-    [q, k, v]: [&[f64]; 3],
+    Qkv { q, k, v }: Qkv<&[f64]>,
     rules: &Rules,
     dropout: Option<&Dropout>,
     wanted: impl Fn(usize) -> bool,
@@ -208,14 +234,14 @@ pub fn delta(y: &[f64], dy: &[f64], head_dim: usize) -> Vec<f64> {
     y.chunks_exact(head_dim).zip(dy.chunks_exact(head_dim)).map(|(y, dy)| dot(y, dy)).collect()
 }
 
-/// The backward pass: \[dq, dk, dv\].
+/// The backward pass: dq, dk and dv.
 pub fn backward(
-    [q, k, v]: [&[f64]; 3],
+    Qkv { q, k, v }: Qkv<&[f64]>,
     kept: &Forward,
     dy: &[f64],
     rules: &Rules,
     dropout: Option<&Dropout>,
-) -> [Vec<f64>; 3] {
+) -> Qkv<Vec<f64>> {
     let (d, scale) = (rules.head_dim(), rules.scale);
     let delta = delta(&kept.y, dy, d);
     let [mut dq, mut dk, mut dv] = [q, k, v].map(|x| vec![0.0; x.len()]);
@@ -236,7 +262,7 @@ pub fn backward(
             }
         }
     });
-    [dq, dk, dv]
+    Qkv { q: dq, k: dk, v: dv }
 }
 
 #[cfg(test)]
@@ -253,25 +279,25 @@ mod tests {
         Rules { c: C, heads: 2, cu_seqlens: &BORDERS, seen, scale: head_scale(C, 2) }
     }
 
-    fn inputs(rules: &Rules) -> [Vec<f64>; 3] {
-        [normal(N * C, 1), normal(rules.keys() * C, 2), normal(rules.keys() * C, 3)]
+    fn inputs(rules: &Rules) -> Qkv<Vec<f64>> {
+        Qkv { q: normal(N * C, 1), k: normal(rules.keys() * C, 2), v: normal(rules.keys() * C, 3) }
     }
 
-    fn refs(x: &[Vec<f64>; 3]) -> [&[f64]; 3] {
-        [&x[0], &x[1], &x[2]]
+    fn concat(x: &Qkv<Vec<f64>>) -> Vec<f64> {
+        [x.q.as_slice(), &x.k, &x.v].concat()
     }
 
     fn check(seen: Seen, dropout: Option<&Dropout>) {
         let (rules, dy) = (rules(seen), normal(N * C, 4));
         let x = inputs(&rules);
-        let gradients = backward(refs(&x), &forward(refs(&x), &rules, dropout), &dy, &rules, dropout);
+        let gradients = backward(x.as_slices(), &forward(x.as_slices(), &rules, dropout), &dy, &rules, dropout);
         // All three at once: with blocks of one token, q and k alone have no gradient.
         let f = |moved: &[f64]| {
             let (q, kv) = moved.split_at(N * C);
             let (k, v) = kv.split_at(rules.keys() * C);
-            dot(&dy, &forward([q, k, v], &rules, dropout).y)
+            dot(&dy, &forward(Qkv { q, k, v }, &rules, dropout).y)
         };
-        check_gradient(&format!("{seen:?}"), &x.concat(), &gradients.concat(), f);
+        check_gradient(&format!("{seen:?}"), &concat(&x), &concat(&gradients), f);
     }
 
     #[test]
@@ -292,13 +318,13 @@ mod tests {
         ] {
             let rules = rules(seen);
             let x = inputs(&rules);
-            let y = forward(refs(&x), &rules, None).y;
+            let y = forward(x.as_slices(), &rules, None).y;
             let keys_of = |lengths: &[usize]| lengths.iter().map(|n| seen.keys(*n)).sum::<usize>();
             for key in 0..rules.keys() {
                 let mut other = x.clone();
-                other[1][key * C..(key + 1) * C].iter_mut().for_each(|x| *x += 1.0);
-                other[2][key * C..(key + 1) * C].iter_mut().for_each(|x| *x += 1.0);
-                let moved = forward(refs(&other), &rules, None).y;
+                other.k[key * C..(key + 1) * C].iter_mut().for_each(|x| *x += 1.0);
+                other.v[key * C..(key + 1) * C].iter_mut().for_each(|x| *x += 1.0);
+                let moved = forward(other.as_slices(), &rules, None).y;
                 for query in 0..N {
                     let (start, first) = match query {
                         0..4 => (0, 0),
@@ -321,8 +347,8 @@ mod tests {
         let qkv = [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 2f64.sqrt(), 0.0, ln3, 0.0, 5.0, 1.0];
         let rules = Rules { c: 2, heads: 1, cu_seqlens: &[0, 2], seen: Seen::Full, scale: head_scale(2, 1) };
         let x = split(&qkv, 2);
-        assert_eq!(join(refs(&x), 2), qkv);
-        let out = forward(refs(&x), &rules, None);
+        assert_eq!(join(x.as_slices(), 2), qkv);
+        let out = forward(x.as_slices(), &rules, None);
         assert!(largest_difference(&out.y, &[1.0, 0.0, 4.0, 0.75]) < 1e-14);
         assert!(largest_difference(&out.log_sum_exp, &[0.0, 4f64.ln()]) < 1e-14);
     }
@@ -333,16 +359,16 @@ mod tests {
             let rules = rules(seen);
             let x = inputs(&rules);
             let dropout = Dropout { rate: 0.4, key: [5, 6], layer: 3, sequence_numbers: &[8, 1, 0, 2, 3] };
-            let packed = forward(refs(&x), &rules, Some(&dropout));
+            let packed = forward(x.as_slices(), &rules, Some(&dropout));
             let alone = Rules { cu_seqlens: &[0, 9], ..rules };
             let first = seen.keys(4) + seen.keys(0) + seen.keys(1);
             let part = |x: &[f64], first: usize, rows: usize| x[first * C..(first + rows) * C].to_vec();
-            let [k, v] = [1, 2].map(|i| part(&x[i], first, seen.keys(9)));
-            let x = [part(&x[0], 5, 9), k, v];
+            let [k, v] = [&x.k, &x.v].map(|x| part(x, first, seen.keys(9)));
+            let x = Qkv { q: part(&x.q, 5, 9), k, v };
             let dropout = Dropout { sequence_numbers: &[2], ..dropout };
-            assert_eq!(packed.y[5 * C..], forward(refs(&x), &alone, Some(&dropout)).y);
+            assert_eq!(packed.y[5 * C..], forward(x.as_slices(), &alone, Some(&dropout)).y);
             let dropout = Dropout { sequence_numbers: &[4], ..dropout };
-            assert_ne!(packed.y[5 * C..], forward(refs(&x), &alone, Some(&dropout)).y);
+            assert_ne!(packed.y[5 * C..], forward(x.as_slices(), &alone, Some(&dropout)).y);
         }
     }
 
@@ -356,7 +382,7 @@ mod tests {
         for (key, head) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
             v[key * 4 + head * 2 + key] = 1.0;
         }
-        let out = forward([&[0.0; 8], &[0.0; 8], &v], &rules, Some(&dropout));
+        let out = forward(Qkv { q: &[0.0; 8], k: &[0.0; 8], v: &v }, &rules, Some(&dropout));
         for (query, head) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
             for key in 0..=query {
                 let word = crate::philox::philox([0, query, 9, head * 65536 + 5 * 8 + 1], [1, 2])[key as usize];

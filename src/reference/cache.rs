@@ -96,7 +96,7 @@ pub fn append(x: &[f64], cache: &mut [f64], how: &Append) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::attention::{Rules, Seen, forward, head_scale};
+    use super::super::attention::{Rules, Seen, forward, head_scale, split};
     use super::super::testing::{largest_difference, normal};
     use super::*;
 
@@ -108,9 +108,7 @@ mod tests {
         for block in [None, Some(4)] {
             let seen = block.map_or(Seen::Full, Seen::Local);
             let rules = Rules { c, heads, cu_seqlens: &[0, n as u32], seen, scale: head_scale(c, heads) };
-            let part = |i: usize| qkv.chunks_exact(3 * c).flat_map(|row| row[i * c..(i + 1) * c].to_vec()).collect();
-            let parts: [Vec<f64>; 3] = [part(0), part(1), part(2)];
-            let expected = forward([&parts[0], &parts[1], &parts[2]], &rules, None).y;
+            let expected = forward(split(&qkv, c).as_slices(), &rules, None).y;
             // A local layer keeps one block: rows of the block before are not seen.
             let ring_rows = block.unwrap_or(n);
             for prompt in [0, 5] {

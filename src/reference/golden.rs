@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-use super::attention::Seen;
+use super::attention::{Qkv, Seen};
 use super::cross_entropy::IGNORED;
 use super::matmul::{Form, add_bias, bias_gradient, matmul};
 use super::{adamw, attention, global_norm, kv_compress, model};
@@ -290,10 +290,11 @@ fn check_attention(
     from_rows: impl Fn(&[f64]) -> Vec<f64>,
 ) {
     let [q, k, v, dy] = ["in.q", "in.k", "in.v", "in.dy"].map(|name| to_rows(&case.data[name]));
-    let kept = attention::forward([&q, &k, &v], rules, None);
+    let x = Qkv { q: q.as_slice(), k: &k, v: &v };
+    let kept = attention::forward(x, rules, None);
     case.compare("out.y", &from_rows(&kept.y), |_| true);
-    let gradients = attention::backward([&q, &k, &v], &kept, &dy, rules, None);
-    for (gradient, name) in gradients.iter().zip(["grad_in.q", "grad_in.k", "grad_in.v"]) {
+    let gradients = attention::backward(x, &kept, &dy, rules, None);
+    for (gradient, name) in [(&gradients.q, "grad_in.q"), (&gradients.k, "grad_in.k"), (&gradients.v, "grad_in.v")] {
         case.compare(name, &from_rows(gradient), |_| true);
     }
 }
@@ -310,7 +311,7 @@ struct Compression<'a> {
 /// y and the gradients; those of convolutions and nulls of keys, then of values.
 struct Compressed {
     y: Vec<f64>,
-    gradients: [Vec<f64>; 3],
+    gradients: Qkv<Vec<f64>>,
     convolutions: [kv_compress::Backward; 2],
     dnulls: [Vec<f64>; 2],
 }
@@ -339,20 +340,21 @@ impl Compression<'_> {
         (slots, null)
     }
 
-    fn run(&self, [q, k, v]: [&[f64]; 3], dy: &[f64]) -> Compressed {
+    fn run(&self, Qkv { q, k, v }: Qkv<&[f64]>, dy: &[f64]) -> Compressed {
         let compress = |x: &[f64], i: usize| {
             let [weight, bias] = &self.weights[i];
             self.keys(&kv_compress::forward(x, weight, bias, &self.convolution), &self.nulls[i])
         };
         let (keys, values) = (compress(k, 0), compress(v, 1));
-        let kept = attention::forward([q, &keys, &values], &self.rules, None);
-        let [dq, dkeys, dvalues] = attention::backward([q, &keys, &values], &kept, dy, &self.rules, None);
+        let x = Qkv { q, k: &keys, v: &values };
+        let kept = attention::forward(x, &self.rules, None);
+        let dx = attention::backward(x, &kept, dy, &self.rules, None);
         let back = |x: &[f64], dkeys: &[f64], i: usize| {
             let (dslots, dnull) = self.split(dkeys);
             (kv_compress::backward(x, &self.weights[i][0], &dslots, &self.convolution), dnull)
         };
-        let ((of_k, null_k), (of_v, null_v)) = (back(k, &dkeys, 0), back(v, &dvalues, 1));
-        let gradients = [dq, of_k.dx.clone(), of_v.dx.clone()];
+        let ((of_k, null_k), (of_v, null_v)) = (back(k, &dx.k, 0), back(v, &dx.v, 1));
+        let gradients = Qkv { q: dx.q, k: of_k.dx.clone(), v: of_v.dx.clone() };
         Compressed { y: kept.y, gradients, convolutions: [of_k, of_v], dnulls: [null_k, null_v] }
     }
 }
@@ -394,9 +396,10 @@ fn f_strict_compression() {
             nulls: ["null_k", "null_v"].map(null),
         };
         let [q, k, v, dy] = ["in.q", "in.k", "in.v", "in.dy"].map(|name| case.data[name].clone());
-        let out = layer.run([&q, &k, &v], &dy);
+        let out = layer.run(Qkv { q: &q, k: &k, v: &v }, &dy);
         case.compare("out.y", &out.y, |_| true);
-        for (name, gradient) in ["grad_in.q", "grad_in.k", "grad_in.v"].into_iter().zip(&out.gradients) {
+        let Qkv { q, k, v } = &out.gradients;
+        for (name, gradient) in [("grad_in.q", q), ("grad_in.k", k), ("grad_in.v", v)] {
             case.compare(name, gradient, |_| true);
         }
         let [k, v] = &out.convolutions;
@@ -443,11 +446,10 @@ fn f_lucidrains_compression() {
         let (to_qkv, to_out) = (&weights["to_qkv.weight"], &weights["to_out.weight"]);
         let qkv = attention::split(&matmul(Form::ABt, &x, to_qkv, n, 3 * c, c), c);
         let datt = matmul(Form::AB, &dy, to_out, n, c, c);
-        let out = layer.run([&qkv[0], &qkv[1], &qkv[2]], &datt);
+        let out = layer.run(qkv.as_slices(), &datt);
         let y = add_bias(&matmul(Form::ABt, &out.y, to_out, n, c, c), &weights["to_out.bias"]);
         case.compare("out.y", &cut(&y), |_| true);
-        let [dq, dk, dv] = &out.gradients;
-        let dqkv = attention::join([dq, dk, dv], c);
+        let dqkv = attention::join(out.gradients.as_slices(), c);
         case.compare("grad_in.x", &cut(&matmul(Form::AB, &dqkv, to_qkv, n, c, 3 * c)), |_| true);
         case.compare("grad.to_qkv.weight", &matmul(Form::AtB, &dqkv, &x, 3 * c, c, n), |_| true);
         case.compare("grad.to_out.weight", &matmul(Form::AtB, &dy, &out.y, c, c, n), |_| true);

@@ -9,6 +9,7 @@
 use crate::config::{AttentionKind, KvScale, LayerTensor as Of, ModelConfig};
 use crate::philox::{Site, place};
 
+use super::attention::Qkv;
 use super::matmul::{Form, add_bias, bias_gradient, matmul};
 use super::{attention, cross_entropy, dropout, embedding, gelu, kv_compress, layer_norm};
 
@@ -73,7 +74,7 @@ const LN_2: [Of; 2] = [Of::Ln2Gain, Of::Ln2Bias];
 struct Kept {
     x: Vec<f64>,
     /// q, k and v of every token.
-    qkv: [Vec<f64>; 3],
+    qkv: Qkv<Vec<f64>>,
     /// Keys and values that queries see: those of every token, or compressed.
     kv: [Vec<f64>; 2],
     attention: attention::Forward,
@@ -212,10 +213,10 @@ impl Pass<'_> {
         let (rules, attention_dropout) = self.attention_rules(layer);
         let qkv = attention::split(&linear(&x, w.pair(C_ATTN)), self.config.n_embd);
         let kv = match rules.seen {
-            attention::Seen::Compressed(_) => [0, 1].map(|part| self.compress(&qkv[1 + part], part, w)),
-            _ => [qkv[1].clone(), qkv[2].clone()],
+            attention::Seen::Compressed(_) => [self.compress(&qkv.k, 0, w), self.compress(&qkv.v, 1, w)],
+            _ => [qkv.k.clone(), qkv.v.clone()],
         };
-        let attention = attention::forward([&qkv[0], &kv[0], &kv[1]], &rules, attention_dropout.as_ref());
+        let attention = attention::forward(Qkv { q: &qkv.q, k: &kv[0], v: &kv[1] }, &rules, attention_dropout.as_ref());
         let branch = self.drop(linear(&attention.y, w.pair(C_PROJ)), layer, Site::ResidualAttention);
         let (gain, bias) = w.pair(LN_1);
         let ln_1 = layer_norm::forward(&x, Some(&branch), gain, bias, eps);
@@ -253,14 +254,13 @@ impl Pass<'_> {
         let (dattention, dw, db) = linear_backward(&dbranch, &kept.attention.y, w.pair(C_PROJ));
         add_gradients(C_PROJ, [&dw, &db]);
         let (rules, attention_dropout) = self.attention_rules(layer);
-        let seen = [kept.qkv[0].as_slice(), &kept.kv[0], &kept.kv[1]];
-        let [dq, mut dk, mut dv] =
-            attention::backward(seen, &kept.attention, &dattention, &rules, attention_dropout.as_ref());
+        let seen = Qkv { q: kept.qkv.q.as_slice(), k: &kept.kv[0], v: &kept.kv[1] };
+        let mut gradients = attention::backward(seen, &kept.attention, &dattention, &rules, attention_dropout.as_ref());
         if let attention::Seen::Compressed(_) = rules.seen {
-            dk = self.compress_backward(&kept.qkv[1], &dk, 0, w, to);
-            dv = self.compress_backward(&kept.qkv[2], &dv, 1, w, to);
+            gradients.k = self.compress_backward(&kept.qkv.k, &gradients.k, 0, w, to);
+            gradients.v = self.compress_backward(&kept.qkv.v, &gradients.v, 1, w, to);
         }
-        let dqkv = attention::join([&dq, &dk, &dv], self.config.n_embd);
+        let dqkv = attention::join(gradients.as_slices(), self.config.n_embd);
         let (dattn, dw, db) = linear_backward(&dqkv, &kept.x, w.pair(C_ATTN));
         for (of, gradient) in C_ATTN.into_iter().zip([dw, db]) {
             if let Some(i) = self.config.index(layer, of) {

@@ -2,6 +2,7 @@
 //! have compiled kernels to programs that compute wrongly without any error, and a training would not notice.
 
 use super::all::{Thoroughness, check_all};
+use super::cases::RowSizes;
 use super::cases::{attention, cache, column_sum, cross_entropy, dropout, embedding, gather_rows, kv_compress};
 use super::cases::{layer_norm, matmul, matvec, optimizer, task_loss};
 use super::{Case, Purpose};
@@ -17,8 +18,10 @@ use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Rows at capacity, and live ones.
-const ROWS: [usize; 2] = [67, 65];
+/// Rows at capacity.
+const ROWS: usize = 67;
+/// Those of them that are live.
+const LIVE: usize = 65;
 /// The largest width of a tested product: kernels have the same variant for larger ones.
 const WIDEST: usize = 1024;
 /// The largest vocabulary of a tested product.
@@ -107,34 +110,40 @@ fn shaders_hash(caps: &Caps) -> String {
 }
 
 fn row_wise(config: &ModelConfig) -> Vec<Case> {
-    let ([n, live], c, v) = (ROWS, config.n_embd, config.vocab_size);
-    let sizes = [n, live, c, 97, 40];
+    let (c, v) = (config.n_embd, config.vocab_size);
+    let rows = RowSizes { rows: ROWS, live: LIVE, columns: c };
+    let sizes = embedding::Sizes { of: rows, vocab: 97, positions: 40 };
     let drops = config.resid_pdrop > 0.0;
     let mut all = vec![
         embedding::forward_case(sizes, Purpose::Small),
         embedding::backward_case(embedding::Table::Tokens, sizes, Purpose::Small),
         embedding::backward_case(embedding::Table::Positions, sizes, Purpose::Small),
-        layer_norm::forward_case(layer_norm::Rows::Ordinary, drops, [n, live, c], Purpose::Small),
-        layer_norm::backward_case(layer_norm::Rows::Ordinary, drops, [n, live, c], Purpose::Small),
-        column_sum::case([n, live, c], Purpose::Small),
+        layer_norm::forward_case(layer_norm::Rows::Ordinary, drops, rows, Purpose::Small),
+        layer_norm::backward_case(layer_norm::Rows::Ordinary, drops, rows, Purpose::Small),
+        column_sum::case(rows, Purpose::Small),
         // In two passes on every adapter.
-        column_sum::case([2600, 2561, c.min(257)], Purpose::Small),
-        cross_entropy::case(cross_entropy::Targets::Some, 30.0, [9, 7, v], Purpose::Small),
+        column_sum::case(RowSizes { rows: 2600, live: 2561, columns: c.min(257) }, Purpose::Small),
+        cross_entropy::case(
+            cross_entropy::Targets::Some,
+            30.0,
+            RowSizes { rows: 9, live: 7, columns: v },
+            Purpose::Small,
+        ),
     ];
     let classifier = config.task.as_ref().map_or(0.0, |_| config.summary_first_dropout);
     let rates = [config.embd_pdrop, classifier];
-    all.extend(rates.iter().find(|rate| **rate > 0.0).map(|rate| dropout::case(*rate, [n, live, c], Purpose::Small)));
+    all.extend(rates.iter().find(|rate| **rate > 0.0).map(|rate| dropout::case(*rate, rows, Purpose::Small)));
     all
 }
 
 /// The products of a block and of the LM head, forward and backward.
 fn products(config: &ModelConfig, precision: Precision) -> Vec<Case> {
     use matmul::Out;
-    let ([n, live], width, v) =
-        (ROWS, |times: usize| (times * config.n_embd).min(WIDEST), config.vocab_size.min(VOCABULARY));
+    let n = ROWS;
+    let (width, v) = (|times: usize| (times * config.n_embd).min(WIDEST), config.vocab_size.min(VOCABULARY));
     let [c, c3, c4] = [1, 3, 4].map(width);
     let product = |(form, out, sizes): (Form, Out, [usize; 3])| {
-        let case = matmul::case(form, out, sizes, live, Purpose::Small);
+        let case = matmul::case(form, out, sizes, LIVE, Purpose::Small);
         if precision == Precision::F32 {
             return case;
         }
@@ -179,7 +188,7 @@ fn attentions(config: &ModelConfig) -> Vec<Case> {
                 .map(|(op, products)| shape.case(op, Purpose::Small, products)),
         );
         // The null keys.
-        all.push(gather_rows::case(false, [5, 3, c], 1, Purpose::Small));
+        all.push(gather_rows::case(false, RowSizes { rows: 5, live: 3, columns: c }, 1, Purpose::Small));
     }
     all
 }
@@ -198,13 +207,19 @@ fn optimizer_step(config: &ModelConfig, arithmetic: Arithmetic) -> Vec<Case> {
 
 fn task(config: &ModelConfig) -> Vec<Case> {
     let Some(task) = &config.task else { return Vec::new() };
-    let ([n, live], c) = (ROWS, config.n_embd);
+    let rows = RowSizes { rows: ROWS, live: LIVE, columns: config.n_embd };
     let outputs = if let Answers::Labels(labels) = &task.answers { labels.len() } else { 1 };
     let pairs = task.kind == TaskKind::Similar;
     vec![
-        task_loss::case(Logits::of(task), pairs, 4.0, [32, 20, outputs], Purpose::Small),
-        gather_rows::case(false, [n, live, c], 33, Purpose::Small),
-        gather_rows::case(true, [n, live, c], 72, Purpose::Small),
+        task_loss::case(
+            Logits::of(task),
+            pairs,
+            4.0,
+            RowSizes { rows: 32, live: 20, columns: outputs },
+            Purpose::Small,
+        ),
+        gather_rows::case(false, rows, 33, Purpose::Small),
+        gather_rows::case(true, rows, 72, Purpose::Small),
     ]
 }
 

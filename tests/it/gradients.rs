@@ -256,7 +256,7 @@ fn compression_gradients() {
 
 #[test]
 fn attention_gradients() {
-    use reference::attention::{Rules, Seen};
+    use reference::attention::{Qkv, Rules, Seen};
     let device = device();
     let (heads, c) = (2, 16);
     for seen in [Seen::Full, Seen::Local(16), Seen::Compressed(3)] {
@@ -320,12 +320,12 @@ fn attention_gradients() {
             attention::backward(&mut recorder, spec, &call, &to).expect("backward");
             recorder.finish().run(&values).expect("a run");
             let f = |qkv: &[f64], kv: &[f64]| {
-                let [q, k, v] = reference::attention::split(qkv, c);
+                let Qkv { q, k, v } = reference::attention::split(qkv, c);
                 let pick = |x: &[f64], first: usize| -> Vec<f64> {
                     rows.iter().flat_map(|r| &x[(first + r) * c..][..c]).copied().collect()
                 };
                 let [k, v] = if compressed { [pick(kv, 0), pick(kv, slot_rows)] } else { [k, v] };
-                dot(&wide(&dy), &reference::attention::forward([&q, &k, &v], &rules, None).y)
+                dot(&wide(&dy), &reference::attention::forward(Qkv { q: &q, k: &k, v: &v }, &rules, None).y)
             };
             let read = |m: &Matrix| m.read(&device).expect("a gradient");
             let what = format!("{spec:?} {seen:?}");

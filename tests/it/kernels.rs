@@ -11,7 +11,7 @@ use wgpt::ops::column_sum::{ColumnSum, column_sum};
 use wgpt::ops::{self, RowCount, Spec, StepValues};
 use wgpt::verify::all::{Thoroughness, check_all};
 use wgpt::verify::cases::matmul::Out;
-use wgpt::verify::cases::{column_sum, cross_entropy, large, layer_norm, matmul};
+use wgpt::verify::cases::{RowSizes, column_sum, cross_entropy, large, layer_norm, matmul};
 use wgpt::verify::sample::check_samples;
 use wgpt::verify::{Case, Output, Purpose, Run, cases, check, numbers, wide};
 
@@ -105,7 +105,7 @@ fn samples_of_large_cases_are_those_of_the_kernels() {
 #[test]
 fn every_run_is_compared_with_the_first() {
     let (device, [rows, columns]) = (device(), [40, 33]);
-    let mut case = column_sum::case([rows, rows, columns], Purpose::Small);
+    let mut case = column_sum::case(RowSizes { rows, live: rows, columns }, Purpose::Small);
     let expected: Vec<f64> = wide(&numbers(3, rows * columns))
         .chunks_exact(columns)
         .fold(vec![0.0; columns], |sum, row| sum.iter().zip(row).map(|(a, b)| a + b).collect());
@@ -189,10 +189,10 @@ fn random_shapes_match_the_oracles() {
         }
     }
     for (n, c, share) in draw(8, (size(150), size(800), 0.0..1.0)) {
-        let shape = [n, ((n as f64 * share) as usize).max(1), c];
-        all.push(layer_norm::forward_case(layer_norm::Rows::Ordinary, true, shape, Purpose::Small));
-        all.push(layer_norm::backward_case(layer_norm::Rows::Ordinary, true, shape, Purpose::Small));
-        all.push(cross_entropy::case(cross_entropy::Targets::Some, 30.0, shape, Purpose::Small));
+        let sizes = RowSizes { rows: n, live: ((n as f64 * share) as usize).max(1), columns: c };
+        all.push(layer_norm::forward_case(layer_norm::Rows::Ordinary, true, sizes, Purpose::Small));
+        all.push(layer_norm::backward_case(layer_norm::Rows::Ordinary, true, sizes, Purpose::Small));
+        all.push(cross_entropy::case(cross_entropy::Targets::Some, 30.0, sizes, Purpose::Small));
     }
     run_all(&all);
 }

@@ -13,7 +13,7 @@ use crate::config::ModelConfig;
 use crate::gpu::Device;
 use crate::model::{Capacity, LayerAttention, attention_bytes, initial_parameters};
 use crate::philox::{Stream, Words};
-use crate::reference::attention::{Rules, Seen, forward_of, head_scale, split};
+use crate::reference::attention::{Qkv, Rules, Seen, forward_of, head_scale, split};
 use crate::reference::kv_compress;
 use crate::report::{Align, Line, Panel, Panels, Table, panels_svg};
 use clap::{Arg, ArgMatches, Command};
@@ -183,9 +183,10 @@ fn check(layer: &LayerAttention, config: &ModelConfig, parameters: &[Vec<f32>]) 
 }
 
 /// The largest difference from the oracle in the rows at both ends and around the middle, relative to the largest output.
-fn forward_error(config: &ModelConfig, parameters: &[Vec<f32>], [q, k, v]: &[Vec<f64>; 3], y: &[f64]) -> f64 {
+fn forward_error(config: &ModelConfig, parameters: &[Vec<f32>], x: &Qkv<Vec<f64>>, y: &[f64]) -> f64 {
     let (n, c, f) = (config.n_positions, config.n_embd, config.kv_factor);
     let cu_seqlens = [0, n as u32];
+    let Qkv { q, k, v } = x;
     let (seen, [k, v]) = match config.attention_pattern.as_str() {
         "L" => (Seen::Local(config.local_block), [k.clone(), v.clone()]),
         "M" => {
@@ -207,7 +208,7 @@ fn forward_error(config: &ModelConfig, parameters: &[Vec<f32>], [q, k, v]: &[Vec
     let scale = head_scale(c, config.n_head);
     let rules = Rules { c, heads: config.n_head, cu_seqlens: &cu_seqlens, seen, scale };
     let checked = |row: usize| row < 4 || row + 4 >= n || row.abs_diff(n / 2) < 2;
-    let expected = forward_of([q, &k, &v], &rules, None, checked).y;
+    let expected = forward_of(Qkv { q, k: &k, v: &v }, &rules, None, checked).y;
     let rows = (0..n).filter(|row| checked(*row)).flat_map(|row| row * c..(row + 1) * c);
     let difference = rows.map(|i| (y[i] - expected[i]).abs()).fold(0.0, larger);
     difference / y.iter().map(|x| x.abs()).fold(1e-30, larger)
@@ -217,7 +218,7 @@ fn forward_error(config: &ModelConfig, parameters: &[Vec<f32>], [q, k, v]: &[Vec
 /// Σ q·dq = Σ k·dk over all rows.
 ///
 /// They hold for any weights as long as biases and null keys and values are zero, and need no oracle.
-fn backward_error([q, k, v]: &[Vec<f64>; 3], [dq, dk, dv]: &[Vec<f64>; 3], y: &[f64], dy: &[f64]) -> f64 {
+fn backward_error(x: &Qkv<Vec<f64>>, dx: &Qkv<Vec<f64>>, y: &[f64], dy: &[f64]) -> f64 {
     /// Sum and sum of squares of the products.
     fn sums(x: &[f64], dx: &[f64]) -> (f64, f64) {
         x.iter().zip(dx).map(|(x, dx)| x * dx).fold((0.0, 0.0), |(sum, squares), t| (sum + t, squares + t * t))
@@ -225,7 +226,7 @@ fn backward_error([q, k, v]: &[Vec<f64>; 3], [dq, dk, dv]: &[Vec<f64>; 3], y: &[
     let difference = |(a, a_squares): (f64, f64), (b, b_squares): (f64, f64)| {
         (a - b).abs() / (a_squares + b_squares).sqrt().max(1e-30)
     };
-    larger(difference(sums(v, dv), sums(y, dy)), difference(sums(q, dq), sums(k, dk)))
+    larger(difference(sums(&x.v, &dx.v), sums(y, dy)), difference(sums(&x.q, &dx.q), sums(&x.k, &dx.k)))
 }
 
 /// The larger number; NaN if `a` is NaN.
@@ -302,7 +303,7 @@ mod tests {
                 assert!(forward > 1e-3, "{forward}");
             }
         }
-        let x = [vec![1.0, 2.0], vec![1.0, 1.0], vec![2.0, 1.0]];
+        let x = Qkv { q: vec![1.0, 2.0], k: vec![1.0, 1.0], v: vec![2.0, 1.0] };
         assert_eq!(backward_error(&x, &x, &[2.0, 1.0], &[2.0, 1.0]), 3.0 / 19f64.sqrt());
         assert!(larger(f64::NAN, 1.0).is_nan());
     }

@@ -9,7 +9,7 @@ use crate::gpu::Recorder;
 use crate::ops::attention::{self, Attention, Gradients, KeyValues, backward, forward};
 use crate::ops::layout::{LayoutBuffer, LayoutCapacity, SMALLEST_TILE};
 use crate::ops::{Spec, StepValues};
-use crate::reference::attention::{self as oracle, Seen};
+use crate::reference::attention::{self as oracle, Qkv, Seen};
 use crate::verify::{Case, Output, Purpose, Run, float, numbers, wide};
 
 /// The sizes of one case.
@@ -103,10 +103,10 @@ impl Shape {
     }
 
     /// q, k and v, dense.
-    pub(super) fn numbers(&self) -> [Vec<f32>; 3] {
+    pub(super) fn numbers(&self) -> Qkv<Vec<f32>> {
         let (c, seed) = (self.c(), (self.rows() * 3 + self.c()) as u32);
         let scaled = |seed, rows: usize| numbers(seed, rows * c).into_iter().map(|x| x * self.size).collect();
-        [scaled(seed, self.rows()), scaled(seed + 1, self.keys()), scaled(seed + 2, self.keys())]
+        Qkv { q: scaled(seed, self.rows()), k: scaled(seed + 1, self.keys()), v: scaled(seed + 2, self.keys()) }
     }
 
     pub(super) fn dy(&self) -> Vec<f32> {
@@ -125,20 +125,20 @@ impl Shape {
         let dropout =
             oracle::Dropout { rate: self.rate, key: KEY, layer: LAYER, sequence_numbers: &batch.sequence_numbers };
         let dropout = (self.rate > 0.0).then_some(&dropout);
-        let [q, k, v] = self.numbers().map(|x| wide(&x));
-        let kept = oracle::forward([&q, &k, &v], &rules, dropout);
+        let x = self.numbers().map(|x| wide(&x));
+        let kept = oracle::forward(x.as_slices(), &rules, dropout);
         if !with_backward {
             return Ok(vec![kept.y, kept.log_sum_exp]);
         }
         let dy = wide(&self.dy());
-        let [dq, dk, dv] = oracle::backward([&q, &k, &v], &kept, &dy, &rules, dropout);
+        let dx = oracle::backward(x.as_slices(), &kept, &dy, &rules, dropout);
         let delta = oracle::delta(&kept.y, &dy, self.head_dim);
         if self.kind() != AttentionKind::Compressed {
-            return Ok(vec![oracle::join([&dq, &dk, &dv], c), delta]);
+            return Ok(vec![oracle::join(dx.as_slices(), c), delta]);
         }
-        let beside = vec![f64::from(UNTOUCHED); dq.len()];
-        let dkv = self.stacked([&dk, &dv], f64::from(UNTOUCHED));
-        Ok(vec![oracle::join([&dq, &beside, &beside], c), delta, dkv])
+        let beside = vec![f64::from(UNTOUCHED); dx.q.len()];
+        let dkv = self.stacked([&dx.k, &dx.v], f64::from(UNTOUCHED));
+        Ok(vec![oracle::join(Qkv { q: &dx.q, k: &beside, v: &beside }, c), delta, dkv])
     }
 }
 
@@ -171,12 +171,13 @@ pub fn case(shape: Shape, with_backward: bool, purpose: Purpose) -> Case {
             let shape = &built;
             let layout = LayoutBuffer::new(device, shape.capacity())?;
             let values = StepValues { dropout_key: KEY, ..layout.upload(device, &shape.batch()?)? };
-            let [q, k, v] = shape.numbers();
+            let Qkv { q, k, v } = shape.numbers();
             let compressed = shape.kind() == AttentionKind::Compressed;
             // No kernel may read the columns beside the queries of a compressed layer.
             let nothing = vec![f32::NAN; q.len()];
-            let beside = if compressed { [&nothing, &nothing] } else { [&k, &v] };
-            let queries = filled(device, "queries", n, 3 * c, &beside_each_other([&q, beside[0], beside[1]], c))?;
+            let [k_beside, v_beside] = if compressed { [&nothing, &nothing] } else { [&k, &v] };
+            let queries =
+                filled(device, "queries", n, 3 * c, &oracle::join(Qkv { q: &q, k: k_beside, v: v_beside }, c))?;
             let slot_rows = 2 * layout.capacity().slot_rows();
             let stacked = if compressed { shape.stacked([&k, &v], 0.0) } else { Vec::new() };
             let slots = filled(device, "slots", if compressed { slot_rows } else { 1 }, c, &stacked)?;
@@ -216,11 +217,6 @@ pub fn case(shape: Shape, with_backward: bool, purpose: Purpose) -> Case {
         }),
         oracle: Box::new(move || expected.expected(with_backward).unwrap_or_default()),
     }
-}
-
-fn beside_each_other([q, k, v]: [&[f32]; 3], c: usize) -> Vec<f32> {
-    let rows = q.len() / c;
-    (0..rows).flat_map(|r| [q, k, v].into_iter().flat_map(move |x| &x[r * c..(r + 1) * c])).copied().collect()
 }
 
 /// All cases of the op.

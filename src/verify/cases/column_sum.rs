@@ -1,6 +1,6 @@
 //! Cases of column_sum: out += the sums of columns by one pass or two, with blocks that are full, cut short and alone.
 
-use super::inputs::{ROW_SHAPES, input, row_access, row_specs};
+use super::inputs::{ROW_SIZES, RowSizes, input, row_access, row_specs};
 use crate::gpu::Recorder;
 use crate::ops::column_sum::{BLOCK, ColumnSum, column_sum};
 use crate::ops::{RowAccess, RowCount, Spec, StepValues};
@@ -8,7 +8,7 @@ use crate::reference;
 use crate::verify::{Case, Output, Purpose, Run, Specs, numbers, wide};
 
 /// A case of N rows, some of them live, and C columns.
-pub fn case([n, live, c]: [usize; 3], purpose: Purpose) -> Case {
+pub fn case(RowSizes { rows: n, live, columns: c }: RowSizes, purpose: Purpose) -> Case {
     let seed = (n * 3 + c) as u32;
     Case {
         op: "column_sum",
@@ -44,15 +44,27 @@ pub fn case([n, live, c]: [usize; 3], purpose: Purpose) -> Case {
 
 /// All cases of the op.
 pub fn cases() -> Vec<Case> {
-    let mut all: Vec<_> = ROW_SHAPES.iter().map(|shape| case(*shape, Purpose::Small)).collect();
-    all.extend([[64, 64, 65], [129, 128, 3], [200, 0, 31]].map(|shape| case(shape, Purpose::Small)));
+    let mut all: Vec<_> = ROW_SIZES.iter().map(|sizes| case(*sizes, Purpose::Small)).collect();
+    all.extend(
+        [
+            RowSizes { rows: 64, live: 64, columns: 65 },
+            RowSizes { rows: 129, live: 128, columns: 3 },
+            RowSizes { rows: 200, live: 0, columns: 31 },
+        ]
+        .map(|sizes| case(sizes, Purpose::Small)),
+    );
     // Around the sizes at which GPUs sum in two passes: whole blocks, a cut block, and batches much smaller than the capacity.
-    let many = [[2048, 2048, 65], [2049, 2049, 65], [2600, 2561, 257], [4000, 3, 64]];
-    all.extend(many.map(|shape| case(shape, Purpose::Small)));
+    let many = [
+        RowSizes { rows: 2048, live: 2048, columns: 65 },
+        RowSizes { rows: 2049, live: 2049, columns: 65 },
+        RowSizes { rows: 2600, live: 2561, columns: 257 },
+        RowSizes { rows: 4000, live: 3, columns: 64 },
+    ];
+    all.extend(many.map(|sizes| case(sizes, Purpose::Small)));
     // So wide that no rows are shared, and wider than an image.
     let specs = || -> Specs { Box::new(|_| vec![Spec::Row(RowAccess::buffer(1))]) };
-    all.push(Case { specs: specs(), ..case([3, 2, 65_600], Purpose::Small) });
-    all.push(case([1024, 1024, 512], Purpose::Bench));
-    all.push(case([8192, 8192, 3072], Purpose::Bench));
+    all.push(Case { specs: specs(), ..case(RowSizes { rows: 3, live: 2, columns: 65_600 }, Purpose::Small) });
+    all.push(case(RowSizes { rows: 1024, live: 1024, columns: 512 }, Purpose::Bench));
+    all.push(case(RowSizes { rows: 8192, live: 8192, columns: 3072 }, Purpose::Bench));
     all
 }

@@ -1,6 +1,6 @@
 //! Cases of cross_entropy: logits to ±1000, targets ignored (some, all), a chunk of the batch that is half live.
 
-use super::inputs::{ROW_SHAPES, indices, row_access, row_specs};
+use super::inputs::{ROW_SIZES, RowSizes, indices, row_access, row_specs};
 use crate::gpu::{Buffer, Recorder};
 use crate::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use crate::ops::{RowCount, StepValues};
@@ -30,7 +30,7 @@ fn targets(kind: Targets, live: usize, v: usize) -> Vec<u32> {
 }
 
 /// A case of R rows of V logits within ±`reach`, `live` of them live; the chunk comes after `SKIP` rows of the batch.
-pub fn case(kind: Targets, reach: f32, [r, live, v]: [usize; 3], purpose: Purpose) -> Case {
+pub fn case(kind: Targets, reach: f32, RowSizes { rows: r, live, columns: v }: RowSizes, purpose: Purpose) -> Case {
     let logits = move || numbers((r * 11 + v) as u32, r * v).iter().map(|x| x * reach).collect::<Vec<_>>();
     // The weight and the targets of the step's other micro-batches.
     let (weight, others) = (0.75f32, 5);
@@ -86,14 +86,14 @@ pub fn case(kind: Targets, reach: f32, [r, live, v]: [usize; 3], purpose: Purpos
 /// All cases of the op.
 pub fn cases() -> Vec<Case> {
     let mut all = Vec::new();
-    for shape in ROW_SHAPES {
-        all.push(case(Targets::All, 1000.0, shape, Purpose::Small));
-        all.push(case(Targets::Some, 4.0, shape, Purpose::Small));
-        all.push(case(Targets::None, 4.0, shape, Purpose::Small));
+    for sizes in ROW_SIZES {
+        all.push(case(Targets::All, 1000.0, sizes, Purpose::Small));
+        all.push(case(Targets::Some, 4.0, sizes, Purpose::Small));
+        all.push(case(Targets::None, 4.0, sizes, Purpose::Small));
     }
     // More columns than registers hold, with logits that rise and fall.
-    all.push(case(Targets::Some, 1000.0, [7, 5, 9001], Purpose::Small));
-    all.push(case(Targets::Some, 4.0, [3, 3, 40_478], Purpose::Small));
-    all.push(case(Targets::All, 4.0, [1024, 1024, 512], Purpose::Bench));
+    all.push(case(Targets::Some, 1000.0, RowSizes { rows: 7, live: 5, columns: 9001 }, Purpose::Small));
+    all.push(case(Targets::Some, 4.0, RowSizes { rows: 3, live: 3, columns: 40_478 }, Purpose::Small));
+    all.push(case(Targets::All, 4.0, RowSizes { rows: 1024, live: 1024, columns: 512 }, Purpose::Bench));
     all
 }

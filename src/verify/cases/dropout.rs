@@ -1,7 +1,7 @@
 //! Cases of dropout: few and most values dropped, ragged positions and sequence numbers, and the first known answer of
 //! Philox's authors, which does not depend on our oracle.
 
-use super::inputs::{ROW_SHAPES, ragged, row_access, row_specs, table};
+use super::inputs::{ROW_SIZES, RowSizes, ragged, row_access, row_specs, table};
 use crate::gpu::Recorder;
 use crate::ops::dropout::{Dropout, dropout};
 use crate::ops::{RowCount, StepValues};
@@ -18,7 +18,7 @@ struct Mask {
     sequences: Vec<u32>,
 }
 
-fn with(mask: Mask, rate: f32, [n, live, c]: [usize; 3], purpose: Purpose) -> Case {
+fn with(mask: Mask, rate: f32, RowSizes { rows: n, live, columns: c }: RowSizes, purpose: Purpose) -> Case {
     let x = move || numbers((n * 5 + c) as u32, n * c);
     let oracle = mask.clone();
     Case {
@@ -59,17 +59,18 @@ fn with(mask: Mask, rate: f32, [n, live, c]: [usize; 3], purpose: Purpose) -> Ca
 }
 
 /// A case with ragged sequences.
-pub fn case(rate: f32, [n, live, c]: [usize; 3], purpose: Purpose) -> Case {
+pub fn case(rate: f32, sizes: RowSizes, purpose: Purpose) -> Case {
+    let RowSizes { live, columns: c, .. } = sizes;
     let (positions, sequences) = ragged(live, 64);
     let mask = Mask { key: step_key(9, c as u32), place: place(0, 3, Site::ResidualMlp), positions, sequences };
-    with(mask, rate, [n, live, c], purpose)
+    with(mask, rate, sizes, purpose)
 }
 
 /// Counter and key all zero: 4 columns are one Philox call, whose words the authors published.
 fn known() -> Case {
     let (counter, key, words) = KNOWN_ANSWERS[0];
     let mask = Mask { key, place: counter[3], positions: vec![counter[1]], sequences: vec![counter[2]] };
-    let mut case = with(mask, 0.5, [1, 1, 4], Purpose::Small);
+    let mut case = with(mask, 0.5, RowSizes { rows: 1, live: 1, columns: 4 }, Purpose::Small);
     case.variant = "known answer".into();
     case.oracle = Box::new(move || {
         let kept = |(x, word): (&f32, u32)| if word >= 1 << 31 { 2.0 * f64::from(*x) } else { 0.0 };
@@ -81,11 +82,11 @@ fn known() -> Case {
 /// All cases of the op.
 pub fn cases() -> Vec<Case> {
     let mut all = vec![known()];
-    for shape in ROW_SHAPES {
-        all.extend([0.1, 0.9].map(|rate| case(rate, shape, Purpose::Small)));
+    for sizes in ROW_SIZES {
+        all.extend([0.1, 0.9].map(|rate| case(rate, sizes, Purpose::Small)));
     }
     let ends = Mask { key: [u32::MAX; 2], place: u32::MAX, positions: vec![u32::MAX; 2], sequences: vec![u32::MAX, 0] };
-    all.push(with(ends, 0.5, [2, 2, 65], Purpose::Small));
-    all.push(case(0.1, [1024, 1024, 128], Purpose::Bench));
+    all.push(with(ends, 0.5, RowSizes { rows: 2, live: 2, columns: 65 }, Purpose::Small));
+    all.push(case(0.1, RowSizes { rows: 1024, live: 1024, columns: 128 }, Purpose::Bench));
     all
 }

@@ -1,6 +1,6 @@
 //! Cases of embedding and of its backward pass over both tables: repeated ids, ragged positions, rows below capacity.
 
-use super::inputs::{ROW_SHAPES, indices, input, ragged, row_access, row_specs, table};
+use super::inputs::{ROW_SIZES, RowSizes, indices, input, ragged, row_access, row_specs, table};
 use crate::gpu::Recorder;
 use crate::ops::StepValues;
 pub use crate::ops::embedding::Table;
@@ -8,8 +8,16 @@ use crate::ops::embedding::{Embedding, EmbeddingBackward, backward, embedding};
 use crate::reference;
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
 
-/// Sizes: N, live rows, C, V, P.
-pub type Sizes = [usize; 5];
+/// Sizes of a case.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Rows, and columns of both tables.
+    pub of: RowSizes,
+    /// Rows of the table of tokens.
+    pub vocab: usize,
+    /// Rows of the table of positions.
+    pub positions: usize,
+}
 
 fn dx(n: usize, c: usize) -> Vec<f32> {
     numbers((n * 31 + c) as u32, n * c)
@@ -20,7 +28,8 @@ fn ids(live: usize, v: usize) -> Vec<u32> {
 }
 
 /// A case of the forward pass.
-pub fn forward_case([n, live, c, v, p]: Sizes, purpose: Purpose) -> Case {
+pub fn forward_case(sizes: Sizes, purpose: Purpose) -> Case {
+    let Sizes { of: RowSizes { rows: n, live, columns: c }, vocab: v, positions: p } = sizes;
     let tokens = move || numbers((v + c) as u32, v * c);
     let places = move || numbers((p + c) as u32 + 1, p * c);
     Case {
@@ -75,7 +84,8 @@ fn owners(keys: &[u32]) -> (Vec<u32>, Vec<u32>) {
 }
 
 /// A case of one table's backward pass.
-pub fn backward_case(whose: Table, [n, live, c, v, p]: Sizes, purpose: Purpose) -> Case {
+pub fn backward_case(whose: Table, sizes: Sizes, purpose: Purpose) -> Case {
+    let Sizes { of: RowSizes { rows: n, live, columns: c }, vocab: v, positions: p } = sizes;
     let table_rows = if whose == Table::Tokens { v } else { p };
     let before = move || numbers(77, table_rows * c);
     Case {
@@ -131,17 +141,19 @@ pub fn backward_case(whose: Table, [n, live, c, v, p]: Sizes, purpose: Purpose) 
 /// All cases of the op.
 pub fn cases() -> Vec<Case> {
     let mut all = Vec::new();
-    for [n, live, c] in ROW_SHAPES {
-        let sizes = [n, live, c, (live / 2).max(1) + 1, live.min(40)];
+    for of in ROW_SIZES {
+        let sizes = Sizes { of, vocab: (of.live / 2).max(1) + 1, positions: of.live.min(40) };
         all.push(forward_case(sizes, Purpose::Small));
         all.push(backward_case(Table::Tokens, sizes, Purpose::Small));
         all.push(backward_case(Table::Positions, sizes, Purpose::Small));
     }
     // Tokens as frequent as in text: hundreds of rows for one owner.
-    all.push(backward_case(Table::Tokens, [1300, 1201, 130, 3, 64], Purpose::Small));
+    let frequent = Sizes { of: RowSizes { rows: 1300, live: 1201, columns: 130 }, vocab: 3, positions: 64 };
+    all.push(backward_case(Table::Tokens, frequent, Purpose::Small));
     // One owner of so many rows that a turn for each would be more than llvmpipe's loops have.
-    all.push(backward_case(Table::Tokens, [6000, 6000, 768, 1, 64], Purpose::Small));
-    let nano = [1024, 1024, 128, 512, 128];
+    let one = Sizes { of: RowSizes { rows: 6000, live: 6000, columns: 768 }, vocab: 1, positions: 64 };
+    all.push(backward_case(Table::Tokens, one, Purpose::Small));
+    let nano = Sizes { of: RowSizes { rows: 1024, live: 1024, columns: 128 }, vocab: 512, positions: 128 };
     all.push(forward_case(nano, Purpose::Bench));
     all.push(backward_case(Table::Tokens, nano, Purpose::Bench));
     all.push(backward_case(Table::Positions, nano, Purpose::Bench));

@@ -1,13 +1,13 @@
 //! Cases of gather_rows and scatter_rows_add: fewer rows than capacity, rows named often or once.
 
-use super::inputs::{ROW_SHAPES, indices, input, row_access, row_specs, table};
+use super::inputs::{ROW_SIZES, RowSizes, indices, input, row_access, row_specs, table};
 use crate::gpu::Recorder;
 use crate::ops::gather_rows::{IndexedRows, gather_rows, scatter_rows_add};
 use crate::ops::{RowCount, StepValues};
 use crate::verify::{Case, Output, Purpose, Run, numbers, wide};
 
 /// A case of N rows at capacity, some of them live, of C columns, out of or into `others`.
-pub fn case(scatter: bool, [n, live, c]: [usize; 3], others: usize, purpose: Purpose) -> Case {
+pub fn case(scatter: bool, RowSizes { rows: n, live, columns: c }: RowSizes, others: usize, purpose: Purpose) -> Case {
     let seed = (n * 3 + c) as u32;
     let op = if scatter { "scatter_rows_add" } else { "gather_rows" };
     let index = move || if scatter { distinct(seed, live, others) } else { indices(seed, live, others) };
@@ -77,11 +77,11 @@ fn distinct(seed: u32, count: usize, below: usize) -> Vec<u32> {
 /// All cases of the op.
 pub fn cases() -> Vec<Case> {
     let mut all = Vec::new();
-    for [n, live, c] in ROW_SHAPES {
-        all.push(case(false, [n, live, c], live / 2 + 1, Purpose::Small));
-        all.push(case(true, [n, live, c], live + 7, Purpose::Small));
+    for sizes in ROW_SIZES {
+        all.push(case(false, sizes, sizes.live / 2 + 1, Purpose::Small));
+        all.push(case(true, sizes, sizes.live + 7, Purpose::Small));
     }
-    all.push(case(false, [1024, 1024, 128], 512, Purpose::Bench));
-    all.push(case(true, [1024, 1024, 128], 2048, Purpose::Bench));
+    all.push(case(false, RowSizes { rows: 1024, live: 1024, columns: 128 }, 512, Purpose::Bench));
+    all.push(case(true, RowSizes { rows: 1024, live: 1024, columns: 128 }, 2048, Purpose::Bench));
     all
 }

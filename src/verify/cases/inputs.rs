@@ -6,17 +6,28 @@ use crate::philox::{Stream, Words};
 use crate::verify::Specs;
 use crate::{Result, dims};
 
-/// N, live rows, C of row-wise cases: 1, primes, the group's widths ± 1, one row and many.
-pub(super) const ROW_SHAPES: [[usize; 3]; 9] = [
-    [1, 1, 1],
-    [2, 1, 3],
-    [33, 33, 31],
-    [65, 40, 64],
-    [33, 17, 65],
-    [200, 131, 130],
-    [65, 65, 257],
-    [40, 33, 769],
-    [3, 2, 1601],
+/// Sizes of a case of a row-wise kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct RowSizes {
+    /// Rows at capacity.
+    pub rows: usize,
+    /// Rows of the batch at hand.
+    pub live: usize,
+    /// Columns.
+    pub columns: usize,
+}
+
+/// Sizes of small row-wise cases: 1, primes, the group's widths ± 1, one row and many.
+pub(super) const ROW_SIZES: [RowSizes; 9] = [
+    RowSizes { rows: 1, live: 1, columns: 1 },
+    RowSizes { rows: 2, live: 1, columns: 3 },
+    RowSizes { rows: 33, live: 33, columns: 31 },
+    RowSizes { rows: 65, live: 40, columns: 64 },
+    RowSizes { rows: 33, live: 17, columns: 65 },
+    RowSizes { rows: 200, live: 131, columns: 130 },
+    RowSizes { rows: 65, live: 65, columns: 257 },
+    RowSizes { rows: 40, live: 33, columns: 769 },
+    RowSizes { rows: 3, live: 2, columns: 1601 },
 ];
 
 /// Every [`RowAccess`] as a Spec, the chosen one first.

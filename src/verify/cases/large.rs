@@ -1,6 +1,7 @@
 //! Cases of the sizes of gpt1, for GPUs. Their oracles would take minutes, so a few hundred elements of each output are
 //! compared: those of some rows.
 
+use super::inputs::RowSizes;
 use super::{attention, layer_norm, matmul};
 use crate::gpu::Device;
 use crate::ops::Spec;
@@ -81,13 +82,13 @@ pub fn attention(sequences: usize, length: usize, heads: usize, head_dim: usize,
             let rows = x[first * c..(first + length) * c].chunks_exact(c);
             rows.flat_map(|row| wide(&row[head * head_dim..(head + 1) * head_dim])).collect()
         };
-        let [q, k, v] = shape.numbers().map(|x| of_head(&x));
+        let x = shape.numbers().map(|x| of_head(&x));
         let cu_seqlens = [0, length as u32];
         let scale = reference::attention::head_scale(c, heads);
         let rules = Rules { c: head_dim, heads: 1, cu_seqlens: &cu_seqlens, seen, scale };
         let rows = spread(16, length);
         let wanted = |row: usize| with_backward || rows.contains(&row);
-        let forward = reference::attention::forward_of([&q, &k, &v], &rules, None, wanted);
+        let forward = reference::attention::forward_of(x.as_slices(), &rules, None, wanted);
         // The columns of a head in a matrix, from `column` on, and their values in the rows.
         let of_rows = |output, column: usize, width: usize, x: &[f64]| Sample {
             output,
@@ -100,10 +101,10 @@ pub fn attention(sequences: usize, length: usize, heads: usize, head_dim: usize,
             return vec![of_rows("y", at, head_dim, y), of_rows("log_sum_exp", head, 1, log_sum_exp)];
         }
         let dy = of_head(&shape.dy());
-        let gradients = reference::attention::backward([&q, &k, &v], &forward, &dy, &rules, None);
+        let gradients = reference::attention::backward(x.as_slices(), &forward, &dy, &rules, None);
         let delta = reference::attention::delta(y, &dy, head_dim);
         let mut all = vec![of_rows("delta", head, 1, &delta)];
-        for (part, gradient) in gradients.iter().enumerate() {
+        for (part, gradient) in [gradients.q, gradients.k, gradients.v].iter().enumerate() {
             all.push(of_rows("dqkv", part * c + head * head_dim, head_dim, gradient));
         }
         all
@@ -114,10 +115,10 @@ pub fn attention(sequences: usize, length: usize, heads: usize, head_dim: usize,
 /// Layer norm or its backward pass over `rows` × `columns`. The oracle computes everything: it takes under a second.
 pub fn norm(rows: usize, columns: usize, with_backward: bool) -> LargeCase {
     let make = move || {
-        let (shape, ordinary) = ([rows, rows, columns], layer_norm::Rows::Ordinary);
+        let (sizes, ordinary) = (RowSizes { rows, live: rows, columns }, layer_norm::Rows::Ordinary);
         match with_backward {
-            true => layer_norm::backward_case(ordinary, false, shape, Purpose::Bench),
-            false => layer_norm::forward_case(ordinary, false, shape, Purpose::Bench),
+            true => layer_norm::backward_case(ordinary, false, sizes, Purpose::Bench),
+            false => layer_norm::forward_case(ordinary, false, sizes, Purpose::Bench),
         }
     };
     let samples = move || {

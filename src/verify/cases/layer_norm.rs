@@ -1,7 +1,7 @@
 //! Cases of layer norm and of its backward pass: rows that are constant (variance 0), rows up to ±1000, rows below capacity,
 //! with and without dropout of the branch, gradients side by side in one buffer and in buffers of their own.
 
-use super::inputs::{ROW_SHAPES, input, ragged, row_access, row_specs, table};
+use super::inputs::{ROW_SIZES, RowSizes, input, ragged, row_access, row_specs, table};
 use crate::Result;
 use crate::gpu::{Device, Recorder, View};
 use crate::ops::StepValues;
@@ -94,7 +94,12 @@ fn variant(kind: Rows, dropout: bool) -> String {
 }
 
 /// A case of the forward pass.
-pub fn forward_case(kind: Rows, dropout: bool, [n, live, c]: [usize; 3], purpose: Purpose) -> Case {
+pub fn forward_case(
+    kind: Rows,
+    dropout: bool,
+    RowSizes { rows: n, live, columns: c }: RowSizes,
+    purpose: Purpose,
+) -> Case {
     let (tolerance, reason) = match kind {
         Rows::Constant => (2e-4, "a row of variance 0 multiplies the rounding of its mean by 1/√ε = 316"),
         _ => (1e-5, "a mean near 0 is the small rest of C numbers"),
@@ -154,7 +159,12 @@ fn kept(d: &Data) -> (Vec<f32>, Vec<f32>) {
 
 /// A case of the backward pass. With dropout, the gradients of the parameters have buffers of their own; without, they lie
 /// side by side.
-pub fn backward_case(kind: Rows, dropout: bool, [n, live, c]: [usize; 3], purpose: Purpose) -> Case {
+pub fn backward_case(
+    kind: Rows,
+    dropout: bool,
+    RowSizes { rows: n, live, columns: c }: RowSizes,
+    purpose: Purpose,
+) -> Case {
     let seed = (n + c) as u32;
     Case {
         op: "layer_norm_backward",
@@ -225,20 +235,27 @@ pub fn backward_case(kind: Rows, dropout: bool, [n, live, c]: [usize; 3], purpos
 /// All cases of the op.
 pub fn cases() -> Vec<Case> {
     let mut all = Vec::new();
-    for shape in ROW_SHAPES {
+    for sizes in ROW_SIZES {
         for kind in [Rows::Ordinary, Rows::Constant, Rows::Large] {
-            all.push(forward_case(kind, false, shape, Purpose::Small));
-            all.push(backward_case(kind, false, shape, Purpose::Small));
+            all.push(forward_case(kind, false, sizes, Purpose::Small));
+            all.push(backward_case(kind, false, sizes, Purpose::Small));
         }
-        all.push(forward_case(Rows::Ordinary, true, shape, Purpose::Small));
-        all.push(backward_case(Rows::Ordinary, true, shape, Purpose::Small));
+        all.push(forward_case(Rows::Ordinary, true, sizes, Purpose::Small));
+        all.push(backward_case(Rows::Ordinary, true, sizes, Purpose::Small));
     }
     // So many rows that a group sums more than the fewest rows.
     for dropout in [false, true] {
-        all.push(backward_case(Rows::Ordinary, dropout, [8300, 8211, 3], Purpose::Small));
-        for shape in [[1024, 1024, 128], [8192, 8192, 768]] {
-            all.push(forward_case(Rows::Ordinary, dropout, shape, Purpose::Bench));
-            all.push(backward_case(Rows::Ordinary, dropout, shape, Purpose::Bench));
+        all.push(backward_case(
+            Rows::Ordinary,
+            dropout,
+            RowSizes { rows: 8300, live: 8211, columns: 3 },
+            Purpose::Small,
+        ));
+        for sizes in
+            [RowSizes { rows: 1024, live: 1024, columns: 128 }, RowSizes { rows: 8192, live: 8192, columns: 768 }]
+        {
+            all.push(forward_case(Rows::Ordinary, dropout, sizes, Purpose::Bench));
+            all.push(backward_case(Rows::Ordinary, dropout, sizes, Purpose::Bench));
         }
     }
     all

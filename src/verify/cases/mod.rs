@@ -8,6 +8,7 @@ pub mod dropout;
 pub mod embedding;
 pub mod gather_rows;
 mod inputs;
+pub use inputs::RowSizes;
 pub mod kv_compress;
 pub mod large;
 pub mod layer_norm;

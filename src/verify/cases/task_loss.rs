@@ -1,6 +1,6 @@
 //! Cases of task_loss: classes of one sequence or two, a number, candidates that vary; scores to ±100, answers not known.
 
-use super::inputs::{row_access, table};
+use super::inputs::{RowSizes, row_access, table};
 use crate::data::batch::LossCounts;
 use crate::gpu::{Recorder, View};
 use crate::ops::layout::UNKNOWN_ANSWER;
@@ -43,8 +43,9 @@ fn word(answer: Answer) -> u32 {
     }
 }
 
-/// A case of B sequences at capacity, `live` of them live, L outputs.
-pub fn case(kind: Logits, pairs: bool, reach: f32, [b, live, l]: [usize; 3], purpose: Purpose) -> Case {
+/// A case with a row a sequence and a column an output.
+pub fn case(kind: Logits, pairs: bool, reach: f32, sizes: RowSizes, purpose: Purpose) -> Case {
+    let RowSizes { rows: b, live, columns: l } = sizes;
     let scores = move || numbers((b * 13 + l) as u32, live * l).iter().map(|x| x * reach).collect::<Vec<_>>();
     let bias = move || numbers(l as u32 + 5, l);
     Case {
@@ -114,7 +115,9 @@ pub fn case(kind: Logits, pairs: bool, reach: f32, [b, live, l]: [usize; 3], pur
 
 /// All cases of the op.
 pub fn cases() -> Vec<Case> {
-    let small = |kind, pairs, reach, shape| case(kind, pairs, reach, shape, Purpose::Small);
+    let small = |kind, pairs, reach, [rows, live, columns]: [usize; 3]| {
+        case(kind, pairs, reach, RowSizes { rows, live, columns }, Purpose::Small)
+    };
     vec![
         small(Logits::Classes, false, 4.0, [1, 1, 2]),
         small(Logits::Classes, false, 4.0, [33, 31, 3]),
@@ -128,6 +131,6 @@ pub fn cases() -> Vec<Case> {
         small(Logits::Score, true, 4.0, [64, 40, 1]),
         small(Logits::Candidates, false, 4.0, [64, 37, 1]),
         small(Logits::Candidates, false, 100.0, [2, 1, 1]),
-        case(Logits::Classes, false, 4.0, [64, 64, 16], Purpose::Bench),
+        case(Logits::Classes, false, 4.0, RowSizes { rows: 64, live: 64, columns: 16 }, Purpose::Bench),
     ]
 }
