@@ -9,17 +9,9 @@
 # scripts/drivers.sh says where the drivers come from; without them, the script ends with a reason and exit code 0.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-
-skip() {
-    echo "skipped: compilers of GPUs: $*"
-    exit 0
-}
-
-profile=release
-if [ "${1:-}" = --dev ]; then
-    profile=dev
-    shift
-fi
+what="compilers of GPUs"
+# shellcheck source=scripts/tool.sh
+. scripts/tool.sh
 chips=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
     chips+=("$1")
@@ -33,8 +25,7 @@ done
 . scripts/drivers.sh
 [ -x "$drivers/gpu" ] || skip "there is no program $drivers/gpu"
 
-cargo build --locked --quiet --profile "$profile" -p compilers
-program=$target/${profile/dev/debug}/compilers
+build compilers
 status=0
 for chip in "${chips[@]}"; do
     # The null device reports each request that it does not know.

@@ -7,18 +7,9 @@
 # which contains one. Without that, there is nothing to run, and the script ends with a reason and exit code 0.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-target=${CARGO_TARGET_DIR:-target}
-
-skip() {
-    echo "skipped: HLSL by DXC: $*"
-    exit 0
-}
-
-profile=release
-if [ "${1:-}" = --dev ]; then
-    profile=dev
-    shift
-fi
+what="HLSL by DXC"
+# shellcheck source=scripts/tool.sh
+. scripts/tool.sh
 
 dxc=${WGPT_DXC:-}
 if [ -z "$dxc" ]; then
@@ -40,5 +31,5 @@ if [ -z "$dxc" ]; then
     fi
 fi
 
-cargo build --locked --quiet --profile "$profile" -p hlsl
-exec "$target/${profile/dev/debug}/hlsl" --dxc "$dxc" "$@"
+build hlsl
+exec "$program" --dxc "$dxc" "$@"

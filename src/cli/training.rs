@@ -12,7 +12,7 @@ use super::stop::Stop;
 use crate::error::{DeviceError, NotFinite};
 use crate::report::command::shell_word;
 use crate::terminal::visible_path;
-use crate::train::run_folder::RunPath;
+use crate::train::run_path::RunPath;
 use crate::train::{Devices, Objective, Stage, StoppedRun, Trained, engine};
 use crate::{Error, Result};
 use clap::{Arg, ArgMatches, Command, value_parser};

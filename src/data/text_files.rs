@@ -354,6 +354,14 @@ mod tests {
         }
         assert_eq!((warning(&["none.txt"], None), warning(&["none.txt"], Some("a"))), (String::new(), String::new()));
         let shown = "document_separator = \"<|end|>\"";
+        std::fs::write(folder.path("both.txt"), format!("a\n<|end|>\nb\n{inline}")).expect("write");
+        assert_eq!(
+            warning(&["line.txt", "both.txt"], end),
+            format!(
+                "{shown} is also inside of lines of {}, where it ends no document and is read as text",
+                folder.path("both.txt").display()
+            )
+        );
         assert_eq!(
             warning(&["none.txt"], end),
             format!("{shown} ends no document: it does not occur; each file is one document")

@@ -49,40 +49,37 @@ pub(super) fn read_text_file(
 }
 
 /// Where a separator occurs in a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
     /// As a line.
-    Line,
-    /// Inside of lines alone.
-    InsideOfLines,
-    /// Nowhere.
-    Nowhere,
+    pub line: bool,
+    /// Inside of a line.
+    pub inside: bool,
 }
 
-/// Searches a text for a separator, up to the first line that equals it.
+/// Searches a text for a separator, until it is found in both places.
 pub(super) fn find_separator(reader: &mut impl BufRead, separator: &str) -> std::io::Result<Found> {
     skip_byte_order_mark(reader)?;
     let most = READ_BYTES.max(separator.len() + 2);
-    let (mut part, mut at_line_start, mut found) = (Vec::new(), true, Found::Nowhere);
+    let (mut part, mut at_line_start, mut found) = (Vec::new(), true, Found::default());
     // The end of the part before, in which a separator may begin.
     let mut before: Vec<u8> = Vec::new();
     loop {
         part.clear();
         let n = reader.by_ref().take(most as u64).read_until(b'\n', &mut part)?;
-        if n == 0 {
+        if n == 0 || (found.line && found.inside) {
             return Ok(found);
         }
         let ends_line = part.ends_with(b"\n");
         let line = part.strip_suffix(b"\n").unwrap_or(&part);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if at_line_start && (ends_line || n < most) && line == separator.as_bytes() {
-            return Ok(Found::Line);
+            found.line = true;
+            continue;
         }
         let end_of_line = line.len();
         before.extend(&part[..end_of_line]);
-        if !separator.is_empty() && String::from_utf8_lossy(&before).contains(separator) {
-            found = Found::InsideOfLines;
-        }
+        found.inside |= !separator.is_empty() && String::from_utf8_lossy(&before).contains(separator);
         at_line_start = ends_line;
         before.drain(..if ends_line { before.len() } else { before.len().saturating_sub(separator.len()) });
     }

@@ -4,7 +4,7 @@
 use super::file_errors::unreadable;
 use super::text_files::{TextFile, TextFiles};
 use super::text_format::TextFormat;
-use super::text_reader::{Found, READ_BYTES, find_separator};
+use super::text_reader::{READ_BYTES, find_separator};
 use crate::Result;
 use crate::terminal::visible_path;
 use serde_json::{Deserializer, Value};
@@ -34,7 +34,7 @@ impl TextFiles {
         Ok(all)
     }
 
-    /// A warning about a separator that ends no document, or that is inside of the lines of a file.
+    /// A warning about a separator that ends no document, or that is inside of lines of a file.
     ///
     /// # Errors
     /// [`crate::Error::File`] with the path of a file that cannot be read.
@@ -44,26 +44,31 @@ impl TextFiles {
         if self.plain().next().is_none() {
             return Ok(Some(format!("{shown} has no effect: in JSON lines, each line is a document")));
         }
-        let (mut is_line, mut inside) = (false, Vec::new());
+        let (mut is_line, mut inside, mut both) = (false, Vec::new(), Vec::new());
         for file in self.plain() {
             let reader = File::open(&file.path).map_err(|e| unreadable(&file.path, e))?;
             let mut reader = BufReader::with_capacity(READ_BYTES, reader);
-            match find_separator(&mut reader, separator).map_err(|e| unreadable(&file.path, e))? {
-                Found::Line => is_line = true,
-                Found::InsideOfLines => inside.push(visible_path(&file.path)),
-                Found::Nowhere => {}
+            let found = find_separator(&mut reader, separator).map_err(|e| unreadable(&file.path, e))?;
+            is_line |= found.line;
+            if found.inside {
+                let list = if found.line { &mut both } else { &mut inside };
+                list.push(visible_path(&file.path));
             }
         }
         let rule = "inside of lines, but it must be a line by itself";
+        let named = |first: &String, others: &[String]| match others.len() {
+            0 => first.clone(),
+            n => format!("{first} and {n} more files"),
+        };
         Ok(match (is_line, inside.as_slice()) {
-            (true, []) => None,
-            (true, [first, others @ ..]) => {
-                let others =
-                    if others.is_empty() { String::new() } else { format!(" and {} more files", others.len()) };
-                Some(format!(
-                    "{shown} ends no document of {first}{others}: it occurs {rule}; each file is one document"
-                ))
-            }
+            (true, []) => both.split_first().map(|(first, others)| {
+                let files = named(first, others);
+                format!("{shown} is also inside of lines of {files}, where it ends no document and is read as text")
+            }),
+            (true, [first, others @ ..]) => Some(format!(
+                "{shown} ends no document of {}: it occurs {rule}; each file is one document",
+                named(first, others)
+            )),
             (false, []) => Some(format!("{shown} ends no document: it does not occur; each file is one document")),
             (false, _) => Some(format!("{shown} ends no document: it occurs {rule}; each file is one document")),
         })

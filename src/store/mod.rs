@@ -26,5 +26,6 @@ pub mod sha256;
 pub mod sync;
 #[cfg(feature = "tokenizers")]
 pub mod token_cache;
+mod work_folder;
 
 pub use model_folder::Model;

@@ -48,7 +48,7 @@ pub fn load(path: &Path, config: &ModelConfig) -> Result<Moments> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::safetensors::tests::small;
+    use crate::store::safetensors::read::tests::small;
 
     #[test]
     fn saved_moments_are_loaded_unchanged() {

@@ -10,6 +10,7 @@ use super::mmap::Numbers;
 use super::model_folder::TOKENIZER;
 use super::sha256::{self, hex};
 use super::sync::sync_file;
+use super::work_folder::WorkFolder;
 use crate::data::corpus::Corpus;
 use crate::data::shared_slice::{SharedSlice, Tokens};
 use crate::data::text_files::{Digests, TextFiles, TextFormat};
@@ -31,7 +32,6 @@ const IDS: &str = "ids";
 const BYTES: &str = "bytes";
 const ENDS: &str = "ends";
 const ENTRY: &str = "entry";
-const LOCK: &str = "lock";
 
 /// The contents of the file [`ENTRY`], after a line with their hash.
 #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -146,9 +146,8 @@ impl Entries {
                 Err(e) => Some(not_saved(folder, &e)),
             },
         };
-        let temporary = tempfile::Builder::new().prefix("wgpt-tokens-").tempdir();
-        let temporary = temporary.map_err(|e| write_failed(&std::env::temp_dir(), true, e))?;
-        Ok((EntryWriter::new(WorkFolder::Temporary(temporary))?, why))
+        let temporary = WorkFolder::temporary().map_err(|e| write_failed(&std::env::temp_dir(), true, e))?;
+        Ok((EntryWriter::new(temporary)?, why))
     }
 }
 
@@ -173,75 +172,6 @@ fn not_saved(folder: &Path, why: &dyn std::fmt::Display) -> String {
     )
 }
 
-/// A folder in which an entry is written. It is deleted when the value is dropped.
-#[derive(Debug)]
-enum WorkFolder {
-    /// In the cache, with a lock file beside it: while the lock is held, no other process deletes the folder as abandoned.
-    Cache {
-        path: PathBuf,
-        lock: Option<File>,
-        /// Parent folders that were created for it, the innermost first.
-        created: Vec<PathBuf>,
-    },
-    /// In the system's temporary folder.
-    Temporary(tempfile::TempDir),
-}
-
-impl WorkFolder {
-    fn in_cache(folder: &Path) -> std::io::Result<Self> {
-        let created: Vec<PathBuf> =
-            folder.ancestors().take_while(|folder| !folder.exists()).map(Path::to_path_buf).collect();
-        std::fs::create_dir_all(folder)?;
-        let mut work_folder = WorkFolder::Cache { path: PathBuf::new(), lock: None, created };
-        remove_abandoned(folder);
-        let (file, name) = tempfile::Builder::new().prefix("partial-").suffix(".lock").tempfile_in(folder)?.keep()?;
-        let path = name.with_extension("");
-        if let WorkFolder::Cache { path: own, lock, .. } = &mut work_folder {
-            // On a file system without locks, no process finds the folder abandoned: it cannot lock the file either.
-            let _ = file.lock();
-            (*own, *lock) = (path.clone(), Some(file));
-        }
-        std::fs::create_dir(&path)?;
-        Ok(work_folder)
-    }
-
-    fn path(&self) -> &Path {
-        match self {
-            WorkFolder::Cache { path, .. } => path,
-            WorkFolder::Temporary(folder) => folder.path(),
-        }
-    }
-}
-
-impl Drop for WorkFolder {
-    fn drop(&mut self) {
-        // Errors do no harm: the next process deletes abandoned folders, and an empty folder does not disturb.
-        if let WorkFolder::Cache { path, lock, created } = self {
-            if lock.is_some() {
-                let _ = std::fs::remove_dir_all(&*path);
-                let _ = std::fs::remove_file(path.with_extension(LOCK));
-            }
-            *lock = None;
-            created.iter().for_each(|folder| drop(std::fs::remove_dir(folder)));
-        }
-    }
-}
-
-/// Deletes the work folders of processes that ended while they wrote: their locks are free.
-fn remove_abandoned(folder: &Path) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.extension().is_some_and(|extension| extension == LOCK)
-            // For writing, because file locks on NFS need it.
-            && let Ok(file) = File::options().write(true).open(&path)
-            && file.try_lock().is_ok()
-        {
-            let _ = std::fs::remove_dir_all(path.with_extension(""));
-            let _ = std::fs::remove_file(&path);
-        }
-    }
-}
-
 /// A file that is hashed as it is written.
 #[derive(Debug)]
 struct HashedFile {
@@ -254,7 +184,7 @@ struct HashedFile {
 
 impl HashedFile {
     fn create(folder: &WorkFolder, name: &str) -> Result<Self> {
-        let (path, is_temporary) = (folder.path().join(name), matches!(folder, WorkFolder::Temporary(_)));
+        let (path, is_temporary) = (folder.path().join(name), folder.is_temporary());
         let file = File::create_new(&path).map_err(|e| write_failed(&path, is_temporary, e))?;
         Ok(HashedFile { file: BufWriter::with_capacity(1 << 16, file), hash: Sha256::new(), path, is_temporary })
     }
@@ -348,9 +278,8 @@ impl FinishedEntry {
     /// As [`FinishedEntry::corpus`].
     pub fn persist(mut self, entries: &Entries, digests: &Digests) -> Result<Tokenized> {
         let mut reason = None;
-        if let (WorkFolder::Cache { path, created, .. }, Some(target)) =
-            (&mut self.work_folder, entries.entry_path(digests))
-        {
+        if let (false, Some(target)) = (self.work_folder.is_temporary(), entries.entry_path(digests)) {
+            let path = self.work_folder.path();
             let move_to_target = || -> std::io::Result<()> {
                 std::fs::create_dir_all(target.parent().unwrap_or(&target))?;
                 if target.exists() {
@@ -360,12 +289,12 @@ impl FinishedEntry {
                     }
                     std::fs::rename(&target, path.join("damaged"))?;
                 }
-                std::fs::rename(&*path, &target)
+                std::fs::rename(path, &target)
             };
             // If two processes replace the same damaged entry, the first attempt of one fails and its second finds an entry.
             match move_to_target().or_else(|_| move_to_target()) {
                 Ok(()) => {
-                    created.clear();
+                    self.work_folder.keep_parents();
                     let _ = std::fs::remove_dir_all(target.join("damaged"));
                     let tokenized = open(&target, &self.entry, None)?;
                     return Ok(Tokenized { trained: self.trained.take(), folder: Some(target), ..tokenized });

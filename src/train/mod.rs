@@ -15,6 +15,7 @@ pub mod prefetch;
 pub mod ranks;
 pub mod resume;
 pub mod run_folder;
+pub mod run_path;
 pub mod sample;
 pub mod saved_kernels;
 pub mod schedule;

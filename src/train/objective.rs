@@ -3,7 +3,8 @@
 use super::metrics::Line;
 use super::observer::Description;
 use super::ranks::Ranks;
-use super::run_folder::{RunFolder, RunPath};
+use super::run_folder::RunFolder;
+use super::run_path::RunPath;
 use super::settings::{Settings, Stage};
 use super::state::{Identity, Position, RunState};
 use crate::Result;

@@ -2,6 +2,7 @@
 //! exists can be resumed, and invalid input leaves no folder. The process that trains the run holds a lock on it.
 
 use super::metrics::{self, Line, Metrics};
+use super::run_path::RunPath;
 use super::saved_kernels::{KERNELS, SavedKernels};
 use super::settings::Settings;
 use crate::data::read_file::read_text_bytes;
@@ -11,18 +12,15 @@ use crate::store::atomic::{
     Existing, remove_folder, remove_leftovers, remove_partial, write_atomic, write_folder, write_reserved,
 };
 use crate::store::checksums;
-use crate::store::folder_kind;
 use crate::store::lock::{self, Lock};
 use crate::store::model_folder::{BEST, CHECKPOINTS, LATEST, MODEL, read_pointer};
-use crate::store::reservation::Reservation;
 use crate::store::sync::{self, sync_file};
 use crate::{Error, Result};
 use std::fs::File;
 use std::io::Write;
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// All settings of the run. `--config` starts the same run again.
 pub const CONFIG: &str = "config.toml";
@@ -58,48 +56,6 @@ pub struct NewRun<'a> {
     pub files: &'a [(String, Vec<u8>)],
 }
 
-/// The path of a run's folder. That of a new run is reserved for this process until the folder exists.
-#[derive(Clone, Debug)]
-pub struct RunPath {
-    path: PathBuf,
-    reservation: Arc<Mutex<Option<Reservation>>>,
-}
-
-impl RunPath {
-    /// Reserves the path of a new run. Its parent folders are created, and deleted again if they stay empty.
-    ///
-    /// # Errors
-    /// [`Error::File`] if something exists there, it is inside of another run, its parents cannot be folders, or another process
-    /// creates the same run; [`Error::Io`] if the parent folder cannot be written.
-    pub fn reserve(path: &Path) -> Result<Self> {
-        folder_kind::refuse_inside(path)?;
-        let reservation = Reservation::of_nothing(path)?;
-        Ok(RunPath { path: path.to_path_buf(), reservation: Arc::new(Mutex::new(Some(reservation))) })
-    }
-}
-
-impl From<&Path> for RunPath {
-    /// A path that may exist.
-    fn from(path: &Path) -> Self {
-        RunPath { path: path.to_path_buf(), reservation: Arc::default() }
-    }
-}
-
-impl From<&PathBuf> for RunPath {
-    /// A path that may exist.
-    fn from(path: &PathBuf) -> Self {
-        path.as_path().into()
-    }
-}
-
-impl Deref for RunPath {
-    type Target = Path;
-
-    fn deref(&self) -> &Path {
-        &self.path
-    }
-}
-
 /// An existing run's folder, locked by this process.
 #[derive(Debug)]
 pub struct RunFolder {
@@ -119,11 +75,7 @@ impl RunFolder {
     /// # Errors
     /// As [`RunPath::reserve`] and [`write_folder`], and the errors of `checkpoint`.
     pub fn create(path: &RunPath, new: &NewRun<'_>, checkpoint: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
-        let reserved = path.reservation.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let reservation = match reserved {
-            Some(reservation) => reservation,
-            None => return Self::create(&RunPath::reserve(path)?, new, checkpoint),
-        };
+        let reservation = path.take_reservation()?;
         write_reserved(&reservation, |folder| {
             let write = |name: &str, bytes: &[u8]| {
                 let path = folder.join(name);

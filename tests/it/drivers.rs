@@ -4,12 +4,11 @@
 use super::common::device;
 use super::common::driver::FaultyDriver;
 use super::common::program::{stderr, success, wgpt, wgpt_with_self_test};
-use super::common::runs::{latest_weights, layers, tiny_toml};
+use super::common::runs::{latest_weights, layers, place_of_a_short_run, tiny_toml};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};
 use wgpt::config::ModelConfig;
-use wgpt::data::synthetic::stories::stories;
 use wgpt::gpu::{AdapterKind, Caps, Device};
 use wgpt::model::{Capacity, Training, initial_parameters};
 use wgpt::ops::kernels::Precision;
@@ -17,15 +16,6 @@ use wgpt::ops::optimizer::Arithmetic;
 use wgpt::verify::self_test::{SelfTest, Workload};
 
 const TRAIN: &str = "pretrain --data text.txt --config tiny.toml";
-
-/// A folder with a text and the settings of a tiny model.
-fn place() -> tempfile::TempDir {
-    let place = tempfile::tempdir().expect("folder");
-    std::fs::write(place.path().join("text.txt"), stories(5, 4000)).expect("text");
-    let settings = tiny_toml("steps = 4\nwarmup = 2\neval_every = 2\ncheckpoint_every = 2\n");
-    std::fs::write(place.path().join("tiny.toml"), settings).expect("settings");
-    place
-}
 
 /// The layer. Prints why where there is none: it is for drivers of Vulkan.
 fn faulty_driver(place: &Path) -> Option<FaultyDriver> {
@@ -55,7 +45,7 @@ fn assert_failed(output: &Output, parts: &[&str]) -> String {
 
 #[test]
 fn a_driver_that_computes_wrongly_is_found_before_the_run() {
-    let place = place();
+    let place = place_of_a_short_run();
     let Some(driver) = faulty_driver(place.path()) else { return };
     let all = std::env::var("WGPT_FAULTS").is_ok_and(|faults| faults == "all");
     let faults: &[(&str, &str)] = match all {
@@ -94,7 +84,7 @@ fn a_driver_that_computes_wrongly_is_found_before_the_run() {
 
 #[test]
 fn a_self_test_that_passed_is_remembered_for_the_driver_and_the_size() {
-    let place = place();
+    let place = place_of_a_short_run();
     let run = |cache: &Path, more: &str| {
         let line = format!("{TRAIN} --steps 1 --warmup 1 {more}");
         stderr(&go(wgpt_with_self_test(place.path(), &words(&line)).env("WGPT_CACHE", cache)))
@@ -178,7 +168,7 @@ fn a_self_test_depends_on_driver_and_model_and_precision() {
 
 #[test]
 fn a_run_that_the_device_has_no_memory_for_is_made_smaller() {
-    let place = place();
+    let place = place_of_a_short_run();
     let Some(driver) = faulty_driver(place.path()) else { return };
     // The driver's memory is taken in blocks of some tens of MiB.
     let large = "--set n_positions=64 --set n_embd=64 --set batch=1024 --steps 1 --warmup 1 --checkpoint-every 1";
@@ -202,7 +192,7 @@ fn a_run_that_the_device_has_no_memory_for_is_made_smaller() {
 
 #[test]
 fn every_command_says_what_to_do_without_memory_and_after_a_loss_of_the_device() {
-    let place = place();
+    let place = place_of_a_short_run();
     let Some(driver) = faulty_driver(place.path()) else { return };
     let rows: String = (0..8).map(|i| format!("the word {i}\t{}\n", ["yes", "no"][i % 2])).collect();
     std::fs::write(place.path().join("rows.tsv"), format!("text\tlabel\n{rows}")).expect("rows");

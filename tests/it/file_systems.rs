@@ -3,18 +3,9 @@
 use super::common::faults::{EBADF, EINVAL, ENODEV, ENOLCK, ENOSPC, ENOSYS, EOPNOTSUPP, Faults};
 use super::common::files;
 use super::common::program::{assert_refused, stderr, success, wgpt};
-use super::common::runs::{latest_weights, tiny_toml};
+use super::common::runs::{latest_weights, place_of_a_short_run};
 use std::path::Path;
 use std::process::{Command, Output};
-use wgpt::data::synthetic::stories::stories;
-
-fn place() -> tempfile::TempDir {
-    let place = tempfile::tempdir().expect("folder");
-    std::fs::write(place.path().join("text.txt"), stories(5, 4000)).expect("text");
-    let settings = tiny_toml("steps = 4\nwarmup = 2\neval_every = 2\ncheckpoint_every = 2\n");
-    std::fs::write(place.path().join("tiny.toml"), settings).expect("settings");
-    place
-}
 
 /// A pretraining run in a new folder, with a cache.
 fn pretrain(place: &Path, out: &str) -> Command {
@@ -29,7 +20,7 @@ fn run(command: &mut Command) -> Output {
 
 #[test]
 fn a_run_goes_on_without_locks_syncs_or_maps() {
-    let place = place();
+    let place = place_of_a_short_run();
     let place = place.path();
     let Some(faults) = Faults::compile(place) else { return };
     success(&run(&mut pretrain(place, "whole")));
@@ -63,7 +54,7 @@ fn a_run_goes_on_without_locks_syncs_or_maps() {
 
 #[test]
 fn without_locks_a_folder_is_still_written_by_one_process() {
-    let place = place();
+    let place = place_of_a_short_run();
     let place = place.path();
     let Some(faults) = Faults::compile(place) else { return };
     let lock = place.join(".run.wgpt-lock");
@@ -81,7 +72,7 @@ fn without_locks_a_folder_is_still_written_by_one_process() {
 
 #[test]
 fn a_full_disk_of_the_cache_is_named_and_done_without() {
-    let place = place();
+    let place = place_of_a_short_run();
     let place = place.path();
     let Some(faults) = Faults::compile(place) else { return };
     let cache = place.join("cache");
@@ -103,7 +94,7 @@ fn a_full_disk_of_the_cache_is_named_and_done_without() {
 
 #[test]
 fn a_full_temporary_folder_is_named_with_what_moves_it() {
-    let place = place();
+    let place = place_of_a_short_run();
     let place = place.path();
     let Some(faults) = Faults::compile(place) else { return };
     let temporary = place.join("temporary");
@@ -126,7 +117,7 @@ fn a_full_temporary_folder_is_named_with_what_moves_it() {
 
 #[test]
 fn a_resumed_run_does_not_tokenize_its_text_again() {
-    let place = place();
+    let place = place_of_a_short_run();
     let place = place.path();
     success(&run(&mut pretrain(place, "run")));
     let mut longer = wgpt(place, &["pretrain", "--resume", "run", "--steps", "6"]);
@@ -138,7 +129,7 @@ fn a_resumed_run_does_not_tokenize_its_text_again() {
 
 #[test]
 fn a_checkpoint_that_cannot_be_written_leaves_the_one_before() {
-    let place = place();
+    let place = place_of_a_short_run();
     let place = place.path();
     let Some(faults) = Faults::compile(place) else { return };
     success(&run(&mut pretrain(place, "run")));

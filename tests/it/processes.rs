@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use wgpt::data::synthetic::stories::stories;
 use wgpt::store::reservation::Reservation;
-use wgpt::train::run_folder::RunPath;
+use wgpt::train::run_path::RunPath;
 
 /// A model large enough that two processes write its first checkpoint at the same time.
 fn place() -> tempfile::TempDir {

@@ -9,6 +9,7 @@ use crate::Result;
 use crate::cli::arguments::{flag, json_flag, required, whole_number};
 use crate::cli::context::Context;
 use crate::cli::numbers::bytes;
+use crate::cli::output::note;
 use crate::cli::stop::Done;
 use crate::config::{AttentionKind, ModelConfig};
 use crate::gpu::{Device, Program, Recorder, View};
@@ -131,6 +132,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     ]);
     let mut profiles = Vec::new();
     for (preset, model) in presets.into_iter().zip(&models) {
+        note(format_args!("compiling the kernels of {preset}, then {tokens} tokens"));
         let (row, mut generator) = measure(&device, (preset, model), tokens, samples)?;
         if matches.get_flag("json") {
             context.json(&row)?;

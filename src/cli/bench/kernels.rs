@@ -2,6 +2,7 @@
 
 use super::timing::{device_seconds, seconds_per_run};
 use crate::cli::arguments::{invalid_option, json_flag};
+use crate::cli::bar::Meter;
 use crate::cli::context::Context;
 use crate::cli::output::note;
 use crate::cli::stop::{Done, Stop};
@@ -79,8 +80,11 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         right("GFLOP/s"),
         right("GB/s"),
     ]);
+    note(format_args!("timing {} cases, each after its kernels are compiled", work.len()));
     let mut wrong = Vec::new();
-    for work in work {
+    let mut meter = Meter::new(work.len() as u64, "cases");
+    for (done, work) in work.into_iter().enumerate() {
+        meter.set(done as u64, &work.case.label());
         let row = match measure(&device, &work, &mut wrong) {
             // A large case that the device has no memory for.
             Err(Error::Device(error)) if work.large.is_some() && device.wait().is_ok() => {
@@ -98,6 +102,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
         let numbers = numbers.map(|x| x.map_or(String::new(), |x| format!("{x:.3}")));
         table.row([row.op.to_string(), row.variant, shape.join(", ")].into_iter().chain(numbers));
     }
+    drop(meter);
     if !matches.get_flag("json") {
         write!(context.out, "{table}")?;
     }

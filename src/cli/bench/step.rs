@@ -10,6 +10,7 @@ use super::wrong_results::wrong_results;
 use crate::cli::arguments::{flag, json_flag, required, whole_number};
 use crate::cli::context::Context;
 use crate::cli::numbers::bytes;
+use crate::cli::output::note;
 use crate::cli::stop::Done;
 use crate::config::ModelConfig;
 use crate::data::batch::Batch;
@@ -148,6 +149,7 @@ pub(super) fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Done {
     let work = Work::new(required::<String>(matches, "preset")?, number("batch")?, number("steps")?, precision)?;
     let begin = Instant::now();
     let device = context.open()?;
+    note(format_args!("compiling the kernels of {}, then {} steps", work.preset, WARM_UP + 2 * work.steps));
     let (mut row, mut training) = measure(&device, &work, begin)?;
     let timings = matches.get_flag("profile").then(|| training.profile(&work.batch)).transpose()?;
     if matches.get_flag("json") {

@@ -145,10 +145,10 @@ const SPOTS: [&str; 10] = [
     "in a nest of straw",
 ];
 const FINDS: [&str; 4] = [
-    "I can see something {colour} {spot}",
-    "There is something {colour} {spot}",
-    "Look, what is that {colour} thing {spot}",
-    "Something {colour} is shining {spot}",
+    "I can see something {color} {spot}",
+    "There is something {color} {spot}",
+    "Look, what is that {color} thing {spot}",
+    "Something {color} is shining {spot}",
 ];
 const THANKS: [&str; 5] = [
     "Thank you, thank you",
@@ -195,7 +195,7 @@ impl Teller<'_> {
         };
         let Pronoun { he, capital, him, his } = pronoun;
         let (nature, home, giver) = (self.pick(&TRAITS), self.pick(&HOMES), self.pick(&GIVERS));
-        let (colour, thing) = (self.pick(&COLORS), self.pick(&THINGS));
+        let (color, thing) = (self.pick(&COLORS), self.pick(&THINGS));
         let (place, morning, game) = (self.pick(&PLACES), self.pick(&MORNINGS), self.pick(&GAMES));
         let mut story = String::with_capacity(1500);
         let mut say = |sentence: String| {
@@ -212,20 +212,20 @@ impl Teller<'_> {
         });
         say(format!("{capital} lived {home}."));
         say(match self.words.below(3) {
-            0 => format!("{name} had a {colour} {thing}, a present from {his} {giver}."),
-            1 => format!("Of all things {he} loved {his} {colour} {thing} the most."),
-            _ => format!("{capital} had a {colour} {thing} and took it everywhere."),
+            0 => format!("{name} had a {color} {thing}, a present from {his} {giver}."),
+            1 => format!("Of all things {he} loved {his} {color} {thing} the most."),
+            _ => format!("{capital} had a {color} {thing} and took it everywhere."),
         });
         if self.chance(40) {
             say(format!("At night the {thing} lay next to {his} bed."));
         }
         say(format!("{morning}, {name} went to the {place} {game}.\n"));
 
-        say(format!("{}.", self.pick(&LOSSES).replace("{thing}", &format!("{colour} {thing}"))));
+        say(format!("{}.", self.pick(&LOSSES).replace("{thing}", &format!("{color} {thing}"))));
         say(format!("{name} {}.", self.pick(&FEELINGS)));
         say(match self.words.below(3) {
             0 => format!("\"Where is my {thing}?\" {he} asked."),
-            1 => format!("\"Oh no, my {colour} {thing}!\" cried {name}."),
+            1 => format!("\"Oh no, my {color} {thing}!\" cried {name}."),
             _ => format!("\"I must find it,\" {he} said to {him}self."),
         });
         say(format!("So {he} set out to search the whole {place}.\n"));
@@ -233,7 +233,7 @@ impl Teller<'_> {
         let first = self.pick(&HELPERS);
         let (_, first_noun) = first.split_once(' ').unwrap_or(("", first));
         say(format!("First {he} met {first}."));
-        say(format!("\"Have you seen a {colour} {thing}?\" asked {name}."));
+        say(format!("\"Have you seen a {color} {thing}?\" asked {name}."));
         say(format!("\"{},\" said the {first_noun}.", self.pick(&NOT_SEEN)));
         if self.chance(50) {
             say(format!("{name} thanked the {first_noun} and walked on."));
@@ -242,8 +242,8 @@ impl Teller<'_> {
         let (_, last_noun) = last.split_once(' ').unwrap_or(("", last));
         let spot = self.pick(&SPOTS);
         say(format!("Then {he} met {last}."));
-        say(format!("\"Please help me,\" said {name}. \"I have lost my {colour} {thing}.\""));
-        let find = self.pick(&FINDS).replace("{colour}", colour).replace("{spot}", spot);
+        say(format!("\"Please help me,\" said {name}. \"I have lost my {color} {thing}.\""));
+        let find = self.pick(&FINDS).replace("{color}", color).replace("{spot}", spot);
         let mark = if find.starts_with("Look") { "?" } else { "!" };
         let verb = if mark == "?" { "asked" } else { "called" };
         say(format!("\"{find}{mark}\" {verb} the {last_noun}.\n"));
@@ -253,15 +253,15 @@ impl Teller<'_> {
             1 => format!("{name} went closer, step by step."),
             _ => format!("{name} looked {spot}, and {his} heart jumped."),
         });
-        say(format!("It was the {colour} {thing}!"));
+        say(format!("It was the {color} {thing}!"));
         let thanks = self.pick(&THANKS);
         let mark = if thanks.starts_with("How") || thanks.starts_with("What") { "?" } else { "!" };
         say(format!("\"{thanks}{mark}\" {he} said to the {last_noun}."));
         say(format!("{}.", self.pick(&LESSONS)));
         say(match self.words.below(3) {
-            0 => format!("And {name} never lost {his} {colour} {thing} again.\n"),
-            1 => format!("That night {name} slept well, with the {colour} {thing} in {his} arms.\n"),
-            _ => format!("And so {name} came home with {his} {colour} {thing}.\n"),
+            0 => format!("And {name} never lost {his} {color} {thing} again.\n"),
+            1 => format!("That night {name} slept well, with the {color} {thing} in {his} arms.\n"),
+            _ => format!("And so {name} came home with {his} {color} {thing}.\n"),
         });
         story
     }

@@ -7,7 +7,7 @@ use crate::report::command::shell_word;
 use crate::store::Model;
 use crate::tasks::baselines::{Baseline, baselines};
 use crate::tasks::{Columns, Record, labels};
-use crate::train::run_folder::RunPath;
+use crate::train::run_path::RunPath;
 use crate::train::settings::value::one_of;
 use crate::train::settings::{Length, Settings};
 use crate::train::task::examples::Examples;

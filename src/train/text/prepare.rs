@@ -14,7 +14,7 @@ use crate::store::Model;
 use crate::store::config_json;
 use crate::store::token_cache::TokenCache;
 use crate::train::metrics::EvaluationLine;
-use crate::train::run_folder::RunPath;
+use crate::train::run_path::RunPath;
 use crate::train::settings::Settings;
 use crate::train::settings::value::Warmup;
 use crate::{Error, Result};

@@ -214,7 +214,7 @@ fn no_text_has_a_path_of_a_machine() {
 
 /// Files whose prose the rules of references and words read.
 fn is_written_by_us(path: &str) -> bool {
-    [".rs", ".wgsl", ".py", ".md", ".sh", ".toml"].iter().any(|end| path.ends_with(end)) || path == ".ci/run"
+    [".rs", ".wgsl", ".py", ".md", ".sh", ".toml", ".c"].iter().any(|end| path.ends_with(end)) || path == ".ci/run"
 }
 
 #[test]

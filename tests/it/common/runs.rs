@@ -32,6 +32,15 @@ pub fn write_inputs(folder: &Path, more: &str) {
     model.save(folder.join("model")).expect("a folder");
 }
 
+/// A new folder with a text, text.txt, and settings of a short run on it, tiny.toml.
+pub fn place_of_a_short_run() -> tempfile::TempDir {
+    let place = tempfile::tempdir().expect("folder");
+    std::fs::write(place.path().join("text.txt"), stories(5, 4000)).expect("text");
+    let settings = tiny_toml("steps = 4\nwarmup = 2\neval_every = 2\ncheckpoint_every = 2\n");
+    std::fs::write(place.path().join("tiny.toml"), settings).expect("settings");
+    place
+}
+
 /// Layers of settings with these `key=value`.
 pub fn layers(set: &[&str]) -> Layers {
     let mut layers = Layers::new();

@@ -1,21 +1,16 @@
-//! safetensors files, and a model's parameters in them under Hugging Face's names (docs/spec.md section 1).
-//!
-//! f32, f16 and bf16 are read, f32 is written. The claims of a header are compared with the file's size before anything is
-//! allocated.
+//! Reading: tensors of one file or several, and the parameters of a model, with what wrappers add to their names.
 
-use super::mmap;
-use super::sync::sync_file;
-use crate::config::{ModelConfig, ParameterKind, ParameterShape};
+use super::layout::from_file;
+use super::place::tensor_place;
+use crate::config::{ModelConfig, ParameterShape};
 use crate::data::file_kind::{beginning_of_text, other_kind};
 use crate::error::FileFault;
+use crate::store::mmap;
 use crate::{Error, Result};
-use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use safetensors::tensor::{Dtype, Metadata};
 use safetensors::{SafeTensorError, SafeTensors};
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The tied output matrix of a language model, in files that have one.
@@ -246,13 +241,8 @@ impl TensorFile {
     }
 }
 
-/// The place of a tensor in a file, for errors.
-fn tensor_place(name: &str) -> String {
-    format!("tensor `{}`", name.escape_debug())
-}
-
 /// The error of a tensor that a file lacks.
-pub(super) fn missing(path: &Path, name: &str, shape: &[usize]) -> Error {
+pub(in crate::store) fn missing(path: &Path, name: &str, shape: &[usize]) -> Error {
     Error::file(path, "is missing").at(tensor_place(name)).expected(must_have(shape))
 }
 
@@ -261,7 +251,7 @@ fn must_have(shape: &[usize]) -> String {
 }
 
 /// The error of a tensor of another shape.
-pub(super) fn wrong_shape(path: &Path, name: &str, found: &[usize], expected: &[usize]) -> Error {
+pub(in crate::store) fn wrong_shape(path: &Path, name: &str, found: &[usize], expected: &[usize]) -> Error {
     Error::file(path, format!("shape {found:?}")).at(tensor_place(name)).expected(format!("must be {expected:?}"))
 }
 
@@ -298,111 +288,6 @@ impl TensorIn<'_> {
     }
 }
 
-/// Writes tensors in f32 with the metadata that Hugging Face requires, and syncs the file.
-///
-/// # Errors
-/// [`Error::Io`] if the file cannot be written; [`Error::File`] for a tensor whose data does not fill its shape.
-pub fn write<'a>(path: &Path, tensors: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])>) -> Result<()> {
-    let mut tensors: Vec<_> = tensors.into_iter().collect();
-    // The same tensors give the same bytes, in whatever order they are given.
-    tensors.sort_by_key(|(name, _, _)| *name);
-    let mut infos = Vec::with_capacity(tensors.len());
-    let mut offset = 0;
-    for (name, shape, data) in &tensors {
-        if shape.iter().product::<usize>() != data.len() {
-            let expected = format!("must fill shape {shape:?}");
-            return Err(Error::file(path, format!("{} elements", data.len()))
-                .at(tensor_place(name))
-                .expected(expected));
-        }
-        let end = offset + size_of_val(*data);
-        let info = TensorInfo { dtype: Dtype::F32, shape: shape.to_vec(), data_offsets: (offset, end) };
-        infos.push((name.to_string(), info));
-        offset = end;
-    }
-    let format = HashMap::from([("format".to_string(), "pt".to_string())]);
-    let header = Metadata::new(Some(format), infos).map_err(|e| Error::file(path, e))?;
-    let mut header = serde_json::to_vec(&header).map_err(|e| Error::file(path, e))?;
-    header.resize(header.len().next_multiple_of(8), b' ');
-    let written = || -> std::io::Result<()> {
-        let mut file = std::io::BufWriter::with_capacity(1 << 20, File::create(path)?);
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(&header)?;
-        for (_, _, data) in &tensors {
-            if cfg!(target_endian = "little") {
-                file.write_all(bytemuck::cast_slice(data))?;
-            } else {
-                data.iter().try_for_each(|x| file.write_all(&x.to_le_bytes()))?;
-            }
-        }
-        sync_file(&file.into_inner().map_err(std::io::IntoInnerError::into_error)?)
-    };
-    written().map_err(|e| Error::io(path, e))
-}
-
-/// Writes a model's parameters, which are in the order of [`ModelConfig::parameters`].
-///
-/// # Errors
-/// Those of [`write_parameters`], and [`Error::File`] for more or fewer parameters than the model has.
-pub fn save_parameters(path: &Path, config: &ModelConfig, parameters: &[Vec<f32>]) -> Result<()> {
-    let shapes = config.parameters();
-    if shapes.len() != parameters.len() {
-        let expected = format!("must be {}, as the model has", shapes.len());
-        return Err(Error::file(path, format!("{} tensors", parameters.len())).expected(expected));
-    }
-    write_parameters(
-        path,
-        shapes.iter().zip(parameters).map(|(shape, data)| (shape.name.clone(), shape, data.as_slice())),
-    )
-}
-
-/// Writes tensors with the shapes of parameters, in the layout of files, under given names.
-///
-/// # Errors
-/// Those of [`write()`].
-pub fn write_parameters<'a>(
-    path: &Path,
-    parameters: impl IntoIterator<Item = (String, &'a ParameterShape, &'a [f32])>,
-) -> Result<()> {
-    let tensors = parameters.into_iter().map(|(name, shape, data)| {
-        if data.len() != shape.count() {
-            let expected = format!("must be {}, as shape {:?} has", shape.count(), shape.dimensions());
-            return Err(Error::file(path, format!("{} elements", data.len()))
-                .at(tensor_place(&name))
-                .expected(expected));
-        }
-        Ok((name, shape.dimensions(), to_file(shape, data)))
-    });
-    let tensors = tensors.collect::<Result<Vec<_>>>()?;
-    write(path, tensors.iter().map(|(name, shape, data)| (name.as_str(), shape.as_slice(), data.as_ref())))
-}
-
-/// For each element of a convolution in the layout of buffers, [taps, input channels, output channels], its index in the
-/// layout of files, [output channels, input channels, taps].
-fn file_indices(shape: &ParameterShape, taps: usize) -> impl Iterator<Item = usize> {
-    let (outputs, inputs) = (shape.columns, shape.rows / taps.max(1));
-    (0..shape.count()).map(move |i| {
-        let (row, output) = (i / outputs, i % outputs);
-        (output * inputs + row % inputs) * taps + row / inputs
-    })
-}
-
-/// A parameter's elements in the layout of files.
-pub fn to_file<'a>(shape: &ParameterShape, data: &'a [f32]) -> Cow<'a, [f32]> {
-    let ParameterKind::Convolution(taps) = shape.kind else { return data.into() };
-    let mut out = vec![0.0; data.len()];
-    file_indices(shape, taps).zip(data).for_each(|(i, x)| out[i] = *x);
-    out.into()
-}
-
-/// A parameter's elements in the layout of buffers: the inverse of [`to_file`].
-pub fn from_file(shape: &ParameterShape, data: Vec<f32>) -> Vec<f32> {
-    match shape.kind {
-        ParameterKind::Convolution(taps) => file_indices(shape, taps).map(|i| data[i]).collect(),
-        _ => data,
-    }
-}
-
 /// Whether a tensor is a causal mask, which older files contain as `h.{i}.attn.bias` with shape \[1, 1, P, P\].
 fn is_mask(name: &str, shape: &[usize]) -> bool {
     let name = name.strip_prefix("transformer.").unwrap_or(name);
@@ -412,6 +297,7 @@ fn is_mask(name: &str, shape: &[usize]) -> bool {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::write::{save_parameters, write};
     use super::*;
     use crate::config::KvGroups;
     use safetensors::tensor::TensorView;
