@@ -1,6 +1,6 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154
 # Sourced by scripts/compilers.sh and scripts/hlsl.sh, which set `what`, in the root of the checkout: takes the option --dev from
-# their arguments, and defines `skip REASON` and `build NAME`.
+# their arguments, and defines `skip REASON` and `build NAME`, which sets `program`.
 target=${CARGO_TARGET_DIR:-target}
 profile=release
 if [ "${1:-}" = --dev ]; then
