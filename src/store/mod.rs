@@ -26,6 +26,7 @@ pub mod sha256;
 pub mod sync;
 #[cfg(feature = "tokenizers")]
 pub mod token_cache;
+#[cfg(feature = "tokenizers")]
 mod work_folder;
 
 pub use model_folder::Model;

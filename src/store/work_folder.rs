@@ -47,8 +47,11 @@ impl WorkFolder {
     fn temporary_in(folder: &Path) -> io::Result<Self> {
         let work_folder = WorkFolder { path: PathBuf::new(), lock: None, created: Vec::new(), is_temporary: true };
         let locked = work_folder.locked(folder, TEMPORARY)?;
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
         let name = locked.path.file_name().unwrap_or_default();
-        let _ = tempfile::Builder::new().prefix(name).rand_bytes(0).tempdir_in(folder)?.keep();
+        let _ = builder.prefix(name).rand_bytes(0).tempdir_in(folder)?.keep();
         Ok(locked)
     }
 
