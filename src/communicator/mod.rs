@@ -37,7 +37,7 @@ pub trait Communicator {
     /// Replaces the values of every rank by their sums over all ranks: ((rank 0 + rank 1) + rank 2) + …, in f32.
     ///
     /// # Errors
-    /// [`Error::Rank`](crate::Error::Rank) if a rank has ended, and [`Error::Value`](crate::Error::Value) on every rank if
+    /// [`Error::Rank`] if a rank has ended, and [`Error::Value`] on every rank if
     /// they differ in the number of values.
     fn all_reduce(&mut self, values: &mut [f32]) -> Result<()>;
 
@@ -51,20 +51,20 @@ pub trait Communicator {
     /// this rank.
     ///
     /// # Errors
-    /// [`Error::Rank`](crate::Error::Rank) if a rank has ended, and [`Error::Value`](crate::Error::Value) on rank 0 for
+    /// [`Error::Rank`] if a rank has ended, and [`Error::Value`] on rank 0 for
     /// another number of messages than ranks.
     fn scatter(&mut self, messages: Vec<Vec<u8>>) -> Result<Vec<u8>>;
 
     /// Sends a message from each rank to rank 0, which receives all of them in the order of the ranks; the others receive none.
     ///
     /// # Errors
-    /// [`Error::Rank`](crate::Error::Rank) if a rank has ended.
+    /// [`Error::Rank`] if a rank has ended.
     fn gather(&mut self, message: Vec<u8>) -> Result<Vec<Vec<u8>>>;
 
     /// Waits until every rank has called it.
     ///
     /// # Errors
-    /// [`Error::Rank`](crate::Error::Rank) if a rank has ended.
+    /// [`Error::Rank`] if a rank has ended.
     fn barrier(&mut self) -> Result<()>;
 
     /// Leaves the other ranks, whose operations then end with an error that gives the reason, instead of waiting.

@@ -18,8 +18,8 @@ impl RunPath {
     /// Reserves the path of a new run. Its parent folders are created, and deleted again if they stay empty.
     ///
     /// # Errors
-    /// [`Error::File`] if something exists there, it is inside of another run, its parents cannot be folders, or another process
-    /// creates the same run; [`Error::Io`] if the parent folder cannot be written.
+    /// [`crate::Error::File`] if something exists there, it is inside of another run, its parents cannot be folders, or another process
+    /// creates the same run; [`crate::Error::Io`] if the parent folder cannot be written.
     pub fn reserve(path: &Path) -> Result<Self> {
         let reservation = reserve(path)?;
         Ok(RunPath { path: path.to_path_buf(), reservation: Arc::new(Mutex::new(Some(reservation))) })
