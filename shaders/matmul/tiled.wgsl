@@ -33,101 +33,78 @@ var<workgroup> b_tile: array<vec4<f32>, ${16*(TILE_N/4+1)}>;
 // What an invocation fetches of a tile: four vectors at most.
 struct Fetched { v0: vec4<f32>, v1: vec4<f32>, v2: vec4<f32>, v3: vec4<f32> }
 
-#if A_TRANSPOSED
-// Vectors of rows that run along m: stored as they are.
-fn fetch_a_vector(q: u32, row0: u32, k0: u32) -> vec4<f32> {
-    let k = k0 + q / A_QUADS;
-    let quad = min(row0 / 4u + q % A_QUADS, p.a_quads - 1u);
-    return select(vec4<f32>(), a[min(k, p.k - 1u) * p.a_quads + quad], k < p.k);
-}
-fn fetch_a(lane: u32, row0: u32, k0: u32) -> Fetched {
+// fetch_NAME and store_NAME of an operand whose rows run along the tile: vectors that are stored as they are, where `place` says.
+// SIDE: the prefix of its constants; `column0`: the tile's first column in the matrix; `depth`: rows of k that it has.
+#block across_k(name, SIDE, tile, depth, place)
+fn fetch_$name(lane: u32, column0: u32, k0: u32) -> Fetched {
     var f: Fetched;
-    #for i in 0..4*TILE_M/GROUP
-    f.v${i} = fetch_a_vector(lane + ${i}u * GROUP, row0, k0);
-    #end
-    return f;
-}
-fn store_a(lane: u32, f: Fetched) {
-    #for i in 0..4*TILE_M/GROUP
+    #for i in 0..4*$tile/GROUP
     {
         let q = lane + ${i}u * GROUP;
-        a_tile[q / A_QUADS * A_STRIDE + q % A_QUADS] = f.v${i};
+        let k = k0 + q / $SIDE_QUADS;
+        let quad = min(column0 / 4u + q % $SIDE_QUADS, p.$name_quads - 1u);
+        f.v${i} = select(vec4<f32>(), $name[min(k, $depth - 1u) * p.$name_quads + quad], k < $depth);
+    }
+    #end
+    return f;
+}
+fn store_$name(lane: u32, f: Fetched) {
+    #for i in 0..4*$tile/GROUP
+    {
+        let q = lane + ${i}u * GROUP;
+        let quad = q % $SIDE_QUADS;
+        $name_tile[q / $SIDE_QUADS * $SIDE_STRIDE + $place] = f.v${i};
     }
     #end
 }
-#else
-// Blocks of 4×4 of rows that run along k: transposed in registers and stored as whole vectors by one invocation, so that two
-// invocations never write parts of one vector.
-fn fetch_a(lane: u32, row0: u32, k0: u32) -> Fetched {
+#end
+
+// The same for an operand whose rows run along k: blocks of 4×4, transposed in registers and stored as whole vectors by one
+// invocation, so that two invocations never write parts of one vector. `first`: the invocation of the first block; `row0`: the
+// matrix's row of the tile's first, of `rows`; `value`: what row `row` has of the vector `found`.
+#block along_k(name, SIDE, tile, first, rows, value, place)
+fn fetch_$name(lane: u32, row0: u32, k0: u32) -> Fetched {
     var f: Fetched;
-    if lane < TILE_M {
+    if lane - $first < $tile {
         #for i in 0..4
-        f.v${i} = a[min(row0 + lane / 4u * 4u + ${i}u, p.m - 1u) * p.a_quads + k0 / 4u + lane % 4u];
+        {
+            let row = row0 + (lane - $first) / 4u * 4u + ${i}u;
+            let found = $name[min(row, $rows - 1u) * p.$name_quads + k0 / 4u + lane % 4u];
+            f.v${i} = $value;
+        }
         #end
     }
     return f;
 }
-fn store_a(lane: u32, f: Fetched) {
-    if lane < TILE_M {
+fn store_$name(lane: u32, f: Fetched) {
+    if lane - $first < $tile {
+        let quad = (lane - $first) / 4u;
         #for j in 0..4
-        a_tile[(lane % 4u * 4u + ${j}u) * A_STRIDE + lane / 4u] = vec4<f32>(f.v0[${j}], f.v1[${j}], f.v2[${j}], f.v3[${j}]);
+        $name_tile[(lane % 4u * 4u + ${j}u) * $SIDE_STRIDE + $place] = vec4<f32>(f.v0[${j}], f.v1[${j}], f.v2[${j}], f.v3[${j}]);
         #end
     }
 }
+#end
+
+#if A_TRANSPOSED
+#paste across_k(a, A, TILE_M, p.k, quad)
+#else
+#paste along_k(a, A, TILE_M, 0u, p.m, found, quad)
 #end
 
 // Where the vector `quad` of a row of B's tile is.
 fn b_place(quad: u32) -> u32 { return quad % 2u * ${TILE_N/8}u + quad / 2u; }
 
 #if B_TRANSPOSED
-// As A's blocks. Those invocations fetch them that fetch none of A, where there are enough.
+// By the invocations that fetch none of A, where there are enough.
 #if GROUP >= TILE_M+TILE_N
 const FIRST_B = TILE_M;
 #else
 const FIRST_B = 0u;
 #end
-fn fetch_b(lane: u32, column0: u32, k0: u32) -> Fetched {
-    var f: Fetched;
-    if lane - FIRST_B < TILE_N {
-        #for i in 0..4
-        {
-            let column = column0 + (lane - FIRST_B) / 4u * 4u + ${i}u;
-            let found = b[min(column, p.b_rows - 1u) * p.b_quads + k0 / 4u + lane % 4u];
-            f.v${i} = select(vec4<f32>(), found, column < p.b_rows);
-        }
-        #end
-    }
-    return f;
-}
-fn store_b(lane: u32, f: Fetched) {
-    if lane - FIRST_B < TILE_N {
-        let place = b_place((lane - FIRST_B) / 4u);
-        #for j in 0..4
-        b_tile[(lane % 4u * 4u + ${j}u) * B_STRIDE + place] = vec4<f32>(f.v0[${j}], f.v1[${j}], f.v2[${j}], f.v3[${j}]);
-        #end
-    }
-}
+#paste along_k(b, B, TILE_N, FIRST_B, p.b_rows, select(vec4<f32>(), found, row < p.b_rows), b_place(quad))
 #else
-fn fetch_b_vector(q: u32, column0: u32, k0: u32) -> vec4<f32> {
-    let k = k0 + q / B_QUADS;
-    let quad = min(column0 / 4u + q % B_QUADS, p.b_quads - 1u);
-    return select(vec4<f32>(), b[min(k, p.b_rows - 1u) * p.b_quads + quad], k < p.b_rows);
-}
-fn fetch_b(lane: u32, column0: u32, k0: u32) -> Fetched {
-    var f: Fetched;
-    #for i in 0..4*TILE_N/GROUP
-    f.v${i} = fetch_b_vector(lane + ${i}u * GROUP, column0, k0);
-    #end
-    return f;
-}
-fn store_b(lane: u32, f: Fetched) {
-    #for i in 0..4*TILE_N/GROUP
-    {
-        let q = lane + ${i}u * GROUP;
-        b_tile[q / B_QUADS * B_STRIDE + b_place(q % B_QUADS)] = f.v${i};
-    }
-    #end
-}
+#paste across_k(b, B, TILE_N, p.b_rows, b_place(quad))
 #end
 
 // The sums += the products of one value of k in the tiles.
