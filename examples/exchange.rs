@@ -1,16 +1,16 @@
 //! Times the exchange of gradients between ranks, without a device: a sum over all ranks of as many floats as a model has
-//! parameters.
+//! parameters. The arguments are presets: nano and mini without any.
 //!
 //! ```sh
 //! cargo run --release --example exchange                        # 2 and 4 threads of this process
 //! cargo build --release --example exchange --features mpi
-//! mpirun -n 4 target/release/examples/exchange                  # 4 processes, perhaps on several machines
+//! mpirun -n 4 target/release/examples/exchange nano mini gpt1   # 4 processes, perhaps on several machines
 //! ```
 
 use std::time::Instant;
-use wgpt::Result;
 use wgpt::communicator::{Communicator, thread_ranks};
 use wgpt::config::ModelConfig;
+use wgpt::{Error, Result};
 
 /// Sums that are timed, after one that is not.
 const TURNS: usize = 5;
@@ -35,8 +35,14 @@ fn time(ranks: &mut dyn Communicator, floats: usize) -> Result<f64> {
 }
 
 fn all_presets(ranks: &mut dyn Communicator, kind: &str) -> Result<()> {
-    for preset in ["nano", "mini", "gpt1"] {
-        let floats = ModelConfig::preset(preset).map_or(0, |config| config.parameter_count());
+    let mut presets: Vec<String> = std::env::args().skip(1).collect();
+    if presets.is_empty() {
+        presets = vec!["nano".into(), "mini".into()];
+    }
+    for preset in presets {
+        let config = ModelConfig::preset(&preset);
+        let floats =
+            config.ok_or_else(|| Error::value("preset", &preset, "expected nano, mini, gpt1 or dN"))?.parameter_count();
         let (seconds, size) = (time(ranks, floats)?, ranks.size());
         if ranks.rank() == 0 {
             let megabytes = floats as f64 * 4e-6;
