@@ -34,9 +34,14 @@ pub(super) enum AdapterSource {
 impl Context<'_> {
     /// Prints a warning if `--adapter` is given to a command that uses no device.
     pub fn note_unused_adapter(&self, command: &str) {
-        if self.adapter.is_some() && self.adapter_source == AdapterSource::Option {
+        if self.adapter_option().is_some() {
             note(format_args!("warning: --adapter has no effect: `wgpt {command}` computes nothing on an adapter"));
         }
+    }
+
+    /// The value of `--adapter`, if it was given.
+    pub fn adapter_option(&self) -> Option<&str> {
+        self.adapter.as_deref().filter(|_| self.adapter_source == AdapterSource::Option)
     }
 
     /// An error about the adapter, with the name of its source.

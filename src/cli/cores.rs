@@ -27,9 +27,9 @@ pub(super) fn ranks(matches: &ArgMatches, adapter: Option<&str>) -> Option<usize
         ("demo", _) => Settings::default(),
         // Its config.toml has the number of ranks.
         (_, Some(run)) => {
-            let mut layers = Layers::new();
+            let mut layers = Layers::for_stage(stage);
             layers.file(run.join(CONFIG)).ok()?;
-            let ranks = layers.settings().ok()?.ranks.filter(|ranks| *ranks > 1)?;
+            let ranks = layers.run_settings().ok()?.ranks.filter(|ranks| *ranks > 1)?;
             divide_cores(ranks);
             return None;
         }

@@ -10,6 +10,19 @@ pub(super) struct Subcommand {
     pub command: fn() -> Command,
     /// Runs the subcommand.
     pub run: fn(&mut Context<'_>, &ArgMatches) -> Done,
+    /// What it computes on.
+    pub uses: Uses,
+}
+
+/// What a subcommand computes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Uses {
+    /// No adapter.
+    Nothing,
+    /// One adapter.
+    Adapter,
+    /// The adapters of a training, perhaps in several processes.
+    Training,
 }
 
 /// Adds the subcommands, one of which must be given, in the order of the list.
@@ -20,9 +33,16 @@ pub(super) fn add(command: Command, list: &[Subcommand]) -> Command {
         .subcommands(list.iter().map(|subcommand| (subcommand.command)()))
 }
 
+/// The subcommand that the command line names.
+pub(super) fn chosen<'a>(list: &'a [Subcommand], matches: &ArgMatches) -> Option<&'a Subcommand> {
+    let name = matches.subcommand_name()?;
+    list.iter().find(|subcommand| (subcommand.command)().get_name() == name)
+}
+
 /// Runs the subcommand that the command line names.
 pub(super) fn dispatch(list: &[Subcommand], context: &mut Context<'_>, matches: &ArgMatches) -> Done {
-    let Some((name, matches)) = matches.subcommand() else { return Ok(()) };
-    let subcommand = list.iter().find(|subcommand| (subcommand.command)().get_name() == name);
-    subcommand.map_or(Ok(()), |subcommand| (subcommand.run)(context, matches))
+    match (chosen(list, matches), matches.subcommand()) {
+        (Some(subcommand), Some((_, matches))) => (subcommand.run)(context, matches),
+        _ => Ok(()),
+    }
 }

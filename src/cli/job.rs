@@ -92,19 +92,17 @@ mod without_mpi {
         /// # Errors
         /// [`Error::Value`] in such a process.
         pub fn join() -> Result<Self> {
-            const SIZES: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
-            let several = |name: &&str| std::env::var(name).is_ok_and(|size| size != "1");
-            match SIZES.into_iter().find(several) {
-                Some(name) => {
-                    let found = std::env::var(name).unwrap_or_default();
-                    Err(Error::value(
-                        name,
-                        found,
-                        "expected 1: this wgpt was built without the feature mpi, with which several processes train together",
-                    ))
+            // Variables of launchers, with the value in a process that is alone. PMIx tells only the number of the process.
+            const ALONE: [(&str, &str); 4] =
+                [("OMPI_COMM_WORLD_SIZE", "1"), ("PMI_SIZE", "1"), ("PMI_RANK", "0"), ("PMIX_RANK", "0")];
+            for (name, alone) in ALONE {
+                if let Some(found) = std::env::var(name).ok().filter(|value| value != alone) {
+                    let without =
+                        "this wgpt was built without the feature mpi, with which several processes train together";
+                    return Err(Error::value(name, found, format!("expected {alone}: {without}")));
                 }
-                None => Ok(Job),
             }
+            Ok(Job)
         }
 
         /// None: there is one process.

@@ -42,27 +42,27 @@ mod user_cache;
 use crate::gpu::quiet;
 use clap::{Arg, Command};
 use context::{AdapterSource, Context};
-use dispatch::Subcommand;
+use dispatch::{Subcommand, Uses};
 use job::Job;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 /// The subcommands in the order of use: first run, train and use a model, other models and text, device and kernels.
 const SUBCOMMANDS: [Subcommand; 14] = [
-    Subcommand { command: demo::command, run: demo::run },
-    Subcommand { command: pretrain::command, run: pretrain::run },
-    Subcommand { command: generate::command, run: generate::run },
-    Subcommand { command: eval::command, run: eval::run },
-    Subcommand { command: finetune::command, run: finetune::run },
-    Subcommand { command: predict::command, run: predict::run },
-    Subcommand { command: compare::command, run: compare::run },
-    Subcommand { command: import::command, run: import::run },
-    Subcommand { command: tokenizer::command, run: tokenizer::run },
-    Subcommand { command: plan::command, run: plan::run },
-    Subcommand { command: devices::command, run: devices::run },
-    Subcommand { command: check::command, run: check::run },
-    Subcommand { command: bench::command, run: bench::run },
-    Subcommand { command: shader::command, run: shader::run },
+    Subcommand { command: demo::command, run: demo::run, uses: Uses::Training },
+    Subcommand { command: pretrain::command, run: pretrain::run, uses: Uses::Training },
+    Subcommand { command: generate::command, run: generate::run, uses: Uses::Adapter },
+    Subcommand { command: eval::command, run: eval::run, uses: Uses::Adapter },
+    Subcommand { command: finetune::command, run: finetune::run, uses: Uses::Training },
+    Subcommand { command: predict::command, run: predict::run, uses: Uses::Adapter },
+    Subcommand { command: compare::command, run: compare::run, uses: Uses::Nothing },
+    Subcommand { command: import::command, run: import::run, uses: Uses::Nothing },
+    Subcommand { command: tokenizer::command, run: tokenizer::run, uses: Uses::Nothing },
+    Subcommand { command: plan::command, run: plan::run, uses: Uses::Adapter },
+    Subcommand { command: devices::command, run: devices::run, uses: Uses::Nothing },
+    Subcommand { command: check::command, run: check::run, uses: Uses::Adapter },
+    Subcommand { command: bench::command, run: bench::run, uses: Uses::Adapter },
+    Subcommand { command: shader::command, run: shader::run, uses: Uses::Adapter },
 ];
 
 fn command() -> Command {
@@ -105,12 +105,15 @@ pub fn main() -> ExitCode {
         false => &mut stdout,
     };
     let mut context = Context { out, adapter, adapter_source, job: Job::none(), software_ranks: None };
-    if let Some((name @ ("devices" | "compare" | "import" | "tokenizer"), _)) = matches.subcommand() {
-        context.note_unused_adapter(name);
-    }
-    let done = match matches.subcommand() {
-        Some(("pretrain" | "finetune" | "demo", _)) => train(&mut context, &matches),
-        _ => dispatch::dispatch(&SUBCOMMANDS, &mut context, &matches),
+    let chosen = dispatch::chosen(&SUBCOMMANDS, &matches);
+    let done = match chosen.map(|subcommand| subcommand.uses) {
+        Some(Uses::Training) => train(&mut context, &matches),
+        uses => {
+            if uses == Some(Uses::Nothing) {
+                context.note_unused_adapter(matches.subcommand_name().unwrap_or_default());
+            }
+            dispatch::dispatch(&SUBCOMMANDS, &mut context, &matches)
+        }
     };
     stop::exit_code(done.and_then(|()| Ok(context.out.flush()?)))
 }

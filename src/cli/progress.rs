@@ -102,11 +102,11 @@ impl Progress {
     /// # Errors
     /// As [`interrupt::at_termination`].
     #[cfg(all(unix, feature = "mpi"))]
-    pub(super) fn name_checkpoint_at_end(&self, command: &str) -> Result<()> {
-        let (latest, command) = (self.checkpoint.clone(), command.to_string());
+    pub(super) fn name_checkpoint_at_end(&self, how: HowToContinue) -> Result<()> {
+        let latest = self.checkpoint.clone();
         interrupt::at_termination(move || {
             let latest = latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            latest.iter().for_each(|latest| note_latest(&command, latest));
+            latest.iter().for_each(|latest| how.note_latest(latest));
         })
     }
 
@@ -118,12 +118,34 @@ impl Progress {
     }
 }
 
-/// Prints the latest checkpoint of a run and how it continues, given an earlier checkpoint.
-pub(super) fn note_latest(command: &str, checkpoint: &Path) {
-    let Some(run) = checkpoint.ancestors().nth(2) else { return };
-    if let Ok(latest) = read_pointer(&run.join(LATEST)) {
-        note(format_args!("the latest checkpoint is {}", visible_path(&run.join(CHECKPOINTS).join(latest))));
-        note(format_args!("to continue: wgpt {command} --resume {}", shell_word(run)));
+/// The command that continues a run.
+#[derive(Clone)]
+pub(super) struct HowToContinue {
+    /// `pretrain`, or `finetune` and the task.
+    command: String,
+    /// The value of `--adapter`, if it was given.
+    adapter: Option<String>,
+}
+
+impl HowToContinue {
+    pub(super) fn new(command: &str, adapter: Option<&str>) -> Self {
+        HowToContinue { command: command.into(), adapter: adapter.map(str::to_string) }
+    }
+
+    /// Prints the command for the run in a folder.
+    pub(super) fn note(&self, run: &Path) {
+        let adapter = self.adapter.as_ref().map(|adapter| format!(" --adapter {}", shell_word(Path::new(adapter))));
+        let (command, run) = (&self.command, shell_word(run));
+        note(format_args!("to continue: wgpt {command} --resume {run}{}", adapter.unwrap_or_default()));
+    }
+
+    /// Prints the latest checkpoint of a run and the command, given an earlier checkpoint.
+    pub(super) fn note_latest(&self, checkpoint: &Path) {
+        let Some(run) = checkpoint.ancestors().nth(2) else { return };
+        if let Ok(latest) = read_pointer(&run.join(LATEST)) {
+            note(format_args!("the latest checkpoint is {}", visible_path(&run.join(CHECKPOINTS).join(latest))));
+            self.note(run);
+        }
     }
 }
 

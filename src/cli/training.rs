@@ -4,7 +4,7 @@ use super::arguments::missing_option;
 use super::clock;
 use super::context::Context;
 use super::output::note;
-use super::progress::{Progress, note_latest};
+use super::progress::{HowToContinue, Progress};
 use super::self_test::{SelfTested, self_test};
 #[cfg(feature = "mpi")]
 use super::stop::Done;
@@ -127,7 +127,7 @@ pub(super) fn note_complete<O: Objective>(run: &std::path::Path, stopped: &Stopp
 }
 
 /// Prints what can be done after an error of the training, the device or a file, and how the run continues.
-fn advise(command: &str, stage: Stage, error: &Error, checkpoint: Option<&Path>) {
+fn advise(how: &HowToContinue, stage: Stage, error: &Error, checkpoint: Option<&Path>) {
     match error {
         Error::NotFinite(NotFinite { checkpoint: Some(checkpoint), .. }) => {
             let (key, checkpoint) = (stage.model_key(), shell_word(checkpoint));
@@ -152,7 +152,7 @@ fn advise(command: &str, stage: Stage, error: &Error, checkpoint: Option<&Path>)
         _ => return,
     }
     // A checkpoint that was begun before the error may be complete by now.
-    checkpoint.iter().for_each(|checkpoint| note_latest(command, checkpoint));
+    checkpoint.iter().for_each(|checkpoint| how.note_latest(checkpoint));
 }
 
 /// A rank of an MPI job other than rank 0: opens its adapter, and trains with rank 0 until that ends.
@@ -176,22 +176,23 @@ fn run_with_progress<O: Objective>(
     let devices = context.open_ranks(ranks)?;
     notes.iter().for_each(note);
     let mut progress = Progress::new()?;
+    let how = HowToContinue::new(command, context.adapter_option());
     #[cfg(all(unix, feature = "mpi"))]
     if context.job.size().is_some() {
-        progress.name_checkpoint_at_end(command)?;
+        progress.name_checkpoint_at_end(how.clone())?;
     }
     let trained = train(context.job.devices(&devices), &mut progress);
     progress.end();
     let trained = match trained {
         Ok(trained) => trained,
         Err(error) => {
-            advise(command, O::STAGE, &error, progress.checkpoint().as_deref());
+            advise(&how, O::STAGE, &error, progress.checkpoint().as_deref());
             return Err(Stop::Advised(error));
         }
     };
     if !trained.finished {
         note(format_args!("stopped after {} steps, saved to {}", trained.steps, visible_path(&trained.checkpoint)));
-        note(format_args!("to continue: wgpt {command} --resume {}", shell_word(&trained.folder)));
+        how.note(&trained.folder);
         return Err(Stop::Interrupted);
     }
     Ok(trained)

@@ -11,16 +11,16 @@ mod timing;
 mod wrong_results;
 
 use super::context::Context;
-use super::dispatch::{self, Subcommand};
+use super::dispatch::{self, Subcommand, Uses};
 use super::stop::Done;
 use clap::{ArgMatches, Command};
 
 const SUBCOMMANDS: [Subcommand; 5] = [
-    Subcommand { command: kernels::command, run: kernels::run },
-    Subcommand { command: step::command, run: step::run },
-    Subcommand { command: generate::command, run: generate::run },
-    Subcommand { command: attention::command, run: attention::run },
-    Subcommand { command: batching::command, run: batching::run },
+    Subcommand { command: kernels::command, run: kernels::run, uses: Uses::Adapter },
+    Subcommand { command: step::command, run: step::run, uses: Uses::Adapter },
+    Subcommand { command: generate::command, run: generate::run, uses: Uses::Adapter },
+    Subcommand { command: attention::command, run: attention::run, uses: Uses::Adapter },
+    Subcommand { command: batching::command, run: batching::run, uses: Uses::Adapter },
 ];
 
 pub(super) fn command() -> Command {

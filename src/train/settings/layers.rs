@@ -140,7 +140,7 @@ impl Layers {
 
     /// [`Layers::settings`] of a run's own config.toml, which has the model's whole configuration: the model that `init`
     /// names, the source of the initial weights, is not read.
-    pub(in crate::train) fn run_settings(&self) -> Result<Settings> {
+    pub fn run_settings(&self) -> Result<Settings> {
         self.with_model(None)
     }
 
