@@ -134,7 +134,12 @@ impl HowToContinue {
 
     /// Prints the command for the run in a folder.
     pub(super) fn note(&self, run: &Path) {
-        let adapter = self.adapter.as_ref().map(|adapter| format!(" --adapter {}", shell_word(Path::new(adapter))));
+        // Lists of indices need no quotes.
+        let is_plain = |adapter: &str| adapter.chars().all(|c| c.is_ascii_alphanumeric() || c == ',');
+        let adapter = self.adapter.as_deref().map(|adapter| match is_plain(adapter) {
+            true => format!(" --adapter {adapter}"),
+            false => format!(" --adapter {}", shell_word(Path::new(adapter))),
+        });
         let (command, run) = (&self.command, shell_word(run));
         note(format_args!("to continue: wgpt {command} --resume {run}{}", adapter.unwrap_or_default()));
     }

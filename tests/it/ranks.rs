@@ -219,14 +219,13 @@ fn several_processes_without_mpi_are_refused() {
     let place = tempfile::tempdir().expect("folder");
     let place = place.path();
     write_inputs(place, "");
-    let one_of = |size: &str| program(place, &format!("{TRAIN} --steps 1")).env("OMPI_COMM_WORLD_SIZE", size).output();
-    let refused = one_of("4").expect("the program starts");
-    assert_one_line(
-        &refused,
-        2,
-        &["OMPI_COMM_WORLD_SIZE = 4: expected 1: this wgpt was built without the feature mpi"],
-    );
-    success(&one_of("1").expect("the program starts"));
+    let with = |name: &str, value: &str| program(place, &format!("{TRAIN} --steps 1")).env(name, value).output();
+    for (name, value, alone) in [("OMPI_COMM_WORLD_SIZE", "4", "1"), ("PMIX_RANK", "3", "0")] {
+        let refused = with(name, value).expect("the program starts");
+        let expected = format!("{name} = {value}: expected {alone}: this wgpt was built without the feature mpi");
+        assert_one_line(&refused, 2, &[&expected]);
+    }
+    success(&with("OMPI_COMM_WORLD_SIZE", "1").expect("the program starts"));
 }
 
 #[test]
@@ -271,7 +270,7 @@ fn a_lost_device_ends_the_run_of_all() {
         "warning: rank 1 of 2, on ",
         "has failed, which ends the run",
         "the latest checkpoint is lost/checkpoints/step-000004",
-        "to continue: wgpt pretrain --resume lost",
+        &format!("to continue: wgpt pretrain --resume lost --adapter {}\n", list(2)),
         "error: device: lost: ",
     ] {
         assert!(text.contains(part), "{text}: expected {part}");
