@@ -32,4 +32,11 @@ if [ -z "$dxc" ]; then
 fi
 
 build hlsl
-exec "$program" --dxc "$dxc" "$@"
+# DXC itself crashes now and then while several threads compile. A shader that it cannot compile fails every time.
+for attempt in 1 2 3; do
+    status=0
+    "$program" --dxc "$dxc" "$@" || status=$?
+    [ "$status" -gt 128 ] || exit "$status"
+    echo "DXC crashed with signal $((status - 128)), attempt $attempt of 3" >&2
+done
+exit "$status"
