@@ -4,7 +4,7 @@
 use super::common::driver::FaultyDriver;
 use super::common::program::{assert_one_line, stderr, success, wgpt};
 use super::common::runs::{
-    latest_weights, layers, losses, metrics_without_times, no_cache, stop_after, tiny_toml, write_inputs,
+    assert_close, latest_weights, layers, losses, metrics_without_times, no_cache, stop_after, tiny_toml, write_inputs,
 };
 use super::common::{device, files};
 use std::path::Path;
@@ -43,13 +43,6 @@ fn pretrain(
     let settings = layers.settings().expect("settings");
     let prepared = Pretraining::read(settings, None, &place.join(out), &no_cache()).expect("prepared");
     train(devices, prepared, observer).expect("a run")
-}
-
-fn assert_close(found: &[f64], expected: &[f64], tolerance: f64, what: &str) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    for (i, (a, b)) in found.iter().zip(expected).enumerate() {
-        assert!((a - b).abs() <= tolerance * b.abs(), "{what}: loss {i} is {a}, on one device {b}");
-    }
 }
 
 /// With dropout, whose masks depend on the number of each sequence in the whole step.

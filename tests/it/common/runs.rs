@@ -108,3 +108,11 @@ pub fn losses(run: &Path) -> Vec<f64> {
     };
     metrics_without_times(run).into_iter().filter_map(loss).collect()
 }
+
+/// Asserts that losses differ from those of one device by at most `tolerance` of themselves.
+pub fn assert_close(found: &[f64], expected: &[f64], tolerance: f64, what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (i, (a, b)) in found.iter().zip(expected).enumerate() {
+        assert!((a - b).abs() <= tolerance * b.abs(), "{what}: loss {i} is {a}, on one device {b}");
+    }
+}
